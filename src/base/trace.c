@@ -1,0 +1,17 @@
+/* base/trace.c - see trace.h. */
+#include "base/trace.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+void trace_line(const struct trace *trace, const char *format, ...) {
+    if (!trace || !trace->on_line)
+        return;
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    trace->on_line(trace->arg, line);
+}
