@@ -1,0 +1,21 @@
+-- Shared Lua runs on Lua 5.1 (LuaJIT) and 5.4 alike; specs and tools are 5.4.
+std = "max"
+max_line_length = 120
+codes = true
+cache = false
+exclude_files = { "build" }
+
+-- `self` of a method that does not need it is part of the interface.
+self = false
+
+files["spec"] = { std = "max+busted" }
+files["lua/lunarch/loop/nginx.lua"] = { std = "max+ngx_lua" }
+
+-- A script of the host declares its handlers and settings as globals.
+files["examples"] = {
+  globals = {
+    "election", "name", "ttl", "interval", "grace", "stop_timeout", "work_timeout", "endpoints",
+    "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy", "on_safe",
+    "candidate", "log",
+  },
+}
