@@ -1,0 +1,119 @@
+/* etcd/kv.h - requests to the key-value store and to the lessor, and their replies, without protobuf.
+ *
+ * A call goes to one member after another until one has answered or the deadline has passed. Between rounds it waits, with growing and
+ * jittered delays. What may be sent again is said by the caller (`is_idempotent`); a write that may not is sent once only, unless it is
+ * certain that no server took it (it could not connect; refused by hasleader; "too many requests"; a learner; an old token).
+ * An attempt that is given up is cancelled, so that a frozen member drops it. Whether a copy may still be carried out afterwards is told
+ * by `has_unanswered`.
+ *
+ * Slices in requests are borrowed for the call that starts them; those in replies for the callback. */
+#ifndef LUN_ETCD_KV_H
+#define LUN_ETCD_KV_H
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "etcd/etcd.h"
+
+struct etcd_kv {
+    struct lun_bytes key, value;
+    int64_t create_rev, mod_rev, version, lease;
+};
+
+enum etcd_cmp_target { ETCD_CMP_VERSION = 0, ETCD_CMP_CREATE = 1, ETCD_CMP_MOD = 2, ETCD_CMP_VALUE = 3, ETCD_CMP_LEASE = 4 };
+enum etcd_cmp_result { ETCD_CMP_EQUAL = 0, ETCD_CMP_GREATER = 1, ETCD_CMP_LESS = 2, ETCD_CMP_NOT_EQUAL = 3 };
+
+/* With `range_end`, must hold for every key of the range; an empty range compares as number 0. */
+struct etcd_cmp {
+    enum etcd_cmp_target target;
+    enum etcd_cmp_result result;
+    struct lun_bytes key, range_end;
+    int64_t number;         /* all targets but VALUE */
+    struct lun_bytes value; /* VALUE */
+};
+
+enum etcd_op_kind { ETCD_OP_RANGE, ETCD_OP_PUT, ETCD_OP_DELETE };
+enum etcd_sort_order { ETCD_SORT_NONE = 0, ETCD_SORT_ASCEND = 1, ETCD_SORT_DESCEND = 2 };
+enum etcd_sort_target { ETCD_SORT_KEY = 0, ETCD_SORT_VERSION = 1, ETCD_SORT_CREATE = 2, ETCD_SORT_MOD = 3, ETCD_SORT_VALUE = 4 };
+
+struct etcd_op {
+    enum etcd_op_kind kind;
+    struct lun_bytes key, range_end; /* range_end.len 0: the one key */
+    struct lun_bytes value;          /* put */
+    int64_t lease;                   /* put */
+    bool wants_prev_kv;              /* put, delete */
+    int64_t limit, revision, max_create_rev, min_create_rev, max_mod_rev, min_mod_rev; /* range; 0: none */
+    enum etcd_sort_order sort_order;
+    enum etcd_sort_target sort_target;
+    bool is_keys_only, is_count_only, is_serializable;
+};
+
+struct etcd_txn {
+    const struct etcd_cmp *compares;
+    size_t n_compares;
+    const struct etcd_op *success, *failure;
+    size_t n_success, n_failure;
+};
+enum { ETCD_MAX_TXN_OPS = 128 };
+
+struct etcd_op_result {
+    enum etcd_op_kind kind;
+    const struct etcd_kv *kvs; /* range: the pairs; put, delete: the previous ones when asked for */
+    size_t n_kvs;
+    int64_t count;   /* range: how many there are, whatever the limit */
+    bool has_more;   /* range */
+    int64_t deleted; /* delete */
+};
+
+struct etcd_reply {
+    const struct lun_err *err;  /* NULL: answered. The text names no request: the caller wraps it */
+    bool has_unanswered;        /* an attempt went out that was never answered: a copy of the request may yet be carried out */
+    struct etcd_member *member; /* who answered; NULL on error */
+    int64_t sent_ns;            /* when the answered attempt was sent */
+    int64_t revision;           /* of the header */
+    uint64_t raft_term;
+    uint64_t member_id;                   /* of the header */
+    bool is_success;                      /* txn: the compares held */
+    const struct etcd_op_result *results; /* one per operation of the branch taken; one for a single operation */
+    size_t n_results;
+    int64_t lease, ttl, granted_ttl; /* grant, time to live: seconds; ttl -1: no such lease */
+    const char *version;             /* member status */
+    int64_t db_size, raft_index;     /* member status */
+    uint64_t leader_id;              /* member status */
+};
+typedef void (*etcd_reply_cb)(void *arg, const struct etcd_reply *reply);
+
+struct etcd_call;
+
+struct etcd_how {
+    int64_t deadline_ns;        /* for the whole call, all attempts; RPC_NEVER: until answered or cancelled */
+    int64_t attempt_ns;         /* for one attempt, a span; 0: ETCD_ATTEMPT_NS */
+    bool is_idempotent;         /* may be sent again although an earlier attempt may have been carried out */
+    struct etcd_member *member; /* only this one; NULL: our choice */
+};
+#define ETCD_ATTEMPT_NS (2 * NS_PER_S)
+
+/* All complete with: no error; LUN_EUNAVAILABLE (the deadline passed; the text names each member and what it did); LUN_EUNKNOWN (a write that
+ * was sent and not answered, not idempotent); LUN_ECANCELLED; LUN_EINVALID, LUN_EPERMISSION, LUN_EUNAUTHENTICATED, LUN_ENOSPACE, LUN_ECOMPACTED as
+ * etcd answers. Return 0, LUN_ENOMEM or LUN_EINVALID (nothing was sent). `ret_call` may be NULL and is valid until the callback. */
+int etcd_do(struct etcd *etcd, const struct etcd_op *op, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
+            struct etcd_call **ret_call);
+int etcd_txn(struct etcd *etcd, const struct etcd_txn *txn, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
+             struct etcd_call **ret_call);
+/* `id` 0: the server chooses. Answers etcd_is_lease_exists when it is there already. */
+int etcd_lease_grant(struct etcd *etcd, int64_t id, int64_t ttl_s, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
+                     struct etcd_call **ret_call);
+/* Answers etcd_is_lease_not_found when it is gone already. */
+int etcd_lease_revoke(struct etcd *etcd, int64_t id, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
+                      struct etcd_call **ret_call);
+int etcd_lease_time_to_live(struct etcd *etcd, int64_t id, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
+                            struct etcd_call **ret_call);
+/* Maintenance/Status of `how->member`. */
+int etcd_member_status(struct etcd *etcd, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg, struct etcd_call **ret_call);
+
+/* The callback still comes, later (LUN_ECANCELLED, or what was faster). `is_outcome_unknown` of the error says whether it went out. */
+void etcd_cancel(struct etcd_call *call);
+
+bool etcd_is_lease_exists(const struct lun_err *err);
+bool etcd_is_lease_not_found(const struct lun_err *err);
+
+#endif
