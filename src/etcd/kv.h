@@ -10,59 +10,9 @@
 #ifndef LUN_ETCD_KV_H
 #define LUN_ETCD_KV_H
 
-#include "base/bytes.h"
 #include "base/clock.h"
+#include "base/kv.h"
 #include "etcd/etcd.h"
-
-struct etcd_kv {
-    struct lun_bytes key, value;
-    int64_t create_rev, mod_rev, version, lease;
-};
-
-enum etcd_cmp_target { ETCD_CMP_VERSION = 0, ETCD_CMP_CREATE = 1, ETCD_CMP_MOD = 2, ETCD_CMP_VALUE = 3, ETCD_CMP_LEASE = 4 };
-enum etcd_cmp_result { ETCD_CMP_EQUAL = 0, ETCD_CMP_GREATER = 1, ETCD_CMP_LESS = 2, ETCD_CMP_NOT_EQUAL = 3 };
-
-/* With `range_end`, must hold for every key of the range; an empty range compares as number 0. */
-struct etcd_cmp {
-    enum etcd_cmp_target target;
-    enum etcd_cmp_result result;
-    struct lun_bytes key, range_end;
-    int64_t number;         /* all targets but VALUE */
-    struct lun_bytes value; /* VALUE */
-};
-
-enum etcd_op_kind { ETCD_OP_RANGE, ETCD_OP_PUT, ETCD_OP_DELETE };
-enum etcd_sort_order { ETCD_SORT_NONE = 0, ETCD_SORT_ASCEND = 1, ETCD_SORT_DESCEND = 2 };
-enum etcd_sort_target { ETCD_SORT_KEY = 0, ETCD_SORT_VERSION = 1, ETCD_SORT_CREATE = 2, ETCD_SORT_MOD = 3, ETCD_SORT_VALUE = 4 };
-
-struct etcd_op {
-    enum etcd_op_kind kind;
-    struct lun_bytes key, range_end; /* range_end.len 0: the one key */
-    struct lun_bytes value;          /* put */
-    int64_t lease;                   /* put */
-    bool wants_prev_kv;              /* put, delete */
-    int64_t limit, revision, max_create_rev, min_create_rev, max_mod_rev, min_mod_rev; /* range; 0: none */
-    enum etcd_sort_order sort_order;
-    enum etcd_sort_target sort_target;
-    bool is_keys_only, is_count_only, is_serializable;
-};
-
-struct etcd_txn {
-    const struct etcd_cmp *compares;
-    size_t n_compares;
-    const struct etcd_op *success, *failure;
-    size_t n_success, n_failure;
-};
-enum { ETCD_MAX_TXN_OPS = 128 };
-
-struct etcd_op_result {
-    enum etcd_op_kind kind;
-    const struct etcd_kv *kvs; /* range: the pairs; put, delete: the previous ones when asked for */
-    size_t n_kvs;
-    int64_t count;   /* range: how many there are, whatever the limit */
-    bool has_more;   /* range */
-    int64_t deleted; /* delete */
-};
 
 struct etcd_reply {
     const struct lun_err *err;  /* NULL: answered. The text names no request: the caller wraps it */
@@ -73,7 +23,7 @@ struct etcd_reply {
     uint64_t raft_term;
     uint64_t member_id;                   /* of the header */
     bool is_success;                      /* txn: the compares held */
-    const struct etcd_op_result *results; /* one per operation of the branch taken; one for a single operation */
+    const struct lun_kv_result *results; /* one per operation of the branch taken; one for a single operation */
     size_t n_results;
     int64_t lease, ttl, granted_ttl; /* grant, time to live: seconds; ttl -1: no such lease */
     const char *version;             /* member status */
@@ -95,9 +45,9 @@ struct etcd_how {
 /* All complete with: no error; LUN_EUNAVAILABLE (the deadline passed; the text names each member and what it did); LUN_EUNKNOWN (a write that
  * was sent and not answered, not idempotent); LUN_ECANCELLED; LUN_EINVALID, LUN_EPERMISSION, LUN_EUNAUTHENTICATED, LUN_ENOSPACE, LUN_ECOMPACTED as
  * etcd answers. Return 0, LUN_ENOMEM or LUN_EINVALID (nothing was sent). `ret_call` may be NULL and is valid until the callback. */
-int etcd_do(struct etcd *etcd, const struct etcd_op *op, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
+int etcd_do(struct etcd *etcd, const struct lun_kv_op *op, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
             struct etcd_call **ret_call);
-int etcd_txn(struct etcd *etcd, const struct etcd_txn *txn, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
+int etcd_txn(struct etcd *etcd, const struct lun_txn *txn, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
              struct etcd_call **ret_call);
 /* `id` 0: the server chooses. Answers etcd_is_lease_exists when it is there already. */
 int etcd_lease_grant(struct etcd *etcd, int64_t id, int64_t ttl_s, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,

@@ -12,8 +12,8 @@ struct watcher;
 
 struct watch_event {
     bool is_delete;
-    struct etcd_kv kv;      /* of a deletion: key and mod_rev only */
-    struct etcd_kv prev_kv; /* key.len 0: none, or not asked for */
+    struct lun_kv kv;      /* of a deletion: key and mod_rev only */
+    struct lun_kv prev_kv; /* key.len 0: none, or not asked for */
     int64_t revision;       /* of the reply's header */
 };
 
