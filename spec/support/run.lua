@@ -1,0 +1,342 @@
+-- Runs the C unit tests and the spec files, each in a process of its own, a few at a time, and adds them up.
+-- ./dev test calls it; the last line reads `N passed, N failed`.
+--
+-- A unit test is a program made from spec/unit/*_test.c. It passes with status 0; where it prints lines "ok ..." and
+-- "not ok ...", each counts as one. A spec file is spec/**/*_spec.lua. Files named *_serial_spec.lua run at the end,
+-- alone, because they measure time. A file is given 120 s; a line `-- limit: 300 s` near its top gives it more.
+local uv = require "luv"
+
+local ROOT = assert(os.getenv "LUNARCH_ROOT", "run this by ./dev test")
+local BUILD = assert(os.getenv "LUNARCH_BUILD", "run this by ./dev test")
+local OUT = BUILD .. "/spec"
+local LIMIT_S = 120
+local ASAN_SLOWNESS = 3
+local HEARTBEAT_MS = 30000
+local SHOWN_LINES = 60
+
+local function usage(problem)
+  io.stderr:write("test: ", problem, "\n")
+  os.exit(2)
+end
+
+-- ---- what to run ------------------------------------------------------------------------------------------------
+
+local function options_of(args)
+  local options = { asan = false, filter = nil, wanted = {} }
+  for _, word in ipairs(args) do
+    if word == "--asan" then
+      options.asan = true
+    elseif word:match "^%-%-filter=." then
+      options.filter = word:match "^%-%-filter=(.*)"
+    elseif word:match "^%-" then
+      usage("unknown flag " .. word)
+    else
+      options.wanted[#options.wanted + 1] = (word:gsub("^%./", ""):gsub("/+$", ""))
+    end
+  end
+  return options
+end
+
+local function walk(folder, found)
+  local scan = uv.fs_scandir(ROOT .. "/" .. folder)
+  while scan do
+    local name, kind = uv.fs_scandir_next(scan)
+    if not name then break end
+    local path = folder .. "/" .. name
+    if kind == "directory" then walk(path, found) else found[#found + 1] = path end
+  end
+  return found
+end
+
+local function is_wanted(path, wanted)
+  for _, part in ipairs(wanted) do
+    if path:find(part, 1, true) then return true end
+  end
+  return #wanted == 0
+end
+
+local function read_file(path)
+  local file = io.open(path, "r")
+  if not file then return "" end
+  local text = file:read "a"
+  file:close()
+  return text
+end
+
+local function limit_of(path, options)
+  local seconds = tonumber(read_file(ROOT .. "/" .. path):sub(1, 1000):match "%-%- limit: (%d+) s") or LIMIT_S
+  return seconds * (options.asan and ASAN_SLOWNESS or 1)
+end
+
+local function jobs_of(options)
+  local jobs = {}
+  local paths = walk("spec", {})
+  table.sort(paths)
+  for _, path in ipairs(paths) do
+    if is_wanted(path, options.wanted) then
+      local unit = path:match "^spec/unit/([^/]+_test)%.c$"
+      if unit and not options.filter then
+        jobs[#jobs + 1] = { path = path, program = BUILD .. "/unit/" .. unit, limit_s = LIMIT_S }
+      elseif path:match "_spec%.lua$" then
+        jobs[#jobs + 1] = {
+          path = path,
+          is_spec = true,
+          is_serial = path:match "_serial_spec%.lua$" ~= nil,
+          limit_s = limit_of(path, options),
+        }
+      end
+    end
+  end
+  return jobs
+end
+
+-- ---- one process ------------------------------------------------------------------------------------------------
+
+local function environment(extra)
+  local env = {}
+  for name, value in pairs(uv.os_environ()) do
+    if extra[name] == nil then env[#env + 1] = name .. "=" .. value end
+  end
+  for name, value in pairs(extra) do
+    if value then env[#env + 1] = name .. "=" .. value end
+  end
+  return env
+end
+
+local function sanitizer_environment(options)
+  if not options.asan then return {} end
+  local pipe = assert(io.popen "gcc -print-file-name=libasan.so; gcc -print-file-name=libubsan.so")
+  local asan, ubsan = pipe:read("l", "l")
+  pipe:close()
+  local suppressions = ROOT .. "/spec/support/lsan.supp"
+  return {
+    preload = asan .. " " .. ubsan,
+    ASAN_OPTIONS = "detect_leaks=1:exitcode=99",
+    UBSAN_OPTIONS = "print_stacktrace=1",
+    LSAN_OPTIONS = "print_suppressions=0:suppressions=" .. suppressions,
+  }
+end
+
+-- Each process leads a group of its own, so that all it leaves behind can be ended by one number, and dies with us.
+local function command_of(job, options, sanitizers)
+  local args = { "--pdeathsig", "KILL" }
+  local function add(...)
+    for _, word in ipairs { ... } do
+      args[#args + 1] = word
+    end
+  end
+  if job.is_spec then
+    if sanitizers.preload then add("env", "LD_PRELOAD=" .. sanitizers.preload) end
+    add("lua5.4", "/usr/bin/busted", "--output=" .. ROOT .. "/spec/support/report.lua")
+    add("--helper=" .. ROOT .. "/spec/support/helper.lua")
+    if options.filter then add("--filter=" .. options.filter) end
+    add(job.path)
+  else
+    add(job.program)
+  end
+  return args
+end
+
+local function kill_group(pid)
+  return uv.kill(-pid, "sigkill")
+end
+
+local function start(job, options, sanitizers, on_end)
+  local base = OUT .. "/" .. job.path:gsub("[^%w._-]", "_")
+  job.output, job.report = base .. ".out", base .. ".report"
+  os.remove(job.report)
+  local fd = assert(uv.fs_open(job.output, "w", 420))
+  job.started_ms = uv.now()
+  local timer = uv.new_timer()
+  local handle, pid
+  handle, pid = uv.spawn("setpriv", {
+    args = command_of(job, options, sanitizers),
+    env = environment {
+      LUNARCH_REPORT = job.report,
+      ASAN_OPTIONS = sanitizers.ASAN_OPTIONS or false,
+      UBSAN_OPTIONS = sanitizers.UBSAN_OPTIONS or false,
+      LSAN_OPTIONS = sanitizers.LSAN_OPTIONS or false,
+    },
+    cwd = ROOT,
+    stdio = { nil, fd, fd },
+    detached = true,
+  }, function(status, signal)
+    handle:close()
+    timer:close()
+    job.status, job.signal = status, signal
+    job.seconds = (uv.now() - job.started_ms) / 1000
+    kill_group(pid)
+    on_end(job)
+  end)
+  uv.fs_close(fd)
+  assert(handle, pid)
+  job.pid = pid
+  timer:start(job.limit_s * 1000, 0, function()
+    job.is_late = true
+    kill_group(pid)
+  end)
+end
+
+-- ---- what came of it --------------------------------------------------------------------------------------------
+
+local function fate(job)
+  if job.is_late then return ("was ended after its limit of %d s"):format(job.limit_s) end
+  if job.signal ~= 0 then return "was killed by signal " .. job.signal end
+  return "exited with status " .. job.status
+end
+
+local function fail(job, text)
+  job.failed = job.failed + 1
+  job.troubles[#job.troubles + 1] = text
+end
+
+local function judge_spec(job, options)
+  local running, is_complete
+  for line in read_file(job.report):gmatch "[^\n]+" do
+    local verb, seconds, name = line:match "^(%a+) ([%d.]+) (.*)"
+    if line == "end" then
+      is_complete = true
+    elseif line:sub(1, 2) == "| " then
+      job.troubles[#job.troubles + 1] = "    " .. line:sub(3)
+    elseif line:match "^start " then
+      running = line:sub(7)
+    elseif verb == "passed" then
+      job.passed, running = job.passed + 1, nil
+    elseif verb == "skipped" then
+      job.skipped, running = job.skipped + 1, nil
+    elseif verb == "failed" then
+      fail(job, ("failed: %s (%s s)"):format(name, seconds))
+      running = nil
+    end
+  end
+  if not is_complete then
+    fail(job, ("failed: the file %s before its plan was completed%s"):format(
+      fate(job), running and ", in: " .. running or ""))
+  elseif job.failed == 0 and (job.status ~= 0 or job.signal ~= 0) then
+    fail(job, ("failed: every spec passed, and then the process %s"):format(fate(job)))
+  elseif job.passed + job.failed + job.skipped == 0 and not options.filter then
+    fail(job, "failed: the file holds no spec")
+  end
+end
+
+local function judge_unit(job)
+  for line in read_file(job.output):gmatch "[^\n]+" do
+    if line:match "^ok%f[%W]" then
+      job.passed = job.passed + 1
+    elseif line:match "^not ok%f[%W]" then
+      fail(job, "failed: " .. line:sub(8))
+    end
+  end
+  if job.failed == 0 and (job.status ~= 0 or job.signal ~= 0) then
+    fail(job, "failed: the program " .. fate(job))
+  elseif job.passed + job.failed == 0 then
+    job.passed = 1
+  end
+end
+
+local function show(job)
+  local counts = job.passed .. " passed"
+  if job.failed > 0 then counts = counts .. ", " .. job.failed .. " failed" end
+  if job.skipped > 0 then counts = counts .. ", " .. job.skipped .. " skipped" end
+  print(("%-5s %s  %s, %.1f s"):format(job.failed > 0 and "FAIL" or "ok", job.path, counts, job.seconds))
+  if job.failed == 0 then return end
+  for _, trouble in ipairs(job.troubles) do
+    print("      " .. trouble)
+  end
+  local lines = {}
+  for line in read_file(job.output):gmatch "[^\n]+" do
+    lines[#lines + 1] = line
+  end
+  if #lines == 0 then return end
+  print("      its output" .. (#lines > SHOWN_LINES and ", the end of " .. job.output or "") .. ":")
+  for i = math.max(1, #lines - SHOWN_LINES + 1), #lines do
+    print("      > " .. lines[i])
+  end
+end
+
+-- ---- all of them ------------------------------------------------------------------------------------------------
+
+local function parallelism()
+  local asked = os.getenv "JOBS"
+  if asked then return math.tointeger(tonumber(asked)) or usage("JOBS=" .. asked .. " is not a whole number") end
+  return math.max(2, math.min(4, #uv.cpu_info()))
+end
+
+local options = options_of(arg)
+local sanitizers = sanitizer_environment(options)
+local jobs = jobs_of(options)
+local running, total = {}, { passed = 0, failed = 0, skipped = 0 }
+local queue, serial = {}, {}
+for _, job in ipairs(jobs) do
+  table.insert(job.is_serial and serial or queue, job)
+end
+
+io.stdout:setvbuf "line"
+uv.fs_mkdir(OUT, 493)
+if #jobs == 0 then
+  print("no test matches " .. (#options.wanted > 0 and table.concat(options.wanted, " ") or "anything"))
+  total.failed = 1
+end
+
+local heartbeat = uv.new_timer()
+local interrupts = { uv.new_signal(), uv.new_signal() }
+
+local function stop_waiting()
+  heartbeat:close()
+  for _, signal in ipairs(interrupts) do
+    signal:close()
+  end
+end
+
+local fill
+
+local function on_end(job)
+  running[job] = nil
+  job.passed, job.failed, job.skipped, job.troubles = 0, 0, 0, {}
+  if job.is_spec then judge_spec(job, options) else judge_unit(job) end
+  show(job)
+  for name in pairs(total) do
+    total[name] = total[name] + job[name]
+  end
+  fill()
+end
+
+fill = function()
+  local function count()
+    local n = 0
+    for _ in pairs(running) do n = n + 1 end
+    return n
+  end
+  while queue[1] and count() < parallelism() do
+    local job = table.remove(queue, 1)
+    running[job] = true
+    start(job, options, sanitizers, on_end)
+  end
+  if not queue[1] and count() == 0 then
+    local job = table.remove(serial, 1)
+    if not job then return stop_waiting() end
+    running[job] = true
+    start(job, options, sanitizers, on_end)
+  end
+end
+
+heartbeat:start(HEARTBEAT_MS, HEARTBEAT_MS, function()
+  for job in pairs(running) do
+    print(("...   %s (%d s)"):format(job.path, (uv.now() - job.started_ms) // 1000))
+  end
+end)
+for i, name in ipairs { "sigint", "sigterm" } do
+  interrupts[i]:start(name, function()
+    for job in pairs(running) do
+      kill_group(job.pid)
+    end
+    print "interrupted"
+    os.exit(130)
+  end)
+end
+
+fill()
+uv.run()
+print(("%d passed, %d failed%s"):format(
+  total.passed, total.failed, total.skipped > 0 and ", " .. total.skipped .. " skipped" or ""))
+os.exit(total.failed == 0 and 0 or 1)
