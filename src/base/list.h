@@ -53,4 +53,15 @@ static inline void list_move(struct list *from, struct list *to) {
     list_init(from);
 }
 
+/* Moves all nodes of `from` behind those of `to`. */
+static inline void list_append(struct list *from, struct list *to) {
+    if (list_is_empty(from))
+        return;
+    from->next->prev = to->prev;
+    from->prev->next = to;
+    to->prev->next = from->next;
+    to->prev = from->prev;
+    list_init(from);
+}
+
 #endif

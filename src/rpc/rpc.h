@@ -166,6 +166,7 @@ struct rpc_fence {
     struct rpc *rpc;
     struct list in_fences;  /* the implementation's: list of all, under its own lock */
     struct list in_due;     /* the implementation's: due and not yet told */
+    _Atomic int64_t last_valid_ns; /* the implementation's: what valid_until_ns was before it was lost; RPC_NEVER when dropped */
     int64_t told_stop_for;  /* the implementation's: the valid_until that on_due(false) was last queued for */
     bool is_told_lost;      /* the implementation's */
 };
@@ -237,7 +238,8 @@ struct rpc_ops {
 struct rpc {
     const struct rpc_ops *ops;
     struct heap timers;
-    size_t n_timers; /* initialised: the room reserved in the heap */
+    size_t n_timers;  /* initialised: the room reserved in the heap */
+    int64_t round_ns; /* rpc_timers_run is at work, with this instant; else INT64_MIN */
 };
 struct rpc_peer {
     struct rpc *rpc;
@@ -256,5 +258,12 @@ void rpc_fini(struct rpc *rpc);
 int64_t rpc_timers_next(const struct rpc *rpc);
 /* Runs every timer due at `now_ns`. Those are moved out before any runs: one started anew meanwhile waits for the next round. Inside. */
 void rpc_timers_run(struct rpc *rpc, int64_t now_ns);
+/* Looks at the clock on behalf of whoever guards the fences: swaps a passed valid_until for 0, and says whether there is something to tell now
+ * (each thing once; the fence then belongs in the list of due ones). Returns the instant of the next look, RPC_NEVER: none. Under the
+ * lock that guards the implementation's fields. */
+int64_t rpc_fence_look(struct rpc_fence *fence, bool *ret_is_due);
+/* On taking a fence out of the list of due ones: false when a raise has taken the notice back, else what on_due is to be called with. Under
+ * the same lock; on_due itself without it. */
+bool rpc_fence_settle(struct rpc_fence *fence, bool *ret_is_lost);
 
 #endif

@@ -1,0 +1,78 @@
+/* rpc/grpc/call.c - one request, one reply: all in one batch, so one tag. */
+#include "rpc/grpc/env.h"
+
+#include <stdlib.h>
+
+#include <grpc/byte_buffer.h>
+#include <grpc/support/alloc.h>
+
+struct call {
+    struct rpc_call call;
+    struct wire wire;
+    struct tag tag;
+    grpc_byte_buffer *reply;
+    rpc_reply_cb on_reply;
+    void *arg;
+};
+
+static void on_done(struct tag *tag, bool is_ok) {
+    (void)is_ok; /* a batch that receives a status is always ok */
+    struct call *call = CONTAINER_OF(tag, struct call, tag);
+    struct rpc_result result;
+    char *text;
+    wire_result(&call->wire, &result, &text);
+    ProtobufCMessage *reply = NULL;
+    if (result.status == RPC_OK) {
+        reply = message_unpack(call->wire.info->reply, call->reply);
+        if (!reply)
+            result = (struct rpc_result){.status = RPC_INTERNAL, .message = "the reply does not unpack"};
+    }
+    call->on_reply(call->arg, &result, reply);
+    if (reply)
+        protobuf_c_message_free_unpacked(reply, NULL);
+    gpr_free(text);
+    grpc_byte_buffer_destroy(call->reply);
+    wire_close(&call->wire);
+    free(call);
+}
+
+static bool start(struct call *call, const ProtobufCMessage *request) {
+    grpc_op ops[6];
+    wire_op_send_metadata(&call->wire, &ops[0]);
+    ops[1] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE};
+    ops[1].data.send_message.send_message = message_pack(request);
+    ops[2] = (grpc_op){.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
+    wire_op_receive_metadata(&call->wire, &ops[3]);
+    ops[4] = (grpc_op){.op = GRPC_OP_RECV_MESSAGE};
+    ops[4].data.recv_message.recv_message = &call->reply;
+    wire_op_receive_status(&call->wire, &ops[5]);
+    bool is_started = wire_start(&call->wire, ops, 6, &call->tag);
+    grpc_byte_buffer_destroy(ops[1].data.send_message.send_message);
+    return is_started;
+}
+
+int env_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+             const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
+             struct rpc_call **ret_call) {
+    struct call *call = malloc(sizeof *call);
+    if (!call)
+        return LUN_ENOMEM;
+    *call = (struct call){.call.rpc = peer->rpc, .tag.on_done = on_done, .on_reply = on_reply, .arg = arg};
+    int rc = wire_open(&call->wire, CONTAINER_OF(peer, struct peer, peer), method, options);
+    if (!rc && !start(call, request)) {
+        wire_close(&call->wire);
+        rc = LUN_EINVALID;
+    }
+    if (rc) {
+        free(call);
+        return rc;
+    }
+    if (ret_call)
+        *ret_call = &call->call;
+    return 0;
+}
+
+void env_cancel(struct rpc_call *rpc_call) {
+    struct call *call = CONTAINER_OF(rpc_call, struct call, call);
+    (void)grpc_call_cancel(call->wire.call, NULL);
+}

@@ -1,0 +1,149 @@
+/* rpc/grpc/env.c - the environment: its beginning and end, and the way in and out of the core. */
+#include "rpc/grpc/env.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "rpc/grpc.h"
+
+/* Signals are blocked around everything that may enter gRPC: its threads inherit the mask of whoever makes it
+ * start them, and a handler that runs in one of them, or a SIGTERM that ends the process from there, is
+ * nobody's wish. */
+void env_block_signals(sigset_t *ret_outer) {
+    sigset_t set;
+    (void)sigfillset(&set);
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        (void)sigdelset(&set, faults[i]);
+    (void)pthread_sigmask(SIG_SETMASK, &set, ret_outer);
+}
+
+void env_unblock_signals(const sigset_t *outer) {
+    (void)pthread_sigmask(SIG_SETMASK, outer, NULL);
+}
+
+void env_ring_due(struct env *env) {
+    struct seat *seat = &env->seat;
+    inbox_settle(env);
+    if (!atomic_load(&seat->is_waiting))
+        return; /* whoever sits down next looks first */
+    if (rpc_timers_next(&env->rpc) < seat->until_ns || atomic_load(&env->has_due) ||
+        (seat->holder == SEAT_CALLER && !inbox_is_empty(env)))
+        seat_ring(env);
+}
+
+static void enter(struct rpc *rpc) {
+    struct env *env = env_of(rpc);
+    sigset_t outer;
+    env_block_signals(&outer);
+    pthread_mutex_lock(&env->core);
+    env->outer_mask = outer;
+}
+
+static void leave(struct rpc *rpc) {
+    struct env *env = env_of(rpc);
+    sigset_t outer = env->outer_mask;
+    env_ring_due(env);
+    pthread_mutex_unlock(&env->core);
+    env_unblock_signals(&outer);
+}
+
+static int64_t now(struct rpc *rpc) {
+    (void)rpc;
+    return clock_boottime_ns();
+}
+
+static uint64_t random_bits(struct rpc *rpc) {
+    (void)rpc;
+    uint64_t bits;
+    while (getrandom(&bits, sizeof bits, 0) != (ssize_t)sizeof bits) {
+    }
+    return bits;
+}
+
+/* In a forked child nothing of it works any more, so nothing is touched: neither the locks nor gRPC. */
+static void env_free(struct rpc *rpc) {
+    struct env *env = env_of(rpc);
+    if (env->pid != getpid())
+        return;
+    sigset_t outer;
+    env_block_signals(&outer);
+    assert(env->n_out == 0 && env->rpc.n_timers == 0);
+    fence_part(env);
+    seat_fini(env);
+    library_release();
+    inbox_fini(&env->inbox);
+    (void)pthread_mutex_destroy(&env->core);
+    rpc_fini(&env->rpc);
+    free(env);
+    env_unblock_signals(&outer);
+}
+
+static const struct rpc_ops ops = {
+    .now = now,
+    .random = random_bits,
+    .enter = enter,
+    .leave = leave,
+    .peer_open = env_peer_open,
+    .peer_close = env_peer_close,
+    .call = env_call,
+    .cancel = env_cancel,
+    .stream_open = env_stream_open,
+    .stream_send = env_stream_send,
+    .stream_cancel = env_stream_cancel,
+    .fence_changed = env_fence_changed,
+    .fence_stopped = env_fence_stopped,
+    .post = env_post,
+    .unpost = env_unpost,
+    .poll = env_poll,
+    .fd = env_fd,
+    .free = env_free,
+};
+
+static int start(struct env *env, struct lun_err *ret_err) {
+    int rc = inbox_init(&env->inbox, ret_err);
+    if (rc)
+        return rc;
+    rc = library_acquire(ret_err);
+    if (rc)
+        goto out_inbox;
+    rc = seat_init(env, ret_err);
+    if (rc)
+        goto out_library;
+    rc = fence_join(env, ret_err);
+    if (rc)
+        goto out_seat;
+    return 0;
+out_seat:
+    seat_fini(env);
+out_library:
+    library_release();
+out_inbox:
+    inbox_fini(&env->inbox);
+    return rc;
+}
+
+int rpc_grpc_new(struct rpc **ret_rpc, struct lun_err *ret_err) {
+    struct env *env = calloc(1, sizeof *env);
+    if (!env)
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    rpc_init(&env->rpc, &ops);
+    env->pid = getpid();
+    (void)pthread_mutex_init(&env->core, NULL);
+    list_init(&env->due_fences);
+    sigset_t outer;
+    env_block_signals(&outer);
+    int rc = start(env, ret_err);
+    env_unblock_signals(&outer);
+    if (rc) {
+        (void)pthread_mutex_destroy(&env->core);
+        free(env);
+        return rc;
+    }
+    *ret_rpc = &env->rpc;
+    return 0;
+}

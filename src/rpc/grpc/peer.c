@@ -1,0 +1,104 @@
+/* rpc/grpc/peer.c - one channel to one member.
+ *
+ * Names go through gRPC's resolver one at a time, addresses past it (several names in one target do not work,
+ * and the choice among members is ours anyway). */
+#include "rpc/grpc/env.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <grpc/grpc_security.h>
+
+#define ARG(name, number)                                                                                    \
+    { .type = GRPC_ARG_INTEGER, .key = (char *)(name), .value.integer = (number) }
+
+/* In milliseconds. The pings keep to what a default etcd accepts (one in 5 s, with a stream open); faster
+ * earns GOAWAY. */
+static grpc_arg args[] = {
+    ARG("grpc.enable_http_proxy", 0),         /* it would hijack even the loopback */
+    ARG("grpc.use_local_subchannel_pool", 1), /* two clients do not share a socket */
+    ARG("grpc.enable_retries", 0), /* who repeats what is decided above: a repeated write is a write */
+    ARG("grpc.service_config_disable_resolution", 1),
+    ARG("grpc.min_reconnect_backoff_ms", 1000), /* in fact the limit of one attempt to connect */
+    ARG("grpc.initial_reconnect_backoff_ms", 100),
+    ARG("grpc.max_reconnect_backoff_ms", 500),
+    ARG("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ARG("grpc.keepalive_time_ms", 6000),
+    ARG("grpc.keepalive_timeout_ms", 2000),
+    ARG("grpc.keepalive_permit_without_calls", 0),
+    ARG("grpc.http2.max_pings_without_data", 0), /* no limit: an idle watch must notice a dead member too */
+    ARG("grpc.max_receive_message_length", -1),
+};
+
+enum { HOST_BYTES = 256, TARGET_BYTES = HOST_BYTES + 32 };
+
+/* "host:port" or "[v6]:port" apart. False when it is neither. */
+static bool split(const char *address, char host[HOST_BYTES], const char **ret_port) {
+    const char *colon = strrchr(address, ':');
+    if (!colon || colon == address)
+        return false;
+    size_t len = (size_t)(colon - address);
+    bool is_bracketed = address[0] == '[' && colon[-1] == ']' && len > 2;
+    const char *start = is_bracketed ? address + 1 : address;
+    len -= is_bracketed ? 2 : 0;
+    if (len >= HOST_BYTES || (!is_bracketed && memchr(start, ':', len)))
+        return false;
+    memcpy(host, start, len);
+    host[len] = '\0';
+    *ret_port = colon + 1;
+    return strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%") == len;
+}
+
+static bool is_port(const char *text) {
+    size_t len = strlen(text);
+    return len >= 1 && len <= 5 && strspn(text, "0123456789") == len && atoi(text) >= 1 &&
+           atoi(text) <= 65535;
+}
+
+static int target_of(const char *address, char target[TARGET_BYTES], struct lun_err *ret_err) {
+    char host[HOST_BYTES];
+    const char *port;
+    if (!split(address, host, &port) || !is_port(port))
+        return lun_err_set(ret_err, LUN_EINVALID, "endpoint \"%s\" is not host:port (or [IPv6]:port)",
+                           address);
+    struct in6_addr scratch;
+    if (inet_pton(AF_INET, host, &scratch) == 1)
+        (void)snprintf(target, TARGET_BYTES, "ipv4:%s:%s", host, port);
+    else if (inet_pton(AF_INET6, host, &scratch) == 1)
+        (void)snprintf(target, TARGET_BYTES, "ipv6:%%5B%s%%5D:%s", host, port);
+    else if (strpbrk(host, ":%"))
+        return lun_err_set(ret_err, LUN_EINVALID, "endpoint \"%s\" is not an IPv6 address", address);
+    else
+        (void)snprintf(target, TARGET_BYTES, "dns:///%s:%s", host, port);
+    return 0;
+}
+
+int env_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer, struct lun_err *ret_err) {
+    char target[TARGET_BYTES];
+    int rc = target_of(address, target, ret_err);
+    if (rc)
+        return rc;
+    struct peer *peer = calloc(1, sizeof *peer);
+    char *copy = strdup(address);
+    if (!peer || !copy) {
+        free(peer);
+        free(copy);
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    }
+    peer->peer = (struct rpc_peer){.rpc = rpc, .address = copy};
+    grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
+    peer->channel = grpc_channel_create(
+        target, credentials, &(grpc_channel_args){.num_args = sizeof args / sizeof args[0], .args = args});
+    grpc_channel_credentials_release(credentials);
+    *ret_peer = &peer->peer;
+    return 0;
+}
+
+void env_peer_close(struct rpc_peer *rpc_peer) {
+    struct peer *peer = CONTAINER_OF(rpc_peer, struct peer, peer);
+    grpc_channel_destroy(peer->channel);
+    free(rpc_peer->address);
+    free(peer);
+}
