@@ -101,11 +101,17 @@ bool wire_start(struct wire *wire, const grpc_op *ops, size_t n_ops, struct tag 
     return grpc_call_start_batch(wire->call, ops, n_ops, tag, NULL) == GRPC_CALL_OK;
 }
 
-/* A call that found no connection fails with these words of gRPC's own; a server that says the same is told
- * apart by gRPC's account of the error, which names the peer it came from. */
+static bool starts_with(const char *text, const char *prefix) {
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* A call that found no connection, or no address, fails with these words of gRPC's own; a server that says
+ * the same is told apart by gRPC's account of the error, which names the peer it came from. A deadline that
+ * passes while still connecting proves nothing. */
 static bool is_unsent(const struct wire *wire, const char *text) {
-    return wire->status == GRPC_STATUS_UNAVAILABLE && strncmp(text, "failed to connect to ", 21) == 0 &&
-           wire->error && !strstr(wire->error, "received from peer");
+    return wire->status == GRPC_STATUS_UNAVAILABLE &&
+           (starts_with(text, "failed to connect to ") || starts_with(text, "DNS resolution failed ")) &&
+           wire->error && !strstr(wire->error, "eceived from peer");
 }
 
 void wire_result(struct wire *wire, struct rpc_result *ret_result, char **ret_text) {
