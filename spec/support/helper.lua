@@ -18,6 +18,8 @@ local function core_is_loaded()
 end
 
 busted.subscribe({ "exit" }, function()
+  -- luv crashes in lua_close() over handles whose closing was never carried out.
+  uv.run "nowait"
   if core_is_loaded() then
     local lunarch = require "lunarch"
     collectgarbage()

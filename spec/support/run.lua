@@ -13,6 +13,8 @@ local LIMIT_S = 120
 local ASAN_SLOWNESS = 3
 local HEARTBEAT_MS = 30000
 local SHOWN_LINES = 60
+local MEMORY = uv.fs_access("/dev/shm", "W") and "/dev/shm" or "/tmp"
+local TMP = ("%s/lunarch-run-%d"):format(MEMORY, uv.os_getpid())
 
 local function usage(problem)
   io.stderr:write("test: ", problem, "\n")
@@ -137,6 +139,21 @@ local function command_of(job, options, sanitizers)
   return args
 end
 
+local function remove(path)
+  os.execute("rm -rf '" .. path .. "'")
+end
+
+-- A run that was killed could not clean up after itself.
+local function remove_leftovers()
+  local scan = uv.fs_scandir(MEMORY)
+  while scan do
+    local name = uv.fs_scandir_next(scan)
+    if not name then break end
+    local pid = math.tointeger(name:match "^lunarch%-run%-(%d+)$")
+    if pid and not uv.kill(pid, 0) then remove(MEMORY .. "/" .. name) end
+  end
+end
+
 local function kill_group(pid)
   return uv.kill(-pid, "sigkill")
 end
@@ -146,6 +163,8 @@ local function start(job, options, sanitizers, on_end)
   job.output, job.report = base .. ".out", base .. ".report"
   os.remove(job.report)
   local fd = assert(uv.fs_open(job.output, "w", 420))
+  job.tmp = TMP .. "/lunarch-" .. job.path:gsub("[^%w._-]", "_")
+  uv.fs_mkdir(job.tmp, 448)
   job.started_ms = uv.now()
   local timer = uv.new_timer()
   local handle, pid
@@ -153,6 +172,8 @@ local function start(job, options, sanitizers, on_end)
     args = command_of(job, options, sanitizers),
     env = environment {
       LUNARCH_REPORT = job.report,
+      LUNARCH_TMP = job.tmp,
+      LUNARCH_SANITIZED = options.asan and "1" or false,
       ASAN_OPTIONS = sanitizers.ASAN_OPTIONS or false,
       UBSAN_OPTIONS = sanitizers.UBSAN_OPTIONS or false,
       LSAN_OPTIONS = sanitizers.LSAN_OPTIONS or false,
@@ -166,6 +187,7 @@ local function start(job, options, sanitizers, on_end)
     job.status, job.signal = status, signal
     job.seconds = (uv.now() - job.started_ms) / 1000
     kill_group(pid)
+    remove(job.tmp)
     on_end(job)
   end)
   uv.fs_close(fd)
@@ -273,6 +295,8 @@ end
 
 io.stdout:setvbuf "line"
 uv.fs_mkdir(OUT, 493)
+remove_leftovers()
+assert(uv.fs_mkdir(TMP, 448))
 if #jobs == 0 then
   print("no test matches " .. (#options.wanted > 0 and table.concat(options.wanted, " ") or "anything"))
   total.failed = 1
@@ -330,6 +354,7 @@ for i, name in ipairs { "sigint", "sigterm" } do
     for job in pairs(running) do
       kill_group(job.pid)
     end
+    remove(TMP)
     print "interrupted"
     os.exit(130)
   end)
@@ -337,6 +362,7 @@ end
 
 fill()
 uv.run()
+remove(TMP)
 print(("%d passed, %d failed%s"):format(
   total.passed, total.failed, total.skipped > 0 and ", " .. total.skipped .. " skipped" or ""))
 os.exit(total.failed == 0 and 0 or 1)

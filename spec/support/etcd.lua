@@ -1,0 +1,297 @@
+-- Private etcds for specs: on free ports of 127.0.0.1, their data in memory, ended with the spec file whatever happens.
+--
+--   local server = require("support.etcd").start()            one member, serving when this returns
+--   server.endpoint, server.client_port                       "127.0.0.1:<port>"
+--   server:etcdctl("put", "k", "v")                           its output, true; or its output, false
+--   server:kill9()  server:restart()                          the same data and ports
+--   server:freeze() server:thaw()                             SIGSTOP, SIGCONT
+--   server:stop()
+--   local cluster = require("support.etcd").cluster(3)
+--   cluster.members[1] ...  cluster.endpoints  cluster:leader()  cluster:followers()
+--   cluster:etcdctl(...)  cluster:stop()
+--
+-- Options of both: heartbeat_ms (100), election_ms (1000), flags (list of more flags for etcd).
+local uv = require "luv"
+local ports = require "support.ports"
+local process = require "support.process"
+local tree = require "support.tree"
+local wait = require "support.wait"
+
+local etcd = {}
+
+local START_TRIES = 3
+local PROBE_TIMEOUT = "2s"
+
+-- ---- one member -------------------------------------------------------------------------------------------------
+
+---@class Etcd
+---@field endpoint string
+---@field client_port integer
+---@field pid integer
+local Etcd = {}
+Etcd.__index = Etcd
+
+local function url(port) return "http://127.0.0.1:" .. port end
+
+local function new_member(name, options)
+  local member = setmetatable({
+    name = name,
+    options = options,
+    client_port = ports.free(),
+    peer_port = ports.free(),
+    folder = tree.folder(),
+  }, Etcd)
+  member.endpoint = "127.0.0.1:" .. member.client_port
+  return member
+end
+
+local function command_of(member)
+  local command = {
+    tree.etcd,
+    "--name", member.name,
+    "--data-dir", member.folder .. "/data",
+    "--listen-client-urls", url(member.client_port),
+    "--advertise-client-urls", url(member.client_port),
+    "--listen-peer-urls", url(member.peer_port),
+    "--initial-advertise-peer-urls", url(member.peer_port),
+    "--initial-cluster", member.initial_cluster,
+    "--heartbeat-interval", tostring(member.options.heartbeat_ms or 100),
+    "--election-timeout", tostring(member.options.election_ms or 1000),
+    "--logger", "zap",
+    "--log-outputs", "stderr",
+  }
+  for _, flag in ipairs(member.options.flags or {}) do
+    command[#command + 1] = flag
+  end
+  return command
+end
+
+local function spawn(member)
+  local fd = assert(uv.fs_open(member.folder .. "/log", "a", 420))
+  member.pid = process.spawn(command_of(member), tree.environment(), { nil, fd, fd })
+  uv.fs_close(fd)
+end
+
+-- etcdctl against `endpoints`: what it printed (errors too), and whether it succeeded.
+local function etcdctl(endpoints, words)
+  local command = tree.quote { tree.etcdctl, "--endpoints=" .. endpoints, table.unpack(words) }
+  local pipe = assert(io.popen("ETCDCTL_API=3 " .. command .. " 2>&1 </dev/null"))
+  local output = pipe:read "a"
+  return output, pipe:close() == true
+end
+
+-- A linearizable read through this very member: its port answers long before that.
+function Etcd:is_serving()
+  local _, ok = etcdctl(self.endpoint, {
+    "--dial-timeout=" .. PROBE_TIMEOUT, "--command-timeout=" .. PROBE_TIMEOUT, "get", "is-it-serving",
+  })
+  return ok
+end
+
+function Etcd:is_running()
+  return self.pid ~= nil and process.is_running(self.pid)
+end
+
+-- What etcd has logged since it was first started.
+function Etcd:log()
+  return tree.read(self.folder .. "/log")
+end
+
+local function fail_with_log(member, what)
+  error(("%s %s; the end of its log:\n%s"):format(member.name, what, member:log():sub(-2000)), 3)
+end
+
+-- False when it ended instead.
+local function wait_serving(member)
+  local ok, result = pcall(wait.eventually, function()
+    if not member:is_running() then return "ended" end
+    -- Cheap first: to ask costs a process of its own.
+    local log = member:log():sub(member.log_from)
+    return log:find("serving client traffic", 1, true) and member:is_serving() and "serving"
+  end, 3 * wait.LIMIT)
+  if not ok then fail_with_log(member, "does not serve") end
+  return result == "serving"
+end
+
+local function start_all(members)
+  for _, member in ipairs(members) do
+    member.log_from = #member:log() + 1
+    spawn(member)
+  end
+  for _, member in ipairs(members) do
+    if not wait_serving(member) then return member end
+  end
+end
+
+-- SIGTERM, waits for the end, removes the data. A member that is frozen or does not end is killed.
+function Etcd:stop()
+  if self:is_running() then
+    uv.kill(self.pid, "sigterm")
+    uv.kill(self.pid, "sigcont")
+    if not pcall(wait.eventually, function() return not process.is_running(self.pid) end) then
+      process.kill9(self.pid)
+    end
+  end
+  tree.remove(self.folder)
+end
+
+-- kill -9; returns when it is gone. The data stay.
+function Etcd:kill9()
+  process.kill9(self.pid)
+end
+
+-- Starts it again on the same data and ports; ends it first if it runs. Returns when it serves again, unless told
+-- not to wait (a member of a cluster serves only when most of them run).
+---@param options? { no_wait: boolean }
+function Etcd:restart(options)
+  if self:is_running() then self:kill9() end
+  self.log_from = #self:log() + 1
+  spawn(self)
+  if options and options.no_wait then return end
+  if not wait_serving(self) then fail_with_log(self, "ended instead of starting again") end
+end
+
+function Etcd:freeze()
+  process.freeze(self.pid)
+  self.is_frozen = true
+end
+
+function Etcd:thaw()
+  process.thaw(self.pid)
+  self.is_frozen = false
+end
+
+---@return string output, boolean ok
+function Etcd:etcdctl(...)
+  return etcdctl(self.endpoint, { ... })
+end
+
+-- etcdctl as a process that goes on: server:etcdctl_start("lock", "/name"). See process.lua.
+---@return Process
+function Etcd:etcdctl_start(...)
+  local endpoints = self.endpoint or table.concat(self.endpoints, ",")
+  local command = { tree.etcdctl, "--endpoints=" .. endpoints, ... }
+  command.env = { ETCDCTL_API = "3" }
+  return process.start(command)
+end
+
+-- What this member says of itself, or nil if it does not answer.
+---@return { revision: integer, raft_index: integer, raft_term: integer, member_id: string, is_leader: boolean }?
+function Etcd:status()
+  local output, ok = etcdctl(self.endpoint, {
+    "--dial-timeout=" .. PROBE_TIMEOUT, "--command-timeout=" .. PROBE_TIMEOUT, "endpoint", "status", "-w", "fields",
+  })
+  if not ok then return nil end
+  local fields = {}
+  for name, value in output:gmatch '"(%w+)" : (%S+)' do
+    fields[name] = value
+  end
+  return {
+    revision = math.tointeger(fields.Revision),
+    raft_index = math.tointeger(fields.RaftIndex),
+    raft_term = math.tointeger(fields.RaftTerm),
+    member_id = fields.MemberID,
+    is_leader = fields.Leader == fields.MemberID,
+  }
+end
+
+-- One etcd, serving when this returns.
+---@param options? table
+---@return Etcd
+function etcd.start(options)
+  for _ = 1, START_TRIES do
+    local member = new_member("spec", options or {})
+    member.initial_cluster = member.name .. "=" .. url(member.peer_port)
+    -- It ends at once if somebody took one of its ports in the meantime.
+    local ended = start_all { member }
+    if not ended then return member end
+    if not member:log():find("address already in use", 1, true) then fail_with_log(member, "ended at its start") end
+    member:stop()
+  end
+  error("etcd found no free ports in " .. START_TRIES .. " tries", 2)
+end
+
+-- ---- several ----------------------------------------------------------------------------------------------------
+
+---@class Cluster
+---@field members Etcd[]
+---@field endpoints string[]
+local Cluster = {}
+Cluster.__index = Cluster
+
+local function new_cluster(size, options)
+  local cluster = setmetatable({ members = {}, endpoints = {} }, Cluster)
+  local initial = {}
+  for i = 1, size do
+    local member = new_member("spec" .. i, options)
+    cluster.members[i] = member
+    cluster.endpoints[i] = member.endpoint
+    initial[i] = member.name .. "=" .. url(member.peer_port)
+  end
+  for _, member in ipairs(cluster.members) do
+    member.initial_cluster = table.concat(initial, ",")
+  end
+  return cluster
+end
+
+function Cluster:stop()
+  for _, member in ipairs(self.members) do
+    if member:is_running() then process.kill9(member.pid) end
+    tree.remove(member.folder)
+  end
+end
+
+---@return string output, boolean ok
+function Cluster:etcdctl(...)
+  return etcdctl(table.concat(self.endpoints, ","), { ... })
+end
+
+Cluster.etcdctl_start = Etcd.etcdctl_start
+
+local function leader_now(cluster)
+  local leader
+  for _, member in ipairs(cluster.members) do
+    if member:is_running() and not member.is_frozen then
+      local status = member:status()
+      if status and status.is_leader then
+        -- Two that think so: one of them has not heard yet.
+        if leader then return nil end
+        leader = member
+      end
+    end
+  end
+  return leader
+end
+
+-- Who leads now among the members that run and are not frozen; waits until somebody does.
+---@return Etcd
+function Cluster:leader()
+  return wait.eventually(function() return leader_now(self) end, 3 * wait.LIMIT, "a leader of the cluster")
+end
+
+---@return Etcd[]
+function Cluster:followers()
+  local leader = self:leader()
+  local followers = {}
+  for _, member in ipairs(self.members) do
+    if member ~= leader then followers[#followers + 1] = member end
+  end
+  return followers
+end
+
+-- A cluster of `size` members, all serving when this returns.
+---@param size? integer 3 where not said
+---@param options? table
+---@return Cluster
+function etcd.cluster(size, options)
+  for _ = 1, START_TRIES do
+    local cluster = new_cluster(size or 3, options or {})
+    local ended = start_all(cluster.members)
+    if not ended then return cluster end
+    if not ended:log():find("address already in use", 1, true) then fail_with_log(ended, "ended at its start") end
+    cluster:stop()
+  end
+  error("etcd found no free ports in " .. START_TRIES .. " tries", 2)
+end
+
+return etcd
