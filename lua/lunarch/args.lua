@@ -1,0 +1,230 @@
+-- What every public call checks before it does anything: misuse raises, with the file and line of the caller.
+local args = {}
+
+local getinfo = debug.getinfo
+
+local ours = {}
+
+-- Called at the top of each of our files: an error is never placed in one of them.
+function args.is_ours()
+  ours[getinfo(2, "S").source] = true
+end
+
+args.is_ours()
+
+-- Raises, placed at the innermost line that is not ours.
+function args.misuse(format, ...)
+  local level = 2
+  while true do
+    local info = getinfo(level, "S")
+    if not info then
+      level = 0
+      break
+    end
+    if info.what ~= "C" and info.what ~= "tail" and not ours[info.source] then break end
+    level = level + 1
+  end
+  error(select("#", ...) > 0 and format:format(...) or format, level)
+end
+
+local misuse = args.misuse
+
+-- A value as it stands in an error message.
+function args.describe(value)
+  local kind = type(value)
+  if kind == "string" then
+    local short = #value > 40 and value:sub(1, 40) .. "..." or value
+    return ("the string %q"):format(short):gsub("\n", "n")
+  elseif kind == "number" or kind == "boolean" then
+    return tostring(value)
+  elseif kind == "nil" then
+    return "nothing"
+  end
+  local meta = getmetatable(value)
+  local name = type(meta) == "table" and meta.__name
+  return "a " .. (type(name) == "string" and name or kind)
+end
+
+function args.bad(call, name, expected, value)
+  misuse("%s: '%s' must be %s, not %s", call, name, expected, args.describe(value))
+end
+
+local bad = args.bad
+
+-- Checks are called with the name of the call, the name of the argument, and its value, which they return.
+
+function args.string(call, name, value)
+  if type(value) ~= "string" then bad(call, name, "a string", value) end
+  return value
+end
+
+function args.text(call, name, value)
+  if type(value) ~= "string" or value == "" then bad(call, name, "a string that is not empty", value) end
+  return value
+end
+
+-- A string that C will read up to the first zero byte.
+function args.word(call, name, value)
+  if type(value) ~= "string" or value == "" or value:find("%z") then
+    bad(call, name, "a string that is not empty and holds no zero byte", value)
+  end
+  return value
+end
+
+function args.name(call, name, value)
+  args.word(call, name, value)
+  if value:sub(-1) == "/" then bad(call, name, "a name that does not end in '/'", value) end
+  return value
+end
+
+function args.boolean(call, name, value)
+  if type(value) ~= "boolean" then bad(call, name, "true or false", value) end
+  return value
+end
+
+function args.callable(call, name, value)
+  if type(value) ~= "function" then
+    local meta = getmetatable(value)
+    if type(meta) ~= "table" or type(meta.__call) ~= "function" then bad(call, name, "a function", value) end
+  end
+  return value
+end
+
+-- Numbers above 2^53 are not exact on every VM.
+local EXACT = 9007199254740992
+
+local function is_whole(value)
+  return type(value) == "number" and value == math.floor(value) and value > -EXACT and value < EXACT
+end
+
+function args.whole(call, name, value)
+  if not is_whole(value) or value < 0 then bad(call, name, "a whole number, 0 or more", value) end
+  return value
+end
+
+-- 0 or more; not a number compares as neither.
+local function is_duration(value)
+  return type(value) == "number" and value >= 0
+end
+
+function args.seconds(call, name, value)
+  if not is_duration(value) then bad(call, name, "a number of seconds, 0 or more", value) end
+  return value
+end
+
+function args.whole_seconds(call, name, value)
+  if not is_whole(value) or value < 1 then bad(call, name, "a whole number of seconds, 1 or more", value) end
+  return value
+end
+
+function args.lease(call, name, value)
+  if type(value) ~= "string" or #value > 16 or not value:find "^%x+$" or value:find "^0+$"
+    or (#value == 16 and not value:find "^[0-7]") then
+    bad(call, name, "a lease id (a string of up to 16 hexadecimal digits)", value)
+  end
+  return value
+end
+
+-- A timeout, given last: seconds, or nil for no limit. Returns milliseconds, -1 for none.
+function args.timeout(call, value, name)
+  if value == nil then return -1 end
+  if not is_duration(value) then
+    bad(call, name or "timeout", "a number of seconds, 0 or more, or nil for no limit", value)
+  end
+  if value > 1e9 then return -1 end
+  return args.milliseconds(value)
+end
+
+-- Rounded up, so that nothing ends early; an integer on 5.4.
+function args.milliseconds(seconds)
+  return (math.ceil(seconds * 1000))
+end
+
+-- ---- options ----------------------------------------------------------------------------------------------------
+
+-- The number of letters to change, drop, insert or swap to get from one word to the other.
+local function distance(a, b)
+  local before, last = {}, {}
+  for j = 0, #b do
+    last[j] = j
+  end
+  for i = 1, #a do
+    local row = { [0] = i }
+    for j = 1, #b do
+      local cost = a:byte(i) == b:byte(j) and 0 or 1
+      row[j] = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + cost)
+      if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
+        row[j] = math.min(row[j], before[j - 2] + 1)
+      end
+    end
+    before, last = last, row
+  end
+  return last[#b]
+end
+
+-- The name among the keys of `known` that was probably meant by `name`, or nil.
+function args.probably(name, known)
+  local best, least = nil, math.max(1, math.floor(#name / 3)) + 1
+  for candidate in pairs(known) do
+    local d = distance(name:lower(), candidate)
+    if d < least or (d == least and best and candidate < best) then
+      best, least = candidate, d
+    end
+  end
+  return best
+end
+
+local function names_of(known)
+  local names = {}
+  for name in pairs(known) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
+function args.unknown(call, name, known, what)
+  local meant = args.probably(name, known)
+  misuse("%s: unknown %s '%s' (%s)", call, what or "option", name,
+    meant and "did you mean '" .. meant .. "'?" or "known: " .. names_of(known))
+end
+
+local NONE = {}
+
+-- Checks a table of options against { name = check }; nil stands for an empty one.
+function args.options(call, options, known)
+  if options == nil then return NONE end
+  if type(options) ~= "table" then bad(call, "options", "a table", options) end
+  for name, value in pairs(options) do
+    if type(name) ~= "string" then
+      misuse("%s: 'options' holds %s where the name of an option should stand", call, args.describe(name))
+    end
+    local check = known[name]
+    if not check then args.unknown(call, name, known) end
+    check(call, name, value)
+  end
+  return options
+end
+
+-- ---- classes ----------------------------------------------------------------------------------------------------
+
+-- A class: methods by name, `properties` computed at each reading. Returns its metatable and the check each method
+-- begins with.
+function args.class(name, methods, properties)
+  local meta = { __name = "lunarch." .. name }
+  function meta.__index(self, key)
+    local method = methods[key]
+    if method ~= nil then return method end
+    local property = properties and properties[key]
+    if property then return property(self) end
+    return nil
+  end
+  local function check(self, method)
+    if getmetatable(self) ~= meta then
+      misuse("%s:%s: call it with a colon, on a %s (this is %s)", name, method, name, args.describe(self))
+    end
+  end
+  return meta, check
+end
+
+return args

@@ -1,0 +1,239 @@
+-- Clients: the connection to etcd, and the plain store.
+local args = require "lunarch.args"
+local core = require "lunarch.core"
+local elections = require "lunarch.election"
+local handle = require "lunarch.handle"
+local loop = require "lunarch.loop"
+local operations = require "lunarch.operations"
+local sessions = require "lunarch.session"
+local watches = require "lunarch.watch"
+
+args.is_ours()
+
+local clients = {}
+
+local methods = {}
+local Client, check = args.class("client", methods)
+
+-- ---- connecting -------------------------------------------------------------------------------------------------
+
+local function endpoints_check(call, name, value)
+  if type(value) == "string" then return args.word(call, name, value) end
+  if type(value) ~= "table" or #value == 0 then
+    args.bad(call, name, "a list of \"host:port\" that is not empty", type(value) == "table" and "" or value)
+  end
+  for i = 1, #value do
+    args.word(call, ("%s[%d]"):format(name, i), value[i])
+  end
+  return value
+end
+
+local function world_check(call, name, value)
+  if value ~= "auto" and value ~= "block" then args.bad(call, name, "'auto' or 'block'", value) end
+  return value
+end
+
+local OPTIONS = { endpoints = endpoints_check, name = args.word, loop = world_check, trace = args.callable }
+
+local function split(text)
+  local parts = {}
+  for part in text:gmatch "[^,%s]+" do
+    parts[#parts + 1] = part
+  end
+  return parts
+end
+
+-- The option, or what the environment says, or this machine; and where it came from.
+local function endpoints_of(option)
+  if type(option) == "table" then return option end
+  if option then return split(option) end
+  for _, name in ipairs { "LUNARCH_ENDPOINTS", "ETCDCTL_ENDPOINTS" } do
+    local found = split(os.getenv(name) or "")
+    if #found > 0 then return found, name end
+  end
+  return { "127.0.0.1:2379" }
+end
+
+local function trace_of(option)
+  if option then return option end
+  local wish = os.getenv "LUNARCH_TRACE"
+  if not wish or wish == "" or wish == "0" then return nil end
+  return function(line) io.stderr:write(line, "\n") end
+end
+
+function clients.connect(options)
+  options = args.options("lunarch.connect", options, OPTIONS)
+  local on_trace = trace_of(options.trace)
+  local endpoints, variable = endpoints_of(options.endpoints)
+  local core_client, message, code = core.connect(endpoints, options.name, on_trace ~= nil)
+  if not core_client then
+    if variable then return nil, variable .. ": " .. message, code end
+    return handle.made(nil, message, code)
+  end
+  return setmetatable({
+    _core = core_client, _hub = loop.new_hub(core_client, on_trace, options.loop), endpoints = endpoints,
+  }, Client)
+end
+
+-- ---- the store --------------------------------------------------------------------------------------------------
+
+function methods:get(key, options, timeout)
+  check(self, "get")
+  local get = operations.get("client:get", key, options)
+  local ms = args.timeout("client:get", timeout)
+  loop.enter()
+  local result, message, code = handle.await(self, self._core:kv(get, ms))
+  if not result then return nil, message, code end
+  if get.range_end then
+    return result.kvs, { count = result.count, more = result.more, revision = result.revision }
+  end
+  local kv = result.kvs[1]
+  if kv then return kv.value, kv end
+  return nil
+end
+
+function methods:put(key, value, options, timeout)
+  check(self, "put")
+  local put = operations.put("client:put", key, value, options)
+  local ms = args.timeout("client:put", timeout)
+  loop.enter()
+  local result, message, code = handle.await(self, self._core:kv(put, ms))
+  if not result then return nil, message, code end
+  return true, result.revision, result.prev_kv
+end
+
+function methods:delete(key, options, timeout)
+  check(self, "delete")
+  local delete = operations.delete("client:delete", key, options)
+  local ms = args.timeout("client:delete", timeout)
+  loop.enter()
+  local result, message, code = handle.await(self, self._core:kv(delete, ms))
+  if not result then return nil, message, code end
+  return result.deleted, result.prev_kvs
+end
+
+function methods:txn(txn, timeout)
+  check(self, "txn")
+  local converted = operations.txn("client:txn", txn)
+  local ms = args.timeout("client:txn", timeout)
+  loop.enter()
+  return handle.await(self, self._core:txn(converted, ms))
+end
+
+local WATCH = {
+  prefix = args.boolean, range_end = args.text, revision = args.whole, prev_kv = args.boolean,
+  deletes_only = args.boolean,
+}
+
+function methods:watch(key, options)
+  check(self, "watch")
+  options = args.options("client:watch", options, WATCH)
+  local first, range_end = operations.range_of("client:watch", key, options)
+  local core_watch, message, code = handle.made(self._core:watch(first, range_end, options.revision or 0,
+    options.prev_kv or false, options.deletes_only or false))
+  if not core_watch then return nil, message, code end
+  return watches.new_watch(self, core_watch, key)
+end
+
+-- ---- leases -----------------------------------------------------------------------------------------------------
+
+local LEASE = { ttl = args.whole_seconds, id = args.lease }
+
+function methods:lease(options, timeout)
+  check(self, "lease")
+  options = args.options("client:lease", options, LEASE)
+  if not options.ttl then args.bad("client:lease", "ttl", "a whole number of seconds, 1 or more", nil) end
+  local ms = args.timeout("client:lease", timeout)
+  loop.enter()
+  return handle.await(self, self._core:lease_grant(options.id, options.ttl, ms))
+end
+
+function methods:revoke(lease, timeout)
+  check(self, "revoke")
+  args.lease("client:revoke", "lease", lease)
+  local ms = args.timeout("client:revoke", timeout)
+  loop.enter()
+  return handle.await(self, self._core:lease_revoke(lease, ms))
+end
+
+function methods:ttl(lease, timeout)
+  check(self, "ttl")
+  args.lease("client:ttl", "lease", lease)
+  local ms = args.timeout("client:ttl", timeout)
+  loop.enter()
+  local left, granted, code = handle.await(self, self._core:lease_ttl(lease, ms))
+  if not left then return nil, granted, code end
+  if left < 0 then return nil, ("lease %s does not exist: it has expired or was revoked"):format(lease), "lost" end
+  return left, granted
+end
+
+-- ---- more -------------------------------------------------------------------------------------------------------
+
+function methods:status(timeout)
+  check(self, "status")
+  local ms = args.timeout("client:status", timeout)
+  loop.enter()
+  return handle.await(self, self._core:status(ms))
+end
+
+function methods:session(options, timeout)
+  check(self, "session")
+  return sessions.open(self, options, timeout)
+end
+
+function methods:observe(name)
+  check(self, "observe")
+  return elections.observe(self, "client:observe", name)
+end
+
+local function close(self, ms)
+  if self._is_closed then return true end
+  local ok, message, code = handle.await_release(self, self._core:close(ms))
+  if not ok and code ~= "closed" then return nil, message, code end
+  self._is_closed = true
+  loop.dispatch(self._hub)
+  loop.close_hub(self._hub)
+  return true
+end
+
+function methods:close(timeout)
+  check(self, "close")
+  return close(self, args.timeout("client:close", timeout))
+end
+
+-- ---- for loops of others ----------------------------------------------------------------------------------------
+
+function methods:pollfd()
+  check(self, "pollfd")
+  return self._core:pollfd()
+end
+
+function methods:events()
+  check(self, "events")
+  return "r"
+end
+
+function methods:timeout()
+  check(self, "timeout")
+  return nil
+end
+
+function methods:dispatch()
+  check(self, "dispatch")
+  return loop.dispatch(self._hub)
+end
+
+function Client.__tostring(self)
+  return ("lunarch.client: %s%s"):format(table.concat(self.endpoints, ","), self._is_closed and " (closed)" or "")
+end
+
+function Client.__close(self)
+  close(self, handle.CLOSE_MS)
+end
+
+-- Before C lets go of the descriptor, the loop must. (On LuaJIT tables have no finaliser, and luv is not used.)
+function Client.__gc(self)
+  loop.close_hub(self._hub)
+end
+
+return clients

@@ -1,0 +1,151 @@
+-- Elections, and the terms won in them.
+local args = require "lunarch.args"
+local handle = require "lunarch.handle"
+local loop = require "lunarch.loop"
+local operations = require "lunarch.operations"
+local watches = require "lunarch.watch"
+
+args.is_ours()
+
+local elections = {}
+
+-- ---- term -------------------------------------------------------------------------------------------------------
+
+local term_methods, term_properties = {}, {}
+local Term, check_term = args.class("term", term_methods, term_properties)
+
+function term_properties:token()
+  return self._core:token()
+end
+
+function term_properties:key()
+  return self._core:key()
+end
+
+-- nil while the term lasts.
+function term_properties:reason()
+  return self._core:reason()
+end
+
+function term_properties:stop_at()
+  return handle.instant(self._core:stop_at())
+end
+
+function term_properties:valid_until()
+  return handle.instant(self._core:valid_until())
+end
+
+function term_methods:remaining()
+  check_term(self, "remaining")
+  return handle.remaining(self._core:stop_at())
+end
+
+function term_methods:await_loss(timeout)
+  check_term(self, "await_loss")
+  local ms = args.timeout("term:await_loss", timeout)
+  loop.enter()
+  return handle.await(self._client, self._core:await_loss(ms))
+end
+
+function term_methods:proclaim(value, timeout)
+  check_term(self, "proclaim")
+  args.string("term:proclaim", "value", value)
+  local ms = args.timeout("term:proclaim", timeout)
+  loop.enter()
+  return handle.await(self._client, self._core:proclaim(value, ms))
+end
+
+function term_methods:txn(txn, timeout)
+  check_term(self, "txn")
+  local converted = operations.txn("term:txn", txn)
+  local ms = args.timeout("term:txn", timeout)
+  loop.enter()
+  return handle.await(self._client, self._core:txn(converted, ms))
+end
+
+function term_methods:put(key, value, options, timeout)
+  check_term(self, "put")
+  local put = operations.put("term:put", key, value, options)
+  local ms = args.timeout("term:put", timeout)
+  loop.enter()
+  local result, message, code = handle.await(self._client, self._core:txn({ success = { put } }, ms))
+  if not result then return nil, message, code end
+  return true, result.revision, result.responses[1].prev_kv
+end
+
+function term_methods:resign(timeout)
+  check_term(self, "resign")
+  local ms = args.timeout("term:resign", timeout)
+  return handle.await_release(self._client, self._core:resign(ms))
+end
+
+function Term.__tostring(self)
+  local reason = self.reason
+  return ("lunarch.term: %s, token %d%s"):format(self.election.name, self.token, reason and " (" .. reason .. ")" or "")
+end
+
+function Term.__close(self)
+  if not self.reason then handle.await_release(self._client, self._core:resign(handle.CLOSE_MS)) end
+end
+
+-- ---- election ---------------------------------------------------------------------------------------------------
+
+local methods = {}
+local Election, check = args.class("election", methods)
+
+function elections.new(session, name)
+  args.name("session:election", "name", name)
+  local core_election, message, code = handle.made(session._core:election(name))
+  if not core_election then return nil, message, code end
+  return setmetatable({ _client = session._client, session = session, name = name, _core = core_election }, Election)
+end
+
+function methods:campaign(value, timeout)
+  check(self, "campaign")
+  args.string("election:campaign", "value", value)
+  local ms = args.timeout("election:campaign", timeout)
+  loop.enter()
+  local core_term, message, code = handle.await(self._client, self._core:campaign(value, ms))
+  if not core_term then return nil, message, code end
+  local term = setmetatable({ _client = self._client, _core = core_term, election = self, value = value }, Term)
+  self._term = term
+  return term
+end
+
+local function is_mine(self, leader)
+  local term = self._term
+  return term ~= nil and leader.token ~= nil and not term.reason and leader.token == term.token
+end
+
+function methods:leader(timeout)
+  check(self, "leader")
+  local ms = args.timeout("election:leader", timeout)
+  loop.enter()
+  local leader, message, code = handle.await(self._client, self._core:leader(ms))
+  if leader == nil then return nil, message, code end
+  if not leader then return nil, "no leader", "no_leader" end
+  leader.is_me = is_mine(self, leader)
+  return leader
+end
+
+-- The fourth value closes the observer when a `for` of Lua 5.4 is left.
+function elections.observe(client, call, name, is_me)
+  args.name(call, "name", name)
+  local core_observer, message, code = handle.made(client._core:observer(name))
+  if not core_observer then return nil, message, code end
+  local observer = watches.new_observer(client, core_observer, name, is_me)
+  return observer, nil, nil, observer
+end
+
+function methods:observe()
+  check(self, "observe")
+  return elections.observe(self._client, "election:observe", self.name, function(leader)
+    return is_mine(self, leader)
+  end)
+end
+
+function Election.__tostring(self)
+  return "lunarch.election: " .. self.name
+end
+
+return elections

@@ -1,0 +1,45 @@
+-- What all objects share: asking C, waiting for the answer, and the two kinds of trouble told apart.
+local args = require "lunarch.args"
+local core = require "lunarch.core"
+local loop = require "lunarch.loop"
+
+args.is_ours()
+
+local handle = {}
+
+-- How long a `<close>` variable waits for its release; what is not answered by then goes on in the background.
+handle.CLOSE_MS = 5000
+
+-- `id, message, code` are what an asking call of C returned. What C refuses at once is misuse; the rest is the world.
+function handle.await(client, id, message, code)
+  if id then return loop.await(client._hub, id, false) end
+  if code == "invalid" then args.misuse(message) end
+  return nil, message, code
+end
+
+-- The same for a release: an interrupted wait leaves it going on.
+function handle.await_release(client, id, message, code)
+  if id then return loop.await(client._hub, id, true) end
+  if code == "invalid" then args.misuse(message) end
+  return nil, message, code
+end
+
+-- For objects that C makes at once.
+function handle.made(object, message, code)
+  if object then return object end
+  if code == "invalid" then args.misuse(message) end
+  return nil, message, code
+end
+
+-- An instant in seconds from C's, where 0 says that it is over: nil then.
+function handle.instant(seconds)
+  if seconds > 0 then return seconds end
+  return nil
+end
+
+function handle.remaining(stop_at)
+  local left = stop_at - core.now()
+  return left > 0 and left or 0
+end
+
+return handle

@@ -1,0 +1,36 @@
+-- Waiting in plain Lua: the thread blocks.
+--
+-- In slices: a signal that comes just before the wait begins cannot end it, and Lua's own Ctrl-C is seen only when C
+-- returns.
+require "lunarch.args".is_ours()
+
+local core = require "lunarch.core"
+
+local block = {}
+
+local SLICE_MS = 250
+local SLICE_S = SLICE_MS / 1000
+
+local function poll_until(client, id)
+  while true do
+    local is_done, _, code = client:wait(id, SLICE_MS)
+    if is_done or code == "closed" then return end
+  end
+end
+
+-- Waits for an operation. False and the error when something was raised meanwhile (Ctrl-C): then the operation still
+-- goes on.
+function block.wait(client, id)
+  return pcall(poll_until, client, id)
+end
+
+function block.sleep(seconds)
+  local until_s = core.now() + seconds
+  local left_s = seconds
+  while left_s > 0 do
+    core.sleep(left_s < SLICE_S and left_s or SLICE_S)
+    left_s = until_s - core.now()
+  end
+end
+
+return block

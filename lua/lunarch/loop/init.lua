@@ -1,0 +1,103 @@
+-- How a call waits for its answer. The world is chosen at each wait: a task of ours yields; elsewhere the loop is
+-- turned, or the thread blocks.
+--
+-- A hub belongs to one client: it knows who waits for which of the client's operations, and tells them.
+local args = require "lunarch.args"
+local block = require "lunarch.loop.block"
+local tasks = require "lunarch.loop.task"
+
+args.is_ours()
+
+local loop = {}
+
+loop.enter = tasks.enter
+loop.sleep = tasks.sleep
+
+-- `core`: the client of lunarch.core. `on_trace(line)` or nil. `world`: "block" or "luv" instead of choosing at each
+-- wait.
+function loop.new_hub(core, on_trace, world)
+  return { core = core, on_trace = on_trace, world = world, waits = {}, n_waits = 0, ids = {} }
+end
+
+local function report_trace_error(err)
+  io.stderr:write("lunarch: the trace function failed: ", debug.traceback(tostring(err), 2), "\n")
+end
+
+-- Runs what is due, and wakes whoever waited for it: they go on later, not now. The number of finished operations.
+function loop.dispatch(hub)
+  local ids = hub.ids
+  local n, lines = hub.core:drain(ids)
+  for i = 1, n do
+    local wait = hub.waits[ids[i]]
+    if wait then
+      wait:release()
+      tasks.wake(wait)
+    end
+  end
+  if lines and hub.on_trace then
+    for _, line in ipairs(lines) do
+      xpcall(function() hub.on_trace(line) end, report_trace_error)
+    end
+  end
+  return n
+end
+
+-- The watch must not keep its client from being collected.
+local function watch(hub)
+  local weak = setmetatable({ hub = hub }, { __mode = "v" })
+  return require "lunarch.loop.luv".watch(hub.core:pollfd(), function()
+    if weak.hub then loop.dispatch(weak.hub) end
+  end)
+end
+
+local Wait = {}
+Wait.__index = Wait
+
+function Wait:release()
+  local hub = self.hub
+  hub.waits[self.id] = nil
+  hub.n_waits = hub.n_waits - 1
+  if hub.n_waits == 0 and hub.poll then hub.poll:unref() end
+end
+
+function Wait:cancel()
+  self:release()
+  if self.is_kept then self.hub.core:forget(self.id) else self.hub.core:cancel(self.id) end
+end
+
+local function wait_in_loop(hub, id, is_kept)
+  local wait = setmetatable({ hub = hub, id = id, is_kept = is_kept }, Wait)
+  hub.poll = hub.poll or watch(hub)
+  if hub.n_waits == 0 then hub.poll:ref() end
+  hub.waits[id] = wait
+  hub.n_waits = hub.n_waits + 1
+  tasks.suspend(wait)
+end
+
+local function wait_blocking(hub, id, is_kept)
+  local ok, err = block.wait(hub.core, id)
+  if hub.n_waits > 0 or hub.on_trace then loop.dispatch(hub) end
+  if ok then return end
+  if is_kept then hub.core:forget(id) else hub.core:cancel(id) end
+  error(err, 0)
+end
+
+-- Waits for operation `id` and returns what it came to. When the wait is interrupted, the operation is cancelled; a
+-- release (unlock, resign, close) `is_kept`: it goes on by itself.
+function loop.await(hub, id, is_kept)
+  if hub.world == "block" or tasks.way() == "block" then
+    wait_blocking(hub, id, is_kept)
+  else
+    wait_in_loop(hub, id, is_kept)
+  end
+  return hub.core:take(id)
+end
+
+-- The client is closed, or collected: its descriptor is about to go.
+function loop.close_hub(hub)
+  local poll = hub.poll
+  hub.poll = nil
+  if poll then pcall(poll.close, poll) end
+end
+
+return loop

@@ -1,0 +1,314 @@
+-- Tasks: coroutines of ours that wait without holding anybody up, on the loop of libuv.
+--
+-- Only a coroutine that was started here may yield to the loop: whoever resumes a coroutine of the user's own (a
+-- generator) would take our yield for one of its values. A wait in such a coroutine, or outside of every task while
+-- tasks are alive, *turns the loop itself* until it is over: other tasks go on meanwhile. Two tasks that wait in
+-- this way at the same time end their waits in the reverse order of their beginning. Inside a callback of libuv's
+-- the loop cannot be turned: there a wait blocks it.
+--
+-- Tasks are resumed between turns of the loop, never inside one of its callbacks; only where the user turns the loop
+-- himself (uv.run) they are resumed by a callback.
+--
+-- A wait is a table: `is_done`, set by tasks.wake, and `cancel`, called when the task is interrupted first.
+local args = require "lunarch.args"
+local block = require "lunarch.loop.block"
+
+args.is_ours()
+
+local tasks = {}
+
+local pack = table.pack or function(...) return { n = select("#", ...), ... } end
+local unpack = table.unpack or unpack
+local running = coroutine.running
+local is_yieldable = coroutine.isyieldable or function() return true end
+
+local HEARTBEAT_S = 0.5
+local LAST_WAITS_S = 5
+
+local methods = {}
+local Task, check = args.class("task", methods)
+
+local luv, kick
+local current           -- the task that runs now; nil outside of them
+local alive, n_alive = {}, 0
+local n_turners = 0     -- how many waits and runs are turning the loop, one inside the other
+local ready, first_ready, last_ready = {}, 1, 0
+local first_failed      -- the first task that failed with nobody to join it
+
+local run_ready
+
+local function need_luv(call)
+  if luv then return end
+  local ok, found = pcall(require, "luv")
+  if not ok then
+    args.misuse("%s needs luv, which cannot be loaded (Debian: apt install lua-luv): %s", call, tostring(found))
+  end
+  luv = require "lunarch.loop.luv"
+  kick = luv.kicker(function() run_ready() end)
+end
+
+local function make_ready(task)
+  if task.is_ready then return end
+  task.is_ready = true
+  last_ready = last_ready + 1
+  ready[last_ready] = task
+  if n_turners == 0 then kick() end
+end
+
+-- ---- waiting ----------------------------------------------------------------------------------------------------
+
+-- How a wait that begins here will be made: "park" (the task yields), "turn" (it turns the loop), or "block".
+function tasks.way()
+  if current and running() == current.thread and is_yieldable() then return "park" end
+  if n_alive > 0 and not luv.is_inside() then return "turn" end
+  return "block"
+end
+
+-- Every call that may wait begins with this: a task that was interrupted raises.
+function tasks.enter()
+  local interruption = current and current.interruption
+  if interruption then error(interruption.err, 0) end
+end
+
+-- Turns the loop until is_over() says so. False, and why, when that cannot come any more.
+local function turn_until(is_over)
+  while not is_over() do
+    run_ready()
+    if is_over() then break end
+    local is_idle = first_ready > last_ready
+    if not luv.turn(is_idle and "once" or "nowait") and is_idle and first_ready > last_ready and not is_over() then
+      return false, "every task waits, and nothing is left that could wake one"
+    end
+  end
+  return true
+end
+
+local function turn_guarded(is_over)
+  local outer = current
+  current = nil
+  n_turners = n_turners + 1
+  local stop_heartbeat = luv.heartbeat(HEARTBEAT_S)
+  local ok, is_fine, why = pcall(turn_until, is_over)
+  stop_heartbeat()
+  n_turners = n_turners - 1
+  current = outer
+  if n_turners == 0 and first_ready <= last_ready then kick() end
+  if not ok then return false, is_fine end
+  return is_fine, why
+end
+
+-- Returns once wait.is_done. Raises when the task is interrupted, or Lua itself (Ctrl-C), after wait:cancel().
+function tasks.suspend(wait)
+  local task = current
+  wait.task = task
+  local failure
+  if task and task.interruption then
+    failure = task.interruption
+  elseif tasks.way() == "park" then
+    task.wait = wait
+    -- Whoever else resumes this coroutine is sent back.
+    repeat coroutine.yield() until wait.is_done or task.interruption
+    task.wait = nil
+    failure = task.interruption
+  else
+    local ok, err = turn_guarded(function() return wait.is_done or (task and task.interruption) end)
+    failure = task and task.interruption or not ok and { err = err }
+  end
+  if wait.is_done then return end
+  wait:cancel()
+  error(failure.err, 0)
+end
+
+-- Ends a wait, from anywhere: its coroutine goes on later, not now.
+function tasks.wake(wait)
+  wait.is_done = true
+  local task = wait.task
+  if task and task.wait == wait then make_ready(task) end
+end
+
+-- Waits until wake_soon(wait), or for so many seconds. True unless the time was over first.
+local function suspend_at_most(wait, seconds)
+  local is_late = false
+  local stop = seconds and luv.timer(seconds, function()
+    is_late = not wait.is_done
+    tasks.wake(wait)
+  end)
+  local cancel = wait.cancel
+  wait.cancel = function()
+    if stop then stop() end
+    if cancel then cancel(wait) end
+  end
+  tasks.suspend(wait)
+  if stop then stop() end
+  return not is_late
+end
+
+function tasks.sleep(seconds)
+  tasks.enter()
+  local way = tasks.way()
+  if way == "block" then
+    block.sleep(seconds)
+  elseif way == "park" and seconds == 0 then
+    coroutine.yield()
+    tasks.enter()
+  else
+    suspend_at_most({}, seconds)
+  end
+  return true
+end
+
+-- ---- running ----------------------------------------------------------------------------------------------------
+
+local function report(task)
+  io.stderr:write("lunarch: a task failed: ", task.traceback, "\n")
+end
+
+-- Called with a task that failed while nobody waited to join it. Whoever hosts scripts puts his own here.
+tasks.on_failure = report
+
+local function finish(task, ok, ...)
+  task.has_ended = true
+  alive[task] = nil
+  n_alive = n_alive - 1
+  if ok then
+    task.results = pack(...)
+  else
+    task.err = ...
+    task.traceback = task.traceback or debug.traceback(task.thread, tostring(task.err))
+    if not next(task.joiners) and not task.is_quiet then
+      first_failed = first_failed or task
+      tasks.on_failure(task)
+    end
+  end
+  for wait in pairs(task.joiners) do
+    tasks.wake(wait)
+  end
+  task.joiners = nil
+end
+
+local function body(task, fn, ...)
+  finish(task, xpcall(fn, function(err)
+    task.traceback = debug.traceback(tostring(err), 2)
+    return err
+  end, ...))
+end
+
+local function resume(task, ...)
+  local outer = current
+  current = task
+  local ok, err = coroutine.resume(task.thread, ...)
+  current = outer
+  if task.has_ended then return end
+  if not ok then
+    finish(task, false, err)
+  elseif not task.wait then
+    -- A bare coroutine.yield(): let the others have a turn.
+    make_ready(task)
+  end
+end
+
+run_ready = function()
+  for _ = first_ready, last_ready do
+    local task = ready[first_ready]
+    ready[first_ready] = nil
+    first_ready = first_ready + 1
+    task.is_ready = false
+    local start = task.start
+    task.start = nil
+    if not task.has_ended then
+      if start then resume(task, task, unpack(start, 1, start.n)) else resume(task) end
+    end
+  end
+end
+
+function tasks.spawn(fn, ...)
+  need_luv "lunarch.spawn"
+  local task = setmetatable({ thread = coroutine.create(body), start = pack(fn, ...), joiners = {} }, Task)
+  alive[task] = true
+  n_alive = n_alive + 1
+  make_ready(task)
+  return task
+end
+
+-- The task this code runs in, or nil.
+function tasks.current()
+  return current
+end
+
+function tasks.run(fn, ...)
+  need_luv "lunarch.run"
+  if current then args.misuse "lunarch.run: called inside a task: use lunarch.spawn" end
+  if n_turners > 0 or luv.is_inside() then args.misuse "lunarch.run: the loop is running already: use lunarch.spawn" end
+  local main = tasks.spawn(fn, ...)
+  main.is_quiet = true
+  local ok, why = turn_guarded(function() return n_alive == 0 or main.traceback and main.has_ended end)
+  if ok and main.traceback and n_alive > 0 then
+    for task in pairs(alive) do
+      task.is_quiet = true
+      task:interrupt "the main task failed"
+    end
+    local is_late = false
+    local stop = luv.timer(LAST_WAITS_S, function() is_late = true end)
+    ok, why = turn_guarded(function() return n_alive == 0 or is_late end)
+    stop()
+  end
+  if main.traceback then error(type(main.err) == "string" and main.traceback or main.err, 0) end
+  if not ok then error(why, 0) end
+  local failed = first_failed
+  if failed then
+    first_failed = nil
+    error("a spawned task failed: " .. failed.traceback, 0)
+  end
+  return unpack(main.results, 1, main.results.n)
+end
+
+-- ---- task objects -----------------------------------------------------------------------------------------------
+
+function Task.__tostring(task)
+  local state = task == current and "running" or "waiting"
+  if task.has_ended then state = task.traceback and "failed" or "ended" end
+  return ("lunarch.task: %s (%s)"):format(tostring(task.thread):match "0x%x+" or "?", state)
+end
+
+function methods:is_running()
+  check(self, "is_running")
+  return not self.has_ended
+end
+
+function methods:join(timeout)
+  check(self, "join")
+  local ms = args.timeout("task:join", timeout)
+  tasks.enter()
+  if self == current then args.misuse "task:join: a task cannot wait for its own end" end
+  if not self.has_ended then
+    if tasks.way() == "block" then
+      args.misuse "task:join: inside a callback of libuv's nothing can wait for a task: spawn one that does"
+    end
+    local joiners = self.joiners
+    local wait = { cancel = function(wait) joiners[wait] = nil end }
+    joiners[wait] = true
+    if not suspend_at_most(wait, ms >= 0 and timeout or nil) then
+      joiners[wait] = nil
+      return nil, ("the task has not ended after %g s"):format(timeout), "timeout"
+    end
+  end
+  if first_failed == self then first_failed = nil end
+  if self.traceback then return false, self.traceback, self.err end
+  return true, unpack(self.results, 1, self.results.n)
+end
+
+function methods:interrupt(err)
+  check(self, "interrupt")
+  if err == nil then args.bad("task:interrupt", "err", "the error to raise", err) end
+  if self.has_ended then return false end
+  self.interruption = { err = err }
+  if self.wait then make_ready(self) end
+  return true
+end
+
+function methods:allow()
+  check(self, "allow")
+  self.interruption = nil
+end
+
+return tasks

@@ -1,0 +1,105 @@
+-- Mutexes.
+local args = require "lunarch.args"
+local handle = require "lunarch.handle"
+local loop = require "lunarch.loop"
+
+args.is_ours()
+
+local mutexes = {}
+
+local pack = table.pack or function(...) return { n = select("#", ...), ... } end
+local unpack = table.unpack or unpack
+
+local methods, properties = {}, {}
+local Mutex, check = args.class("mutex", methods, properties)
+
+local OPTIONS = { reentrant = args.boolean }
+
+function mutexes.new(session, name, options)
+  args.name("session:mutex", "name", name)
+  options = args.options("session:mutex", options, OPTIONS)
+  local core_mutex, message, code = handle.made(session._core:mutex(name, options.reentrant or false))
+  if not core_mutex then return nil, message, code end
+  return setmetatable({ _client = session._client, session = session, name = name, _core = core_mutex }, Mutex)
+end
+
+function properties:token()
+  return self._core:token()
+end
+
+function properties:key()
+  return self._core:key()
+end
+
+function properties:stop_at()
+  return handle.instant(self._core:stop_at())
+end
+
+function methods:lock(timeout)
+  check(self, "lock")
+  local ms = args.timeout("mutex:lock", timeout)
+  loop.enter()
+  return handle.await(self._client, self._core:lock(ms))
+end
+
+function methods:try_lock(timeout)
+  check(self, "try_lock")
+  local ms = args.timeout("mutex:try_lock", timeout)
+  loop.enter()
+  return handle.await(self._client, self._core:try_lock(ms))
+end
+
+function methods:unlock(timeout)
+  check(self, "unlock")
+  local ms = args.timeout("mutex:unlock", timeout)
+  return handle.await_release(self._client, self._core:unlock(ms))
+end
+
+function methods:owner(timeout)
+  check(self, "owner")
+  local ms = args.timeout("mutex:owner", timeout)
+  loop.enter()
+  return handle.await(self._client, self._core:owner(ms))
+end
+
+function methods:await_loss(timeout)
+  check(self, "await_loss")
+  local ms = args.timeout("mutex:await_loss", timeout)
+  loop.enter()
+  return handle.await(self._client, self._core:await_loss(ms))
+end
+
+function methods:is_held()
+  check(self, "is_held")
+  return self._core:is_held()
+end
+
+function methods:remaining()
+  check(self, "remaining")
+  return handle.remaining(self._core:stop_at())
+end
+
+-- The error of the function counts more than one of the release.
+function methods:with(fn, timeout)
+  check(self, "with")
+  args.callable("mutex:with", "fn", fn)
+  args.timeout("mutex:with", timeout)
+  local ok, message, code = self:lock(timeout)
+  if not ok then return nil, message, code end
+  local results = pack(pcall(fn, self))
+  local is_released, release_error = pcall(self.unlock, self)
+  if not results[1] then error(results[2], 0) end
+  if not is_released then error(release_error, 0) end
+  return unpack(results, 2, results.n)
+end
+
+function Mutex.__tostring(self)
+  local token = self.token
+  return ("lunarch.mutex: %s (%s)"):format(self.name, token and ("locked, token %d"):format(token) or "not locked")
+end
+
+function Mutex.__close(self)
+  if self.token then handle.await_release(self._client, self._core:unlock(handle.CLOSE_MS)) end
+end
+
+return mutexes
