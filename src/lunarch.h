@@ -23,6 +23,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/kv.h"
+#include "base/reason.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -40,23 +41,6 @@ struct lun_watch;
 struct lun_op;
 
 /* ---- asking ----------------------------------------------------------------------------------------------------------- */
-
-/* Why a session, lock or term ended, or has to end. */
-enum lun_reason {
-    LUN_NOT_LOST = 0,
-    LUN_LOST_EXPIRED,         /* no renewal was confirmed in time */
-    LUN_LOST_REVOKED,         /* somebody revoked the lease */
-    LUN_LOST_KEY_DELETED,     /* somebody deleted our key */
-    LUN_LOST_FROZEN,          /* this process was not running (stopped, suspended) */
-    LUN_LOST_CLOSED,          /* the session or client was closed, the place given up */
-    LUN_LOST_UNAUTHENTICATED, /* etcd accepts our credentials no more */
-};
-/* "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated"; "" for LUN_NOT_LOST. */
-const char *lun_reason_name(enum lun_reason reason);
-
-enum lun_session_state { LUN_SESSION_ALIVE, LUN_SESSION_JEOPARDY, LUN_SESSION_LOST, LUN_SESSION_CLOSED };
-/* "alive", "jeopardy", "lost", "closed". */
-const char *lun_session_state_name(enum lun_session_state state);
 
 struct lun_leader {
     struct lun_bytes key, value;

@@ -1,0 +1,160 @@
+/* recipe/observer.c - see observer.h.
+ *
+ * A watch on the whole prefix, from now on; once the server knows it (again) one read; and another whenever an event may have changed who is
+ * first: the leader's key deleted, or a key put while there was none. A proclaim is taken from the event itself.
+ *
+ * Departs from etcd's Go client: no leader is told too, compaction is a re-read, nothing ends without a word. */
+#include "recipe/observer.h"
+
+#include "etcd/kv.h"
+#include "recipe/place.h"
+
+#define REREAD_NS (10 * NS_PER_S)
+#define REWATCH_NS NS_PER_S
+
+static void read_leader(struct observer *observer);
+
+static void schedule(struct observer *observer, int64_t span) {
+    struct rpc *rpc = etcd_rpc(observer->etcd);
+    rpc_timer_start(&observer->timer, rpc_now(rpc) + span - (int64_t)(rpc_random(rpc) % (uint64_t)(span / 4)));
+}
+
+static void finish_closing(struct observer *observer) {
+    rpc_timer_fini(&observer->timer);
+    bytes_fini(&observer->prefix);
+    bytes_fini(&observer->prefix_end);
+    bytes_fini(&observer->key);
+    bytes_fini(&observer->value);
+    observer->on_closed(observer);
+}
+
+/* `kv` NULL: nobody. Tells when that is news. */
+static void take(struct observer *observer, const struct lun_kv *kv) {
+    bool is_same = observer->is_known && observer->has_leader == (kv != NULL) &&
+                   (!kv || (kv->create_rev == observer->create_rev && kv->mod_rev == observer->mod_rev));
+    if (is_same)
+        return;
+    struct bytes key = {NULL, 0}, value = {NULL, 0};
+    if (kv && (bytes_copy(&key, kv->key) || bytes_copy(&value, kv->value))) {
+        bytes_fini(&key);
+        schedule(observer, REWATCH_NS); /* no memory now: read again soon */
+        return;
+    }
+    bytes_fini(&observer->key);
+    bytes_fini(&observer->value);
+    observer->key = key;
+    observer->value = value;
+    observer->create_rev = kv ? kv->create_rev : 0;
+    observer->mod_rev = kv ? kv->mod_rev : 0;
+    observer->has_leader = kv != NULL;
+    observer->is_known = true;
+    observer->on_change(observer);
+}
+
+static void on_read(void *arg, const struct etcd_reply *reply) {
+    struct observer *observer = arg;
+    observer->call = NULL;
+    if (observer->is_closed) {
+        finish_closing(observer);
+        return;
+    }
+    if (reply->err) {
+        schedule(observer, REWATCH_NS);
+        return;
+    }
+    if (observer->is_dirty) {
+        read_leader(observer);
+        if (observer->call)
+            return;
+    }
+    schedule(observer, REREAD_NS);
+    if (reply->revision < observer->revision)
+        return; /* a member that lags behind what an event has told already; the next read will do */
+    observer->revision = reply->revision;
+    take(observer, reply->results[0].n_kvs > 0 ? &reply->results[0].kvs[0] : NULL);
+}
+
+static void read_leader(struct observer *observer) {
+    if (observer->call) {
+        observer->is_dirty = true;
+        return;
+    }
+    observer->is_dirty = false;
+    struct lun_kv_op read = {.kind = LUN_OP_RANGE,
+                             .key = bytes_view(&observer->prefix),
+                             .range_end = bytes_view(&observer->prefix_end),
+                             .sort_target = LUN_SORT_CREATE,
+                             .sort_order = LUN_SORT_ASCEND,
+                             .limit = 1};
+    struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
+    if (etcd_do(observer->etcd, &read, &how, on_read, observer, &observer->call))
+        schedule(observer, REWATCH_NS);
+}
+
+static void on_created(struct watcher *watcher, int64_t revision) {
+    (void)revision;
+    read_leader(CONTAINER_OF(watcher, struct observer, watcher));
+}
+
+static void on_event(struct watcher *watcher, const struct watch_event *event) {
+    struct observer *observer = CONTAINER_OF(watcher, struct observer, watcher);
+    bool is_leaders = observer->has_leader && lun_bytes_equal(event->kv.key, bytes_view(&observer->key));
+    if (event->kv.mod_rev <= observer->revision && observer->is_known)
+        return; /* the read knew it already */
+    if (!observer->is_known || (is_leaders && event->is_delete) || (!observer->has_leader && !event->is_delete)) {
+        read_leader(observer);
+    } else if (is_leaders) {
+        observer->revision = event->kv.mod_rev;
+        take(observer, &event->kv);
+    }
+}
+
+static void on_end(struct watcher *watcher, const struct lun_err *err, int64_t compact_rev) {
+    struct observer *observer = CONTAINER_OF(watcher, struct observer, watcher);
+    (void)err, (void)compact_rev;
+    schedule(observer, REWATCH_NS);
+}
+
+static const struct watch_callbacks watch_callbacks = {on_created, on_event, on_end};
+
+static void on_timer(struct rpc_timer *timer) {
+    struct observer *observer = CONTAINER_OF(timer, struct observer, timer);
+    if (!watch_is_running(&observer->watcher) && watch_start(observer->etcd, &observer->watcher))
+        schedule(observer, REWATCH_NS);
+    read_leader(observer);
+}
+
+int observer_open(struct observer *observer, struct etcd *etcd, struct lun_bytes name, void (*on_change)(struct observer *observer),
+                  struct lun_err *ret_err) {
+    int rc = place_check_name(name, ret_err);
+    if (rc)
+        return rc;
+    *observer = (struct observer){.etcd = etcd, .on_change = on_change};
+    observer->watcher.callbacks = &watch_callbacks;
+    if (bytes_printf(&observer->prefix, "%.*s/", (int)name.len, (const char *)name.data) ||
+        bytes_prefix_end(&observer->prefix_end, bytes_view(&observer->prefix)) || rpc_timer_init(etcd_rpc(etcd), &observer->timer, on_timer))
+        goto no_memory;
+    observer->watcher.key = bytes_view(&observer->prefix);
+    observer->watcher.range_end = bytes_view(&observer->prefix_end);
+    if (watch_start(etcd, &observer->watcher))
+        goto no_memory;
+    schedule(observer, REREAD_NS);
+    return 0;
+
+no_memory:
+    rpc_timer_fini(&observer->timer);
+    bytes_fini(&observer->prefix_end);
+    bytes_fini(&observer->prefix);
+    return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+}
+
+void observer_close(struct observer *observer, void (*on_closed)(struct observer *observer)) {
+    observer->is_closed = true;
+    observer->on_closed = on_closed;
+    watch_stop(&observer->watcher);
+    rpc_timer_stop(&observer->timer);
+    if (observer->call)
+        etcd_cancel(observer->call);
+    else
+        finish_closing(observer);
+}

@@ -1,0 +1,223 @@
+/* recipe/renewer.c - see renewer.h.
+ *
+ * The happy path: the timer is due, a renewal goes out on the stream that is open, the answer comes, a read through the same member
+ * confirms it, the timer is set for the next. Possible failure modes are silence (a fresh stream to the next member, the old one stays open: it may answer
+ * yet), a broken stream or a failed read (the next member, after a short delay), an answer of a member that lives in the past (likewise), and the end
+ * of the lease (confirmed: on_gone). The round goes on until it is confirmed or renewer_stop. */
+#include "recipe/renewer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define MIN_SILENCE_NS (300 * NS_PER_MS)
+#define FIRST_RETRY_NS (50 * NS_PER_MS)
+enum { MAX_RETRY_DOUBLINGS = 3 };
+
+static int64_t silence_ns(const struct renewer *renewer) {
+    int64_t sixth = renewer->ttl_ns / 6;
+    return sixth > MIN_SILENCE_NS ? sixth : MIN_SILENCE_NS;
+}
+
+/* `span` less up to a fifth. */
+static int64_t jittered(struct renewer *renewer, int64_t span) {
+    return span - (int64_t)(rpc_random(renewer->rpc) % (uint64_t)(span / 5 + 1));
+}
+
+static void stream_close(struct renewer_stream *stream) {
+    confirm_stop(&stream->confirm);
+    keepalive_close(stream->keepalive);
+    stream->keepalive = NULL;
+}
+
+static bool stream_is_idle(const struct renewer_stream *stream) {
+    return stream->keepalive && !keepalive_is_waiting(stream->keepalive) && !stream->confirm.is_waiting;
+}
+
+static int64_t stream_asked_ns(const struct renewer_stream *stream) {
+    return keepalive_is_waiting(stream->keepalive) ? keepalive_sent_ns(stream->keepalive) : stream->sent_ns;
+}
+
+static struct renewer_stream *idle_stream(struct renewer *renewer) {
+    for (int i = 0; i < RENEWER_MAX_STREAMS; i++)
+        if (stream_is_idle(&renewer->streams[i]))
+            return &renewer->streams[i];
+    return NULL;
+}
+
+/* A slot for a new stream: a free one, else that of the stream that has been silent longest. */
+static struct renewer_stream *free_slot(struct renewer *renewer) {
+    struct renewer_stream *oldest = &renewer->streams[0];
+    for (int i = 0; i < RENEWER_MAX_STREAMS; i++) {
+        struct renewer_stream *stream = &renewer->streams[i];
+        if (!stream->keepalive)
+            return stream;
+        if (stream_asked_ns(stream) < stream_asked_ns(oldest))
+            oldest = stream;
+    }
+    stream_close(oldest);
+    return oldest;
+}
+
+/* Another try, soon: something failed without silence. */
+static void try_again_soon(struct renewer *renewer) {
+    if (!renewer->is_renewing)
+        return;
+    int doublings = renewer->n_failures < MAX_RETRY_DOUBLINGS ? (int)renewer->n_failures : MAX_RETRY_DOUBLINGS;
+    renewer->n_failures++;
+    int64_t at = rpc_now(renewer->rpc) + jittered(renewer, FIRST_RETRY_NS << doublings);
+    if (!rpc_timer_is_running(&renewer->timer) || renewer->timer.node.key > at)
+        rpc_timer_start(&renewer->timer, at);
+}
+
+static void on_reply(void *arg, struct keepalive *keepalive, const struct keepalive_reply *reply) {
+    struct renewer_stream *stream = arg;
+    stream->sent_ns = reply->sent_ns;
+    stream->ttl_s = reply->ttl_s;
+    stream->raft_term = reply->raft_term;
+    if (reply->lease == stream->renewer->lease &&
+        confirm_start(&stream->confirm, keepalive_member(keepalive), stream->renewer->ttl_ns) == 0)
+        return;
+    stream_close(stream);
+    try_again_soon(stream->renewer);
+}
+
+static void on_broken(void *arg, struct keepalive *keepalive, const struct lun_err *err) {
+    struct renewer_stream *stream = arg;
+    struct renewer *renewer = stream->renewer;
+    confirm_stop(&stream->confirm);
+    etcd_member_failed(keepalive_member(keepalive), err->text);
+    stream->keepalive = NULL;
+    try_again_soon(renewer);
+}
+
+static const struct keepalive_callbacks keepalive_callbacks = {on_reply, on_broken};
+
+static void send_on(struct renewer *renewer, struct renewer_stream *stream);
+
+static void succeed(struct renewer *renewer, struct renewer_stream *stream) {
+    for (int i = 0; i < RENEWER_MAX_STREAMS; i++)
+        if (&renewer->streams[i] != stream && renewer->streams[i].keepalive)
+            stream_close(&renewer->streams[i]);
+    etcd_member_answered(keepalive_member(stream->keepalive));
+    renewer->is_renewing = false;
+    renewer->is_gone_once = false;
+    rpc_timer_start(&renewer->timer, stream->sent_ns + jittered(renewer, renewer->ttl_ns / 3));
+    renewer->callbacks->on_renewed(renewer, stream->sent_ns, stream->ttl_s);
+}
+
+static void on_confirmed(struct confirm *confirm, const struct lun_err *err, uint64_t raft_term) {
+    struct renewer_stream *stream = CONTAINER_OF(confirm, struct renewer_stream, confirm);
+    struct renewer *renewer = stream->renewer;
+    if (err || raft_term != stream->raft_term || stream->raft_term < etcd_highest_term(renewer->etcd)) {
+        trace_line(etcd_trace(renewer->etcd), "renewer: answer of %s not confirmed (%s)",
+                   etcd_member_address(keepalive_member(stream->keepalive)), err ? err->text : "of an earlier raft term");
+        stream_close(stream);
+        try_again_soon(renewer);
+    } else if (stream->ttl_s > 0) {
+        succeed(renewer, stream);
+    } else if (!renewer->is_gone_once) {
+        /* A leader that has not yet carried out the grant answers 0 too (etcd #13675); after the read it has. */
+        renewer->is_gone_once = true;
+        send_on(renewer, stream);
+    } else {
+        renewer_stop(renewer);
+        renewer->callbacks->on_gone(renewer);
+    }
+}
+
+static void send_on(struct renewer *renewer, struct renewer_stream *stream) {
+    renewer->last_member = keepalive_member(stream->keepalive);
+    rpc_timer_start(&renewer->timer, rpc_now(renewer->rpc) + silence_ns(renewer));
+    if (keepalive_send(stream->keepalive, renewer->lease)) {
+        stream_close(stream);
+        try_again_soon(renewer);
+    }
+}
+
+static void send_on_fresh(struct renewer *renewer, struct etcd_member *member) {
+    struct renewer_stream *stream = free_slot(renewer);
+    stream->sent_ns = rpc_now(renewer->rpc);
+    renewer->last_member = member;
+    if (keepalive_open(renewer->etcd, member, &keepalive_callbacks, stream, &stream->keepalive)) {
+        try_again_soon(renewer);
+        return;
+    }
+    send_on(renewer, stream);
+}
+
+static void begin_round(struct renewer *renewer) {
+    renewer->is_renewing = true;
+    renewer->n_failures = 0;
+    struct renewer_stream *stream = idle_stream(renewer);
+    if (stream)
+        send_on(renewer, stream);
+    else
+        send_on_fresh(renewer, etcd_pick(renewer->etcd));
+}
+
+/* Nobody has answered for a while, or the latest try failed: the next member, those already tried included. */
+static void go_on(struct renewer *renewer) {
+    bool is_silent = false;
+    for (int i = 0; i < RENEWER_MAX_STREAMS; i++) {
+        struct renewer_stream *stream = &renewer->streams[i];
+        if (stream->keepalive && !stream_is_idle(stream) && keepalive_member(stream->keepalive) == renewer->last_member)
+            is_silent = true;
+    }
+    if (is_silent) {
+        char why[64];
+        (void)snprintf(why, sizeof why, "silent for %.1f s", (double)silence_ns(renewer) / (double)NS_PER_S);
+        etcd_member_failed(renewer->last_member, why);
+    }
+    send_on_fresh(renewer, etcd_after(renewer->etcd, renewer->last_member));
+}
+
+static void on_timer(struct rpc_timer *timer) {
+    struct renewer *renewer = CONTAINER_OF(timer, struct renewer, timer);
+    if (renewer->is_renewing)
+        go_on(renewer);
+    else
+        begin_round(renewer);
+}
+
+int renewer_init(struct renewer *renewer, struct etcd *etcd, const struct renewer_callbacks *callbacks) {
+    memset(renewer, 0, sizeof *renewer);
+    renewer->etcd = etcd;
+    renewer->rpc = etcd_rpc(etcd);
+    renewer->callbacks = callbacks;
+    for (int i = 0; i < RENEWER_MAX_STREAMS; i++) {
+        renewer->streams[i].renewer = renewer;
+        confirm_init(&renewer->streams[i].confirm, on_confirmed);
+    }
+    return rpc_timer_init(renewer->rpc, &renewer->timer, on_timer);
+}
+
+void renewer_start(struct renewer *renewer, int64_t lease, int64_t ttl_ns, int64_t at_ns) {
+    renewer->lease = lease;
+    renewer->ttl_ns = ttl_ns;
+    renewer->is_started = true;
+    rpc_timer_start(&renewer->timer, at_ns);
+}
+
+void renewer_hurry(struct renewer *renewer) {
+    if (!renewer->is_renewing && rpc_timer_is_running(&renewer->timer))
+        rpc_timer_start(&renewer->timer, rpc_now(renewer->rpc));
+}
+
+void renewer_stop(struct renewer *renewer) {
+    if (!renewer->rpc)
+        return;
+    renewer->is_started = renewer->is_renewing = renewer->is_gone_once = false;
+    rpc_timer_stop(&renewer->timer);
+    for (int i = 0; i < RENEWER_MAX_STREAMS; i++)
+        if (renewer->streams[i].keepalive)
+            stream_close(&renewer->streams[i]);
+}
+
+void renewer_fini(struct renewer *renewer) {
+    if (!renewer->rpc)
+        return;
+    renewer_stop(renewer);
+    rpc_timer_fini(&renewer->timer);
+}

@@ -1,0 +1,424 @@
+/* recipe/session.c - see session.h.
+ *
+ *   GRANTING ---granted---> ALIVE ---valid_until passed, or lease gone---> LOST
+ *      |  \                 ^   |                                            |
+ *      |   `-"exists": ours-'   |                                            |
+ *   ADOPTING --first renewal-'  |session_close                               |session_close
+ *      |                        v                                            |
+ *      |session_close,      REVOKING / DISPERSING <--------------------------'
+ *      |refused                 |
+ *      '------------------> ENDING ---nothing in flight---> ENDED
+ *
+ * What is in flight, and who cleans up:
+ *   GRANTING     the grant. Cancelled by close: if it may have been carried out, REVOKING removes the lease.
+ *   ADOPTING     the renewer's first round. Nothing to clean up: the lease is somebody else's.
+ *   ALIVE        the renewer. The fence and the jeopardy timer run. Places stand.
+ *   LOST         nothing. Places have been told; their keys go with the lease.
+ *   REVOKING     the revocation, until answered or the lease has surely lapsed.
+ *   DISPERSING   (adopted lease) each place leaves by itself.
+ *   ENDING       nothing of ours; places whose last call is on its way back.
+ *
+ * Departs from etcd's Go client: the deadline counts from the send of the renewal, not from the arrival of its reply, and less a margin. */
+#include "recipe/session.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "recipe/place.h"
+
+enum { GRANTING, ADOPTING, ALIVE, LOST, REVOKING, DISPERSING, ENDING, ENDED };
+
+static const struct sm_state states[] = {
+    [GRANTING] = {"granting", SM_ARC(ALIVE) | SM_ARC(ADOPTING) | SM_ARC(REVOKING) | SM_ARC(ENDING)},
+    [ADOPTING] = {"adopting", SM_ARC(ALIVE) | SM_ARC(REVOKING) | SM_ARC(DISPERSING) | SM_ARC(ENDING)},
+    [ALIVE] = {"alive", SM_ARC(LOST) | SM_ARC(REVOKING) | SM_ARC(DISPERSING) | SM_ARC(ENDING)},
+    [LOST] = {"lost", SM_ARC(REVOKING) | SM_ARC(ENDING)},
+    [REVOKING] = {"revoking", SM_ARC(ENDING)},
+    [DISPERSING] = {"dispersing", SM_ARC(ENDING)},
+    [ENDING] = {"ending", SM_ARC(ENDED)},
+    [ENDED] = {"ended", 0},
+};
+static const struct sm_class session_class = {"session", states, sizeof states / sizeof states[0]};
+
+#define MIN_MARGIN_NS (100 * NS_PER_MS)
+#define FROZEN_NS (250 * NS_PER_MS)   /* found lost that much too late: we were not running */
+#define REVOKE_EXTRA_NS (5 * NS_PER_S) /* after a change of etcd's leader leases live on for a full TTL and more */
+#define LEASE_ID_MIN (INT64_C(1) << 60) /* 16 hex digits however printed */
+
+static int64_t margin_ns(int64_t ttl_ns) {
+    return ttl_ns / 10 > MIN_MARGIN_NS ? ttl_ns / 10 : MIN_MARGIN_NS;
+}
+
+static int64_t ttl_ns(const struct session *session) {
+    return session->ttl_s * NS_PER_S;
+}
+
+static int64_t valid_until_for(const struct session *session, int64_t sent_ns) {
+    return sent_ns + ttl_ns(session) - margin_ns(ttl_ns(session));
+}
+
+bool session_is_over(const struct session *session) {
+    return session->sm.state >= LOST;
+}
+
+bool session_is_dispersing(const struct session *session) {
+    return session->sm.state == DISPERSING;
+}
+
+enum lun_session_state session_state(const struct session *session) {
+    if (session->sm.state == LOST)
+        return LUN_SESSION_LOST;
+    if (session->sm.state > LOST)
+        return LUN_SESSION_CLOSED;
+    return session->is_in_jeopardy ? LUN_SESSION_JEOPARDY : LUN_SESSION_ALIVE;
+}
+
+int64_t session_valid_until_ns(struct session *session) {
+    return rpc_fence_read(&session->fence);
+}
+
+int64_t session_stop_at_ns(struct session *session) {
+    int64_t valid_until = rpc_fence_read(&session->fence);
+    return valid_until ? valid_until - atomic_load_explicit(&session->fence.grace_ns, memory_order_relaxed) : 0;
+}
+
+/* ---- ends --------------------------------------------------------------------------------------------------------------- */
+
+static void tell_state(struct session *session) {
+    if (session->is_opened_told)
+        session->callbacks->on_state(session);
+}
+
+static void tell_opened(struct session *session, const struct lun_err *err) {
+    if (session->is_opened_told)
+        return;
+    session->is_opened_told = true;
+    session->callbacks->on_opened(session, err);
+}
+
+static void maybe_ended(struct session *session) {
+    if (session->sm.state == DISPERSING && list_is_empty(&session->places))
+        sm_move(&session->sm, ENDING);
+    if (session->sm.state == ENDING && !session->call && list_is_empty(&session->places))
+        rpc_timer_start(&session->end_timer, rpc_now(session->rpc));
+}
+
+static void on_end_timer(struct rpc_timer *timer) {
+    struct session *session = CONTAINER_OF(timer, struct session, end_timer);
+    sm_move(&session->sm, ENDED);
+    rpc_fence_stop(&session->fence);
+    rpc_timer_fini(&session->jeopardy_timer);
+    rpc_timer_fini(&session->end_timer);
+    renewer_fini(&session->renewer);
+    session->callbacks->on_ended(session);
+}
+
+static void stop_keeping(struct session *session) {
+    renewer_stop(&session->renewer);
+    rpc_timer_stop(&session->jeopardy_timer);
+    rpc_fence_stop(&session->fence);
+    atomic_store(&session->fence.valid_until_ns, 0);
+}
+
+static void for_each_place(struct session *session, void (*visit)(struct place *, struct session *)) {
+    struct list todo, *node;
+    list_move(&session->places, &todo);
+    while ((node = list_pop_front(&todo))) {
+        list_push_back(&session->places, node);
+        visit(place_of(node), session);
+    }
+}
+
+static void tell_over(struct place *place, struct session *session) {
+    place_on_session_over(place, session->reason);
+}
+
+static void kill_place(struct place *place, struct session *session) {
+    (void)session;
+    place_kill(place);
+}
+
+static void tell_stop(struct place *place, struct session *session) {
+    (void)session;
+    place_on_stop(place);
+}
+
+static void lose(struct session *session, enum lun_reason reason) {
+    if (session->sm.state != ALIVE)
+        return;
+    stop_keeping(session);
+    session->reason = reason;
+    trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": lost (%s)", (uint64_t)session->lease, lun_reason_name(reason));
+    sm_move(&session->sm, LOST);
+    for_each_place(session, tell_over);
+    tell_state(session);
+}
+
+static void on_fence(struct rpc_fence *fence, bool is_lost) {
+    struct session *session = CONTAINER_OF(fence, struct session, fence);
+    if (is_lost)
+        lose(session, fence->late_ns > FROZEN_NS ? LUN_LOST_FROZEN : LUN_LOST_EXPIRED);
+    else
+        for_each_place(session, tell_stop);
+}
+
+/* ---- keeping ------------------------------------------------------------------------------------------------------------ */
+
+static void on_jeopardy(struct rpc_timer *timer) {
+    struct session *session = CONTAINER_OF(timer, struct session, jeopardy_timer);
+    session->is_in_jeopardy = true;
+    trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": no renewal for half a TTL", (uint64_t)session->lease);
+    tell_state(session);
+}
+
+static void set_ttl(struct session *session, int64_t ttl_s) {
+    session->ttl_s = ttl_s;
+    session->grace_ns = session->asked_grace_ns >= 0 ? session->asked_grace_ns : ttl_ns(session) / 6;
+}
+
+/* A grant or a renewal sent at `sent_ns` is confirmed. */
+static void credit(struct session *session, int64_t sent_ns) {
+    if (sent_ns > session->confirmed_send_ns)
+        session->confirmed_send_ns = sent_ns;
+    rpc_timer_start(&session->jeopardy_timer, session->confirmed_send_ns + ttl_ns(session) / 2);
+    if (session->is_in_jeopardy) {
+        session->is_in_jeopardy = false;
+        tell_state(session);
+    }
+}
+
+static void become_alive(struct session *session, int64_t sent_ns) {
+    int64_t valid_until = valid_until_for(session, sent_ns);
+    if (valid_until <= rpc_now(session->rpc)) {
+        /* The answer took a whole TTL: nothing to hold on to. Renew: it may still be there. */
+        if (session->sm.state == GRANTING)
+            sm_move(&session->sm, ADOPTING);
+        renewer_start(&session->renewer, session->lease, ttl_ns(session), rpc_now(session->rpc));
+        return;
+    }
+    rpc_fence_start(session->rpc, &session->fence, valid_until, session->grace_ns, on_fence);
+    sm_move(&session->sm, ALIVE);
+    credit(session, sent_ns);
+    if (!session->renewer.is_started)
+        renewer_start(&session->renewer, session->lease, ttl_ns(session), sent_ns + ttl_ns(session) / 3);
+    tell_opened(session, NULL);
+}
+
+static void on_renewed(struct renewer *renewer, int64_t sent_ns, int64_t ttl_s) {
+    struct session *session = CONTAINER_OF(renewer, struct session, renewer);
+    if (session->sm.state == ADOPTING) {
+        set_ttl(session, ttl_s);
+        renewer->ttl_ns = ttl_ns(session);
+        become_alive(session, sent_ns);
+        return;
+    }
+    assert(session->sm.state == ALIVE);
+    if (rpc_fence_raise(&session->fence, valid_until_for(session, sent_ns)))
+        credit(session, sent_ns);
+}
+
+static void fail_opening(struct session *session, const struct lun_err *err, bool is_lease_there);
+
+static void on_gone(struct renewer *renewer) {
+    struct session *session = CONTAINER_OF(renewer, struct session, renewer);
+    session->is_lease_gone = true;
+    if (session->sm.state == ADOPTING) {
+        struct lun_err err;
+        (void)lun_err_set(&err, LUN_ELOST, "lease %016" PRIx64 " does not exist", (uint64_t)session->lease);
+        fail_opening(session, &err, false);
+        return;
+    }
+    lose(session, LUN_LOST_REVOKED);
+}
+
+static const struct renewer_callbacks renewer_callbacks = {on_renewed, on_gone};
+
+/* ---- granting ----------------------------------------------------------------------------------------------------------- */
+
+static void begin_revoking(struct session *session);
+
+static void fail_opening(struct session *session, const struct lun_err *err, bool is_lease_there) {
+    session->reason = LUN_LOST_CLOSED;
+    stop_keeping(session);
+    if (is_lease_there && !session->is_adopted)
+        begin_revoking(session);
+    else
+        sm_move(&session->sm, ENDING);
+    tell_opened(session, err);
+    maybe_ended(session);
+}
+
+static int grant(struct session *session);
+
+static void on_granted(void *arg, const struct etcd_reply *reply) {
+    struct session *session = arg;
+    session->call = NULL;
+    session->is_grant_unsure |= reply->has_unanswered || (reply->err && reply->err->is_outcome_unknown);
+    if (session->sm.state != GRANTING) { /* closed meanwhile: whoever closed left the rest to us */
+        if (session->sm.state == REVOKING && reply->err && !session->is_grant_unsure)
+            sm_move(&session->sm, ENDING);
+        else if (session->sm.state == REVOKING)
+            begin_revoking(session);
+        maybe_ended(session);
+        return;
+    }
+    if (!reply->err) {
+        set_ttl(session, reply->ttl);
+        become_alive(session, reply->sent_ns);
+        return;
+    }
+    if (etcd_is_lease_exists(reply->err) && session->is_grant_unsure) {
+        /* Our own earlier attempt; how old it is nobody knows: renew, and count from that. */
+        sm_move(&session->sm, ADOPTING);
+        session->ttl_s = session->asked_ttl_s;
+        renewer_start(&session->renewer, session->lease, ttl_ns(session), rpc_now(session->rpc));
+        return;
+    }
+    if (etcd_is_lease_exists(reply->err) && grant(session) == 0)
+        return; /* somebody else drew the same number */
+    struct lun_err err = *reply->err;
+    (void)lun_err_wrap(&err, "session: grant a lease of %" PRId64 " s", session->asked_ttl_s);
+    fail_opening(session, &err, session->is_grant_unsure);
+}
+
+static int grant(struct session *session) {
+    session->lease = LEASE_ID_MIN + (int64_t)(rpc_random(session->rpc) % (uint64_t)(INT64_MAX - LEASE_ID_MIN));
+    struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
+    return etcd_lease_grant(session->etcd, session->lease, session->asked_ttl_s, &how, on_granted, session, &session->call);
+}
+
+static int check_options(const struct session_options *options, struct lun_err *ret_err) {
+    if (options->lease < 0)
+        return lun_err_set(ret_err, LUN_EINVALID, "session: lease must be a positive 63-bit number");
+    if (options->lease == 0 && (options->ttl_s < 1 || options->ttl_s > SESSION_MAX_TTL_S))
+        return lun_err_set(ret_err, LUN_EINVALID, "session: ttl must be 1 to %d seconds, not %" PRId64, SESSION_MAX_TTL_S,
+                           options->ttl_s);
+    if (options->grace_ns >= 0 && options->lease == 0 && options->grace_ns > options->ttl_s * NS_PER_S / 2)
+        return lun_err_set(ret_err, LUN_EINVALID, "session: grace must be at most half the ttl of %" PRId64 " s", options->ttl_s);
+    return 0;
+}
+
+int session_start(struct session *session, struct etcd *etcd, const struct session_options *options,
+                  const struct session_callbacks *callbacks, struct lun_err *ret_err) {
+    int rc = check_options(options, ret_err);
+    if (rc)
+        return rc;
+    memset(session, 0, sizeof *session);
+    session->etcd = etcd;
+    session->rpc = etcd_rpc(etcd);
+    session->callbacks = callbacks;
+    session->asked_ttl_s = options->ttl_s;
+    session->asked_grace_ns = options->grace_ns;
+    session->lease = options->lease;
+    session->is_adopted = options->lease != 0;
+    list_init(&session->places);
+    sm_init(&session->sm, &session_class, etcd_trace(etcd), session->is_adopted ? ADOPTING : GRANTING);
+    if (rpc_timer_init(session->rpc, &session->jeopardy_timer, on_jeopardy) ||
+        rpc_timer_init(session->rpc, &session->end_timer, on_end_timer) ||
+        renewer_init(&session->renewer, etcd, &renewer_callbacks))
+        goto no_memory;
+    if (session->is_adopted) {
+        session->ttl_s = SESSION_DEFAULT_TTL_S; /* until the first answer tells */
+        renewer_start(&session->renewer, session->lease, ttl_ns(session), rpc_now(session->rpc));
+    } else if (grant(session)) {
+        goto no_memory;
+    }
+    return 0;
+
+no_memory:
+    renewer_fini(&session->renewer);
+    rpc_timer_fini(&session->end_timer);
+    rpc_timer_fini(&session->jeopardy_timer);
+    return lun_err_set(ret_err, LUN_ENOMEM, "session: out of memory");
+}
+
+/* ---- closing ------------------------------------------------------------------------------------------------------------ */
+
+static void on_revoked(void *arg, const struct etcd_reply *reply) {
+    struct session *session = arg;
+    session->call = NULL;
+    if (!reply->err || etcd_is_lease_not_found(reply->err))
+        session->is_lease_gone = true;
+    else
+        trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": revoke: %s", (uint64_t)session->lease, reply->err->text);
+    if (session->sm.state == REVOKING)
+        sm_move(&session->sm, ENDING);
+    maybe_ended(session);
+}
+
+/* Also entered a second time, when a grant that was in flight at the first has come back. */
+static void begin_revoking(struct session *session) {
+    if (session->sm.state != REVOKING)
+        sm_move(&session->sm, REVOKING);
+    if (session->call)
+        return;
+    struct etcd_how how = {.is_idempotent = true};
+    int64_t ttl = session->ttl_s ? ttl_ns(session) : session->asked_ttl_s * NS_PER_S;
+    how.deadline_ns = rpc_now(session->rpc) + ttl + REVOKE_EXTRA_NS;
+    if (etcd_lease_revoke(session->etcd, session->lease, &how, on_revoked, session, &session->call))
+        sm_move(&session->sm, ENDING); /* no memory to ask for it: the lease lapses */
+}
+
+static void finish(struct session *session, int next_state) {
+    bool was_over = session->sm.state == LOST;
+    if (!was_over)
+        session->reason = LUN_LOST_CLOSED;
+    stop_keeping(session);
+    if (session->call)
+        etcd_cancel(session->call);
+    if (next_state == REVOKING)
+        begin_revoking(session);
+    else
+        sm_move(&session->sm, next_state);
+    for_each_place(session, tell_over);
+    struct lun_err err;
+    (void)lun_err_set(&err, LUN_ECLOSED, "session: closed before it was open");
+    tell_opened(session, &err);
+    tell_state(session);
+    maybe_ended(session);
+}
+
+void session_close(struct session *session, bool is_revoked) {
+    if (session->sm.state > LOST)
+        return;
+    session->is_revoked = is_revoked;
+    bool is_nothing_there = session->is_lease_gone || (session->sm.state == ADOPTING && !is_revoked);
+    if (is_nothing_there || (!is_revoked && session->sm.state == LOST))
+        finish(session, ENDING);
+    else
+        finish(session, is_revoked ? REVOKING : session->sm.state == GRANTING ? REVOKING : DISPERSING);
+}
+
+void session_orphan(struct session *session) {
+    if (session->sm.state <= LOST)
+        finish(session, ENDING);
+}
+
+void session_kill(struct session *session) {
+    if (session->sm.state <= LOST)
+        finish(session, ENDING);
+    if (session->sm.state == REVOKING || session->sm.state == DISPERSING)
+        sm_move(&session->sm, ENDING);
+    if (session->sm.state == ENDING && session->call)
+        etcd_cancel(session->call);
+    if (session->sm.state == ENDING)
+        for_each_place(session, kill_place);
+    maybe_ended(session);
+}
+
+/* ---- for places --------------------------------------------------------------------------------------------------------- */
+
+void session_suspect(struct session *session) {
+    if (session->sm.state == ALIVE)
+        renewer_hurry(&session->renewer);
+}
+
+void session_on_lease_not_found(struct session *session) {
+    session->is_lease_gone = true;
+    lose(session, LUN_LOST_REVOKED);
+}
+
+void session_on_place_ended(struct session *session) {
+    maybe_ended(session);
+}
