@@ -1,17 +1,23 @@
 /* lunarch.h - liblunarch: etcd sessions, mutexes and elections for C programs. The door to the core.
  *
- * How it waits. Every call that needs etcd is *asked*: it returns at once, and its answer comes later, through the callback in its `struct lun_ask`, run
- * by lun_client_poll on the thread that polls - never on a thread of ours, never during the call that asked. A program with a loop of its own
- * polls with timeout 0 whenever lun_client_fd is readable; one without simply polls until it has its answer.
+ * How it waits. Every call that needs etcd is *asked*: it returns at once, and its answer comes later,
+ * through the callback in its `struct lun_ask`, run by lun_client_poll on the thread that polls - never on a
+ * thread of ours, never during the call that asked. A program with a loop of its own polls with timeout 0
+ * whenever lun_client_fd is readable; one without simply polls until it has its answer.
  *
  * Rules for all
- * - Submit or complete, never both: an asking call that returns non-zero has asked nothing, and its callback never comes; after 0 it comes exactly once.
- * - Any thread may call; one thread at a time polls a client. Callbacks may call anything but lun_client_free and lun_client_poll of their client.
- * - Strings and slices passed in are borrowed for the call; what a result points to is borrowed for the callback, but for handles, which are yours.
- * - Times are milliseconds; a timeout below 0 means none. Deadlines of ownership are nanoseconds of CLOCK_BOOTTIME.
- * - Handles are freed with their _free, in any order, their client last; freeing starts what closing needs and waits for nothing. NULL is taken.
- * - Nothing here prints, exits, or asserts on what comes from outside. A client is of no use in a forked child: every call there returns
- *   LUN_ECLOSED, and freeing there does nothing.
+ * - Submit or complete, never both: an asking call that returns non-zero has asked nothing, and its callback
+ * never comes; after 0 it comes exactly once.
+ * - Any thread may call; one thread at a time polls a client. Callbacks may call anything but lun_client_free
+ * and lun_client_poll of their client.
+ * - Strings and slices passed in are borrowed for the call; what a result points to is borrowed for the
+ * callback, but for handles, which are yours.
+ * - Times are milliseconds; a timeout below 0 means none. Deadlines of ownership are nanoseconds of
+ * CLOCK_BOOTTIME.
+ * - Handles are freed with their _free, in any order, their client last; freeing starts what closing needs
+ * and waits for nothing. NULL is taken.
+ * - Nothing here prints, exits, or asserts on what comes from outside. A client is of no use in a forked
+ * child: every call there returns LUN_ECLOSED, and freeing there does nothing.
  * - `ret_err` may be NULL. */
 #ifndef LUNARCH_H
 #define LUNARCH_H
@@ -40,7 +46,9 @@ struct lun_observer;
 struct lun_watch;
 struct lun_op;
 
-/* ---- asking ----------------------------------------------------------------------------------------------------------- */
+/* ---- asking
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 struct lun_leader {
     struct lun_bytes key, value;
@@ -65,22 +73,22 @@ struct lun_member {
 
 /* The answer. Only what the call names is set. */
 struct lun_result {
-    const struct lun_err *err; /* NULL: success */
-    struct lun_session *session;          /* session open: yours */
-    struct lun_term *term;                /* campaign: yours */
-    int64_t token;                        /* lock, try_lock, campaign */
-    int64_t revision;                     /* kv, txn, lease, proclaim: of etcd's reply */
-    bool is_success;                      /* txn: the compares held */
-    const struct lun_kv_result *results;  /* kv: one; txn: one per operation of the branch taken */
+    const struct lun_err *err;           /* NULL: success */
+    struct lun_session *session;         /* session open: yours */
+    struct lun_term *term;               /* campaign: yours */
+    int64_t token;                       /* lock, try_lock, campaign */
+    int64_t revision;                    /* kv, txn, lease, proclaim: of etcd's reply */
+    bool is_success;                     /* txn: the compares held */
+    const struct lun_kv_result *results; /* kv: one; txn: one per operation of the branch taken */
     size_t n_results;
-    const struct lun_leader *leader;      /* leader, owner, observe: NULL: there is none */
-    const struct lun_event *events;       /* watch */
+    const struct lun_leader *leader; /* leader, owner, observe: NULL: there is none */
+    const struct lun_event *events;  /* watch */
     size_t n_events;
-    int64_t lease, ttl_s, granted_ttl_s;  /* lease grant, time to live */
-    const struct lun_member *members;     /* status */
+    int64_t lease, ttl_s, granted_ttl_s; /* lease grant, time to live */
+    const struct lun_member *members;    /* status */
     size_t n_members;
-    enum lun_reason reason;               /* await loss */
-    enum lun_session_state state;         /* session await */
+    enum lun_reason reason;       /* await loss */
+    enum lun_session_state state; /* session await */
 };
 typedef void lun_done_cb(void *arg, const struct lun_result *result);
 
@@ -90,15 +98,18 @@ struct lun_ask {
     void *arg;
 };
 
-/* Its callback comes soon, with LUN_ECANCELLED, unless the answer was faster. What it had begun is undone: a place it may have entered
- * is given up in the background. `op` is valid until its callback. */
+/* Its callback comes soon, with LUN_ECANCELLED, unless the answer was faster. What it had begun is undone: a
+ * place it may have entered is given up in the background. `op` is valid until its callback. */
 void lun_op_cancel(struct lun_op *op);
 
-/* Asking calls give their `struct lun_op *` through `ret_op`, which may be NULL. They return 0, LUN_EINVALID (what is wrong, in ret_err),
- * LUN_ECLOSED, LUN_ENOMEM; further ones are named with them. All complete with: success, LUN_ETIMEOUT, LUN_ECANCELLED, LUN_ECLOSED,
- * LUN_EUNAVAILABLE, LUN_EUNAUTHENTICATED, LUN_EPERMISSION, LUN_ENOSPACE, LUN_ENOMEM; further ones are named with them. */
+/* Asking calls give their `struct lun_op *` through `ret_op`, which may be NULL. They return 0, LUN_EINVALID
+ * (what is wrong, in ret_err), LUN_ECLOSED, LUN_ENOMEM; further ones are named with them. All complete with:
+ * success, LUN_ETIMEOUT, LUN_ECANCELLED, LUN_ECLOSED, LUN_EUNAVAILABLE, LUN_EUNAUTHENTICATED,
+ * LUN_EPERMISSION, LUN_ENOSPACE, LUN_ENOMEM; further ones are named with them. */
 
-/* ---- client ----------------------------------------------------------------------------------------------------------- */
+/* ---- client
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 struct lun_config {
     const char *const *endpoints; /* "host:port"; NULL: 127.0.0.1:2379 */
@@ -109,43 +120,55 @@ struct lun_config {
     void *trace_arg;
 };
 
-/* Makes a client; connects when first needed. Starts its thread. 0, LUN_EINVALID, LUN_ENOMEM, LUN_EUNAVAILABLE (no thread or descriptor). */
+/* Makes a client; connects when first needed. Starts its thread. 0, LUN_EINVALID, LUN_ENOMEM,
+ * LUN_EUNAVAILABLE (no thread or descriptor). */
 int lun_client_open(const struct lun_config *config, struct lun_client **ret_client, struct lun_err *ret_err);
-/* Closes every session (their leases are revoked, for at most the timeout), answers every request still out with LUN_ECLOSED, and completes
- * when nothing is in flight. */
-int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
-/* Ends it and frees it; outside its callbacks. What lun_client_close has not ended is cut off (leases then lapse). Waits only for our own
- * thread: milliseconds. No callback comes any more. */
+/* Closes every session (their leases are revoked, for at most the timeout), answers every request still out
+ * with LUN_ECLOSED, and completes when nothing is in flight. */
+int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                     struct lun_err *ret_err);
+/* Ends it and frees it; outside its callbacks. What lun_client_close has not ended is cut off (leases then
+ * lapse). Waits only for our own thread: milliseconds. No callback comes any more. */
 void lun_client_free(struct lun_client *client);
-/* Like close and free in one, in the background: leases are revoked for at most 5 s. For finalisers: waits for nothing. */
+/* Like close and free in one, in the background: leases are revoked for at most 5 s. For finalisers: waits
+ * for nothing. */
 void lun_client_abandon(struct lun_client *client);
-/* Waits until every abandoned client has ended, at most `timeout_ms`, then cuts off the rest. Before the process exits. */
+/* Waits until every abandoned client has ended, at most `timeout_ms`, then cuts off the rest. Before the
+ * process exits. */
 void lun_shutdown(int64_t timeout_ms);
 
-/* Readable while lun_client_poll(client, 0) has something to do. For poll loops: never read from it, never close it. */
+/* Readable while lun_client_poll(client, 0) has something to do. For poll loops: never read from it, never
+ * close it. */
 int lun_client_fd(const struct lun_client *client);
-/* Runs the callbacks that are due; waits for the first at most `timeout_ms`. The number run, 0 on timeout, LUN_EINTR (a signal; nothing lost:
- * call again), LUN_ECLOSED. */
+/* Runs the callbacks that are due; waits for the first at most `timeout_ms`. The number run, 0 on timeout,
+ * LUN_EINTR (a signal; nothing lost: call again), LUN_ECLOSED. */
 int lun_client_poll(struct lun_client *client, int64_t timeout_ms);
 
 /* CLOCK_BOOTTIME, nanoseconds. */
 int64_t lun_now_ns(void);
 
-/* ---- the plain store -------------------------------------------------------------------------------------------------- */
+/* ---- the plain store
+ * -------------------------------------------------------------------------------------------------- */
 
-/* One operation. A put or delete whose reply was lost completes with LUN_EUNKNOWN: it is never sent twice. LUN_ECOMPACTED (range). */
-int lun_kv(struct lun_client *client, const struct lun_kv_op *op, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+/* One operation. A put or delete whose reply was lost completes with LUN_EUNKNOWN: it is never sent twice.
+ * LUN_ECOMPACTED (range). */
+int lun_kv(struct lun_client *client, const struct lun_kv_op *op, const struct lun_ask *ask,
+           struct lun_op **ret_op, struct lun_err *ret_err);
 /* A transaction; LUN_EUNKNOWN as above. */
-int lun_txn(struct lun_client *client, const struct lun_txn *txn, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+int lun_txn(struct lun_client *client, const struct lun_txn *txn, const struct lun_ask *ask,
+            struct lun_op **ret_op, struct lun_err *ret_err);
 /* `lease` 0: one of our own choosing. Nobody renews it. */
-int lun_lease_grant(struct lun_client *client, int64_t lease, int64_t ttl_s, const struct lun_ask *ask, struct lun_op **ret_op,
-                    struct lun_err *ret_err);
+int lun_lease_grant(struct lun_client *client, int64_t lease, int64_t ttl_s, const struct lun_ask *ask,
+                    struct lun_op **ret_op, struct lun_err *ret_err);
 /* Success too when it is gone already. */
-int lun_lease_revoke(struct lun_client *client, int64_t lease, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+int lun_lease_revoke(struct lun_client *client, int64_t lease, const struct lun_ask *ask,
+                     struct lun_op **ret_op, struct lun_err *ret_err);
 /* ttl_s -1: there is no such lease. */
-int lun_lease_time_to_live(struct lun_client *client, int64_t lease, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+int lun_lease_time_to_live(struct lun_client *client, int64_t lease, const struct lun_ask *ask,
+                           struct lun_op **ret_op, struct lun_err *ret_err);
 /* Asks every member how it is. Completes with success even if none answers: see members[i].error. */
-int lun_status(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+int lun_status(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
+               struct lun_err *ret_err);
 
 struct lun_watch_options {
     struct lun_bytes key, range_end; /* range_end.len 0: the one key */
@@ -153,90 +176,119 @@ struct lun_watch_options {
     bool wants_prev_kv;
     bool is_deletes_only;
 };
-/* Watches; survives broken streams and members. Events wait for lun_watch_next, at most LUN_MAX_WATCH_EVENTS of them: then it ends with LUN_EUNAVAILABLE. */
-int lun_watch_open(struct lun_client *client, const struct lun_watch_options *options, struct lun_watch **ret_watch, struct lun_err *ret_err);
+/* Watches; survives broken streams and members. Events wait for lun_watch_next, at most LUN_MAX_WATCH_EVENTS
+ * of them: then it ends with LUN_EUNAVAILABLE. */
+int lun_watch_open(struct lun_client *client, const struct lun_watch_options *options,
+                   struct lun_watch **ret_watch, struct lun_err *ret_err);
 enum { LUN_MAX_WATCH_EVENTS = 100000 };
-/* The events that came since; waits for the first. One asker at a time. LUN_ECOMPACTED: start again with a later revision. */
-int lun_watch_next(struct lun_watch *watch, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+/* The events that came since; waits for the first. One asker at a time. LUN_ECOMPACTED: start again with a
+ * later revision. */
+int lun_watch_next(struct lun_watch *watch, const struct lun_ask *ask, struct lun_op **ret_op,
+                   struct lun_err *ret_err);
 /* Completes once the server knows the watch (again): what is written afterwards will be seen. */
-int lun_watch_ready(struct lun_watch *watch, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+int lun_watch_ready(struct lun_watch *watch, const struct lun_ask *ask, struct lun_op **ret_op,
+                    struct lun_err *ret_err);
 void lun_watch_free(struct lun_watch *watch);
 
-/* ---- session ---------------------------------------------------------------------------------------------------------- */
+/* ---- session
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 /* A lease, kept alive, and the knowledge of how long it certainly is. Three instants order its end:
  *     stop_at = valid_until - grace       work is told to stop
  *     valid_until                         from here on every answer is "lost"
  *     (expiry)                            the earliest instant at which etcd may let go */
 struct lun_session_options {
-    int64_t ttl_s;    /* 0: 10. etcd raises what is below its minimum (2 by default): the granted one counts */
+    int64_t ttl_s; /* 0: 10. etcd raises what is below its minimum (2 by default): the granted one counts */
     int64_t grace_ms; /* below 0: a sixth of the granted TTL */
-    int64_t lease;    /* 0: a new one; else an existing one is adopted (ttl_s then means nothing), and not revoked at the end */
+    int64_t lease;    /* 0: a new one; else an existing one is adopted (ttl_s then means nothing), and not
+                         revoked at the end */
 };
 /* Completes with `session`. LUN_EINVALID (TTL, grace), LUN_ELOST (the adopted lease does not exist). */
-int lun_session_open(struct lun_client *client, const struct lun_session_options *options, const struct lun_ask *ask, struct lun_op **ret_op,
-                     struct lun_err *ret_err);
-/* Gives up all its places, revokes the lease (an adopted one only with `is_revoked`), and completes when etcd has answered. Requests still out on its
- * mutexes and elections are answered with LUN_ECLOSED. Success too when it was lost. */
-int lun_session_close(struct lun_session *session, bool is_revoked, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
-/* Stops renewing and leaves the lease to lapse: whoever knows it may adopt it. The session is closed at once. */
+int lun_session_open(struct lun_client *client, const struct lun_session_options *options,
+                     const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+/* Gives up all its places, revokes the lease (an adopted one only with `is_revoked`), and completes when etcd
+ * has answered. Requests still out on its mutexes and elections are answered with LUN_ECLOSED. Success too
+ * when it was lost. */
+int lun_session_close(struct lun_session *session, bool is_revoked, const struct lun_ask *ask,
+                      struct lun_op **ret_op, struct lun_err *ret_err);
+/* Stops renewing and leaves the lease to lapse: whoever knows it may adopt it. The session is closed at once.
+ */
 void lun_session_orphan(struct lun_session *session);
 /* Completes when its state is other than `known`, with the new state. LUN_ETIMEOUT otherwise. */
-int lun_session_await(struct lun_session *session, enum lun_session_state known, const struct lun_ask *ask, struct lun_op **ret_op,
-                      struct lun_err *ret_err);
+int lun_session_await(struct lun_session *session, enum lun_session_state known, const struct lun_ask *ask,
+                      struct lun_op **ret_op, struct lun_err *ret_err);
 /* These answer at once, from memory and the clock; any thread. */
 int64_t lun_session_lease(const struct lun_session *session);
-int64_t lun_session_ttl_s(const struct lun_session *session);               /* granted */
-int64_t lun_session_valid_until_ns(struct lun_session *session);            /* 0: lost */
-int64_t lun_session_stop_at_ns(struct lun_session *session);                /* 0: lost */
+int64_t lun_session_ttl_s(const struct lun_session *session);    /* granted */
+int64_t lun_session_valid_until_ns(struct lun_session *session); /* 0: lost */
+int64_t lun_session_stop_at_ns(struct lun_session *session);     /* 0: lost */
 enum lun_session_state lun_session_state(struct lun_session *session);
 enum lun_reason lun_session_reason(struct lun_session *session);
 /* Also closes it, in the background, if it is not closed; an adopted lease is left to lapse. */
 void lun_session_free(struct lun_session *session);
 
-/* ---- mutex ------------------------------------------------------------------------------------------------------------ */
+/* ---- mutex
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
-/* One object is one owner: two objects on one name exclude each other, of one session too. `name`: not empty, no '/' at the end.
- * 0, LUN_EINVALID, LUN_ENOMEM, LUN_ECLOSED. */
-int lun_mutex_new(struct lun_session *session, const char *name, bool is_reentrant, struct lun_mutex **ret_mutex, struct lun_err *ret_err);
-/* Completes with `token` once we own it. LUN_ETIMEOUT (text names the owner), LUN_ELOST. Returns LUN_EINVALID when already locked, being locked or
- * unlocked (a reentrant one counts instead, and completes). */
-int lun_mutex_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
-/* Writes nothing when somebody is there: LUN_ELOCKED, text "locked by web-2 (pid 4711)". Otherwise like lock. */
-int lun_mutex_try_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
-/* Completes once etcd has answered; compared with our create revision. LUN_ENOTOWNER (the key had gone), LUN_ELOST (so had the session), LUN_ETIMEOUT (goes on
- * in the background until answered). The object is free to be locked again in each case. Returns LUN_ENOTOWNER when not locked. */
-int lun_mutex_unlock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+/* One object is one owner: two objects on one name exclude each other, of one session too. `name`: not empty,
+ * no '/' at the end. 0, LUN_EINVALID, LUN_ENOMEM, LUN_ECLOSED. */
+int lun_mutex_new(struct lun_session *session, const char *name, bool is_reentrant,
+                  struct lun_mutex **ret_mutex, struct lun_err *ret_err);
+/* Completes with `token` once we own it. LUN_ETIMEOUT (text names the owner), LUN_ELOST. Returns LUN_EINVALID
+ * when already locked, being locked or unlocked (a reentrant one counts instead, and completes). */
+int lun_mutex_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                   struct lun_err *ret_err);
+/* Writes nothing when somebody is there: LUN_ELOCKED, text "locked by web-2 (pid 4711)". Otherwise like lock.
+ */
+int lun_mutex_try_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                       struct lun_err *ret_err);
+/* Completes once etcd has answered; compared with our create revision. LUN_ENOTOWNER (the key had gone),
+ * LUN_ELOST (so had the session), LUN_ETIMEOUT (goes on in the background until answered). The object is free
+ * to be locked again in each case. Returns LUN_ENOTOWNER when not locked. */
+int lun_mutex_unlock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                     struct lun_err *ret_err);
 /* Completes with `leader`: the key, value and token of whoever owns it now; NULL: nobody. */
-int lun_mutex_owner(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
-/* Completes with `reason` when work under the lock has to stop: at stop_at, at a loss, when the key was deleted, or closed or unlocked (LUN_LOST_CLOSED). */
-int lun_mutex_await_loss(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+int lun_mutex_owner(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                    struct lun_err *ret_err);
+/* Completes with `reason` when work under the lock has to stop: at stop_at, at a loss, when the key was
+ * deleted, or closed or unlocked (LUN_LOST_CLOSED). */
+int lun_mutex_await_loss(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                         struct lun_err *ret_err);
 /* At once, any thread. */
-bool lun_mutex_is_held(struct lun_mutex *mutex);          /* ours, and valid now */
-int64_t lun_mutex_token(const struct lun_mutex *mutex);   /* 0: not held */
-int64_t lun_mutex_stop_at_ns(struct lun_mutex *mutex);    /* 0: not held */
+bool lun_mutex_is_held(struct lun_mutex *mutex);        /* ours, and valid now */
+int64_t lun_mutex_token(const struct lun_mutex *mutex); /* 0: not held */
+int64_t lun_mutex_stop_at_ns(struct lun_mutex *mutex);  /* 0: not held */
 /* The key we stand with, borrowed until unlocked; len 0: none. */
 struct lun_bytes lun_mutex_key(const struct lun_mutex *mutex);
 /* Unlocks in the background, if locked. */
 void lun_mutex_free(struct lun_mutex *mutex);
 
-/* ---- election --------------------------------------------------------------------------------------------------------- */
+/* ---- election
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 /* One object is one candidate. `name` as for a mutex. */
-int lun_election_new(struct lun_session *session, const char *name, struct lun_election **ret_election, struct lun_err *ret_err);
-/* Stands with `value`; completes with `term` and `token` once elected. LUN_ELOST (session or key vanished while waiting), LUN_ETIMEOUT. Returns LUN_EINVALID while
- * an earlier campaign or term of this object lasts. */
-int lun_election_campaign(struct lun_election *election, struct lun_bytes value, const struct lun_ask *ask, struct lun_op **ret_op,
-                          struct lun_err *ret_err);
+int lun_election_new(struct lun_session *session, const char *name, struct lun_election **ret_election,
+                     struct lun_err *ret_err);
+/* Stands with `value`; completes with `term` and `token` once elected. LUN_ELOST (session or key vanished
+ * while waiting), LUN_ETIMEOUT. Returns LUN_EINVALID while an earlier campaign or term of this object lasts.
+ */
+int lun_election_campaign(struct lun_election *election, struct lun_bytes value, const struct lun_ask *ask,
+                          struct lun_op **ret_op, struct lun_err *ret_err);
 /* Completes with `leader`; NULL: there is none. */
-int lun_election_leader(struct lun_election *election, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+int lun_election_leader(struct lun_election *election, const struct lun_ask *ask, struct lun_op **ret_op,
+                        struct lun_err *ret_err);
 void lun_election_free(struct lun_election *election);
 
 /* Follows the leader. Needs a client only: no session, no lease. */
-int lun_observer_open(struct lun_client *client, const char *name, struct lun_observer **ret_observer, struct lun_err *ret_err);
-/* Completes with `leader` (NULL: nobody) when it is other than last told; the first time with whatever it is. The latest is told, not every one.
- * One asker at a time. */
-int lun_observer_next(struct lun_observer *observer, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+int lun_observer_open(struct lun_client *client, const char *name, struct lun_observer **ret_observer,
+                      struct lun_err *ret_err);
+/* Completes with `leader` (NULL: nobody) when it is other than last told; the first time with whatever it is.
+ * The latest is told, not every one. One asker at a time. */
+int lun_observer_next(struct lun_observer *observer, const struct lun_ask *ask, struct lun_op **ret_op,
+                      struct lun_err *ret_err);
 void lun_observer_free(struct lun_observer *observer);
 
 /* A term lasts from being elected until resigned, lost or stopped. */
@@ -246,15 +298,23 @@ struct lun_bytes lun_term_key(const struct lun_term *term);
 int64_t lun_term_stop_at_ns(struct lun_term *term);
 int64_t lun_term_valid_until_ns(struct lun_term *term);
 enum lun_reason lun_term_reason(struct lun_term *term);
-/* Completes with `reason` when the work has to stop: at stop_at, or at any loss. From then on lun_term_stop_at_ns is 0, for good. */
-int lun_term_await_loss(struct lun_term *term, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
-/* Changes the value; compared with our create and mod revisions. LUN_ENOTLEADER, LUN_ELOST, LUN_EUNKNOWN never (it is safe to send again). */
-int lun_term_proclaim(struct lun_term *term, struct lun_bytes value, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
-/* A transaction of yours, carried out only if we are still the leader: LUN_ENOTLEADER otherwise; `is_success` tells of your own compares.
- * LUN_EUNKNOWN. Returns LUN_EINVALID for keys inside the election itself, LUN_ELOST when the term is over. */
-int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
-/* Gives the place up; completes once etcd has answered (or LUN_ETIMEOUT: goes on in the background). Success too when it was lost. */
-int lun_term_resign(struct lun_term *term, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
+/* Completes with `reason` when the work has to stop: at stop_at, or at any loss. From then on
+ * lun_term_stop_at_ns is 0, for good. */
+int lun_term_await_loss(struct lun_term *term, const struct lun_ask *ask, struct lun_op **ret_op,
+                        struct lun_err *ret_err);
+/* Changes the value; compared with our create and mod revisions. LUN_ENOTLEADER, LUN_ELOST, LUN_EUNKNOWN
+ * never (it is safe to send again). */
+int lun_term_proclaim(struct lun_term *term, struct lun_bytes value, const struct lun_ask *ask,
+                      struct lun_op **ret_op, struct lun_err *ret_err);
+/* A transaction of yours, carried out only if we are still the leader: LUN_ENOTLEADER otherwise; `is_success`
+ * tells of your own compares. LUN_EUNKNOWN. Returns LUN_EINVALID for keys inside the election itself,
+ * LUN_ELOST when the term is over. */
+int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct lun_ask *ask,
+                 struct lun_op **ret_op, struct lun_err *ret_err);
+/* Gives the place up; completes once etcd has answered (or LUN_ETIMEOUT: goes on in the background). Success
+ * too when it was lost. */
+int lun_term_resign(struct lun_term *term, const struct lun_ask *ask, struct lun_op **ret_op,
+                    struct lun_err *ret_err);
 /* Resigns in the background, if it lasts. */
 void lun_term_free(struct lun_term *term);
 

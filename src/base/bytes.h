@@ -1,4 +1,5 @@
-/* base/bytes.h - borrowed slices of bytes, and owned copies of them. Keys and values may hold any byte, zero included. */
+/* base/bytes.h - borrowed slices of bytes, and owned copies of them. Keys and values may hold any byte, zero
+ * included. */
 #ifndef LUN_BASE_BYTES_H
 #define LUN_BASE_BYTES_H
 
@@ -6,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A borrowed run of bytes: valid as long as whoever lent it says. Layout-compatible with nothing on purpose. */
+/* A borrowed run of bytes: valid as long as whoever lent it says. Layout-compatible with nothing on purpose.
+ */
 struct lun_bytes {
     const void *data;
     size_t len;
@@ -32,8 +34,8 @@ static inline struct lun_bytes bytes_view(const struct bytes *bytes) {
     return (struct lun_bytes){bytes->data, bytes->len};
 }
 
-/* The end of the range of all keys that begin with `prefix`: its last byte below 0xff raised by one, what follows cut off; a single zero
- * byte (etcd: "to the end") when there is none. 0 or LUN_ENOMEM. */
+/* The end of the range of all keys that begin with `prefix`: its last byte below 0xff raised by one, what
+ * follows cut off; a single zero byte (etcd: "to the end") when there is none. 0 or LUN_ENOMEM. */
 int bytes_prefix_end(struct bytes *ret, struct lun_bytes prefix);
 
 #endif

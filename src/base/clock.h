@@ -1,4 +1,5 @@
-/* base/clock.h - the one clock: CLOCK_BOOTTIME in nanoseconds. It goes on while the machine is suspended, as etcd's leases do. */
+/* base/clock.h - the one clock: CLOCK_BOOTTIME in nanoseconds. It goes on while the machine is suspended, as
+ * etcd's leases do. */
 #ifndef LUN_BASE_CLOCK_H
 #define LUN_BASE_CLOCK_H
 

@@ -1,4 +1,5 @@
-/* base/kv.h - the vocabulary of etcd's key-value store: pairs, operations, compares, transactions, as plain data.
+/* base/kv.h - the vocabulary of etcd's key-value store: pairs, operations, compares, transactions, as plain
+ * data.
  *
  * Slices are borrowed: those of a request for the call that starts it, those of a result for its callback. */
 #ifndef LUN_BASE_KV_H
@@ -14,7 +15,13 @@ struct lun_kv {
     int64_t create_rev, mod_rev, version, lease;
 };
 
-enum lun_cmp_target { LUN_CMP_VERSION = 0, LUN_CMP_CREATE = 1, LUN_CMP_MOD = 2, LUN_CMP_VALUE = 3, LUN_CMP_LEASE = 4 };
+enum lun_cmp_target {
+    LUN_CMP_VERSION = 0,
+    LUN_CMP_CREATE = 1,
+    LUN_CMP_MOD = 2,
+    LUN_CMP_VALUE = 3,
+    LUN_CMP_LEASE = 4
+};
 enum lun_cmp_result { LUN_CMP_EQUAL = 0, LUN_CMP_GREATER = 1, LUN_CMP_LESS = 2, LUN_CMP_NOT_EQUAL = 3 };
 
 /* With `range_end`, must hold for every key of the range; an empty range compares as number 0. */
@@ -28,7 +35,13 @@ struct lun_cmp {
 
 enum lun_op_kind { LUN_OP_RANGE, LUN_OP_PUT, LUN_OP_DELETE };
 enum lun_sort_order { LUN_SORT_NONE = 0, LUN_SORT_ASCEND = 1, LUN_SORT_DESCEND = 2 };
-enum lun_sort_target { LUN_SORT_KEY = 0, LUN_SORT_VERSION = 1, LUN_SORT_CREATE = 2, LUN_SORT_MOD = 3, LUN_SORT_VALUE = 4 };
+enum lun_sort_target {
+    LUN_SORT_KEY = 0,
+    LUN_SORT_VERSION = 1,
+    LUN_SORT_CREATE = 2,
+    LUN_SORT_MOD = 3,
+    LUN_SORT_VALUE = 4
+};
 
 struct lun_kv_op {
     enum lun_op_kind kind;

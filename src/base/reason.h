@@ -12,7 +12,8 @@ enum lun_reason {
     LUN_LOST_CLOSED,          /* the session or client was closed, the place given up */
     LUN_LOST_UNAUTHENTICATED, /* etcd accepts our credentials no more */
 };
-/* "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated"; "" for LUN_NOT_LOST. Static string. */
+/* "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated"; "" for LUN_NOT_LOST. Static
+ * string. */
 const char *lun_reason_name(enum lun_reason reason);
 
 enum lun_session_state { LUN_SESSION_ALIVE, LUN_SESSION_JEOPARDY, LUN_SESSION_LOST, LUN_SESSION_CLOSED };

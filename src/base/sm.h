@@ -1,7 +1,7 @@
 /* base/sm.h - state machines: a table of lawful arcs, and the one function that moves along them.
  *
- * A machine embeds `struct sm`, describes its states in a table, and changes state by sm_move alone, which checks the arc (a wrong one is a
- * bug of ours: it aborts) and traces both names. */
+ * A machine embeds `struct sm`, describes its states in a table, and changes state by sm_move alone, which
+ * checks the arc (a wrong one is a bug of ours: it aborts) and traces both names. */
 #ifndef LUN_BASE_SM_H
 #define LUN_BASE_SM_H
 

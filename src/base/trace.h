@@ -3,7 +3,9 @@
 #define LUN_BASE_TRACE_H
 
 struct trace {
-    void (*on_line)(void *arg, const char *line); /* under the core lock: must not call back; `line` is borrowed for the call */
+    void (*on_line)(
+        void *arg,
+        const char *line); /* under the core lock: must not call back; `line` is borrowed for the call */
     void *arg;
 };
 

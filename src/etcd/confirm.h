@@ -1,8 +1,8 @@
 /* etcd/confirm.h - which raft term does this member live in, asked by a linearizable read?
  *
- * A member that was frozen answers renewals of leases that are long gone. A linearizable read through the same member, sent after its
- * answer, shows the term it really lives in (or fails). One read serves everybody who asked before it was sent; who asks
- * while one is under way is served by the next. */
+ * A member that was frozen answers renewals of leases that are long gone. A linearizable read through the
+ * same member, sent after its answer, shows the term it really lives in (or fails). One read serves everybody
+ * who asked before it was sent; who asks while one is under way is served by the next. */
 #ifndef LUN_ETCD_CONFIRM_H
 #define LUN_ETCD_CONFIRM_H
 
@@ -14,7 +14,8 @@ struct confirm {
     void (*on_done)(struct confirm *confirm, const struct lun_err *err, uint64_t raft_term);
     bool is_waiting;
 };
-static inline void confirm_init(struct confirm *confirm, void (*on_done)(struct confirm *, const struct lun_err *, uint64_t)) {
+static inline void confirm_init(struct confirm *confirm,
+                                void (*on_done)(struct confirm *, const struct lun_err *, uint64_t)) {
     list_init(&confirm->in_member);
     confirm->on_done = on_done;
     confirm->is_waiting = false;

@@ -1,7 +1,8 @@
 /* etcd/etcd.h - a cluster: its members, which of them is asked next, and what every reply tells about it.
  *
- * One channel to each member; the choice is ours: stay with the current one as long as it answers, move on when it does not. Everything
- * in this floor is called inside (rpc_enter), like rpc.h, and keeps its rules: submit or complete, never both. */
+ * One channel to each member; the choice is ours: stay with the current one as long as it answers, move on
+ * when it does not. Everything in this floor is called inside (rpc_enter), like rpc.h, and keeps its rules:
+ * submit or complete, never both. */
 #ifndef LUN_ETCD_ETCD_H
 #define LUN_ETCD_ETCD_H
 
@@ -18,19 +19,22 @@ struct etcd_member;
 
 enum { ETCD_MAX_MEMBERS = 16 };
 
-/* `endpoints` are "host:port", optionally behind "http://"; 1 to ETCD_MAX_MEMBERS of them. The first asked is drawn at random.
- * 0, LUN_ENOMEM, LUN_EINVALID (which endpoint, and how one is written). */
-int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, const struct trace *trace, struct etcd **ret_etcd,
-             struct lun_err *ret_err);
-/* Starts ending: watchers are dropped without a word, the watch stream and confirmations are cancelled, calls are cancelled (their
- * callbacks come). `on_closed` is called, inside, when nothing is in flight any more; etcd_free may be called then (or from it, last). */
+/* `endpoints` are "host:port", optionally behind "http://"; 1 to ETCD_MAX_MEMBERS of them. The first asked is
+ * drawn at random. 0, LUN_ENOMEM, LUN_EINVALID (which endpoint, and how one is written). */
+int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, const struct trace *trace,
+             struct etcd **ret_etcd, struct lun_err *ret_err);
+/* Starts ending: watchers are dropped without a word, the watch stream and confirmations are cancelled, calls
+ * are cancelled (their callbacks come). `on_closed` is called, inside, when nothing is in flight any more;
+ * etcd_free may be called then (or from it, last). */
 void etcd_close(struct etcd *etcd, void (*on_closed)(void *arg), void *arg);
 void etcd_free(struct etcd *etcd);
 
 struct rpc *etcd_rpc(const struct etcd *etcd);
 const struct trace *etcd_trace(const struct etcd *etcd);
 
-/* ---- members ---------------------------------------------------------------------------------------------------------- */
+/* ---- members
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 size_t etcd_n_members(const struct etcd *etcd);
 struct etcd_member *etcd_member_at(const struct etcd *etcd, size_t i);
@@ -43,7 +47,8 @@ struct etcd_member *etcd_pick(struct etcd *etcd);
 struct etcd_member *etcd_after(struct etcd *etcd, const struct etcd_member *member);
 /* It answered: becomes trusted again. */
 void etcd_member_answered(struct etcd_member *member);
-/* It failed (why: short, "refused", "silent for 2 s", the server's words): the choice moves on, and so does a watch stream that it carries. */
+/* It failed (why: short, "refused", "silent for 2 s", the server's words): the choice moves on, and so does a
+ * watch stream that it carries. */
 void etcd_member_failed(struct etcd_member *member, const char *why);
 
 /* The highest raft term any reply has borne. A renewal confirmed under a lower one counts for nothing. */

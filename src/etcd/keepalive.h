@@ -1,5 +1,6 @@
-/* etcd/keepalive.h - one stream of lease renewals to one member. Knows nothing of sessions: whoever opens it decides when to send and what
- * an answer is worth. One renewal is outstanding at a time: that makes the send time of an answer certain. */
+/* etcd/keepalive.h - one stream of lease renewals to one member. Knows nothing of sessions: whoever opens it
+ * decides when to send and what an answer is worth. One renewal is outstanding at a time: that makes the send
+ * time of an answer certain. */
 #ifndef LUN_ETCD_KEEPALIVE_H
 #define LUN_ETCD_KEEPALIVE_H
 
@@ -16,19 +17,21 @@ struct keepalive_reply {
 
 struct keepalive_callbacks {
     void (*on_reply)(void *arg, struct keepalive *keepalive, const struct keepalive_reply *reply);
-    /* The stream broke, or was refused. Not called after keepalive_close. The object is gone when this returns. */
+    /* The stream broke, or was refused. Not called after keepalive_close. The object is gone when this
+     * returns. */
     void (*on_broken)(void *arg, struct keepalive *keepalive, const struct lun_err *err);
 };
 
 /* Opens a stream (hasleader). 0 or LUN_ENOMEM. */
-int keepalive_open(struct etcd *etcd, struct etcd_member *member, const struct keepalive_callbacks *callbacks, void *arg,
-                   struct keepalive **ret_keepalive);
+int keepalive_open(struct etcd *etcd, struct etcd_member *member, const struct keepalive_callbacks *callbacks,
+                   void *arg, struct keepalive **ret_keepalive);
 /* Asks for a renewal. Must not be called while one is outstanding. 0 or LUN_ENOMEM. */
 int keepalive_send(struct keepalive *keepalive, int64_t lease);
 bool keepalive_is_waiting(const struct keepalive *keepalive);
 int64_t keepalive_sent_ns(const struct keepalive *keepalive); /* of the outstanding one */
 struct etcd_member *keepalive_member(const struct keepalive *keepalive);
-/* No callback any more; the memory goes by itself once the stream has ended. Takes NULL. May be called from its own on_reply. */
+/* No callback any more; the memory goes by itself once the stream has ended. Takes NULL. May be called from
+ * its own on_reply. */
 void keepalive_close(struct keepalive *keepalive);
 
 #endif

@@ -1,10 +1,11 @@
 /* etcd/kv.h - requests to the key-value store and to the lessor, and their replies, without protobuf.
  *
- * A call goes to one member after another until one has answered or the deadline has passed. Between rounds it waits, with growing and
- * jittered delays. What may be sent again is said by the caller (`is_idempotent`); a write that may not is sent once only, unless it is
- * certain that no server took it (it could not connect; refused by hasleader; "too many requests"; a learner; an old token).
- * An attempt that is given up is cancelled, so that a frozen member drops it. Whether a copy may still be carried out afterwards is told
- * by `has_unanswered`.
+ * A call goes to one member after another until one has answered or the deadline has passed. Between rounds
+ * it waits, with growing and jittered delays. What may be sent again is said by the caller (`is_idempotent`);
+ * a write that may not is sent once only, unless it is certain that no server took it (it could not connect;
+ * refused by hasleader; "too many requests"; a learner; an old token). An attempt that is given up is
+ * cancelled, so that a frozen member drops it. Whether a copy may still be carried out afterwards is told by
+ * `has_unanswered`.
  *
  * Slices in requests are borrowed for the call that starts them; those in replies for the callback. */
 #ifndef LUN_ETCD_KV_H
@@ -15,15 +16,17 @@
 #include "etcd/etcd.h"
 
 struct etcd_reply {
-    const struct lun_err *err;  /* NULL: answered. The text names no request: the caller wraps it */
-    bool has_unanswered;        /* an attempt went out that was never answered: a copy of the request may yet be carried out */
+    const struct lun_err *err; /* NULL: answered. The text names no request: the caller wraps it */
+    bool has_unanswered; /* an attempt went out that was never answered: a copy of the request may yet be
+                            carried out */
     struct etcd_member *member; /* who answered; NULL on error */
     int64_t sent_ns;            /* when the answered attempt was sent */
     int64_t revision;           /* of the header */
     uint64_t raft_term;
-    uint64_t member_id;                   /* of the header */
-    bool is_success;                      /* txn: the compares held */
-    const struct lun_kv_result *results; /* one per operation of the branch taken; one for a single operation */
+    uint64_t member_id; /* of the header */
+    bool is_success;    /* txn: the compares held */
+    const struct lun_kv_result
+        *results; /* one per operation of the branch taken; one for a single operation */
     size_t n_results;
     int64_t lease, ttl, granted_ttl; /* grant, time to live: seconds; ttl -1: no such lease */
     const char *version;             /* member status */
@@ -42,25 +45,28 @@ struct etcd_how {
 };
 #define ETCD_ATTEMPT_NS (2 * NS_PER_S)
 
-/* All complete with: no error; LUN_EUNAVAILABLE (the deadline passed; the text names each member and what it did); LUN_EUNKNOWN (a write that
- * was sent and not answered, not idempotent); LUN_ECANCELLED; LUN_EINVALID, LUN_EPERMISSION, LUN_EUNAUTHENTICATED, LUN_ENOSPACE, LUN_ECOMPACTED as
- * etcd answers. Return 0, LUN_ENOMEM or LUN_EINVALID (nothing was sent). `ret_call` may be NULL and is valid until the callback. */
-int etcd_do(struct etcd *etcd, const struct lun_kv_op *op, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
-            struct etcd_call **ret_call);
-int etcd_txn(struct etcd *etcd, const struct lun_txn *txn, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
-             struct etcd_call **ret_call);
+/* All complete with: no error; LUN_EUNAVAILABLE (the deadline passed; the text names each member and what it
+ * did); LUN_EUNKNOWN (a write that was sent and not answered, not idempotent); LUN_ECANCELLED; LUN_EINVALID,
+ * LUN_EPERMISSION, LUN_EUNAUTHENTICATED, LUN_ENOSPACE, LUN_ECOMPACTED as etcd answers. Return 0, LUN_ENOMEM
+ * or LUN_EINVALID (nothing was sent). `ret_call` may be NULL and is valid until the callback. */
+int etcd_do(struct etcd *etcd, const struct lun_kv_op *op, const struct etcd_how *how, etcd_reply_cb on_reply,
+            void *arg, struct etcd_call **ret_call);
+int etcd_txn(struct etcd *etcd, const struct lun_txn *txn, const struct etcd_how *how, etcd_reply_cb on_reply,
+             void *arg, struct etcd_call **ret_call);
 /* `id` 0: the server chooses. Answers etcd_is_lease_exists when it is there already. */
-int etcd_lease_grant(struct etcd *etcd, int64_t id, int64_t ttl_s, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
-                     struct etcd_call **ret_call);
+int etcd_lease_grant(struct etcd *etcd, int64_t id, int64_t ttl_s, const struct etcd_how *how,
+                     etcd_reply_cb on_reply, void *arg, struct etcd_call **ret_call);
 /* Answers etcd_is_lease_not_found when it is gone already. */
-int etcd_lease_revoke(struct etcd *etcd, int64_t id, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
-                      struct etcd_call **ret_call);
-int etcd_lease_time_to_live(struct etcd *etcd, int64_t id, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
-                            struct etcd_call **ret_call);
+int etcd_lease_revoke(struct etcd *etcd, int64_t id, const struct etcd_how *how, etcd_reply_cb on_reply,
+                      void *arg, struct etcd_call **ret_call);
+int etcd_lease_time_to_live(struct etcd *etcd, int64_t id, const struct etcd_how *how, etcd_reply_cb on_reply,
+                            void *arg, struct etcd_call **ret_call);
 /* Maintenance/Status of `how->member`. */
-int etcd_member_status(struct etcd *etcd, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg, struct etcd_call **ret_call);
+int etcd_member_status(struct etcd *etcd, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
+                       struct etcd_call **ret_call);
 
-/* The callback still comes, later (LUN_ECANCELLED, or what was faster). `is_outcome_unknown` of the error says whether it went out. */
+/* The callback still comes, later (LUN_ECANCELLED, or what was faster). `is_outcome_unknown` of the error
+ * says whether it went out. */
 void etcd_cancel(struct etcd_call *call);
 
 bool etcd_is_lease_exists(const struct lun_err *err);

@@ -25,23 +25,30 @@ static bool touches(const struct lun_kv_op *op, struct lun_bytes prefix) {
     if (has_prefix(op->key, prefix))
         return true;
     bool starts_before = compare_bytes(op->key, prefix) < 0;
-    return op->range_end.len > 0 && starts_before && (is_to_the_end(op->range_end) || compare_bytes(op->range_end, prefix) > 0);
+    return op->range_end.len > 0 && starts_before &&
+           (is_to_the_end(op->range_end) || compare_bytes(op->range_end, prefix) > 0);
 }
 
 static int check(const struct lun_txn *user, struct lun_bytes prefix, struct lun_err *ret_err) {
-    if (user->n_compares + 1 > LUN_MAX_TXN_OPS || user->n_success > LUN_MAX_TXN_OPS || user->n_failure + 1 > LUN_MAX_TXN_OPS)
-        return lun_err_set(ret_err, LUN_EINVALID, "a guarded transaction has room for %d compares and operations", LUN_MAX_TXN_OPS - 1);
+    if (user->n_compares + 1 > LUN_MAX_TXN_OPS || user->n_success > LUN_MAX_TXN_OPS ||
+        user->n_failure + 1 > LUN_MAX_TXN_OPS)
+        return lun_err_set(ret_err, LUN_EINVALID,
+                           "a guarded transaction has room for %d compares and operations",
+                           LUN_MAX_TXN_OPS - 1);
     for (size_t i = 0; i < user->n_success + user->n_failure; i++) {
-        const struct lun_kv_op *op = i < user->n_success ? &user->success[i] : &user->failure[i - user->n_success];
+        const struct lun_kv_op *op =
+            i < user->n_success ? &user->success[i] : &user->failure[i - user->n_success];
         if (touches(op, prefix))
-            return lun_err_set(ret_err, LUN_EINVALID, "the key %.*s lies inside the line %.*s itself: that would move who is first",
-                               (int)op->key.len, (const char *)op->key.data, (int)prefix.len, (const char *)prefix.data);
+            return lun_err_set(ret_err, LUN_EINVALID,
+                               "the key %.*s lies inside the line %.*s itself: that would move who is first",
+                               (int)op->key.len, (const char *)op->key.data, (int)prefix.len,
+                               (const char *)prefix.data);
     }
     return 0;
 }
 
-int guard_init(struct guard *guard, const struct lun_txn *user, struct lun_bytes key, size_t prefix_len, int64_t create_rev,
-               struct lun_err *ret_err) {
+int guard_init(struct guard *guard, const struct lun_txn *user, struct lun_bytes key, size_t prefix_len,
+               int64_t create_rev, struct lun_err *ret_err) {
     int rc = check(user, (struct lun_bytes){key.data, prefix_len}, ret_err);
     if (rc)
         return rc;
@@ -56,7 +63,8 @@ int guard_init(struct guard *guard, const struct lun_txn *user, struct lun_bytes
         memcpy(guard->compares + 1, user->compares, user->n_compares * sizeof *guard->compares);
     if (user->n_failure > 0)
         memcpy(guard->failure, user->failure, user->n_failure * sizeof *guard->failure);
-    guard->failure[user->n_failure] = (struct lun_kv_op){.kind = LUN_OP_RANGE, .key = key, .is_keys_only = true};
+    guard->failure[user->n_failure] =
+        (struct lun_kv_op){.kind = LUN_OP_RANGE, .key = key, .is_keys_only = true};
     guard->txn = (struct lun_txn){.compares = guard->compares,
                                   .n_compares = user->n_compares + 1,
                                   .success = user->success,

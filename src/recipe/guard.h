@@ -1,7 +1,8 @@
 /* recipe/guard.h - writes that etcd itself refuses once we stand no longer first: fencing inside etcd (S4).
  *
- * The user's transaction gets one more compare - our key still bears our create revision - and its failure branch one more read, of
- * that key, which tells whose compare it was that failed. While the key lives we are first, since whoever came earlier is gone for good. */
+ * The user's transaction gets one more compare - our key still bears our create revision - and its failure
+ * branch one more read, of that key, which tells whose compare it was that failed. While the key lives we are
+ * first, since whoever came earlier is gone for good. */
 #ifndef LUN_RECIPE_GUARD_H
 #define LUN_RECIPE_GUARD_H
 
@@ -14,12 +15,14 @@ struct guard {
     struct lun_kv_op *failure;
 };
 
-/* Borrows everything until guard_fini. 0, LUN_ENOMEM, LUN_EINVALID (too many operations; a write inside the line of the key itself). */
-int guard_init(struct guard *guard, const struct lun_txn *user, struct lun_bytes key, size_t prefix_len, int64_t create_rev,
-               struct lun_err *ret_err);
+/* Borrows everything until guard_fini. 0, LUN_ENOMEM, LUN_EINVALID (too many operations; a write inside the
+ * line of the key itself). */
+int guard_init(struct guard *guard, const struct lun_txn *user, struct lun_bytes key, size_t prefix_len,
+               int64_t create_rev, struct lun_err *ret_err);
 void guard_fini(struct guard *guard);
 
-/* Of a failed guarded transaction: was it our own place that was gone? The last result is ours, and not to be shown. */
+/* Of a failed guarded transaction: was it our own place that was gone? The last result is ours, and not to be
+ * shown. */
 bool guard_is_ours(const struct etcd_reply *reply, int64_t create_rev);
 
 #endif

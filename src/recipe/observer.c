@@ -1,9 +1,11 @@
 /* recipe/observer.c - see observer.h.
  *
- * A watch on the whole prefix, from now on; once the server knows it (again) one read; and another whenever an event may have changed who is
- * first: the leader's key deleted, or a key put while there was none. A proclaim is taken from the event itself.
+ * A watch on the whole prefix, from now on; once the server knows it (again) one read; and another whenever
+ * an event may have changed who is first: the leader's key deleted, or a key put while there was none. A
+ * proclaim is taken from the event itself.
  *
- * Departs from etcd's Go client: no leader is told too, compaction is a re-read, nothing ends without a word. */
+ * Departs from etcd's Go client: no leader is told too, compaction is a re-read, nothing ends without a word.
+ */
 #include "recipe/observer.h"
 
 #include "etcd/kv.h"
@@ -16,7 +18,8 @@ static void read_leader(struct observer *observer);
 
 static void schedule(struct observer *observer, int64_t span) {
     struct rpc *rpc = etcd_rpc(observer->etcd);
-    rpc_timer_start(&observer->timer, rpc_now(rpc) + span - (int64_t)(rpc_random(rpc) % (uint64_t)(span / 4)));
+    rpc_timer_start(&observer->timer,
+                    rpc_now(rpc) + span - (int64_t)(rpc_random(rpc) % (uint64_t)(span / 4)));
 }
 
 static void finish_closing(struct observer *observer) {
@@ -101,7 +104,8 @@ static void on_event(struct watcher *watcher, const struct watch_event *event) {
     bool is_leaders = observer->has_leader && lun_bytes_equal(event->kv.key, bytes_view(&observer->key));
     if (event->kv.mod_rev <= observer->revision && observer->is_known)
         return; /* the read knew it already */
-    if (!observer->is_known || (is_leaders && event->is_delete) || (!observer->has_leader && !event->is_delete)) {
+    if (!observer->is_known || (is_leaders && event->is_delete) ||
+        (!observer->has_leader && !event->is_delete)) {
         read_leader(observer);
     } else if (is_leaders) {
         observer->revision = event->kv.mod_rev;
@@ -124,15 +128,16 @@ static void on_timer(struct rpc_timer *timer) {
     read_leader(observer);
 }
 
-int observer_open(struct observer *observer, struct etcd *etcd, struct lun_bytes name, void (*on_change)(struct observer *observer),
-                  struct lun_err *ret_err) {
+int observer_open(struct observer *observer, struct etcd *etcd, struct lun_bytes name,
+                  void (*on_change)(struct observer *observer), struct lun_err *ret_err) {
     int rc = place_check_name(name, ret_err);
     if (rc)
         return rc;
     *observer = (struct observer){.etcd = etcd, .on_change = on_change};
     observer->watcher.callbacks = &watch_callbacks;
     if (bytes_printf(&observer->prefix, "%.*s/", (int)name.len, (const char *)name.data) ||
-        bytes_prefix_end(&observer->prefix_end, bytes_view(&observer->prefix)) || rpc_timer_init(etcd_rpc(etcd), &observer->timer, on_timer))
+        bytes_prefix_end(&observer->prefix_end, bytes_view(&observer->prefix)) ||
+        rpc_timer_init(etcd_rpc(etcd), &observer->timer, on_timer))
         goto no_memory;
     observer->watcher.key = bytes_view(&observer->prefix);
     observer->watcher.range_end = bytes_view(&observer->prefix_end);

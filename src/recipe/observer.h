@@ -1,6 +1,8 @@
-/* recipe/observer.h - follows who leads an election, or holds a lock: the key with the smallest create revision under `<name>/`.
+/* recipe/observer.h - follows who leads an election, or holds a lock: the key with the smallest create
+ * revision under `<name>/`.
  *
- * Says "nobody" too; survives compaction, broken streams and members. Tells the latest, not every one. Inside (rpc.h). */
+ * Says "nobody" too; survives compaction, broken streams and members. Tells the latest, not every one. Inside
+ * (rpc.h). */
 #ifndef LUN_RECIPE_OBSERVER_H
 #define LUN_RECIPE_OBSERVER_H
 
@@ -9,7 +11,8 @@
 
 struct observer {
     struct etcd *etcd;
-    void (*on_change)(struct observer *observer); /* other than before, or known for the first time; may close it */
+    void (*on_change)(
+        struct observer *observer); /* other than before, or known for the first time; may close it */
     struct bytes prefix, prefix_end;
     struct watcher watcher;
     struct rpc_timer timer;
@@ -25,8 +28,8 @@ struct observer {
 };
 
 /* In the caller's memory. 0, LUN_ENOMEM, LUN_EINVALID (name). */
-int observer_open(struct observer *observer, struct etcd *etcd, struct lun_bytes name, void (*on_change)(struct observer *observer),
-                  struct lun_err *ret_err);
+int observer_open(struct observer *observer, struct etcd *etcd, struct lun_bytes name,
+                  void (*on_change)(struct observer *observer), struct lun_err *ret_err);
 /* No on_change any more; on_closed (once, possibly during this call) when the memory may be freed. */
 void observer_close(struct observer *observer, void (*on_closed)(struct observer *observer));
 

@@ -23,14 +23,16 @@
  *   OWING      nothing. A watch on our key: whatever appears there is deleted (a debt of the session)
  *   OVER       possibly a cancelled call on its way back; freed once it is, and the owner has let go
  *
- * The happy path is ENTERING, HELD, LEAVING, OVER, or through WAITING and LOOKING. Possible failure modes are the end of the session
- * (every state but OVER goes there: the keys go with the lease), our key vanishing while we wait or hold (the owner is told, then OVER), an error
- * that etcd insists on (the owner is told; what may be left is found and removed), and the owner giving up, in any state. One call in flight
- * at a time; a cancelled one still comes back, and `on_x` then goes on from the state it finds.
+ * The happy path is ENTERING, HELD, LEAVING, OVER, or through WAITING and LOOKING. Possible failure modes are
+ * the end of the session (every state but OVER goes there: the keys go with the lease), our key vanishing
+ * while we wait or hold (the owner is told, then OVER), an error that etcd insists on (the owner is told;
+ * what may be left is found and removed), and the owner giving up, in any state. One call in flight at a
+ * time; a cancelled one still comes back, and `on_x` then goes on from the state it finds.
  *
- * Departs from etcd's Go client: the entering transaction names the predecessor too (one round trip less); the watch is on "from now", since a
- * start at or below the current revision is served by a 100 ms loop; our own key is watched; a win is always confirmed (two watches are
- * not ordered against each other); a lost reply leaves a debt, not a zombie. */
+ * Departs from etcd's Go client: the entering transaction names the predecessor too (one round trip less);
+ * the watch is on "from now", since a start at or below the current revision is served by a 100 ms loop; our
+ * own key is watched; a win is always confirmed (two watches are not ordered against each other); a lost
+ * reply leaves a debt, not a zombie. */
 #include "recipe/place.h"
 
 #include <assert.h>
@@ -45,7 +47,8 @@ enum { ENTERING, WAITING, LOOKING, HELD, CHECKING, FINDING, LEAVING, OWING, OVER
 
 #define TO_END (SM_ARC(OVER) | SM_ARC(OWING))
 static const struct sm_state states[] = {
-    [ENTERING] = {"entering", SM_ARC(WAITING) | SM_ARC(LOOKING) | SM_ARC(HELD) | SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},
+    [ENTERING] = {"entering", SM_ARC(WAITING) | SM_ARC(LOOKING) | SM_ARC(HELD) | SM_ARC(FINDING) |
+                                  SM_ARC(LEAVING) | TO_END},
     [WAITING] = {"waiting", SM_ARC(LOOKING) | SM_ARC(LEAVING) | TO_END},
     [LOOKING] = {"looking", SM_ARC(WAITING) | SM_ARC(HELD) | SM_ARC(LEAVING) | TO_END},
     [HELD] = {"held", SM_ARC(CHECKING) | SM_ARC(LEAVING) | TO_END},
@@ -57,13 +60,15 @@ static const struct sm_state states[] = {
 };
 static const struct sm_class place_class = {"place", states, sizeof states / sizeof states[0]};
 
-#define OWN_WATCH_AFTER_NS (100 * NS_PER_MS) /* a watch per held lock costs etcd 6 to 16 %: short ones do without */
-#define REREAD_NS (10 * NS_PER_S)            /* the slow safety re-read: server bugs drop a watch event */
-#define REWATCH_NS NS_PER_S                  /* after the server refused a watch */
-#define CLOSING_NS (5 * NS_PER_S)            /* what leaving may take, beyond the TTL, once the session closes */
+#define OWN_WATCH_AFTER_NS                                                                                   \
+    (100 * NS_PER_MS)             /* a watch per held lock costs etcd 6 to 16 %: short ones do without */
+#define REREAD_NS (10 * NS_PER_S) /* the slow safety re-read: server bugs drop a watch event */
+#define REWATCH_NS NS_PER_S       /* after the server refused a watch */
+#define CLOSING_NS (5 * NS_PER_S) /* what leaving may take, beyond the TTL, once the session closes */
 
 /* When to read again after a watch began that may sit in the server's slow loop, until that has run. */
-static const int64_t hedges_ns[] = {10 * NS_PER_MS, 25 * NS_PER_MS, 45 * NS_PER_MS, 70 * NS_PER_MS, 100 * NS_PER_MS, 150 * NS_PER_MS};
+static const int64_t hedges_ns[] = {10 * NS_PER_MS, 25 * NS_PER_MS,  45 * NS_PER_MS,
+                                    70 * NS_PER_MS, 100 * NS_PER_MS, 150 * NS_PER_MS};
 enum { N_HEDGES = sizeof hedges_ns / sizeof hedges_ns[0] };
 
 struct place {
@@ -79,7 +84,7 @@ struct place {
     bool is_dirty;         /* something happened while we were looking: look again */
     bool is_owner_wanted;  /* the next look also asks who the owner is */
     bool is_own_watch_lost;
-    char *key; /* "<name>/<lease>", its terminator, "<name>0" */
+    char *key;                  /* "<name>/<lease>", its terminator, "<name>0" */
     size_t key_len, prefix_len; /* the prefix with its '/' */
     int64_t create_rev;
     struct etcd_call *call;
@@ -93,7 +98,8 @@ struct place {
     char *owner_text;
 };
 
-/* ---- small things ------------------------------------------------------------------------------------------------------- */
+/* ---- small things
+ * ------------------------------------------------------------------------------------------------------- */
 
 struct place *place_of(struct list *in_session) {
     return CONTAINER_OF(in_session, struct place, in_session);
@@ -162,7 +168,8 @@ static void maybe_free(struct place *place) {
     session_on_place_ended(session);
 }
 
-/* ---- telling the owner: always the last thing a step does --------------------------------------------------------------- */
+/* ---- telling the owner: always the last thing a step does
+ * --------------------------------------------------------------- */
 
 static void tell_entered(struct place *place, const struct lun_err *err) {
     if (!place->callbacks || place->is_told)
@@ -182,7 +189,8 @@ static void tell_left(struct place *place, const struct lun_err *err) {
 static void tell_over(struct place *place, enum lun_reason reason) {
     struct lun_err err;
     int code = reason == LUN_LOST_CLOSED ? LUN_ECLOSED : LUN_ELOST;
-    (void)lun_err_set(&err, code, reason == LUN_LOST_CLOSED ? "the session was closed%s" : "the place was lost: %s",
+    (void)lun_err_set(&err, code,
+                      reason == LUN_LOST_CLOSED ? "the session was closed%s" : "the place was lost: %s",
                       reason == LUN_LOST_CLOSED ? "" : lun_reason_name(reason));
     if (!place->callbacks)
         return;
@@ -194,7 +202,9 @@ static void tell_over(struct place *place, enum lun_reason reason) {
         place->callbacks->on_stop(place, reason, true);
 }
 
-/* ---- ends --------------------------------------------------------------------------------------------------------------- */
+/* ---- ends
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
 static void find(struct place *place);
 
@@ -304,7 +314,8 @@ static void find(struct place *place) {
         rpc_timer_start(&place->timer, now(place) + REWATCH_NS);
 }
 
-/* ---- waiting and holding ------------------------------------------------------------------------------------------------ */
+/* ---- waiting and holding
+ * ------------------------------------------------------------------------------------------------ */
 
 static void look(struct place *place, int next_state);
 
@@ -352,7 +363,8 @@ static void hold(struct place *place) {
 
 /* Waits for the one before us; `kv` borrowed. */
 static void wait_for(struct place *place, const struct lun_kv *kv) {
-    bool is_same = place->predecessor_rev == kv->create_rev && lun_bytes_equal(bytes_view(&place->predecessor), kv->key);
+    bool is_same =
+        place->predecessor_rev == kv->create_rev && lun_bytes_equal(bytes_view(&place->predecessor), kv->key);
     if (!is_same || !watch_is_running(&place->predecessor_watch)) {
         watch_stop(&place->predecessor_watch);
         bytes_fini(&place->predecessor);
@@ -391,7 +403,8 @@ static void on_predecessor_event(struct watcher *watcher, const struct watch_eve
         place->is_dirty = true;
 }
 
-static void on_predecessor_watch_end(struct watcher *watcher, const struct lun_err *err, int64_t compact_rev) {
+static void on_predecessor_watch_end(struct watcher *watcher, const struct lun_err *err,
+                                     int64_t compact_rev) {
     struct place *place = CONTAINER_OF(watcher, struct place, predecessor_watch);
     (void)err, (void)compact_rev;
     place->reread_at_ns = now(place) + jittered(place, REWATCH_NS); /* looks, and watches again */
@@ -399,7 +412,8 @@ static void on_predecessor_watch_end(struct watcher *watcher, const struct lun_e
         schedule(place);
 }
 
-static const struct watch_callbacks predecessor_callbacks = {on_predecessor_created, on_predecessor_event, on_predecessor_watch_end};
+static const struct watch_callbacks predecessor_callbacks = {on_predecessor_created, on_predecessor_event,
+                                                             on_predecessor_watch_end};
 
 static void on_own_created(struct watcher *watcher, int64_t revision) {
     (void)watcher, (void)revision; /* it starts right after our create revision: nothing is missed */
@@ -444,8 +458,8 @@ static void remember_owner(struct place *place, const struct lun_kv_result *resu
     place->owner_text = text.data;
 }
 
-/* Did this read show that nothing was written since the watch was made? Then the server serves it at once; otherwise it may sit in the slow
- * loop, which says nothing for 100 ms. */
+/* Did this read show that nothing was written since the watch was made? Then the server serves it at once;
+ * otherwise it may sit in the slow loop, which says nothing for 100 ms. */
 static void plan_hedges(struct place *place, int64_t read_rev) {
     if (place->predecessor_watched_rev == 0)
         return;
@@ -563,7 +577,8 @@ static void on_timer(struct rpc_timer *timer) {
     }
     if (place->own_watch_at_ns <= t)
         watch_own(place);
-    bool is_hedge = place->sm.state == WAITING && place->hedge < N_HEDGES && place->hedge_base_ns + hedges_ns[place->hedge] <= t;
+    bool is_hedge = place->sm.state == WAITING && place->hedge < N_HEDGES &&
+                    place->hedge_base_ns + hedges_ns[place->hedge] <= t;
     if (is_hedge)
         place->hedge++;
     if (is_hedge || place->reread_at_ns <= t)
@@ -572,7 +587,9 @@ static void on_timer(struct rpc_timer *timer) {
         schedule(place);
 }
 
-/* ---- entering ----------------------------------------------------------------------------------------------------------- */
+/* ---- entering
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 static void fail_entering(struct place *place, const struct lun_err *err) {
     struct lun_err copy = *err;
@@ -599,7 +616,8 @@ static void on_busy(struct place *place, const struct etcd_reply *reply) {
     struct bytes text = {NULL, 0};
     if (owner->n_kvs > 0)
         (void)place_describe(&text, &owner->kvs[0]);
-    (void)lun_err_set(&err, LUN_ELOCKED, "%s", text.data ? text.data : "locked by somebody who has just left");
+    (void)lun_err_set(&err, LUN_ELOCKED, "%s",
+                      text.data ? text.data : "locked by somebody who has just left");
     bytes_fini(&text);
     clean_up(place, reply->revision);
     tell_entered(place, &err);
@@ -643,7 +661,8 @@ static void on_entered(void *arg, const struct etcd_reply *reply) {
     } else if (reply->is_success) {
         wait_for(place, &results[1].kvs[1]); /* the latest is ourselves, the one before it our predecessor */
     } else {
-        look(place, LOOKING); /* found ourselves: an earlier attempt was carried out. Who is before us is still to be asked */
+        look(place, LOOKING); /* found ourselves: an earlier attempt was carried out. Who is before us is
+                                 still to be asked */
     }
 }
 
@@ -672,7 +691,8 @@ static int send_enter(struct place *place, struct lun_bytes value) {
     };
     struct lun_txn wait = {&absent, 1, success, &own, 2, 1}, try = {&empty, 1, success, busy, 1, 2};
     struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
-    return etcd_txn(etcd_of(place), place->mode == PLACE_TRY ? &try : &wait, &how, on_entered, place, &place->call);
+    return etcd_txn(etcd_of(place), place->mode == PLACE_TRY ? &try : &wait, &how, on_entered, place,
+                    &place->call);
 }
 
 static bool is_key_taken(const struct session *session, const char *key, size_t len) {
@@ -684,8 +704,9 @@ static bool is_key_taken(const struct session *session, const char *key, size_t 
     return false;
 }
 
-/* "<name>/<lease>", so that others' clients stand in the same line; with a random suffix for a second place of the session in the line (one
- * that still has to be cleaned up counts), and always under an adopted lease. Behind it "<name>0", the end of the prefix. */
+/* "<name>/<lease>", so that others' clients stand in the same line; with a random suffix for a second place
+ * of the session in the line (one that still has to be cleaned up counts), and always under an adopted lease.
+ * Behind it "<name>0", the end of the prefix. */
 static int make_key(struct place *place, struct lun_bytes name) {
     enum { LEASE_AND_SUFFIX = 1 + 16 + 1 + 16 + 1 };
     char *key = malloc(name.len + LEASE_AND_SUFFIX + name.len + 2);
@@ -695,7 +716,8 @@ static int make_key(struct place *place, struct lun_bytes name) {
     place->prefix_len = name.len + 1;
     place->key_len = name.len + (size_t)sprintf(key + name.len, "/%" PRIx64, (uint64_t)place->session->lease);
     if (place->session->is_adopted || is_key_taken(place->session, key, place->key_len))
-        place->key_len += (size_t)sprintf(key + place->key_len, "-%016" PRIx64, rpc_random(place->session->rpc));
+        place->key_len +=
+            (size_t)sprintf(key + place->key_len, "-%016" PRIx64, rpc_random(place->session->rpc));
     char *end = key + place->key_len + 1;
     memcpy(end, name.data, name.len);
     end[name.len] = '/' + 1;
@@ -705,11 +727,13 @@ static int make_key(struct place *place, struct lun_bytes name) {
 }
 
 int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes value, enum place_mode mode,
-                const struct place_callbacks *callbacks, void *owner, struct place **ret_place, struct lun_err *ret_err) {
+                const struct place_callbacks *callbacks, void *owner, struct place **ret_place,
+                struct lun_err *ret_err) {
     if (session_is_over(session)) {
         bool is_lost = session_state(session) == LUN_SESSION_LOST;
-        return lun_err_set(ret_err, is_lost ? LUN_ELOST : LUN_ECLOSED, "the session is %s%s%s", is_lost ? "lost: " : "closed",
-                           is_lost ? lun_reason_name(session->reason) : "", is_lost ? "; open a new one" : "");
+        return lun_err_set(ret_err, is_lost ? LUN_ELOST : LUN_ECLOSED, "the session is %s%s%s",
+                           is_lost ? "lost: " : "closed", is_lost ? lun_reason_name(session->reason) : "",
+                           is_lost ? "; open a new one" : "");
     }
     struct place *place = calloc(1, sizeof *place);
     if (!place)
@@ -746,7 +770,9 @@ no_memory:
     return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
 }
 
-/* ---- leaving ------------------------------------------------------------------------------------------------------------ */
+/* ---- leaving
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 void place_leave(struct place *place) {
     assert(place_is_held(place));

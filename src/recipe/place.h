@@ -1,11 +1,13 @@
-/* recipe/place.h - a place in a line: the one machine behind mutexes and elections, and the only one that is hard.
+/* recipe/place.h - a place in a line: the one machine behind mutexes and elections, and the only one that is
+ * hard.
  *
- * A line is an etcd prefix `<name>/`; a place in it is a key bound to our lease; the order is by create revision; who is first, holds.
- * The machine enters, waits until nobody is before it, proves that (S2), holds, leaves - and cleans up after itself whatever happens (L2): a
- * place given up is the session's until nothing of it can be left in etcd.
+ * A line is an etcd prefix `<name>/`; a place in it is a key bound to our lease; the order is by create
+ * revision; who is first, holds. The machine enters, waits until nobody is before it, proves that (S2),
+ * holds, leaves - and cleans up after itself whatever happens (L2): a place given up is the session's until
+ * nothing of it can be left in etcd.
  *
- * All of it is called inside (rpc.h). A place lives in memory of its own: its owner lets go of it with place_give_up, after which no
- * callback comes, and it ends by itself. */
+ * All of it is called inside (rpc.h). A place lives in memory of its own: its owner lets go of it with
+ * place_give_up, after which no callback comes, and it ends by itself. */
 #ifndef LUN_RECIPE_PLACE_H
 #define LUN_RECIPE_PLACE_H
 
@@ -18,25 +20,32 @@
 struct session;
 struct place;
 
-/* Nothing is called during the call that started or gave up the place. The owner may give the place up from any of them. */
+/* Nothing is called during the call that started or gave up the place. The owner may give the place up from
+ * any of them. */
 struct place_callbacks {
-    /* Once: `err` NULL: we hold it, and the session is valid now. Otherwise the place is over (whatever is left of it is cleaned up in the
-     * background): LUN_ELOCKED (try; the text names the owner), LUN_ELOST (key or session vanished), LUN_ECLOSED, or what etcd said. Give it up. */
+    /* Once: `err` NULL: we hold it, and the session is valid now. Otherwise the place is over (whatever is
+     * left of it is cleaned up in the background): LUN_ELOCKED (try; the text names the owner), LUN_ELOST
+     * (key or session vanished), LUN_ECLOSED, or what etcd said. Give it up. */
     void (*on_entered)(struct place *place, const struct lun_err *err);
-    /* While held: work has to stop now, because stop_at has come or the place is lost. May come twice: first without `is_lost`. */
+    /* While held: work has to stop now, because stop_at has come or the place is lost. May come twice: first
+     * without `is_lost`. */
     void (*on_stop)(struct place *place, enum lun_reason reason, bool is_lost);
-    /* After place_leave: etcd has answered. NULL: deleted. LUN_ENOTOWNER: it was gone already. LUN_ELOST: so was the session. Give it up. */
+    /* After place_leave: etcd has answered. NULL: deleted. LUN_ENOTOWNER: it was gone already. LUN_ELOST: so
+     * was the session. Give it up. */
     void (*on_left)(struct place *place, const struct lun_err *err);
 };
 
 enum place_mode { PLACE_WAIT, PLACE_TRY };
 
-/* `name` without the '/' that is added; checked by place_check_name. `value` says who we are. 0 or LUN_ENOMEM, LUN_ELOST, LUN_ECLOSED. */
+/* `name` without the '/' that is added; checked by place_check_name. `value` says who we are. 0 or
+ * LUN_ENOMEM, LUN_ELOST, LUN_ECLOSED. */
 int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes value, enum place_mode mode,
-                const struct place_callbacks *callbacks, void *owner, struct place **ret_place, struct lun_err *ret_err);
+                const struct place_callbacks *callbacks, void *owner, struct place **ret_place,
+                struct lun_err *ret_err);
 /* Gives up a held place; on_left follows. */
 void place_leave(struct place *place);
-/* In any state: the owner wants it no more and is not called any more. What is in etcd is removed in the background. Takes NULL. */
+/* In any state: the owner wants it no more and is not called any more. What is in etcd is removed in the
+ * background. Takes NULL. */
 void place_give_up(struct place *place);
 
 void *place_owner(const struct place *place);
@@ -51,18 +60,22 @@ const char *place_owner_text(const struct place *place);
 enum { PLACE_MAX_NAME_BYTES = 4096 };
 int place_check_name(struct lun_bytes name, struct lun_err *ret_err);
 
-/* The value that tells others who holds a lock: {"name":...,"host":...,"pid":...}. `name` NULL: that of the host. 0 or LUN_ENOMEM. */
+/* The value that tells others who holds a lock: {"name":...,"host":...,"pid":...}. `name` NULL: that of the
+ * host. 0 or LUN_ENOMEM. */
 int place_identity(struct bytes *ret_value, const char *name);
-/* What to call whoever stands behind this key: "locked by web-2 (pid 4711)" from such a value; otherwise by its key. 0 or LUN_ENOMEM. */
+/* What to call whoever stands behind this key: "locked by web-2 (pid 4711)" from such a value; otherwise by
+ * its key. 0 or LUN_ENOMEM. */
 int place_describe(struct bytes *ret_text, const struct lun_kv *kv);
 
-/* ---- for the session -------------------------------------------------------------------------------------------------- */
+/* ---- for the session
+ * -------------------------------------------------------------------------------------------------- */
 
 struct list;
 struct place *place_of(struct list *in_session);
 /* stop_at has come: held places tell their owners. */
 void place_on_stop(struct place *place);
-/* The session is over (lost or closed): whoever waits or holds is told; nothing is sent any more, the keys go with the lease. */
+/* The session is over (lost or closed): whoever waits or holds is told; nothing is sent any more, the keys go
+ * with the lease. */
 void place_on_session_over(struct place *place, enum lun_reason reason);
 /* The same without a word to anyone: the memory goes as soon as nothing is in flight. */
 void place_kill(struct place *place);

@@ -1,4 +1,5 @@
-/* recipe/place_name.c - names of lines, and who stands in them: what place.h says of place_check_name, place_identity and place_describe. */
+/* recipe/place_name.c - names of lines, and who stands in them: what place.h says of place_check_name,
+ * place_identity and place_describe. */
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -14,11 +15,13 @@ int place_check_name(struct lun_bytes name, struct lun_err *ret_err) {
     if (name.len > PLACE_MAX_NAME_BYTES)
         return lun_err_set(ret_err, LUN_EINVALID, "the name is longer than %d bytes", PLACE_MAX_NAME_BYTES);
     if (((const char *)name.data)[name.len - 1] == '/')
-        return lun_err_set(ret_err, LUN_EINVALID, "the name \"%.*s\" ends in '/': leave that out", (int)name.len, (const char *)name.data);
+        return lun_err_set(ret_err, LUN_EINVALID, "the name \"%.*s\" ends in '/': leave that out",
+                           (int)name.len, (const char *)name.data);
     return 0;
 }
 
-/* Quotes and control characters would break the JSON; a name with any is not worth more than '?' in their place. */
+/* Quotes and control characters would break the JSON; a name with any is not worth more than '?' in their
+ * place. */
 static void copy_plain(char *to, size_t n_bytes, const char *from) {
     size_t i = 0;
     for (; from[i] && i + 1 < n_bytes; i++)
@@ -31,7 +34,8 @@ int place_identity(struct bytes *ret_value, const char *name) {
     (void)gethostname(host, sizeof host - 1);
     copy_plain(plain_host, sizeof plain_host, host);
     copy_plain(plain_name, sizeof plain_name, name ? name : host);
-    return bytes_printf(ret_value, "{\"name\":\"%s\",\"host\":\"%s\",\"pid\":%ld}", plain_name, plain_host, (long)getpid());
+    return bytes_printf(ret_value, "{\"name\":\"%s\",\"host\":\"%s\",\"pid\":%ld}", plain_name, plain_host,
+                        (long)getpid());
 }
 
 /* The text behind `"field":"` up to the next quote; false when there is none. */
@@ -65,11 +69,16 @@ int place_describe(struct bytes *ret_text, const struct lun_kv *kv) {
     printable(key, sizeof key, kv->key);
     printable(value, sizeof value, kv->value);
     const char *pid = strstr(value, "\"pid\":");
-    if (value[0] == '{' && pid && json_string(value, "name", name, sizeof name) && json_string(value, "host", host, sizeof host))
-        return strcmp(name, host) == 0 ? bytes_printf(ret_text, "locked by %s (pid %ld)", host, strtol(pid + 6, NULL, 10))
-                                       : bytes_printf(ret_text, "locked by %s on %s (pid %ld)", name, host, strtol(pid + 6, NULL, 10));
+    if (value[0] == '{' && pid && json_string(value, "name", name, sizeof name) &&
+        json_string(value, "host", host, sizeof host))
+        return strcmp(name, host) == 0
+                   ? bytes_printf(ret_text, "locked by %s (pid %ld)", host, strtol(pid + 6, NULL, 10))
+                   : bytes_printf(ret_text, "locked by %s on %s (pid %ld)", name, host,
+                                  strtol(pid + 6, NULL, 10));
     if (kv->lease == 0)
-        return bytes_printf(ret_text, "blocked by the key %s, which is bound to no lease: it stays until somebody deletes it", key);
+        return bytes_printf(
+            ret_text, "blocked by the key %s, which is bound to no lease: it stays until somebody deletes it",
+            key);
     if (value[0])
         return bytes_printf(ret_text, "held by %.80s (key %s)", value, key);
     return bytes_printf(ret_text, "locked by the key %s of lease %016" PRIx64, key, (uint64_t)kv->lease);

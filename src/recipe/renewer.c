@@ -1,9 +1,10 @@
 /* recipe/renewer.c - see renewer.h.
  *
- * The happy path: the timer is due, a renewal goes out on the stream that is open, the answer comes, a read through the same member
- * confirms it, the timer is set for the next. Possible failure modes are silence (a fresh stream to the next member, the old one stays open: it may answer
- * yet), a broken stream or a failed read (the next member, after a short delay), an answer of a member that lives in the past (likewise), and the end
- * of the lease (confirmed: on_gone). The round goes on until it is confirmed or renewer_stop. */
+ * The happy path: the timer is due, a renewal goes out on the stream that is open, the answer comes, a read
+ * through the same member confirms it, the timer is set for the next. Possible failure modes are silence (a
+ * fresh stream to the next member, the old one stays open: it may answer yet), a broken stream or a failed
+ * read (the next member, after a short delay), an answer of a member that lives in the past (likewise), and
+ * the end of the lease (confirmed: on_gone). The round goes on until it is confirmed or renewer_stop. */
 #include "recipe/renewer.h"
 
 #include <stdio.h>
@@ -64,7 +65,8 @@ static struct renewer_stream *free_slot(struct renewer *renewer) {
 static void try_again_soon(struct renewer *renewer) {
     if (!renewer->is_renewing)
         return;
-    int doublings = renewer->n_failures < MAX_RETRY_DOUBLINGS ? (int)renewer->n_failures : MAX_RETRY_DOUBLINGS;
+    int doublings =
+        renewer->n_failures < MAX_RETRY_DOUBLINGS ? (int)renewer->n_failures : MAX_RETRY_DOUBLINGS;
     renewer->n_failures++;
     int64_t at = rpc_now(renewer->rpc) + jittered(renewer, FIRST_RETRY_NS << doublings);
     if (!rpc_timer_is_running(&renewer->timer) || renewer->timer.node.key > at)
@@ -112,13 +114,15 @@ static void on_confirmed(struct confirm *confirm, const struct lun_err *err, uin
     struct renewer *renewer = stream->renewer;
     if (err || raft_term != stream->raft_term || stream->raft_term < etcd_highest_term(renewer->etcd)) {
         trace_line(etcd_trace(renewer->etcd), "renewer: answer of %s not confirmed (%s)",
-                   etcd_member_address(keepalive_member(stream->keepalive)), err ? err->text : "of an earlier raft term");
+                   etcd_member_address(keepalive_member(stream->keepalive)),
+                   err ? err->text : "of an earlier raft term");
         stream_close(stream);
         try_again_soon(renewer);
     } else if (stream->ttl_s > 0) {
         succeed(renewer, stream);
     } else if (!renewer->is_gone_once) {
-        /* A leader that has not yet carried out the grant answers 0 too (etcd #13675); after the read it has. */
+        /* A leader that has not yet carried out the grant answers 0 too (etcd #13675); after the read it has.
+         */
         renewer->is_gone_once = true;
         send_on(renewer, stream);
     } else {
@@ -157,12 +161,14 @@ static void begin_round(struct renewer *renewer) {
         send_on_fresh(renewer, etcd_pick(renewer->etcd));
 }
 
-/* Nobody has answered for a while, or the latest try failed: the next member, those already tried included. */
+/* Nobody has answered for a while, or the latest try failed: the next member, those already tried included.
+ */
 static void go_on(struct renewer *renewer) {
     bool is_silent = false;
     for (int i = 0; i < RENEWER_MAX_STREAMS; i++) {
         struct renewer_stream *stream = &renewer->streams[i];
-        if (stream->keepalive && !stream_is_idle(stream) && keepalive_member(stream->keepalive) == renewer->last_member)
+        if (stream->keepalive && !stream_is_idle(stream) &&
+            keepalive_member(stream->keepalive) == renewer->last_member)
             is_silent = true;
     }
     if (is_silent) {

@@ -1,8 +1,9 @@
 /* recipe/renewer.h - renews a lease, through one member after another, and believes only what is confirmed.
  *
- * A renewal is sent every third of the TTL, jittered. Each further sixth of silence (at least 300 ms) opens a fresh stream to the next
- * member; several may be open. An answer counts once a linearizable read through the same member, sent after it, shows the same raft term, and
- * no higher one is known: a member that was frozen answers renewals of leases that are long gone. */
+ * A renewal is sent every third of the TTL, jittered. Each further sixth of silence (at least 300 ms) opens a
+ * fresh stream to the next member; several may be open. An answer counts once a linearizable read through the
+ * same member, sent after it, shows the same raft term, and no higher one is known: a member that was frozen
+ * answers renewals of leases that are long gone. */
 #ifndef LUN_RECIPE_RENEWER_H
 #define LUN_RECIPE_RENEWER_H
 
@@ -38,9 +39,9 @@ struct renewer {
     struct rpc_timer timer;
     struct etcd_member *last_member; /* the latest one tried */
     bool is_started;
-    bool is_renewing;                /* a round is on: asked, not yet confirmed */
-    bool is_gone_once;               /* a confirmed answer said that there is no such lease; a second one is asked for */
-    unsigned n_failures;             /* in this round, without silence: delays grow with it */
+    bool is_renewing;    /* a round is on: asked, not yet confirmed */
+    bool is_gone_once;   /* a confirmed answer said that there is no such lease; a second one is asked for */
+    unsigned n_failures; /* in this round, without silence: delays grow with it */
     struct renewer_stream streams[RENEWER_MAX_STREAMS];
 };
 

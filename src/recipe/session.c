@@ -18,7 +18,8 @@
  *   DISPERSING   (adopted lease) each place leaves by itself.
  *   ENDING       nothing of ours; places whose last call is on its way back.
  *
- * Departs from etcd's Go client: the deadline counts from the send of the renewal, not from the arrival of its reply, and less a margin. */
+ * Departs from etcd's Go client: the deadline counts from the send of the renewal, not from the arrival of
+ * its reply, and less a margin. */
 #include "recipe/session.h"
 
 #include <assert.h>
@@ -42,8 +43,9 @@ static const struct sm_state states[] = {
 static const struct sm_class session_class = {"session", states, sizeof states / sizeof states[0]};
 
 #define MIN_MARGIN_NS (100 * NS_PER_MS)
-#define FROZEN_NS (250 * NS_PER_MS)   /* found lost that much too late: we were not running */
-#define REVOKE_EXTRA_NS (5 * NS_PER_S) /* after a change of etcd's leader leases live on for a full TTL and more */
+#define FROZEN_NS (250 * NS_PER_MS) /* found lost that much too late: we were not running */
+#define REVOKE_EXTRA_NS                                                                                      \
+    (5 * NS_PER_S) /* after a change of etcd's leader leases live on for a full TTL and more */
 #define LEASE_ID_MIN (INT64_C(1) << 60) /* 16 hex digits however printed */
 
 static int64_t margin_ns(int64_t ttl_ns) {
@@ -80,10 +82,13 @@ int64_t session_valid_until_ns(struct session *session) {
 
 int64_t session_stop_at_ns(struct session *session) {
     int64_t valid_until = rpc_fence_read(&session->fence);
-    return valid_until ? valid_until - atomic_load_explicit(&session->fence.grace_ns, memory_order_relaxed) : 0;
+    return valid_until ? valid_until - atomic_load_explicit(&session->fence.grace_ns, memory_order_relaxed)
+                       : 0;
 }
 
-/* ---- ends --------------------------------------------------------------------------------------------------------------- */
+/* ---- ends
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
 static void tell_state(struct session *session) {
     if (session->is_opened_told)
@@ -149,7 +154,8 @@ static void lose(struct session *session, enum lun_reason reason) {
         return;
     stop_keeping(session);
     session->reason = reason;
-    trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": lost (%s)", (uint64_t)session->lease, lun_reason_name(reason));
+    trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": lost (%s)", (uint64_t)session->lease,
+               lun_reason_name(reason));
     sm_move(&session->sm, LOST);
     for_each_place(session, tell_over);
     tell_state(session);
@@ -163,12 +169,15 @@ static void on_fence(struct rpc_fence *fence, bool is_lost) {
         for_each_place(session, tell_stop);
 }
 
-/* ---- keeping ------------------------------------------------------------------------------------------------------------ */
+/* ---- keeping
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void on_jeopardy(struct rpc_timer *timer) {
     struct session *session = CONTAINER_OF(timer, struct session, jeopardy_timer);
     session->is_in_jeopardy = true;
-    trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": no renewal for half a TTL", (uint64_t)session->lease);
+    trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": no renewal for half a TTL",
+               (uint64_t)session->lease);
     tell_state(session);
 }
 
@@ -234,7 +243,9 @@ static void on_gone(struct renewer *renewer) {
 
 static const struct renewer_callbacks renewer_callbacks = {on_renewed, on_gone};
 
-/* ---- granting ----------------------------------------------------------------------------------------------------------- */
+/* ---- granting
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 static void begin_revoking(struct session *session);
 
@@ -283,19 +294,22 @@ static void on_granted(void *arg, const struct etcd_reply *reply) {
 }
 
 static int grant(struct session *session) {
-    session->lease = LEASE_ID_MIN + (int64_t)(rpc_random(session->rpc) % (uint64_t)(INT64_MAX - LEASE_ID_MIN));
+    session->lease =
+        LEASE_ID_MIN + (int64_t)(rpc_random(session->rpc) % (uint64_t)(INT64_MAX - LEASE_ID_MIN));
     struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
-    return etcd_lease_grant(session->etcd, session->lease, session->asked_ttl_s, &how, on_granted, session, &session->call);
+    return etcd_lease_grant(session->etcd, session->lease, session->asked_ttl_s, &how, on_granted, session,
+                            &session->call);
 }
 
 static int check_options(const struct session_options *options, struct lun_err *ret_err) {
     if (options->lease < 0)
         return lun_err_set(ret_err, LUN_EINVALID, "session: lease must be a positive 63-bit number");
     if (options->lease == 0 && (options->ttl_s < 1 || options->ttl_s > SESSION_MAX_TTL_S))
-        return lun_err_set(ret_err, LUN_EINVALID, "session: ttl must be 1 to %d seconds, not %" PRId64, SESSION_MAX_TTL_S,
-                           options->ttl_s);
+        return lun_err_set(ret_err, LUN_EINVALID, "session: ttl must be 1 to %d seconds, not %" PRId64,
+                           SESSION_MAX_TTL_S, options->ttl_s);
     if (options->grace_ns >= 0 && options->lease == 0 && options->grace_ns > options->ttl_s * NS_PER_S / 2)
-        return lun_err_set(ret_err, LUN_EINVALID, "session: grace must be at most half the ttl of %" PRId64 " s", options->ttl_s);
+        return lun_err_set(ret_err, LUN_EINVALID,
+                           "session: grace must be at most half the ttl of %" PRId64 " s", options->ttl_s);
     return 0;
 }
 
@@ -333,7 +347,9 @@ no_memory:
     return lun_err_set(ret_err, LUN_ENOMEM, "session: out of memory");
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------------------------ */
+/* ---- closing
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void on_revoked(void *arg, const struct etcd_reply *reply) {
     struct session *session = arg;
@@ -341,7 +357,8 @@ static void on_revoked(void *arg, const struct etcd_reply *reply) {
     if (!reply->err || etcd_is_lease_not_found(reply->err))
         session->is_lease_gone = true;
     else
-        trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": revoke: %s", (uint64_t)session->lease, reply->err->text);
+        trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": revoke: %s", (uint64_t)session->lease,
+                   reply->err->text);
     if (session->sm.state == REVOKING)
         sm_move(&session->sm, ENDING);
     maybe_ended(session);
@@ -407,7 +424,9 @@ void session_kill(struct session *session) {
     maybe_ended(session);
 }
 
-/* ---- for places --------------------------------------------------------------------------------------------------------- */
+/* ---- for places
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 void session_suspect(struct session *session) {
     if (session->sm.state == ALIVE)

@@ -31,7 +31,8 @@ struct session_callbacks {
     void (*on_opened)(struct session *session, const struct lun_err *err);
     /* The state that a user sees has changed. */
     void (*on_state)(struct session *session);
-    /* Once, at the end: closed, etcd has answered (or the lease is surely gone, or nobody waits: killed), and nothing is in flight. The memory may be freed. */
+    /* Once, at the end: closed, etcd has answered (or the lease is surely gone, or nobody waits: killed), and
+     * nothing is in flight. The memory may be freed. */
     void (*on_ended)(struct session *session);
 };
 
@@ -59,10 +60,10 @@ struct session {
 };
 
 /* `session` is the caller's memory. 0, LUN_ENOMEM, LUN_EINVALID. On 0 on_opened follows. */
-int session_start(struct session *session, struct etcd *etcd, const struct session_options *options, const struct session_callbacks *callbacks,
-                  struct lun_err *ret_err);
-/* From any state: tells every place that it is over; with `is_revoked` revokes the lease, else removes the places one by one;
- * on_ended follows. Once called, again is harmless. */
+int session_start(struct session *session, struct etcd *etcd, const struct session_options *options,
+                  const struct session_callbacks *callbacks, struct lun_err *ret_err);
+/* From any state: tells every place that it is over; with `is_revoked` revokes the lease, else removes the
+ * places one by one; on_ended follows. Once called, again is harmless. */
 void session_close(struct session *session, bool is_revoked);
 /* Closes without a word to etcd: renewals stop, keys and lease stay until they lapse. on_ended follows. */
 void session_orphan(struct session *session);
@@ -78,7 +79,8 @@ bool session_is_over(const struct session *session); /* lost, closing or closed 
 bool session_is_dispersing(const struct session *session);
 enum lun_session_state session_state(const struct session *session);
 
-/* ---- for places ------------------------------------------------------------------------------------------------------- */
+/* ---- for places
+ * ------------------------------------------------------------------------------------------------------- */
 
 /* Something was seen that may mean that the lease is gone (our key vanished): renew now, to know. */
 void session_suspect(struct session *session);
