@@ -115,6 +115,7 @@ local function sanitizer_environment(options)
     preload = asan .. " " .. ubsan,
     ASAN_OPTIONS = "detect_leaks=1:exitcode=99",
     UBSAN_OPTIONS = "print_stacktrace=1",
+    LSAN_OPTIONS = "print_suppressions=0:suppressions=" .. ROOT .. "/spec/support/lsan.supp",
   }
 end
 
@@ -175,6 +176,7 @@ local function start(job, options, sanitizers, on_end)
       LUNARCH_SANITIZED = options.asan and "1" or false,
       ASAN_OPTIONS = sanitizers.ASAN_OPTIONS or false,
       UBSAN_OPTIONS = sanitizers.UBSAN_OPTIONS or false,
+      LSAN_OPTIONS = sanitizers.LSAN_OPTIONS or false,
     },
     cwd = ROOT,
     stdio = { nil, fd, fd },
