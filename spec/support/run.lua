@@ -2,8 +2,9 @@
 -- ./dev test calls it; the last line reads `N passed, N failed`.
 --
 -- A unit test is a program made from spec/unit/*_test.c, which prints "not ok ..." for what fails and ends with
--- "N passed, N failed", or with status 77 where it cannot run. A spec file is spec/**/*_spec.lua. Files named *_serial_spec.lua run at the end,
--- alone, because they measure time. A file is given 120 s; a line `-- limit: 300 s` near its top gives it more.
+-- "N passed, N failed", or with status 77 where it cannot run. A spec file is spec/**/*_spec.lua. Files named
+-- *_serial_spec.lua run at the end, alone, because they measure time. A file is given 120 s; a line `-- limit: 300 s`
+-- near its top gives it more.
 local uv = require "luv"
 
 local ROOT = assert(os.getenv "LUNARCH_ROOT", "run this by ./dev test")
