@@ -45,6 +45,7 @@ struct watcher {
     struct list in_hub;
     int64_t id;
     int64_t next_rev;
+    struct watcher *next_by_id;
     int state;
 };
 

@@ -1,0 +1,77 @@
+/* etcd/cluster.h - what a cluster and a member are made of. For the files of this folder only. */
+#ifndef LUN_ETCD_CLUSTER_H
+#define LUN_ETCD_CLUSTER_H
+
+#include "etcd.pb-c.h"
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "etcd/etcd.h"
+#include "etcd/hub.h"
+
+enum { ETCD_WHY_BYTES = 120 };
+
+struct etcd_member {
+    struct etcd *etcd;
+    struct rpc_peer *peer;
+    int64_t failed_ns;       /* when it failed; 0: it is trusted */
+    int64_t silent_since_ns; /* send time of the oldest attempt that was given up since it last answered; 0:
+                                none */
+    bool is_silent;          /* it failed by silence: asking it costs a whole attempt */
+    bool is_verified;        /* it has shown our cluster's id */
+    char why[ETCD_WHY_BYTES];
+    struct {                        /* confirm.c */
+        struct list served, queued; /* by the read under way; by the next one */
+        int64_t queued_attempt_ns, sent_ns;
+        struct rpc_call *read;
+    } confirm;
+};
+
+struct etcd {
+    struct rpc *rpc;
+    const struct trace *trace;
+    size_t n_members;
+    struct etcd_member members[ETCD_MAX_MEMBERS];
+    size_t current;
+    uint64_t cluster_id; /* 0: not known yet */
+    uint64_t highest_term;
+    struct list calls; /* call.c */
+    struct hub hub;    /* watch.c */
+    size_t n_out;      /* calls, reads and streams that have not had their last callback */
+    bool is_closing;
+    struct rpc_timer closed_timer;
+    void (*on_closed)(void *arg);
+    void *on_closed_arg;
+};
+
+/* One more, or one fewer, of what must have ended before the cluster is closed. */
+void etcd_out_begin(struct etcd *etcd);
+void etcd_out_end(struct etcd *etcd);
+
+/* A reply with this header came from `member`: pins the cluster's id, raises the term, trusts the member
+ * again. LUN_EUNAVAILABLE when there is no header, or when it is of another cluster: then the reply counts
+ * for nothing. */
+int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHeader *header,
+                    struct lun_err *ret_err);
+
+/* An attempt sent at `sent_ns` was given up. The member has failed if that was all its time (`is_over`), or
+ * if it has been silent for long. */
+void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_over);
+
+/* Whom to ask after those in `tried` (bit i: member i): the choice first, then others that are trusted, then
+ * who failed longest ago. NULL: all were. */
+struct etcd_member *etcd_next(struct etcd *etcd, uint32_t tried);
+size_t etcd_member_index(const struct etcd_member *member);
+
+/* "2 s", "1.5 s", "300 ms". */
+const char *etcd_span_text(char *text, size_t n_bytes, int64_t ns);
+/* Between 0.5 and 1.5 times `ns`. */
+int64_t etcd_jitter(struct etcd *etcd, int64_t ns);
+
+/* confirm.c */
+void etcd_confirm_init(struct etcd_member *member);
+void etcd_confirm_cancel(struct etcd_member *member);
+/* call.c */
+void etcd_calls_cancel(struct etcd *etcd);
+
+#endif

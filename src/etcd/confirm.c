@@ -1,0 +1,118 @@
+/* etcd/confirm.c - see confirm.h.
+ *
+ * The read counts the keys equal to a single zero byte: the smallest question there is, answered without
+ * touching a value, and of a key nobody uses. Being linearizable it makes the member ask etcd's leader for
+ * the commit index, which is what a member that slept through an election cannot fake. */
+#include "etcd/confirm.h"
+
+#include "etcd/cluster.h"
+#include "etcd/errclass.h"
+
+static void on_read(void *arg, const struct rpc_result *result, const ProtobufCMessage *message);
+
+void etcd_confirm_init(struct etcd_member *member) {
+    list_init(&member->confirm.served);
+    list_init(&member->confirm.queued);
+}
+
+void etcd_confirm_cancel(struct etcd_member *member) {
+    if (member->confirm.read)
+        rpc_cancel(member->confirm.read);
+}
+
+static int send_read(struct etcd_member *member, int64_t attempt_ns) {
+    struct etcd *etcd = member->etcd;
+    Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
+    uint8_t zero = 0;
+    request.key = (ProtobufCBinaryData){1, &zero};
+    request.count_only = true;
+    member->confirm.sent_ns = rpc_now(etcd->rpc);
+    struct rpc_options options = etcd_options(etcd, member->confirm.sent_ns + attempt_ns);
+    int rc =
+        rpc_call(member->peer, RPC_RANGE, &request.base, &options, on_read, member, &member->confirm.read);
+    if (rc)
+        return rc;
+    etcd_out_begin(etcd);
+    return 0;
+}
+
+/* Those in `batch` may stop, free or restart each other meanwhile. */
+static void tell(struct list *batch, const struct lun_err *err, uint64_t raft_term) {
+    struct list *node;
+    while ((node = list_pop_front(batch))) {
+        struct confirm *confirm = CONTAINER_OF(node, struct confirm, in_member);
+        confirm->is_waiting = false;
+        confirm->on_done(confirm, err, raft_term);
+    }
+}
+
+/* What the read says: 0, or an error with its text. */
+static int judge(struct etcd_member *member, const struct rpc_result *result, const ProtobufCMessage *message,
+                 uint64_t *ret_raft_term, struct lun_err *ret_err) {
+    if (result->status == RPC_OK) {
+        const Etcdserverpb__RangeResponse *range = (const Etcdserverpb__RangeResponse *)message;
+        int rc = etcd_saw_header(member, range->header, ret_err);
+        if (rc)
+            etcd_member_failed(member, ret_err->text);
+        else
+            *ret_raft_term = range->header->raft_term;
+        return rc;
+    }
+    struct err_class class = err_classify(result->status, result->message, result->is_unsent);
+    char why[ETCD_WHY_BYTES];
+    err_describe(why, sizeof why, result->status, result->message, result->is_unsent);
+    lun_err_set(ret_err, result->status == RPC_CANCELLED ? LUN_ECANCELLED : class.code, "%s", why);
+    ret_err->status = result->status;
+    ret_err->is_retriable = class.again != ERR_AGAIN_NEVER;
+    if (result->status == RPC_DEADLINE_EXCEEDED)
+        etcd_member_silent(member, member->confirm.sent_ns, false);
+    else if (class.is_member_fault && result->status != RPC_CANCELLED)
+        etcd_member_failed(member, why);
+    return ret_err->code;
+}
+
+static void on_read(void *arg, const struct rpc_result *result, const ProtobufCMessage *message) {
+    struct etcd_member *member = arg;
+    struct etcd *etcd = member->etcd;
+    struct lun_err err, memory_err;
+    uint64_t raft_term = 0;
+    int rc = judge(member, result, message, &raft_term, &err);
+
+    struct list batch, dropped;
+    member->confirm.read = NULL;
+    list_move(&member->confirm.served, &batch);
+    list_init(&dropped);
+    int queued_rc = 0;
+    if (!list_is_empty(&member->confirm.queued)) {
+        queued_rc = etcd->is_closing ? LUN_ECLOSED : send_read(member, member->confirm.queued_attempt_ns);
+        list_move(&member->confirm.queued, queued_rc ? &dropped : &member->confirm.served);
+    }
+    tell(&batch, rc ? &err : NULL, raft_term);
+    lun_err_set(&memory_err, queued_rc, "%s", lun_strerror(queued_rc));
+    tell(&dropped, &memory_err, 0);
+    etcd_out_end(etcd);
+}
+
+int confirm_start(struct confirm *confirm, struct etcd_member *member, int64_t attempt_ns) {
+    if (member->etcd->is_closing)
+        return LUN_ECLOSED;
+    if (member->confirm.read) {
+        if (list_is_empty(&member->confirm.queued) || attempt_ns > member->confirm.queued_attempt_ns)
+            member->confirm.queued_attempt_ns = attempt_ns;
+        list_push_back(&member->confirm.queued, &confirm->in_member);
+    } else {
+        int rc = send_read(member, attempt_ns);
+        if (rc)
+            return rc;
+        list_push_back(&member->confirm.served, &confirm->in_member);
+    }
+    confirm->is_waiting = true;
+    return 0;
+}
+
+void confirm_stop(struct confirm *confirm) {
+    if (!confirm->is_waiting)
+        return;
+    confirm->is_waiting = false;
+    list_remove(&confirm->in_member);
+}

@@ -1,0 +1,302 @@
+/* etcd/etcd.c - the cluster: its members and the choice among them. See etcd.h. */
+#include "etcd/etcd.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "etcd/cluster.h"
+
+/* Attempts that the caller's own deadline cut short say little about a member, until they add up to this. */
+#define SILENT_ENOUGH_NS (500 * NS_PER_MS)
+
+/* ---- endpoints
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static const char how_written[] = "an endpoint is host:port, as in 127.0.0.1:2379";
+
+static bool is_port(const char *text) {
+    char *end;
+    unsigned long port = strtoul(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && port >= 1 && port <= 65535;
+}
+
+/* "http://host:port/" to "host:port". */
+static int parse_endpoint(const char *endpoint, char *ret_address, size_t n_bytes, struct lun_err *ret_err) {
+    const char *from = endpoint;
+    if (strncmp(from, "https://", 8) == 0)
+        return lun_err_set(ret_err, LUN_EINVALID, "endpoint %s: TLS is not supported yet; use http://",
+                           endpoint);
+    if (strncmp(from, "http://", 7) == 0)
+        from += 7;
+    size_t len = strlen(from);
+    if (len > 0 && from[len - 1] == '/')
+        len--;
+    if (len >= n_bytes)
+        return lun_err_set(ret_err, LUN_EINVALID, "endpoint %.60s...: too long; %s", endpoint, how_written);
+    memcpy(ret_address, from, len);
+    ret_address[len] = '\0';
+    const char *colon = strrchr(ret_address, ':');
+    if (!colon || colon == ret_address || !is_port(colon + 1) || strpbrk(ret_address, "/, \t\n") ||
+        (ret_address[0] != '[' && strchr(ret_address, ':') != colon))
+        return lun_err_set(ret_err, LUN_EINVALID, "endpoint \"%s\": not understood; %s", endpoint,
+                           how_written);
+    return 0;
+}
+
+static bool is_known(const struct etcd *etcd, const char *address) {
+    for (size_t i = 0; i < etcd->n_members; i++)
+        if (strcmp(etcd_member_address(&etcd->members[i]), address) == 0)
+            return true;
+    return false;
+}
+
+static int add_member(struct etcd *etcd, const char *endpoint, struct lun_err *ret_err) {
+    char address[256];
+    int rc = parse_endpoint(endpoint, address, sizeof address, ret_err);
+    if (rc || is_known(etcd, address))
+        return rc;
+    struct etcd_member *member = &etcd->members[etcd->n_members];
+    rc = rpc_peer_open(etcd->rpc, address, &member->peer, ret_err);
+    if (rc)
+        return rc;
+    member->etcd = etcd;
+    etcd_confirm_init(member);
+    etcd->n_members++;
+    return 0;
+}
+
+/* ---- life
+ * --------------------------------------------------------------------------------------------------------------
+ */
+
+static void on_closed_due(struct rpc_timer *timer) {
+    struct etcd *etcd = CONTAINER_OF(timer, struct etcd, closed_timer);
+    if (etcd->n_out > 0 || !etcd->on_closed)
+        return;
+    void (*on_closed)(void *arg) = etcd->on_closed;
+    etcd->on_closed = NULL;
+    on_closed(etcd->on_closed_arg);
+}
+
+int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, const struct trace *trace,
+             struct etcd **ret_etcd, struct lun_err *ret_err) {
+    if (n_endpoints < 1 || n_endpoints > ETCD_MAX_MEMBERS)
+        return lun_err_set(ret_err, LUN_EINVALID, "%zu endpoints: between 1 and %d are needed", n_endpoints,
+                           ETCD_MAX_MEMBERS);
+    struct etcd *etcd = calloc(1, sizeof *etcd);
+    if (!etcd)
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    etcd->rpc = rpc;
+    etcd->trace = trace;
+    list_init(&etcd->calls);
+    int rc = rpc_timer_init(rpc, &etcd->closed_timer, on_closed_due);
+    if (!rc)
+        rc = hub_init(&etcd->hub, etcd);
+    if (rc)
+        lun_err_set(ret_err, rc, "out of memory");
+    for (size_t i = 0; i < n_endpoints && !rc; i++)
+        rc = add_member(etcd, endpoints[i], ret_err);
+    if (rc) {
+        etcd_free(etcd);
+        return rc;
+    }
+    etcd->current = (size_t)(rpc_random(rpc) % etcd->n_members);
+    *ret_etcd = etcd;
+    return 0;
+}
+
+void etcd_out_begin(struct etcd *etcd) {
+    etcd->n_out++;
+}
+
+void etcd_out_end(struct etcd *etcd) {
+    if (--etcd->n_out == 0 && etcd->is_closing)
+        rpc_timer_start(&etcd->closed_timer, rpc_now(etcd->rpc));
+}
+
+void etcd_close(struct etcd *etcd, void (*on_closed)(void *arg), void *arg) {
+    etcd->is_closing = true;
+    etcd->on_closed = on_closed;
+    etcd->on_closed_arg = arg;
+    hub_close(&etcd->hub);
+    for (size_t i = 0; i < etcd->n_members; i++)
+        etcd_confirm_cancel(&etcd->members[i]);
+    etcd_calls_cancel(etcd);
+    if (etcd->n_out == 0)
+        rpc_timer_start(&etcd->closed_timer, rpc_now(etcd->rpc));
+}
+
+void etcd_free(struct etcd *etcd) {
+    if (!etcd)
+        return;
+    hub_fini(&etcd->hub);
+    for (size_t i = 0; i < etcd->n_members; i++)
+        rpc_peer_close(etcd->members[i].peer);
+    rpc_timer_fini(&etcd->closed_timer);
+    free(etcd);
+}
+
+struct rpc *etcd_rpc(const struct etcd *etcd) {
+    return etcd->rpc;
+}
+
+const struct trace *etcd_trace(const struct etcd *etcd) {
+    return etcd->trace;
+}
+
+/* ---- members
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+size_t etcd_n_members(const struct etcd *etcd) {
+    return etcd->n_members;
+}
+
+struct etcd_member *etcd_member_at(const struct etcd *etcd, size_t i) {
+    return (struct etcd_member *)&etcd->members[i];
+}
+
+size_t etcd_member_index(const struct etcd_member *member) {
+    return (size_t)(member - member->etcd->members);
+}
+
+const char *etcd_member_address(const struct etcd_member *member) {
+    return rpc_peer_address(member->peer);
+}
+
+struct rpc_peer *etcd_member_peer(const struct etcd_member *member) {
+    return member->peer;
+}
+
+struct etcd_member *etcd_after(struct etcd *etcd, const struct etcd_member *member) {
+    return &etcd->members[(etcd_member_index(member) + 1) % etcd->n_members];
+}
+
+/* In the circle from the current one: the first that is trusted, else the one that failed longest ago. */
+struct etcd_member *etcd_next(struct etcd *etcd, uint32_t tried) {
+    struct etcd_member *best = NULL;
+    for (size_t n = 0; n < etcd->n_members; n++) {
+        size_t i = (etcd->current + n) % etcd->n_members;
+        struct etcd_member *member = &etcd->members[i];
+        if (!(tried & UINT32_C(1) << i) && (!best || member->failed_ns < best->failed_ns))
+            best = member;
+    }
+    return best;
+}
+
+struct etcd_member *etcd_pick(struct etcd *etcd) {
+    if (etcd->members[etcd->current].failed_ns != 0)
+        etcd->current = etcd_member_index(etcd_next(etcd, 0));
+    return &etcd->members[etcd->current];
+}
+
+void etcd_member_answered(struct etcd_member *member) {
+    member->silent_since_ns = 0;
+    if (member->failed_ns == 0)
+        return;
+    trace_line(member->etcd->trace, "etcd: %s answers again", etcd_member_address(member));
+    member->failed_ns = 0;
+    member->is_silent = false;
+    hub_member_answered(&member->etcd->hub, member);
+}
+
+static void fail(struct etcd_member *member, const char *why) {
+    struct etcd *etcd = member->etcd;
+    member->failed_ns = rpc_now(etcd->rpc);
+    (void)snprintf(member->why, sizeof member->why, "%s", why);
+    trace_line(etcd->trace, "etcd: %s %s", etcd_member_address(member), member->why);
+    hub_member_failed(&etcd->hub, member);
+}
+
+void etcd_member_failed(struct etcd_member *member, const char *why) {
+    member->is_silent = false;
+    member->silent_since_ns = 0;
+    fail(member, why);
+}
+
+void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_over) {
+    if (member->silent_since_ns == 0)
+        member->silent_since_ns = sent_ns;
+    int64_t silent_ns = rpc_now(member->etcd->rpc) - member->silent_since_ns;
+    if (!is_over && silent_ns < SILENT_ENOUGH_NS)
+        return;
+    char span[32], why[64];
+    (void)snprintf(why, sizeof why, "silent for %s", etcd_span_text(span, sizeof span, silent_ns));
+    member->is_silent = true;
+    fail(member, why);
+}
+
+void etcd_describe_failures(const struct etcd *etcd, char *text, size_t n_bytes) {
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < etcd->n_members && used < n_bytes; i++) {
+        const struct etcd_member *member = &etcd->members[i];
+        char span[32], silent[64] = "";
+        if (member->silent_since_ns != 0)
+            (void)snprintf(silent, sizeof silent, "silent for %s",
+                           etcd_span_text(span, sizeof span, rpc_now(etcd->rpc) - member->silent_since_ns));
+        const char *why = silent[0] ? silent : member->failed_ns ? member->why : "";
+        if (why[0] == '\0')
+            continue;
+        int n = snprintf(text + used, n_bytes - used, "%s%s %s", used ? "; " : "",
+                         etcd_member_address(member), why);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* ---- what replies tell
+ * ------------------------------------------------------------------------------------------------- */
+
+uint64_t etcd_highest_term(const struct etcd *etcd) {
+    return etcd->highest_term;
+}
+
+void etcd_saw_term(struct etcd *etcd, uint64_t raft_term) {
+    if (raft_term > etcd->highest_term)
+        etcd->highest_term = raft_term;
+}
+
+int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHeader *header,
+                    struct lun_err *ret_err) {
+    struct etcd *etcd = member->etcd;
+    if (!header)
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "sent a reply without a header");
+    if (etcd->cluster_id == 0)
+        etcd->cluster_id = header->cluster_id;
+    if (header->cluster_id != etcd->cluster_id) {
+        member->is_verified = false;
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                           "belongs to another cluster (%" PRIx64 "; the first to answer was of %" PRIx64 ")",
+                           header->cluster_id, etcd->cluster_id);
+    }
+    member->is_verified = true;
+    etcd_saw_term(etcd, header->raft_term);
+    etcd_member_answered(member);
+    return 0;
+}
+
+struct rpc_options etcd_options(const struct etcd *etcd, int64_t deadline_ns) {
+    (void)etcd; /* the token in force will be the cluster's */
+    return (struct rpc_options){.deadline_ns = deadline_ns, .has_leader = true, .token = NULL};
+}
+
+/* ---- small things
+ * ------------------------------------------------------------------------------------------------------ */
+
+const char *etcd_span_text(char *text, size_t n_bytes, int64_t ns) {
+    int64_t ms = (ns + NS_PER_MS / 2) / NS_PER_MS;
+    if (ms < 1000)
+        (void)snprintf(text, n_bytes, "%lld ms", (long long)ms);
+    else if ((ms + 50) % 1000 < 100)
+        (void)snprintf(text, n_bytes, "%lld s", (long long)(ms + 50) / 1000);
+    else
+        (void)snprintf(text, n_bytes, "%.1f s", (double)ms / 1000);
+    return text;
+}
+
+int64_t etcd_jitter(struct etcd *etcd, int64_t ns) {
+    return ns / 2 + (int64_t)(rpc_random(etcd->rpc) % (uint64_t)(ns + 1));
+}

@@ -1,0 +1,59 @@
+/* etcd/hub.h - the one watch stream of a cluster: opened when there is a watcher, moved when its member
+ * fails, closed when it has been of no use for a while. hub.c knows the stream, watch.c the watchers on it.
+ * For the files of this folder only. */
+#ifndef LUN_ETCD_HUB_H
+#define LUN_ETCD_HUB_H
+
+#include "base/list.h"
+#include "base/sm.h"
+#include "rpc/rpc.h"
+
+struct etcd;
+struct etcd_member;
+struct watcher;
+
+struct hub {
+    struct sm sm;
+    struct etcd *etcd;
+    struct rpc_stream *stream; /* NULL unless open */
+    struct etcd_member *member;
+    struct rpc_timer timer; /* what for depends on the state, see hub.c */
+    int64_t opened_ns;
+    int64_t heard_ns; /* the latest message, or the asking that nothing was heard after */
+    bool should_move; /* the member failed: go on elsewhere */
+    unsigned n_failures;
+
+    struct list wanted;   /* to be created as soon as a stream is open */
+    struct list creating; /* asked for on this stream, in that order */
+    struct list created;
+    uint64_t n_asked, n_answered; /* creations, on this stream */
+    struct watcher **buckets;     /* the created ones by id */
+    size_t n_buckets, n_created;
+};
+
+/* 0 or LUN_ENOMEM. */
+int hub_init(struct hub *hub, struct etcd *etcd);
+/* Drops all watchers and cancels the stream. */
+void hub_close(struct hub *hub);
+/* After the stream has ended. Takes one that is all zero. */
+void hub_fini(struct hub *hub);
+void hub_member_failed(struct hub *hub, const struct etcd_member *member);
+void hub_member_answered(struct hub *hub, const struct etcd_member *member);
+
+/* For watch.c: a watcher was added to `wanted`. 0 or LUN_ENOMEM: then it is still there. */
+int hub_wake(struct hub *hub);
+/* For watch.c: lists have changed. */
+void hub_rearm(struct hub *hub);
+/* For watch.c: the stream is of no use any more; goes on after a while. */
+void hub_break(struct hub *hub);
+
+/* watch.c: asks for all that are wanted. 0 or LUN_ENOMEM (some may have been asked for). */
+int watch_ask_all(struct hub *hub);
+/* watch.c: all that were asked for or created are wanted again. */
+void watch_rewind(struct hub *hub);
+/* watch.c: drops all, without a word, or with on_end if `err` is given. */
+void watch_drop_all(struct hub *hub, const struct lun_err *err);
+/* watch.c: the server said something. */
+void watch_on_message(struct hub *hub, const ProtobufCMessage *message);
+
+#endif

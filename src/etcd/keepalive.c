@@ -1,0 +1,133 @@
+/* etcd/keepalive.c - see keepalive.h. */
+#include "etcd/keepalive.h"
+
+#include <stdlib.h>
+
+#include "etcd/cluster.h"
+#include "etcd/errclass.h"
+
+struct keepalive {
+    struct etcd *etcd;
+    struct etcd_member *member;
+    struct rpc_stream *stream;
+    struct keepalive_callbacks callbacks;
+    void *arg;
+    int64_t lease, sent_ns; /* of the outstanding renewal */
+    bool is_waiting;
+    bool is_closed;  /* by its owner: nothing is told any more */
+    bool is_refused; /* what the member said cannot be used: `err` says why */
+    struct lun_err err;
+};
+
+/* The stream is ended; on_stream_close tells the owner. */
+static void refuse(struct keepalive *keepalive) {
+    keepalive->is_refused = true;
+    keepalive->is_waiting = false;
+    etcd_member_failed(keepalive->member, keepalive->err.text);
+    rpc_stream_cancel(keepalive->stream);
+}
+
+static void on_message(void *arg, struct rpc_stream *stream, const ProtobufCMessage *message) {
+    (void)stream;
+    struct keepalive *keepalive = arg;
+    const Etcdserverpb__LeaseKeepAliveResponse *answer =
+        (const Etcdserverpb__LeaseKeepAliveResponse *)message;
+    if (keepalive->is_closed || keepalive->is_refused)
+        return;
+    if (etcd_saw_header(keepalive->member, answer->header, &keepalive->err)) {
+        refuse(keepalive);
+        return;
+    }
+    if (!keepalive->is_waiting || answer->id != keepalive->lease)
+        return;
+    keepalive->is_waiting = false;
+    struct keepalive_reply reply = {.lease = answer->id,
+                                    .ttl_s = answer->ttl > 0 ? answer->ttl : 0,
+                                    .raft_term = answer->header->raft_term,
+                                    .sent_ns = keepalive->sent_ns};
+    keepalive->callbacks.on_reply(keepalive->arg, keepalive, &reply);
+}
+
+static void describe_end(struct keepalive *keepalive, const struct rpc_result *result) {
+    struct err_class class = err_classify(result->status, result->message, result->is_unsent);
+    char why[ETCD_WHY_BYTES];
+    err_describe(why, sizeof why, result->status, result->message, result->is_unsent);
+    lun_err_set(&keepalive->err, class.code, "%s %s", etcd_member_address(keepalive->member), why);
+    keepalive->err.status = result->status;
+    keepalive->err.is_retriable = class.again != ERR_AGAIN_NEVER;
+    if (class.is_member_fault)
+        etcd_member_failed(keepalive->member, why);
+}
+
+static void on_stream_close(void *arg, struct rpc_stream *stream, const struct rpc_result *result) {
+    (void)stream;
+    struct keepalive *keepalive = arg;
+    struct etcd *etcd = keepalive->etcd;
+    keepalive->stream = NULL;
+    keepalive->is_waiting = false;
+    if (!keepalive->is_closed) {
+        if (!keepalive->is_refused)
+            describe_end(keepalive, result);
+        else
+            lun_err_wrap(&keepalive->err, "%s", etcd_member_address(keepalive->member));
+        keepalive->callbacks.on_broken(keepalive->arg, keepalive, &keepalive->err);
+    }
+    free(keepalive);
+    etcd_out_end(etcd);
+}
+
+int keepalive_open(struct etcd *etcd, struct etcd_member *member, const struct keepalive_callbacks *callbacks,
+                   void *arg, struct keepalive **ret_keepalive) {
+    static const struct rpc_stream_callbacks stream_callbacks = {on_message, on_stream_close};
+    if (etcd->is_closing)
+        return LUN_ECLOSED;
+    struct keepalive *keepalive = calloc(1, sizeof *keepalive);
+    if (!keepalive)
+        return LUN_ENOMEM;
+    keepalive->etcd = etcd;
+    keepalive->member = member;
+    keepalive->callbacks = *callbacks;
+    keepalive->arg = arg;
+    struct rpc_options options = etcd_options(etcd, RPC_NEVER);
+    int rc = rpc_stream_open(member->peer, RPC_LEASE_KEEP_ALIVE, &options, &stream_callbacks, keepalive,
+                             &keepalive->stream);
+    if (rc) {
+        free(keepalive);
+        return rc;
+    }
+    etcd_out_begin(etcd);
+    *ret_keepalive = keepalive;
+    return 0;
+}
+
+int keepalive_send(struct keepalive *keepalive, int64_t lease) {
+    Etcdserverpb__LeaseKeepAliveRequest request = ETCDSERVERPB__LEASE_KEEP_ALIVE_REQUEST__INIT;
+    request.id = lease;
+    int64_t now_ns = rpc_now(keepalive->etcd->rpc);
+    int rc = rpc_stream_send(keepalive->stream, &request.base);
+    if (rc)
+        return rc;
+    keepalive->lease = lease;
+    keepalive->sent_ns = now_ns;
+    keepalive->is_waiting = true;
+    return 0;
+}
+
+bool keepalive_is_waiting(const struct keepalive *keepalive) {
+    return keepalive->is_waiting;
+}
+
+int64_t keepalive_sent_ns(const struct keepalive *keepalive) {
+    return keepalive->sent_ns;
+}
+
+struct etcd_member *keepalive_member(const struct keepalive *keepalive) {
+    return keepalive->member;
+}
+
+void keepalive_close(struct keepalive *keepalive) {
+    if (!keepalive || keepalive->is_closed || !keepalive->stream)
+        return;
+    keepalive->is_closed = true;
+    rpc_stream_cancel(keepalive->stream);
+}

@@ -1,0 +1,262 @@
+/* etcd/reply.c - see reply.h. */
+#include "etcd/reply.h"
+
+#include <stdlib.h>
+
+static struct lun_bytes bytes_of(ProtobufCBinaryData data) {
+    return (struct lun_bytes){data.data, data.len};
+}
+
+struct lun_kv reply_kv(const Etcdserverpb__KeyValue *message) {
+    if (!message)
+        return (struct lun_kv){0};
+    return (struct lun_kv){.key = bytes_of(message->key),
+                           .value = bytes_of(message->value),
+                           .create_rev = message->create_revision,
+                           .mod_rev = message->mod_revision,
+                           .version = message->version,
+                           .lease = message->lease};
+}
+
+const Etcdserverpb__ResponseHeader *reply_header(enum rpc_method method, const ProtobufCMessage *message) {
+    switch (method) {
+    case RPC_RANGE:
+        return ((const Etcdserverpb__RangeResponse *)message)->header;
+    case RPC_PUT:
+        return ((const Etcdserverpb__PutResponse *)message)->header;
+    case RPC_DELETE_RANGE:
+        return ((const Etcdserverpb__DeleteRangeResponse *)message)->header;
+    case RPC_TXN:
+        return ((const Etcdserverpb__TxnResponse *)message)->header;
+    case RPC_COMPACT:
+        return ((const Etcdserverpb__CompactionResponse *)message)->header;
+    case RPC_LEASE_GRANT:
+        return ((const Etcdserverpb__LeaseGrantResponse *)message)->header;
+    case RPC_LEASE_REVOKE:
+        return ((const Etcdserverpb__LeaseRevokeResponse *)message)->header;
+    case RPC_LEASE_TIME_TO_LIVE:
+        return ((const Etcdserverpb__LeaseTimeToLiveResponse *)message)->header;
+    case RPC_AUTHENTICATE:
+        return ((const Etcdserverpb__AuthenticateResponse *)message)->header;
+    case RPC_MEMBER_LIST:
+        return ((const Etcdserverpb__MemberListResponse *)message)->header;
+    case RPC_MEMBER_STATUS:
+        return ((const Etcdserverpb__StatusResponse *)message)->header;
+    case RPC_LEASE_KEEP_ALIVE:
+        return ((const Etcdserverpb__LeaseKeepAliveResponse *)message)->header;
+    case RPC_WATCH:
+        return ((const Etcdserverpb__WatchResponse *)message)->header;
+    case RPC_N_METHODS:
+        break;
+    }
+    return NULL;
+}
+
+/* ---- results of operations
+ * --------------------------------------------------------------------------------------------- */
+
+/* The three replies seen as one: which pairs came with which operation. */
+struct part {
+    enum lun_op_kind kind;
+    const Etcdserverpb__RangeResponse *range;
+    const Etcdserverpb__PutResponse *put;
+    const Etcdserverpb__DeleteRangeResponse *delete_range;
+};
+
+static bool part_of_op(struct part *part, const Etcdserverpb__ResponseOp *op) {
+    *part = (struct part){0};
+    switch (op ? op->response_case : ETCDSERVERPB__RESPONSE_OP__RESPONSE__NOT_SET) {
+    case ETCDSERVERPB__RESPONSE_OP__RESPONSE_RESPONSE_RANGE:
+        part->kind = LUN_OP_RANGE;
+        part->range = op->response_range;
+        return part->range != NULL;
+    case ETCDSERVERPB__RESPONSE_OP__RESPONSE_RESPONSE_PUT:
+        part->kind = LUN_OP_PUT;
+        part->put = op->response_put;
+        return part->put != NULL;
+    case ETCDSERVERPB__RESPONSE_OP__RESPONSE_RESPONSE_DELETE_RANGE:
+        part->kind = LUN_OP_DELETE;
+        part->delete_range = op->response_delete_range;
+        return part->delete_range != NULL;
+    default:
+        return false;
+    }
+}
+
+static bool part_of_reply(struct part *part, enum rpc_method method, const ProtobufCMessage *message) {
+    *part = (struct part){0};
+    if (method == RPC_RANGE) {
+        part->kind = LUN_OP_RANGE;
+        part->range = (const Etcdserverpb__RangeResponse *)message;
+    } else if (method == RPC_PUT) {
+        part->kind = LUN_OP_PUT;
+        part->put = (const Etcdserverpb__PutResponse *)message;
+    } else {
+        part->kind = LUN_OP_DELETE;
+        part->delete_range = (const Etcdserverpb__DeleteRangeResponse *)message;
+    }
+    return true;
+}
+
+static size_t part_n_kvs(const struct part *part) {
+    switch (part->kind) {
+    case LUN_OP_RANGE:
+        return part->range->n_kvs;
+    case LUN_OP_PUT:
+        return part->put->prev_kv ? 1 : 0;
+    case LUN_OP_DELETE:
+        return part->delete_range->n_prev_kvs;
+    }
+    return 0;
+}
+
+/* Fills one result, its pairs from `kvs` on. */
+static void read_part(struct lun_kv_result *result, struct lun_kv *kvs, const struct part *part) {
+    *result = (struct lun_kv_result){.kind = part->kind, .kvs = kvs, .n_kvs = part_n_kvs(part)};
+    switch (part->kind) {
+    case LUN_OP_RANGE:
+        result->count = part->range->count;
+        result->has_more = part->range->more;
+        for (size_t i = 0; i < result->n_kvs; i++)
+            kvs[i] = reply_kv(part->range->kvs[i]);
+        break;
+    case LUN_OP_PUT:
+        if (result->n_kvs > 0)
+            kvs[0] = reply_kv(part->put->prev_kv);
+        break;
+    case LUN_OP_DELETE:
+        result->deleted = part->delete_range->deleted;
+        for (size_t i = 0; i < result->n_kvs; i++)
+            kvs[i] = reply_kv(part->delete_range->prev_kvs[i]);
+        break;
+    }
+}
+
+static int make_room(struct reply_room *room, size_t n_results, size_t n_kvs) {
+    if (n_results > REPLY_FEW_RESULTS && !(room->results = malloc(n_results * sizeof *room->results)))
+        return LUN_ENOMEM;
+    if (n_kvs > REPLY_FEW_KVS && !(room->kvs = malloc(n_kvs * sizeof *room->kvs)))
+        return LUN_ENOMEM;
+    return 0;
+}
+
+/* Checks that each operation of the branch taken has its result, and counts the pairs. */
+static int check_txn(const Etcdserverpb__TxnResponse *txn, const struct request_shape *shape,
+                     const uint8_t *kinds, size_t *ret_n_kvs, struct lun_err *ret_err) {
+    size_t n = txn->succeeded ? shape->n_success : shape->n_failure;
+    const uint8_t *expected = txn->succeeded ? kinds : kinds + shape->n_success;
+    if (txn->n_responses != n)
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                           "sent a malformed reply (%zu results for %zu operations)", txn->n_responses, n);
+    for (size_t i = 0; i < n; i++) {
+        struct part part;
+        if (!part_of_op(&part, txn->responses[i]) || part.kind != (enum lun_op_kind)expected[i])
+            return lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                               "sent a malformed reply (operation %zu has not its result)", i + 1);
+        *ret_n_kvs += part_n_kvs(&part);
+    }
+    return 0;
+}
+
+static int read_txn(struct reply_room *room, const struct request_shape *shape, const uint8_t *kinds,
+                    const Etcdserverpb__TxnResponse *txn, struct etcd_reply *reply, struct lun_err *ret_err) {
+    size_t n_kvs = 0;
+    int rc = check_txn(txn, shape, kinds, &n_kvs, ret_err);
+    if (rc)
+        return rc;
+    rc = make_room(room, txn->n_responses, n_kvs);
+    if (rc)
+        return lun_err_set(ret_err, rc, "out of memory");
+    struct lun_kv *kvs = room->kvs;
+    for (size_t i = 0; i < txn->n_responses; i++) {
+        struct part part;
+        (void)part_of_op(&part, txn->responses[i]);
+        read_part(&room->results[i], kvs, &part);
+        kvs += room->results[i].n_kvs;
+    }
+    reply->is_success = txn->succeeded;
+    reply->results = room->results;
+    reply->n_results = txn->n_responses;
+    return 0;
+}
+
+static int read_single(struct reply_room *room, enum rpc_method method, const ProtobufCMessage *message,
+                       struct etcd_reply *reply, struct lun_err *ret_err) {
+    struct part part;
+    (void)part_of_reply(&part, method, message);
+    int rc = make_room(room, 1, part_n_kvs(&part));
+    if (rc)
+        return lun_err_set(ret_err, rc, "out of memory");
+    read_part(&room->results[0], room->kvs, &part);
+    reply->is_success = true;
+    reply->results = room->results;
+    reply->n_results = 1;
+    return 0;
+}
+
+/* ---- the others
+ * -------------------------------------------------------------------------------------------------------- */
+
+static int read_grant(const Etcdserverpb__LeaseGrantResponse *grant, struct etcd_reply *reply,
+                      struct lun_err *ret_err) {
+    if (grant->error && grant->error[0] != '\0')
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "sent a grant with an error (%s)", grant->error);
+    if (grant->ttl <= 0)
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "sent a malformed reply (a lease granted for no time)");
+    reply->lease = grant->id;
+    reply->ttl = reply->granted_ttl = grant->ttl;
+    return 0;
+}
+
+static void read_time_to_live(const Etcdserverpb__LeaseTimeToLiveResponse *answer, struct etcd_reply *reply) {
+    reply->lease = answer->id;
+    reply->ttl = answer->ttl;
+    reply->granted_ttl = answer->grantedttl;
+}
+
+static void read_status(const Etcdserverpb__StatusResponse *status, struct etcd_reply *reply) {
+    reply->version = status->version;
+    reply->db_size = status->dbsize;
+    reply->raft_index = (int64_t)status->raftindex;
+    reply->leader_id = status->leader;
+    if (reply->raft_term == 0)
+        reply->raft_term = status->raftterm;
+}
+
+int reply_read(struct reply_room *room, const struct request_shape *shape, const uint8_t *kinds,
+               const ProtobufCMessage *message, struct etcd_reply *ret_reply, struct lun_err *ret_err) {
+    room->results = room->few_results;
+    room->kvs = room->few_kvs;
+    *ret_reply = (struct etcd_reply){.is_success = true};
+    const Etcdserverpb__ResponseHeader *header = reply_header(shape->method, message);
+    if (header) {
+        ret_reply->revision = header->revision;
+        ret_reply->raft_term = header->raft_term;
+        ret_reply->member_id = header->member_id;
+    }
+    switch (shape->method) {
+    case RPC_RANGE:
+    case RPC_PUT:
+    case RPC_DELETE_RANGE:
+        return read_single(room, shape->method, message, ret_reply, ret_err);
+    case RPC_TXN:
+        return read_txn(room, shape, kinds, (const Etcdserverpb__TxnResponse *)message, ret_reply, ret_err);
+    case RPC_LEASE_GRANT:
+        return read_grant((const Etcdserverpb__LeaseGrantResponse *)message, ret_reply, ret_err);
+    case RPC_LEASE_TIME_TO_LIVE:
+        read_time_to_live((const Etcdserverpb__LeaseTimeToLiveResponse *)message, ret_reply);
+        return 0;
+    case RPC_MEMBER_STATUS:
+        read_status((const Etcdserverpb__StatusResponse *)message, ret_reply);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+void reply_room_fini(struct reply_room *room) {
+    if (room->results != room->few_results)
+        free(room->results);
+    if (room->kvs != room->few_kvs)
+        free(room->kvs);
+}
