@@ -1,0 +1,347 @@
+/* module/box.c - clients: opening them, running what is due, and letting go of them. */
+#include "module/module.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char CLIENT[] = "lunarch.core.client";
+
+/* A trace that nobody fetches must not grow for ever. */
+enum { MAX_LINES = 10000 };
+
+struct line {
+    struct list link;
+    size_t len;
+    char text[];
+};
+
+static void on_trace(void *arg, const char *text) {
+    struct box *box = arg;
+    size_t len = strlen(text);
+    struct line *line = box->n_lines < MAX_LINES ? malloc(sizeof *line + len) : NULL;
+    if (!line)
+        return;
+    line->len = len;
+    memcpy(line->text, text, len);
+    list_push_back(&box->lines, &line->link);
+    box->n_lines++;
+}
+
+static void free_first_line(struct box *box) {
+    struct list *node = list_pop_front(&box->lines);
+    free(CONTAINER_OF(node, struct line, link));
+    box->n_lines--;
+}
+
+/* ---- lifetime
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+void box_ref(struct box *box) {
+    box->refs++;
+}
+
+void box_unref(struct box *box) {
+    if (!box || --box->refs > 0)
+        return;
+    for (size_t i = 0; i < box->n_ops; i++) {
+        struct op *op = box->ops[i];
+        if (op->is_used && op->is_done)
+            op_forget(op);
+    }
+    lun_client_abandon(box->client);
+    for (size_t i = 0; i < box->n_ops; i++) {
+        handle_unref(box->ops[i]->handle);
+        answer_fini(&box->ops[i]->copy);
+        free(box->ops[i]);
+    }
+    free(box->ops);
+    while (!list_is_empty(&box->lines))
+        free_first_line(box);
+    free(box);
+}
+
+struct box *box_check(lua_State *L, int index) {
+    struct box **slot = luaL_checkudata(L, index, CLIENT);
+    if (!*slot)
+        luaL_error(L, "%s: the object has been collected", CLIENT);
+    return *slot;
+}
+
+static int client_gc(lua_State *L) {
+    struct box **slot = lua_touserdata(L, 1);
+    struct box *box = *slot;
+    *slot = NULL;
+    box_unref(box);
+    return 0;
+}
+
+/* connect(endpoints, name or nil, wants_trace) */
+int box_connect(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    const char *name = luaL_optstring(L, 2, NULL);
+    bool wants_trace = lua_toboolean(L, 3);
+    size_t n = lua_rawlen(L, 1);
+    const char **endpoints = lua_newuserdatauv(L, (n + 1) * sizeof *endpoints, 0);
+    for (size_t i = 0; i < n; i++) {
+        lua_rawgeti(L, 1, (int)i + 1);
+        if (lua_type(L, -1) != LUA_TSTRING)
+            return luaL_argerror(L, 1, "a list of strings expected");
+        endpoints[i] = lua_tostring(L, -1);
+        lua_pop(L, 1);
+    }
+    struct box **slot = lua_newuserdatauv(L, sizeof *slot, 0);
+    *slot = NULL;
+    luaL_getmetatable(L, CLIENT);
+    lua_setmetatable(L, -2);
+    struct box *box = calloc(1, sizeof *box);
+    if (!box)
+        return luaL_error(L, "not enough memory");
+    box->refs = 1;
+    list_init(&box->finished);
+    list_init(&box->lines);
+    struct lun_config config = {.endpoints = endpoints,
+                                .n_endpoints = n,
+                                .name = name,
+                                .on_trace = wants_trace ? on_trace : NULL,
+                                .trace_arg = box};
+    struct lun_err err = {0};
+    int code = lun_client_open(&config, &box->client, &err);
+    if (code != 0) {
+        free(box);
+        return push_error(L, code, err.text);
+    }
+    *slot = box;
+    return 1;
+}
+
+/* ---- polling
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static int client_pollfd(lua_State *L) {
+    lua_pushinteger(L, lun_client_fd(box_check(L, 1)->client));
+    return 1;
+}
+
+static void push_lines(lua_State *L, struct box *box) {
+    lua_createtable(L, (int)box->n_lines, 0);
+    for (int i = 1; !list_is_empty(&box->lines); i++) {
+        struct line *line = CONTAINER_OF(box->lines.next, struct line, link);
+        lua_pushlstring(L, line->text, line->len);
+        lua_rawseti(L, -2, i);
+        free_first_line(box);
+    }
+}
+
+/* drain(ids) -> n, lines or nil: runs what is due, fills `ids` with the numbers of the operations finished
+ * since. */
+static int client_drain(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lun_client_poll(box->client, 0);
+    int n = 0;
+    while (!list_is_empty(&box->finished)) {
+        struct op *op = CONTAINER_OF(box->finished.next, struct op, link);
+        lua_pushinteger(L, op->id);
+        lua_rawseti(L, 2, ++n);
+        list_remove(&op->link);
+    }
+    lua_pushinteger(L, n);
+    if (box->n_lines == 0)
+        return 1;
+    push_lines(L, box);
+    return 2;
+}
+
+/* wait(id or nil, timeout_ms) -> whether it is done (something was run); nil, message, code on a signal or
+ * when closed. */
+static int client_wait(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    struct op *op = lua_isnoneornil(L, 2) ? NULL : op_find(box, luaL_checkinteger(L, 2));
+    lua_Integer timeout_ms = luaL_checkinteger(L, 3);
+    if (!op && !lua_isnoneornil(L, 2))
+        return luaL_argerror(L, 2, "no such operation");
+    int n = op && op->is_done ? 1 : lun_client_poll(box->client, timeout_ms);
+    if (n < 0)
+        return push_error(L, n, "");
+    lua_pushboolean(L, op ? op->is_done : n > 0);
+    return 1;
+}
+
+static struct op *op_check(lua_State *L, struct box *box) {
+    struct op *op = op_find(box, luaL_checkinteger(L, 2));
+    if (!op)
+        luaL_argerror(L, 2, "no such operation");
+    return op;
+}
+
+static void cancel(struct op *op) {
+    struct lun_op *lun = op->lun;
+    op_forget(op);
+    if (lun)
+        lun_op_cancel(lun);
+}
+
+/* take(id) -> what it came to. One that is not finished is cancelled: only a client of another process leaves
+ * it so. */
+static int client_take(lua_State *L) {
+    struct op *op = op_check(L, box_check(L, 1));
+    if (!op->is_done) {
+        cancel(op);
+        return push_error(L, LUN_ECLOSED, "the client is closed");
+    }
+    int n = answer_push(L, op);
+    op_recycle(op);
+    return n;
+}
+
+static int client_cancel(lua_State *L) {
+    cancel(op_check(L, box_check(L, 1)));
+    return 0;
+}
+
+static int client_forget(lua_State *L) {
+    op_forget(op_check(L, box_check(L, 1)));
+    return 0;
+}
+
+static int client_close(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    struct lun_err err = {0};
+    struct op *op = op_new(L, box, NULL, ANSWER_TRUE, 2);
+    return op_asked(L, op, lun_client_close(box->client, &op->ask, &op->lun, &err), &err);
+}
+
+/* ---- the store
+ * -------------------------------------------------------------------------------------------------------- */
+
+static int client_kv(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    struct lun_kv_op kv_op;
+    struct lun_err err = {0};
+    read_op(L, 2, &kv_op);
+    struct op *op = op_new(L, box, NULL, ANSWER_KV, 3);
+    return op_asked(L, op, lun_kv(box->client, &kv_op, &op->ask, &op->lun, &err), &err);
+}
+
+static int client_txn(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    struct lun_txn txn;
+    struct lun_err err = {0};
+    read_txn(L, 2, &txn);
+    struct op *op = op_new(L, box, NULL, ANSWER_TXN, 3);
+    return op_asked(L, op, lun_txn(box->client, &txn, &op->ask, &op->lun, &err), &err);
+}
+
+/* lease_grant(id or nil, ttl_s, timeout_ms) */
+static int client_lease_grant(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    int64_t lease = read_lease(L, 2);
+    int64_t ttl_s = luaL_checkinteger(L, 3);
+    struct lun_err err = {0};
+    struct op *op = op_new(L, box, NULL, ANSWER_LEASE, 4);
+    return op_asked(L, op, lun_lease_grant(box->client, lease, ttl_s, &op->ask, &op->lun, &err), &err);
+}
+
+static int client_lease_revoke(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    int64_t lease = read_lease(L, 2);
+    struct lun_err err = {0};
+    struct op *op = op_new(L, box, NULL, ANSWER_TRUE, 3);
+    return op_asked(L, op, lun_lease_revoke(box->client, lease, &op->ask, &op->lun, &err), &err);
+}
+
+static int client_lease_ttl(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    int64_t lease = read_lease(L, 2);
+    struct lun_err err = {0};
+    struct op *op = op_new(L, box, NULL, ANSWER_TTL, 3);
+    return op_asked(L, op, lun_lease_time_to_live(box->client, lease, &op->ask, &op->lun, &err), &err);
+}
+
+static int client_status(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    struct lun_err err = {0};
+    struct op *op = op_new(L, box, NULL, ANSWER_STATUS, 2);
+    return op_asked(L, op, lun_status(box->client, &op->ask, &op->lun, &err), &err);
+}
+
+/* ---- what is made from it
+ * --------------------------------------------------------------------------------------------- */
+
+/* session(ttl_s, grace_ms, lease or nil, timeout_ms) */
+static int client_session(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    struct lun_session_options options = {
+        .ttl_s = luaL_checkinteger(L, 2), .grace_ms = luaL_checkinteger(L, 3), .lease = read_lease(L, 4)};
+    struct lun_err err = {0};
+    struct op *op = op_new(L, box, NULL, ANSWER_SESSION, 5);
+    return op_asked(L, op, lun_session_open(box->client, &options, &op->ask, &op->lun, &err), &err);
+}
+
+/* watch(key, range_end or nil, revision, wants_prev_kv, is_deletes_only) */
+static int client_watch(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    struct lun_watch_options options = {
+        .key = read_bytes(L, 2),
+        .range_end = lua_isnil(L, 3) ? (struct lun_bytes){0} : read_bytes(L, 3),
+        .start_rev = luaL_checkinteger(L, 4),
+        .wants_prev_kv = lua_toboolean(L, 5),
+        .is_deletes_only = lua_toboolean(L, 6),
+    };
+    struct lun_watch *watch;
+    struct lun_err err = {0};
+    struct handle *handle = handle_new(L, &watch_class);
+    int code = lun_watch_open(box->client, &options, &watch, &err);
+    if (code != 0)
+        return push_error(L, code, err.text);
+    handle_open(handle, box, watch);
+    return 1;
+}
+
+static int client_observer(lua_State *L) {
+    struct box *box = box_check(L, 1);
+    const char *name = luaL_checkstring(L, 2);
+    struct lun_observer *observer;
+    struct lun_err err = {0};
+    struct handle *handle = handle_new(L, &observer_class);
+    int code = lun_observer_open(box->client, name, &observer, &err);
+    if (code != 0)
+        return push_error(L, code, err.text);
+    handle_open(handle, box, observer);
+    return 1;
+}
+
+static const luaL_Reg METHODS[] = {
+    {"pollfd", client_pollfd},
+    {"drain", client_drain},
+    {"wait", client_wait},
+    {"take", client_take},
+    {"cancel", client_cancel},
+    {"forget", client_forget},
+    {"close", client_close},
+    {"kv", client_kv},
+    {"txn", client_txn},
+    {"lease_grant", client_lease_grant},
+    {"lease_revoke", client_lease_revoke},
+    {"lease_ttl", client_lease_ttl},
+    {"status", client_status},
+    {"session", client_session},
+    {"watch", client_watch},
+    {"observer", client_observer},
+    {NULL, NULL},
+};
+
+void box_register(lua_State *L) {
+    if (luaL_newmetatable(L, CLIENT)) {
+        lua_newtable(L);
+        luaL_setfuncs(L, METHODS, 0);
+        lua_setfield(L, -2, "__index");
+        lua_pushcfunction(L, client_gc);
+        lua_setfield(L, -2, "__gc");
+        lua_pushstring(L, CLIENT);
+        lua_setfield(L, -2, "__name");
+    }
+    lua_pop(L, 1);
+}

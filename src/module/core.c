@@ -1,0 +1,46 @@
+/* module/core.c - luaopen_lunarch_core: the private half of the Lua module. It may be opened several times in
+ * one Lua state. */
+#include "module/module.h"
+
+#include <time.h>
+
+/* Exported by name. */
+int luaopen_lunarch_core(lua_State *L);
+
+static int core_now(lua_State *L) {
+    push_seconds(L, lun_now_ns());
+    return 1;
+}
+
+/* sleep(seconds) -> whether all of it was slept: a signal ends it, so that Lua can look what was wanted. */
+static int core_sleep(lua_State *L) {
+    lua_Number seconds = luaL_checknumber(L, 1);
+    if (!(seconds >= 0 && seconds < 1e9))
+        return luaL_argerror(L, 1, "seconds expected");
+    struct timespec span = {.tv_sec = (time_t)seconds};
+    span.tv_nsec = (long)((seconds - (lua_Number)span.tv_sec) * 1e9);
+    lua_pushboolean(L, nanosleep(&span, NULL) == 0);
+    return 1;
+}
+
+static int core_shutdown(lua_State *L) {
+    lun_shutdown(luaL_checkinteger(L, 1));
+    return 0;
+}
+
+static const luaL_Reg FUNCTIONS[] = {
+    {"connect", box_connect},    {"now", core_now}, {"sleep", core_sleep},
+    {"shutdown", core_shutdown}, {NULL, NULL},
+};
+
+int luaopen_lunarch_core(lua_State *L) {
+    static const struct class *const classes[] = {&session_class, &mutex_class,    &election_class,
+                                                  &term_class,    &observer_class, &watch_class};
+    box_register(L);
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        handle_register(L, classes[i]);
+    luaL_newlib(L, FUNCTIONS);
+    lua_pushliteral(L, LUN_VERSION);
+    lua_setfield(L, -2, "version");
+    return 1;
+}

@@ -1,0 +1,88 @@
+/* module/handle.c - the Lua objects that are made from a client, and what keeps them and the client alive for
+ * each other. */
+#include "module/module.h"
+
+#include <stdlib.h>
+
+struct handle *handle_new(lua_State *L, const struct class *class) {
+    struct handle **slot = lua_newuserdatauv(L, sizeof *slot, 0);
+    *slot = NULL;
+    luaL_getmetatable(L, class->name);
+    lua_setmetatable(L, -2);
+    struct handle *handle = malloc(sizeof *handle);
+    if (!handle) {
+        luaL_error(L, "not enough memory");
+        return NULL;
+    }
+    *handle = (struct handle){.class = class, .refs = 1};
+    *slot = handle;
+    return handle;
+}
+
+void handle_open(struct handle *handle, struct box *box, void *object) {
+    handle->object = object;
+    handle->box = box;
+    box_ref(box);
+}
+
+struct handle *handle_peek(lua_State *L, int index, const struct class *class) {
+    struct handle **slot = luaL_checkudata(L, index, class->name);
+    if (!*slot)
+        luaL_error(L, "%s: the object has been collected", class->name);
+    return *slot;
+}
+
+struct handle *handle_check(lua_State *L, int index, const struct class *class) {
+    struct handle *handle = handle_peek(L, index, class);
+    if (!handle->object)
+        luaL_error(L, "%s: the object is closed", class->name);
+    return handle;
+}
+
+/* The object goes first: it must not outlive its client, which may go with the box. */
+void handle_close(struct handle *handle) {
+    if (!handle->object)
+        return;
+    handle->class->free(handle->object);
+    handle->object = NULL;
+    struct box *box = handle->box;
+    handle->box = NULL;
+    box_unref(box);
+}
+
+void handle_unref(struct handle *handle) {
+    if (handle && --handle->refs == 0)
+        free(handle);
+}
+
+static int handle_gc(lua_State *L) {
+    struct handle **slot = lua_touserdata(L, 1);
+    struct handle *handle = *slot;
+    *slot = NULL;
+    if (handle) {
+        handle_close(handle);
+        handle_unref(handle);
+    }
+    return 0;
+}
+
+static int handle_tostring(lua_State *L) {
+    lua_pushfstring(L, "%s: %p", lua_tostring(L, lua_upvalueindex(1)), lua_topointer(L, 1));
+    return 1;
+}
+
+void handle_register(lua_State *L, const struct class *class) {
+    if (luaL_newmetatable(L, class->name)) {
+        lua_newtable(L);
+        luaL_setfuncs(L, class->methods, 0);
+        lua_setfield(L, -2, "__index");
+        lua_pushcfunction(L, handle_gc);
+        lua_setfield(L, -2, "__gc");
+        lua_pushstring(L, class->name);
+        lua_pushcclosure(L, handle_tostring, 1);
+        lua_setfield(L, -2, "__tostring");
+        lua_pushstring(L, class->name);
+        lua_setfield(L, -2, "__name");
+    }
+    lua_pop(L, 1);
+}

@@ -1,0 +1,150 @@
+/* module/module.h - what the files of the binding share.
+ *
+ * lunarch.core is private to lua/lunarch: its arguments have been checked there, and are checked here once
+ * more only as far as memory is concerned. An asking call returns the number of an operation, or nil,
+ * message, code. C never calls Lua: the callbacks of the door copy the answer into the operation,
+ * `client:drain()` and `client:wait()` tell which are finished, `client:take(id)` gives the answer.
+ *
+ * Who holds whom: a *box* stands for a client, and lives as long as the Lua object of the client or of
+ * anything made from it; the client is abandoned with its last reference, so that the order in which the
+ * collector takes them does not matter. A *handle* is what a Lua object of the other classes points to. */
+#ifndef LUN_MODULE_MODULE_H
+#define LUN_MODULE_MODULE_H
+
+#include "base/list.h"
+#include "lunarch.h"
+#include "module/compat.h"
+
+/* ---- boxes and handles
+ * -------------------------------------------------------------------------------------------------- */
+
+struct box {
+    struct lun_client *client;
+    unsigned refs;
+    struct op **ops; /* by slot */
+    size_t n_ops;
+    struct op *unused;
+    struct list finished; /* struct op: answered, and not told by drain yet */
+    struct list lines;    /* struct line: of the trace */
+    size_t n_lines;
+};
+
+struct class {
+    const char *name; /* of its metatable */
+    void (*free)(void *object);
+    const luaL_Reg *methods;
+};
+
+/* Lives until its Lua object and all operations asked of it are gone; the object in it, no longer than the
+ * Lua object. */
+struct handle {
+    const struct class *class;
+    struct box *box;
+    void *object; /* NULL: freed */
+    unsigned refs;
+};
+
+void box_ref(struct box *box);
+/* With the last reference the client is abandoned: its callbacks no longer come, and what they would have
+ * brought is freed. */
+void box_unref(struct box *box);
+/* Raises unless argument `index` is a client. */
+struct box *box_check(lua_State *L, int index);
+void box_register(lua_State *L);
+int box_connect(lua_State *L);
+
+void handle_register(lua_State *L, const struct class *class);
+/* Pushes a Lua object of `class`, still without its object: what may raise comes before there is something to
+ * lose. */
+struct handle *handle_new(lua_State *L, const struct class *class);
+/* Gives it the object, which it owns from now on. */
+void handle_open(struct handle *handle, struct box *box, void *object);
+/* Raises unless argument `index` is of `class`, and not closed. */
+struct handle *handle_check(lua_State *L, int index, const struct class *class);
+/* The same, but its `object` may be NULL. */
+struct handle *handle_peek(lua_State *L, int index, const struct class *class);
+void handle_close(struct handle *handle);
+void handle_unref(struct handle *handle);
+
+extern const struct class session_class, mutex_class, election_class, term_class, observer_class, watch_class;
+
+/* ---- operations
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* What is pushed for an answer. */
+enum answer {
+    ANSWER_TRUE,
+    ANSWER_TOKEN,    /* true, token: a lock, to be undone when nobody takes it */
+    ANSWER_REVISION, /* true, revision */
+    ANSWER_KV,
+    ANSWER_TXN,
+    ANSWER_LEASE,
+    ANSWER_TTL,
+    ANSWER_STATUS,
+    ANSWER_EVENTS,
+    ANSWER_SESSION,
+    ANSWER_TERM,
+    ANSWER_STATE,
+    ANSWER_LEADER, /* a table, or false */
+    ANSWER_REASON,
+};
+
+struct answer_copy {
+    struct lun_result result; /* its slices point into `memory`; its handles are ours until pushed */
+    void *memory;
+};
+
+struct op {
+    struct list link; /* in box->finished */
+    struct box *box;  /* not counted: it owns its operations */
+    struct handle *handle;
+    struct op *next_unused;
+    lua_Integer id;
+    enum answer answer;
+    bool is_used, is_done, is_forgotten;
+    struct lun_op *lun; /* NULL: done */
+    struct lun_ask ask;
+    struct answer_copy copy;
+};
+
+/* A new operation, whose timeout in milliseconds is argument `timeout_index`. `handle` may be NULL. Raises
+ * when out of memory. */
+struct op *op_new(lua_State *L, struct box *box, struct handle *handle, enum answer answer,
+                  int timeout_index);
+/* Ends an asking call: pushes its number, or nil, message, code. */
+int op_asked(lua_State *L, struct op *op, int code, const struct lun_err *err);
+/* NULL: no operation of that number. */
+struct op *op_find(struct box *box, lua_Integer id);
+void op_recycle(struct op *op);
+/* It is wanted no longer; its answer will be thrown away, and undone. */
+void op_forget(struct op *op);
+
+/* Copies a borrowed result, taking its handles. 0 or LUN_ENOMEM (nothing is taken). */
+int answer_copy(struct answer_copy *ret, const struct lun_result *from);
+void answer_fini(struct answer_copy *copy);
+/* Pushes the answer of a finished operation; the number of values. May raise; then nothing is lost. */
+int answer_push(lua_State *L, struct op *op);
+
+/* ---- values
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+int push_error(lua_State *L, int code, const char *text);
+/* A revision or token. Raises above 2^53 where Lua's numbers cannot hold it. */
+void push_int64(lua_State *L, int64_t value);
+/* 16 hexadecimal digits. */
+void push_lease(lua_State *L, int64_t lease);
+void push_bytes(lua_State *L, struct lun_bytes bytes);
+/* Seconds, from nanoseconds. */
+void push_seconds(lua_State *L, int64_t ns);
+
+/* Slices are borrowed from the Lua string, which the stack or a table on it keeps. */
+struct lun_bytes read_bytes(lua_State *L, int index);
+/* 0 for nil. */
+int64_t read_lease(lua_State *L, int index);
+/* From the tables that lua/lunarch/operations.lua makes. */
+void read_op(lua_State *L, int index, struct lun_kv_op *ret);
+/* Leaves its arrays on the stack: they go with them. */
+void read_txn(lua_State *L, int index, struct lun_txn *ret);
+
+#endif

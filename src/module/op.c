@@ -1,0 +1,129 @@
+/* module/op.c - operations: asked, answered, taken or forgotten.
+ *
+ *   asked --answered--> done --take--> (unused)
+ *     |                   `--forget--> undone, (unused)
+ *     `--forget--> forgotten --answered--> undone, (unused)
+ *
+ * Undone: a lock that nobody will hear of is unlocked, a session or term that nobody has is freed. */
+#include "module/module.h"
+
+#include <stdlib.h>
+
+/* The number of an operation: its slot below, and how often the slot was used above, so that an old number
+ * finds nothing. */
+enum { SLOT_BITS = 24, MAX_SLOTS = 1 << SLOT_BITS };
+#define USE_STEP ((lua_Integer)MAX_SLOTS)
+/* Numbers stay exact on every VM. */
+#define MAX_ID ((lua_Integer)1 << 52)
+
+static void ignore(void *arg, const struct lun_result *result) {
+    (void)arg;
+    (void)result;
+}
+
+static void undo(struct op *op, const struct lun_result *result) {
+    if (result->err)
+        return;
+    lun_session_free(result->session);
+    lun_term_free(result->term);
+    if (op->answer == ANSWER_TOKEN && op->handle && op->handle->object) {
+        struct lun_ask ask = {.timeout_ms = -1, .on_done = ignore};
+        lun_mutex_unlock(op->handle->object, &ask, NULL, NULL);
+    }
+}
+
+static void on_done(void *arg, const struct lun_result *result) {
+    struct op *op = arg;
+    op->lun = NULL;
+    if (op->is_forgotten) {
+        undo(op, result);
+        op_recycle(op);
+        return;
+    }
+    static const struct lun_err no_memory = {.code = LUN_ENOMEM, .text = "out of memory"};
+    if (answer_copy(&op->copy, result) != 0) {
+        undo(op, result);
+        op->copy.result.err = &no_memory;
+    }
+    op->is_done = true;
+    list_push_back(&op->box->finished, &op->link);
+}
+
+static struct op *grow(lua_State *L, struct box *box) {
+    if (box->n_ops >= MAX_SLOTS)
+        luaL_error(L, "lunarch: %d operations of one client are waiting for an answer", (int)MAX_SLOTS);
+    struct op **ops = realloc(box->ops, (box->n_ops + 1) * sizeof(struct op *));
+    if (ops)
+        box->ops = ops;
+    struct op *op = ops ? calloc(1, sizeof *op) : NULL;
+    if (!op) {
+        luaL_error(L, "not enough memory");
+        return NULL;
+    }
+    list_init(&op->link);
+    op->box = box;
+    op->id = (lua_Integer)box->n_ops + USE_STEP;
+    ops[box->n_ops++] = op;
+    return op;
+}
+
+struct op *op_new(lua_State *L, struct box *box, struct handle *handle, enum answer answer,
+                  int timeout_index) {
+    lua_Integer timeout_ms = luaL_checkinteger(L, timeout_index);
+    struct op *op = box->unused;
+    if (op)
+        box->unused = op->next_unused;
+    else
+        op = grow(L, box);
+    op->next_unused = NULL;
+    op->is_used = true;
+    op->answer = answer;
+    op->handle = handle;
+    if (handle)
+        handle->refs++;
+    op->ask = (struct lun_ask){.timeout_ms = timeout_ms, .on_done = on_done, .arg = op};
+    return op;
+}
+
+void op_recycle(struct op *op) {
+    struct box *box = op->box;
+    list_remove(&op->link);
+    handle_unref(op->handle);
+    answer_fini(&op->copy);
+    op->handle = NULL;
+    op->lun = NULL;
+    op->is_used = op->is_done = op->is_forgotten = false;
+    op->id = op->id + USE_STEP < MAX_ID ? op->id + USE_STEP : op->id % USE_STEP + USE_STEP;
+    op->next_unused = box->unused;
+    box->unused = op;
+}
+
+int op_asked(lua_State *L, struct op *op, int code, const struct lun_err *err) {
+    if (code != 0) {
+        op_recycle(op);
+        return push_error(L, code, err->code == code ? err->text : "");
+    }
+    lua_pushinteger(L, op->id);
+    return 1;
+}
+
+struct op *op_find(struct box *box, lua_Integer id) {
+    if (id < 0)
+        return NULL;
+    size_t slot = (size_t)(id % USE_STEP);
+    if (slot >= box->n_ops)
+        return NULL;
+    struct op *op = box->ops[slot];
+    return op->is_used && !op->is_forgotten && op->id == id ? op : NULL;
+}
+
+void op_forget(struct op *op) {
+    if (op->is_done) {
+        undo(op, &op->copy.result);
+        op->copy.result.session = NULL;
+        op->copy.result.term = NULL;
+        op_recycle(op);
+    } else {
+        op->is_forgotten = true;
+    }
+}

@@ -1,0 +1,103 @@
+/* module/session.c - sessions. */
+#include "module/module.h"
+
+static int session_close(lua_State *L) {
+    struct handle *self = handle_check(L, 1, &session_class);
+    bool is_revoked = lua_toboolean(L, 2);
+    struct lun_err err = {0};
+    struct op *op = op_new(L, self->box, self, ANSWER_TRUE, 3);
+    return op_asked(L, op, lun_session_close(self->object, is_revoked, &op->ask, &op->lun, &err), &err);
+}
+
+/* await(known, timeout_ms) */
+static int session_await(lua_State *L) {
+    struct handle *self = handle_check(L, 1, &session_class);
+    enum lun_session_state known = (enum lun_session_state)luaL_checkinteger(L, 2);
+    struct lun_err err = {0};
+    struct op *op = op_new(L, self->box, self, ANSWER_STATE, 3);
+    return op_asked(L, op, lun_session_await(self->object, known, &op->ask, &op->lun, &err), &err);
+}
+
+static int session_orphan(lua_State *L) {
+    lun_session_orphan(handle_check(L, 1, &session_class)->object);
+    return 0;
+}
+
+static int session_lease(lua_State *L) {
+    push_lease(L, lun_session_lease(handle_check(L, 1, &session_class)->object));
+    return 1;
+}
+
+static int session_ttl(lua_State *L) {
+    push_int64(L, lun_session_ttl_s(handle_check(L, 1, &session_class)->object));
+    return 1;
+}
+
+static int session_stop_at(lua_State *L) {
+    push_seconds(L, lun_session_stop_at_ns(handle_check(L, 1, &session_class)->object));
+    return 1;
+}
+
+static int session_valid_until(lua_State *L) {
+    push_seconds(L, lun_session_valid_until_ns(handle_check(L, 1, &session_class)->object));
+    return 1;
+}
+
+/* state() -> state, reason or nil */
+static int session_state(lua_State *L) {
+    struct lun_session *session = handle_check(L, 1, &session_class)->object;
+    lua_pushstring(L, lun_session_state_name(lun_session_state(session)));
+    enum lun_reason reason = lun_session_reason(session);
+    if (reason == LUN_NOT_LOST)
+        return 1;
+    lua_pushstring(L, lun_reason_name(reason));
+    return 2;
+}
+
+/* mutex(name, is_reentrant) */
+static int session_mutex(lua_State *L) {
+    struct handle *self = handle_check(L, 1, &session_class);
+    const char *name = luaL_checkstring(L, 2);
+    bool is_reentrant = lua_toboolean(L, 3);
+    struct lun_mutex *mutex;
+    struct lun_err err = {0};
+    struct handle *made = handle_new(L, &mutex_class);
+    int code = lun_mutex_new(self->object, name, is_reentrant, &mutex, &err);
+    if (code != 0)
+        return push_error(L, code, err.text);
+    handle_open(made, self->box, mutex);
+    return 1;
+}
+
+static int session_election(lua_State *L) {
+    struct handle *self = handle_check(L, 1, &session_class);
+    const char *name = luaL_checkstring(L, 2);
+    struct lun_election *election;
+    struct lun_err err = {0};
+    struct handle *made = handle_new(L, &election_class);
+    int code = lun_election_new(self->object, name, &election, &err);
+    if (code != 0)
+        return push_error(L, code, err.text);
+    handle_open(made, self->box, election);
+    return 1;
+}
+
+static const luaL_Reg METHODS[] = {
+    {"close", session_close},
+    {"await", session_await},
+    {"orphan", session_orphan},
+    {"lease", session_lease},
+    {"ttl", session_ttl},
+    {"stop_at", session_stop_at},
+    {"valid_until", session_valid_until},
+    {"state", session_state},
+    {"mutex", session_mutex},
+    {"election", session_election},
+    {NULL, NULL},
+};
+
+static void session_free(void *object) {
+    lun_session_free(object);
+}
+
+const struct class session_class = {"lunarch.core.session", session_free, METHODS};
