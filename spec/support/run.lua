@@ -1,9 +1,10 @@
 -- Runs the C unit tests and the spec files, each in a process of its own, a few at a time, and adds them up.
 -- ./dev test calls it; the last line reads `N passed, N failed`.
 --
--- A unit test is a program made from spec/unit/*_test.c. It passes with status 0; where it prints lines "ok ..." and
--- "not ok ...", each counts as one. A spec file is spec/**/*_spec.lua. Files named *_serial_spec.lua run at the end,
--- alone, because they measure time. A file is given 120 s; a line `-- limit: 300 s` near its top gives it more.
+-- A unit test is a program made from spec/unit/*_test.c, which prints "not ok ..." for what fails and ends with
+-- "N passed, N failed", or with status 77 where it cannot run. A spec file is spec/**/*_spec.lua. Files named
+-- *_serial_spec.lua run at the end, alone, because they measure time. A file is given 120 s; a line `-- limit: 300 s`
+-- near its top gives it more.
 local uv = require "luv"
 
 local ROOT = assert(os.getenv "LUNARCH_ROOT", "run this by ./dev test")
@@ -13,6 +14,7 @@ local LIMIT_S = 120
 local ASAN_SLOWNESS = 3
 local HEARTBEAT_MS = 30000
 local SHOWN_LINES = 60
+local UNIT_SKIPPED = 77
 local MEMORY = uv.fs_access("/dev/shm", "W") and "/dev/shm" or "/tmp"
 local TMP = ("%s/lunarch-run-%d"):format(MEMORY, uv.os_getpid())
 
@@ -110,12 +112,11 @@ local function sanitizer_environment(options)
   local pipe = assert(io.popen "gcc -print-file-name=libasan.so; gcc -print-file-name=libubsan.so")
   local asan, ubsan = pipe:read("l", "l")
   pipe:close()
-  local suppressions = ROOT .. "/spec/support/lsan.supp"
   return {
     preload = asan .. " " .. ubsan,
     ASAN_OPTIONS = "detect_leaks=1:exitcode=99",
     UBSAN_OPTIONS = "print_stacktrace=1",
-    LSAN_OPTIONS = "print_suppressions=0:suppressions=" .. suppressions,
+    LSAN_OPTIONS = "print_suppressions=0:suppressions=" .. ROOT .. "/spec/support/lsan.supp",
   }
 end
 
@@ -242,17 +243,18 @@ local function judge_spec(job, options)
 end
 
 local function judge_unit(job)
+  local passed, failed
   for line in read_file(job.output):gmatch "[^\n]+" do
-    if line:match "^ok%f[%W]" then
-      job.passed = job.passed + 1
-    elseif line:match "^not ok%f[%W]" then
-      fail(job, "failed: " .. line:sub(8))
-    end
+    if line:match "^%d+ passed, %d+ failed$" then passed, failed = line:match "^(%d+)%D+(%d+)" end
+    if line:match "^not ok%f[%W]" then table.insert(job.troubles, "failed: " .. line:sub(8)) end
   end
-  if job.failed == 0 and (job.status ~= 0 or job.signal ~= 0) then
-    fail(job, "failed: the program " .. fate(job))
-  elseif job.passed + job.failed == 0 then
-    job.passed = 1
+  job.passed, job.failed = tonumber(passed) or 0, tonumber(failed) or 0
+  if job.status == UNIT_SKIPPED then
+    job.skipped = 1
+  elseif not passed then
+    fail(job, ("failed: the program %s before its plan was completed"):format(fate(job)))
+  elseif job.failed == 0 and (job.status ~= 0 or job.signal ~= 0) then
+    fail(job, ("failed: every test passed, and then the program %s"):format(fate(job)))
   end
 end
 

@@ -66,6 +66,7 @@ static inline void check_run(const char *name, void (*test)(void)) {
 
 static inline int check_end(void) {
     printf("%d passed, %d failed\n", check_n_passed, check_n_failed);
+    fflush(stdout); /* a leak checker may end the process without */
     return check_n_failed > 0;
 }
 

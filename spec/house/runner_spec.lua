@@ -1,0 +1,126 @@
+local process = require "support.process"
+local tree = require "support.tree"
+
+-- Runs the runner on a tree of its own, made of `files` (path below spec/ = text).
+local function run(files, ...)
+  local root = tree.folder()
+  assert(os.execute(("mkdir -p %s/build/unit %s/spec/unit"):format(root, root)))
+  assert(os.execute(("ln -s %s/spec/support %s/spec/support"):format(tree.root, root)))
+  for path, text in pairs(files) do
+    local file = assert(io.open(root .. "/spec/" .. path, "w"))
+    file:write(text)
+    file:close()
+    local unit = path:match "^unit/(.*)%.c$"
+    if unit then assert(os.execute(("cd %s && cp spec/%s build/unit/%s && chmod +x build/unit/%s"):format(
+      root, path, unit, unit))) end
+  end
+  local output, status = process.run {
+    "lua5.4", tree.root .. "/spec/support/run.lua", ...,
+    limit = 60, env = { LUNARCH_ROOT = root, LUNARCH_BUILD = root .. "/build", LUNARCH_TMP = false },
+  }
+  return output, status, output:match "([^\n]*)\n$"
+end
+
+local GOOD = 'it("works", function() assert.equal(1, 1) end)\n'
+
+-- A unit test is whatever program stands in the build tree; here, a shell script in place of C.
+local function unit(script) return "#!/bin/sh\n" .. script .. "\n" end
+
+describe("the runner", function()
+  it("adds up what passed, and succeeds", function()
+    local _, status, last = run {
+      ["a_spec.lua"] = GOOD .. GOOD,
+      ["b_serial_spec.lua"] = GOOD,
+      ["unit/c_test.c"] = unit "echo ok one; echo '4 passed, 0 failed'",
+    }
+    assert.equal("7 passed, 0 failed", last)
+    assert.equal(0, status)
+  end)
+
+  it("fails with a spec that fails, and shows its sentence and place", function()
+    local output, status, last = run {
+      ["a_spec.lua"] = GOOD .. 'describe("the moon", function()\n it("is cheese", function() error "rock" end)\nend)\n',
+    }
+    assert.equal("1 passed, 1 failed", last)
+    assert.equal(1, status)
+    assert.matches("failed: the moon is cheese", output)
+    assert.matches("spec/a_spec.lua:3: rock", output)
+  end)
+
+  it("counts what is pending as skipped", function()
+    local _, status, last = run { ["a_spec.lua"] = GOOD .. 'pending "later"\n' }
+    assert.equal("1 passed, 0 failed, 1 skipped", last)
+    assert.equal(0, status)
+  end)
+
+  it("is not deceived by os.exit(0) in a spec", function()
+    local output, status, last = run { ["a_spec.lua"] = GOOD .. 'it("leaves", function() os.exit(0) end)\n' .. GOOD }
+    assert.equal("1 passed, 1 failed", last)
+    assert.equal(1, status)
+    assert.matches("exited with status 0 before its plan was completed, in: leaves", output)
+  end)
+
+  it("fails with a file that does not load, that holds no spec, or that crashes", function()
+    local output, status, last = run {
+      ["a_spec.lua"] = "it(",
+      ["b_spec.lua"] = "",
+      ["c_spec.lua"] = 'it("crashes", function() require("luv").kill(require("luv").os_getpid(), "sigsegv") end)\n',
+    }
+    assert.equal("0 passed, 3 failed", last)
+    assert.equal(1, status)
+    assert.matches("holds no spec", output)
+    assert.matches("was killed by signal 11 before its plan was completed, in: crashes", output)
+  end)
+
+  it("ends a file that takes too long, and all it started", function()
+    local output, status, last = run {
+      ["a_spec.lua"] = [[
+-- limit: 1 s
+it("hangs", function()
+  local pipe = io.popen("sh -c 'echo $$; exec sleep 1000'")
+  print("pid " .. pipe:read "l")
+  io.stdout:flush()
+  while true do end
+end)
+]],
+    }
+    assert.equal("0 passed, 1 failed", last)
+    assert.equal(1, status)
+    assert.matches("was ended after its limit of %d+ s before its plan was completed, in: hangs", output)
+    local pid = math.tointeger(output:match "pid (%d+)")
+    assert.is_false(process.is_running(pid))
+  end)
+
+  it("fails with a unit test that fails, or ends early, or exits badly after success", function()
+    local output, status, last = run {
+      ["unit/a_test.c"] = unit "echo 'not ok it holds: a.c:3: x == y'; echo '1 passed, 1 failed'; exit 1",
+      ["unit/b_test.c"] = unit "echo 'ok one'; exit 0",
+      ["unit/c_test.c"] = unit "echo '1 passed, 0 failed'; exit 99",
+      ["unit/d_test.c"] = unit "echo 'SKIP no etcd'; exit 77",
+    }
+    assert.equal("2 passed, 3 failed, 1 skipped", last)
+    assert.equal(1, status)
+    assert.matches("failed: it holds: a.c:3: x == y", output)
+    assert.matches("exited with status 0 before its plan was completed", output)
+    assert.matches("every test passed, and then the program exited with status 99", output)
+  end)
+
+  it("runs what it is asked for only, and fails if that is nothing", function()
+    local files = { ["a_spec.lua"] = GOOD, ["b_spec.lua"] = 'it("b", error)\n' .. GOOD }
+    local _, _, last = run(files, "spec/a_spec.lua")
+    assert.equal("1 passed, 0 failed", last)
+    _, _, last = run(files, "--filter=works")
+    assert.equal("2 passed, 0 failed", last)
+    local output, status
+    output, status, last = run(files, "nowhere")
+    assert.matches("no test matches nowhere", output)
+    assert.equal("0 passed, 1 failed", last)
+    assert.equal(1, status)
+  end)
+
+  it("refuses a flag that it does not know", function()
+    local output, status = run({ ["a_spec.lua"] = GOOD }, "--fast")
+    assert.equal(2, status)
+    assert.matches("unknown flag %-%-fast", output)
+  end)
+end)
