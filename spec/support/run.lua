@@ -15,6 +15,7 @@ local ASAN_SLOWNESS = 3
 local HEARTBEAT_MS = 30000
 local SHOWN_LINES = 60
 local UNIT_SKIPPED = 77
+local COMPLAINT_BYTES = 4000
 local MEMORY = uv.fs_access("/dev/shm", "W") and "/dev/shm" or "/tmp"
 local TMP = ("%s/lunarch-run-%d"):format(MEMORY, uv.os_getpid())
 
@@ -159,10 +160,27 @@ local function kill_group(pid)
   return uv.kill(-pid, "sigkill")
 end
 
+-- What the sanitizers wrote, one file for each process that had something to complain of.
+local function complaints_of(job)
+  local paths = {}
+  local scan = uv.fs_scandir(OUT)
+  while scan do
+    local name = uv.fs_scandir_next(scan)
+    if not name then break end
+    local path = OUT .. "/" .. name
+    if path:sub(1, #job.complaints + 1) == job.complaints .. "." then paths[#paths + 1] = path end
+  end
+  table.sort(paths)
+  return paths
+end
+
 local function start(job, options, sanitizers, on_end)
   local base = OUT .. "/" .. job.path:gsub("[^%w._-]", "_")
-  job.output, job.report = base .. ".out", base .. ".report"
+  job.output, job.report, job.complaints = base .. ".out", base .. ".report", base .. ".sanitizer"
   os.remove(job.report)
+  for _, path in ipairs(complaints_of(job)) do
+    os.remove(path)
+  end
   local fd = assert(uv.fs_open(job.output, "w", 420))
   job.tmp = TMP .. "/lunarch-" .. job.path:gsub("[^%w._-]", "_")
   uv.fs_mkdir(job.tmp, 448)
@@ -175,8 +193,11 @@ local function start(job, options, sanitizers, on_end)
       LUNARCH_REPORT = job.report,
       LUNARCH_TMP = job.tmp,
       LUNARCH_SANITIZED = options.asan and "1" or false,
-      ASAN_OPTIONS = sanitizers.ASAN_OPTIONS or false,
+      -- Into files of their own: a child's complaint counts even if no spec looks at how it ended. UBSan, loaded beside
+      -- ASan, heeds no log_path: stamp.lua picks its lines out.
+      ASAN_OPTIONS = options.asan and sanitizers.ASAN_OPTIONS .. ":log_path=" .. job.complaints or false,
       UBSAN_OPTIONS = sanitizers.UBSAN_OPTIONS or false,
+      LUNARCH_COMPLAINTS = options.asan and job.complaints or false,
       LSAN_OPTIONS = sanitizers.LSAN_OPTIONS or false,
     },
     cwd = ROOT,
@@ -258,6 +279,15 @@ local function judge_unit(job)
   end
 end
 
+local function judge_complaints(job)
+  for _, path in ipairs(complaints_of(job)) do
+    fail(job, "failed: a sanitizer complains, in " .. path)
+    for line in read_file(path):sub(1, COMPLAINT_BYTES):gmatch "[^\n]+" do
+      table.insert(job.troubles, "    " .. line)
+    end
+  end
+end
+
 local function show(job)
   local counts = job.passed .. " passed"
   if job.failed > 0 then counts = counts .. ", " .. job.failed .. " failed" end
@@ -320,6 +350,7 @@ local function on_end(job)
   running[job] = nil
   job.passed, job.failed, job.skipped, job.troubles = 0, 0, 0, {}
   if job.is_spec then judge_spec(job, options) else judge_unit(job) end
+  judge_complaints(job)
   show(job)
   for name in pairs(total) do
     total[name] = total[name] + job[name]

@@ -13,6 +13,16 @@ local function write(kind, text, at_ns)
   log:write(("%d %s %s\n"):format(at_ns or clock.now_ns(), kind, text))
 end
 
+-- What UBSan says of a child must not go unnoticed where no spec looks at how it ended.
+local complaints = os.getenv "LUNARCH_COMPLAINTS"
+
+local function note_complaint(line)
+  if not (complaints and line:find ":%d+:%d+: runtime error: ") then return end
+  local file = assert(io.open(complaints .. ".ubsan", "a"))
+  file:write(line, "\n")
+  file:close()
+end
+
 local open_pipes = 2
 local exit_text, exit_ns
 
@@ -27,6 +37,7 @@ local function follow(pipe, kind)
     rest = rest .. (data or "")
     for line in rest:gmatch "([^\n]*)\n" do
       write(kind, line)
+      note_complaint(line)
     end
     rest = rest:match "[^\n]*$"
     if data then return end
