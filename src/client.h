@@ -1,0 +1,128 @@
+/* client.h - behind the door: what the parts of liblunarch share. Everything here is inside (rpc.h) unless
+ * said otherwise. */
+#ifndef LUN_CLIENT_H
+#define LUN_CLIENT_H
+
+#include <sys/types.h>
+
+#include "base/list.h"
+#include "base/trace.h"
+#include "etcd/kv.h"
+#include "lunarch.h"
+#include "recipe/place.h"
+#include "recipe/session.h"
+#include "rpc/rpc.h"
+
+/* ---- client ------------------------------------------------------------------------------------------- */
+
+enum { CLIENT_MAX_TRACE_LINES = 1000 }; /* waiting for a poll; what comes on top is counted and dropped */
+
+struct lun_client {
+    struct rpc *rpc;
+    struct etcd *etcd;
+    pid_t pid;
+    char *name;
+    struct list ops;       /* asked and not yet answered */
+    struct list sessions;  /* struct lun_session: not ended */
+    struct list observers; /* struct lun_observer: open */
+    struct list watches;   /* struct lun_watch: open */
+    struct lun_op *close_op;
+    bool is_closing;     /* nothing new is taken */
+    bool is_cut_off;     /* nothing is waited for */
+    bool is_etcd_closed; /* nothing is in flight */
+    int n_called;        /* callbacks run by the poll under way; the polling thread's own */
+    struct rpc_timer close_timer;
+    struct trace trace;
+    struct rpc_note trace_note;
+    struct list trace_lines;
+    int n_trace_lines, n_trace_dropped;
+    void (*on_trace)(void *arg, const char *line);
+    void *trace_arg;
+    struct list in_abandoned;
+};
+
+/* Outside: 0 and inside, or LUN_ECLOSED and still outside: closed, or in a forked child. */
+int client_enter(struct lun_client *client, struct lun_err *ret_err);
+/* The same for what answers closed clients too: only a forked child is turned away. */
+int client_enter_closed(struct lun_client *client);
+void client_leave(struct lun_client *client);
+/* Something has ended: goes on with closing. */
+void client_on_ended(struct lun_client *client);
+
+/* ---- an asked call and its answer --------------------------------------------------------------------- */
+
+struct lun_op {
+    struct rpc_note note;
+    struct lun_client *client;
+    struct list in_client;
+    struct list in_object; /* of whatever it waits for */
+    struct rpc_timer timer;
+    struct lun_ask ask;
+    void *object;
+    /* The asker waits no more: LUN_ETIMEOUT, LUN_ECANCELLED or LUN_ECLOSED. Detaches it from the object and
+     * finishes it (now or soon). */
+    void (*on_give_up)(struct lun_op *op, int code);
+    struct etcd_call *call; /* store.c */
+    int give_up_code;
+    struct lun_session *session;     /* a win counts only while this one is valid; referenced */
+    void (*drop)(struct lun_op *op); /* undelivered or turned into a loss: frees the handle in the result */
+    struct lun_result *result;
+    struct lun_err *err;
+    struct list blocks; /* memory that the result points into */
+};
+
+/* Checks, makes and enlists; the timer runs if the ask has a timeout and `has_timer`. 0, LUN_EINVALID,
+ * LUN_ENOMEM. */
+int op_new(struct lun_client *client, const struct lun_ask *ask, void *object,
+           void (*on_give_up)(struct lun_op *op, int code), bool has_timer, struct lun_op **ret_op,
+           struct lun_err *ret_err);
+/* Takes back one that was not begun. */
+void op_discard(struct lun_op *op);
+/* Answers: NULL, or a copy of `err`. The result is filled in before. */
+void op_finish(struct lun_op *op, const struct lun_err *err);
+int op_fail(struct lun_op *op, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Memory that lives as long as the result. NULL when there is none. */
+void *op_alloc(struct lun_op *op, size_t n_bytes);
+/* A copy that lives as long as the result; false when there is no memory. */
+bool op_copy(struct lun_op *op, struct lun_bytes from, struct lun_bytes *ret);
+bool op_copy_kv(struct lun_op *op, const struct lun_kv *from, struct lun_kv *ret);
+bool op_copy_results(struct lun_op *op, const struct etcd_reply *reply);
+bool op_set_leader(struct lun_op *op, const struct lun_kv *kv);
+/* Gives up every op in an object's list. */
+void ops_give_up(struct list *ops, int code);
+
+/* "etcd did not answer: ..." with what each member did; for an op that waited for an answer and got none. */
+void op_fail_silent(struct lun_op *op, const char *what, int code);
+const char *op_span(const struct lun_op *op, char *text, size_t n_bytes); /* "5 s" */
+
+/* ---- session ------------------------------------------------------------------------------------------ */
+
+struct lun_session {
+    struct session core;
+    struct lun_client *client;
+    struct list in_client;
+    unsigned n_refs; /* the user, each mutex, election, term, op that needs it, and the machine until it has
+                        ended */
+    bool is_ended;
+    bool is_wanted; /* the user has not freed it */
+    struct lun_op *open_op;
+    struct list close_ops;
+    struct list state_ops;
+};
+
+void session_ref(struct lun_session *session);
+void session_unref(struct lun_session *session);
+/* Ends it without waiting for anything. */
+void session_cut_off(struct lun_session *session);
+
+/* Asks who is first in the line `name`: completes with `leader`, or without one. For owner and leader; `what`
+ * for errors. Inside. */
+int leader_ask(struct lun_client *client, const char *what, const char *name, const struct lun_ask *ask,
+               struct lun_op **ret_op, struct lun_err *ret_err);
+
+void observer_cut_off(struct lun_observer *observer);
+struct lun_observer *observer_of_client(struct list *in_client);
+void watch_cut_off(struct lun_watch *watch);
+struct lun_watch *watch_of_client(struct list *in_client);
+
+#endif
