@@ -46,7 +46,7 @@ static void a_reply_of_eight_megabytes_arrives(void) {
     char *value = malloc(VALUE_BYTES + 1);
     memset(value, 'x', VALUE_BYTES);
     value[VALUE_BYTES] = '\0';
-    char key[16];
+    char key[32];
     for (int i = 0; i < N; i++) {
         snprintf(key, sizeof key, "/big/%d", i);
         put(peer, key, value, 5000, &answer);

@@ -98,12 +98,20 @@ static inline int ask(struct rpc_peer *peer, enum rpc_method method, const Proto
     return rc;
 }
 
+/* A counter that callbacks count up, read inside: whoever sits in the queue may be at it. */
+static inline int peek(struct rpc *rpc, const int *counter) {
+    rpc_enter(rpc);
+    int n = *counter;
+    rpc_leave(rpc);
+    return n;
+}
+
 /* Polls until the counter reaches `n`; false after LIMIT_NS. */
 static inline bool poll_until(struct rpc *rpc, const int *counter, int n) {
     int64_t end = clock_boottime_ns() + LIMIT_NS;
-    while (__atomic_load_n(counter, __ATOMIC_ACQUIRE) < n && clock_boottime_ns() < end)
+    while (peek(rpc, counter) < n && clock_boottime_ns() < end)
         (void)rpc_poll(rpc, end);
-    return *counter >= n;
+    return peek(rpc, counter) >= n;
 }
 
 static inline ProtobufCBinaryData text_of(const char *text) {
