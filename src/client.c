@@ -241,7 +241,7 @@ int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struc
     int rc = client_enter(client, ret_err);
     if (rc)
         return rc;
-    rc = op_new(client, ask, client, give_up_closing, false, &client->close_op, ret_err);
+    rc = op_begin(client, ask, client, give_up_closing, false, &client->close_op, ret_err);
     if (!rc) {
         if (ret_op)
             *ret_op = client->close_op;

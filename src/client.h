@@ -73,9 +73,9 @@ struct lun_op {
 
 /* Checks, makes and enlists; the timer runs if the ask has a timeout and `has_timer`. 0, LUN_EINVALID,
  * LUN_ENOMEM. */
-int op_new(struct lun_client *client, const struct lun_ask *ask, void *object,
-           void (*on_give_up)(struct lun_op *op, int code), bool has_timer, struct lun_op **ret_op,
-           struct lun_err *ret_err);
+int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
+             void (*on_give_up)(struct lun_op *op, int code), bool has_timer, struct lun_op **ret_op,
+             struct lun_err *ret_err);
 /* Takes back one that was not begun. */
 void op_discard(struct lun_op *op);
 /* Answers: NULL, or a copy of `err`. The result is filled in before. */

@@ -193,7 +193,7 @@ int lun_election_campaign(struct lun_election *election, struct lun_bytes value,
         goto fail;
     }
     list_init(&term->loss_ops);
-    rc = op_new(client, ask, term, give_up_campaigning, true, &op, ret_err);
+    rc = op_begin(client, ask, term, give_up_campaigning, true, &op, ret_err);
     if (rc)
         goto fail;
     rc = place_enter(&election->session->core, lun_bytes_of(election->name), value, PLACE_WAIT,
@@ -293,7 +293,7 @@ int lun_term_await_loss(struct lun_term *term, const struct lun_ask *ask, struct
     if (rc)
         return rc;
     struct lun_op *op;
-    rc = op_new(client, ask, term, give_up_awaiting, true, &op, ret_err);
+    rc = op_begin(client, ask, term, give_up_awaiting, true, &op, ret_err);
     if (!rc) {
         if (ret_op)
             *ret_op = op;
@@ -411,7 +411,7 @@ int lun_term_proclaim(struct lun_term *term, struct lun_bytes value, const struc
     if (!rc && term->proclaim_op)
         rc = lun_err_set(ret_err, LUN_EINVALID, "proclaim %s: another one is under way", term->name);
     if (!rc)
-        rc = op_new(client, ask, NULL, give_up_proclaiming, true, &op, ret_err);
+        rc = op_begin(client, ask, NULL, give_up_proclaiming, true, &op, ret_err);
     if (rc)
         goto out;
     struct proclaim *proclaim = op_alloc(op, sizeof *proclaim);
@@ -486,7 +486,7 @@ int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct 
     if (!rc)
         rc = guard_init(&guard, txn, bytes_view(&term->key), strlen(term->name) + 1, term->token, ret_err);
     if (!rc)
-        rc = op_new(client, ask, NULL, give_up_guarded, false, &op, ret_err);
+        rc = op_begin(client, ask, NULL, give_up_guarded, false, &op, ret_err);
     if (rc)
         goto out;
     struct etcd_how how = {.deadline_ns = RPC_NEVER};
@@ -530,7 +530,7 @@ int lun_term_resign(struct lun_term *term, const struct lun_ask *ask, struct lun
     if (term->resign_op)
         rc = lun_err_set(ret_err, LUN_EINVALID, "resign %s: it is under way already", term->name);
     else
-        rc = op_new(client, ask, term, give_up_resigning, true, &op, ret_err);
+        rc = op_begin(client, ask, term, give_up_resigning, true, &op, ret_err);
     if (!rc) {
         if (ret_op)
             *ret_op = op;

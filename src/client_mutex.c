@@ -183,7 +183,7 @@ static int check_lockable(const struct lun_mutex *mutex, struct lun_err *ret_err
 static int lock_again(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                       struct lun_err *ret_err) {
     struct lun_op *op;
-    int rc = op_new(client_of(mutex), ask, mutex, give_up_awaiting, false, &op, ret_err);
+    int rc = op_begin(client_of(mutex), ask, mutex, give_up_awaiting, false, &op, ret_err);
     if (rc)
         return rc;
     mutex->depth++;
@@ -210,7 +210,7 @@ static int lock(struct lun_mutex *mutex, enum place_mode mode, const struct lun_
     if (rc)
         goto out;
     become_free(mutex);
-    rc = op_new(client, ask, mutex, give_up_locking, true, &op, ret_err);
+    rc = op_begin(client, ask, mutex, give_up_locking, true, &op, ret_err);
     if (rc)
         goto out;
     rc = place_identity(&value, client->name);
@@ -254,8 +254,8 @@ int lun_mutex_unlock(struct lun_mutex *mutex, const struct lun_ask *ask, struct 
     if (mutex->state != LOCKED)
         rc = lun_err_set(ret_err, LUN_ENOTOWNER, "unlock %s: it is not locked by this object", mutex->name);
     else
-        rc =
-            op_new(client, ask, mutex, give_up_unlocking, mutex->depth == 1 && !mutex->is_lost, &op, ret_err);
+        rc = op_begin(client, ask, mutex, give_up_unlocking, mutex->depth == 1 && !mutex->is_lost, &op,
+                      ret_err);
     if (rc)
         goto out;
     if (ret_op)
@@ -302,7 +302,7 @@ int lun_mutex_await_loss(struct lun_mutex *mutex, const struct lun_ask *ask, str
         rc = lun_err_set(ret_err, LUN_ENOTOWNER, "await loss of %s: it is not locked by this object",
                          mutex->name);
     else
-        rc = op_new(client, ask, mutex, give_up_awaiting, true, &op, ret_err);
+        rc = op_begin(client, ask, mutex, give_up_awaiting, true, &op, ret_err);
     if (rc)
         goto out;
     if (ret_op)

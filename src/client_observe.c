@@ -37,7 +37,7 @@ int leader_ask(struct lun_client *client, const char *what, const char *name, co
     struct lun_op *op;
     struct bytes prefix = {NULL, 0}, prefix_end = {NULL, 0}, text = {NULL, 0};
     struct lun_bytes kept;
-    int rc = op_new(client, ask, NULL, give_up_asking, false, &op, ret_err);
+    int rc = op_begin(client, ask, NULL, give_up_asking, false, &op, ret_err);
     if (rc)
         return rc;
     if (bytes_printf(&prefix, "%s/", name) || bytes_prefix_end(&prefix_end, bytes_view(&prefix)) ||
@@ -162,7 +162,7 @@ int lun_observer_next(struct lun_observer *observer, const struct lun_ask *ask, 
     if (observer->op)
         rc = lun_err_set(ret_err, LUN_EINVALID, "observe: somebody is waiting for the next leader already");
     else
-        rc = op_new(client, ask, observer, give_up_next, true, &observer->op, ret_err);
+        rc = op_begin(client, ask, observer, give_up_next, true, &observer->op, ret_err);
     if (!rc) {
         if (ret_op)
             *ret_op = observer->op;

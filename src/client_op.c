@@ -151,9 +151,9 @@ static void on_timer(struct rpc_timer *timer) {
     op->on_give_up(op, LUN_ETIMEOUT);
 }
 
-int op_new(struct lun_client *client, const struct lun_ask *ask, void *object,
-           void (*on_give_up)(struct lun_op *op, int code), bool has_timer, struct lun_op **ret_op,
-           struct lun_err *ret_err) {
+int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
+             void (*on_give_up)(struct lun_op *op, int code), bool has_timer, struct lun_op **ret_op,
+             struct lun_err *ret_err) {
     if (!ask || !ask->on_done)
         return lun_err_set(ret_err, LUN_EINVALID, "an asking call needs a callback");
     struct lun_op *op = calloc(1, sizeof *op);

@@ -100,7 +100,7 @@ int lun_session_open(struct lun_client *client, const struct lun_session_options
         rc = lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
         goto fail;
     }
-    rc = op_new(client, ask, session, give_up_opening, true, &op, ret_err);
+    rc = op_begin(client, ask, session, give_up_opening, true, &op, ret_err);
     if (rc)
         goto fail;
     struct session_options core_options = {.ttl_s = options->ttl_s ? options->ttl_s : SESSION_DEFAULT_TTL_S,
@@ -151,7 +151,7 @@ int lun_session_close(struct lun_session *session, bool is_revoked, const struct
     if (rc)
         return rc;
     struct lun_op *op;
-    rc = op_new(client, ask, session, give_up_closing, true, &op, ret_err);
+    rc = op_begin(client, ask, session, give_up_closing, true, &op, ret_err);
     if (!rc) {
         if (ret_op)
             *ret_op = op;
@@ -198,7 +198,7 @@ int lun_session_await(struct lun_session *session, enum lun_session_state known,
     if (rc)
         return rc;
     struct lun_op *op;
-    rc = op_new(client, ask, session, give_up_awaiting, true, &op, ret_err);
+    rc = op_begin(client, ask, session, give_up_awaiting, true, &op, ret_err);
     if (!rc) {
         if (ret_op)
             *ret_op = op;

@@ -62,7 +62,7 @@ static void give_up_call(struct lun_op *op, int code) {
 /* `what` is kept for errors: "get /config". */
 static int begin(struct lun_client *client, const struct lun_ask *ask, const char *what, bool is_idempotent,
                  struct lun_op **ret, struct etcd_how *ret_how, struct lun_err *ret_err) {
-    int rc = op_new(client, ask, NULL, give_up_call, false, ret, ret_err);
+    int rc = op_begin(client, ask, NULL, give_up_call, false, ret, ret_err);
     if (rc)
         return rc;
     struct lun_bytes copy;
@@ -294,7 +294,7 @@ int lun_status(struct lun_client *client, const struct lun_ask *ask, struct lun_
     if (rc)
         return rc;
     struct lun_op *op;
-    rc = op_new(client, ask, NULL, give_up_status, false, &op, ret_err);
+    rc = op_begin(client, ask, NULL, give_up_status, false, &op, ret_err);
     if (rc)
         goto out;
     struct status *status = op_alloc(op, sizeof *status);
@@ -526,7 +526,7 @@ int lun_watch_next(struct lun_watch *watch, const struct lun_ask *ask, struct lu
     if (watch->next_op)
         rc = lun_err_set(ret_err, LUN_EINVALID, "watch: somebody is waiting for its next events already");
     else
-        rc = op_new(client, ask, watch, give_up_next, true, &op, ret_err);
+        rc = op_begin(client, ask, watch, give_up_next, true, &op, ret_err);
     if (!rc) {
         if (ret_op)
             *ret_op = op;
@@ -546,7 +546,7 @@ int lun_watch_ready(struct lun_watch *watch, const struct lun_ask *ask, struct l
     if (rc)
         return rc;
     struct lun_op *op;
-    rc = op_new(client, ask, watch, give_up_next, true, &op, ret_err);
+    rc = op_begin(client, ask, watch, give_up_next, true, &op, ret_err);
     if (!rc) {
         if (ret_op)
             *ret_op = op;
