@@ -98,6 +98,16 @@ static inline void etcd_server_kill(struct etcd_server *server) {
     server->pid = 0;
 }
 
+/* SIGSTOP, and the stop itself: the threads of the process run on for an instant after the signal was sent. */
+static inline void etcd_server_freeze(struct etcd_server *server) {
+    kill(server->pid, SIGSTOP);
+    waitpid(server->pid, NULL, WUNTRACED);
+}
+
+static inline void etcd_server_thaw(struct etcd_server *server) {
+    kill(server->pid, SIGCONT);
+}
+
 static inline void etcd_server_stop(struct etcd_server *server) {
     etcd_server_kill(server);
     pid_t pid = fork();

@@ -119,12 +119,12 @@ static void addresses_that_are_none_are_refused(void) {
 }
 
 static void a_deadline_ends_a_call(void) {
-    kill(server.pid, SIGSTOP);
+    etcd_server_freeze(&server);
     struct answer answer;
     int64_t start = clock_boottime_ns();
     put(peer, "/a", "", 200, &answer);
     int64_t ms = (clock_boottime_ns() - start) / NS_PER_MS;
-    kill(server.pid, SIGCONT);
+    etcd_server_thaw(&server);
     CHECK(answer.status == RPC_DEADLINE_EXCEEDED && !answer.is_unsent);
     CHECK(ms >= 199 && ms < 1000);
     CHECK(wait_until_serving(peer));
@@ -140,7 +140,7 @@ static void a_deadline_that_has_passed_ends_a_call_at_once(void) {
 }
 
 static void a_cancelled_call_still_answers(void) {
-    kill(server.pid, SIGSTOP);
+    etcd_server_freeze(&server);
     struct answer answer;
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = text_of("/a");
@@ -152,7 +152,7 @@ static void a_cancelled_call_still_answers(void) {
     CHECK(answer.n_replies == 0);
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &answer.n_polled, 1));
-    kill(server.pid, SIGCONT);
+    etcd_server_thaw(&server);
     CHECK(answer.status == RPC_CANCELLED && answer.n_replies == 1);
     CHECK(wait_until_serving(peer));
 }
@@ -338,7 +338,7 @@ static void a_killed_server_ends_calls_and_streams(void) {
     flow_open(&flow, peer, RPC_WATCH);
     flow_watch(&flow, "/killed");
     CHECK(poll_until(rpc, &flow.n_created, 1));
-    kill(server.pid, SIGSTOP);
+    etcd_server_freeze(&server);
     struct answer answer;
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = text_of("/a");
@@ -372,12 +372,12 @@ static void a_frozen_server_ends_an_idle_stream(void) {
     flow_open(&flow, peer, RPC_WATCH);
     flow_watch(&flow, "/frozen");
     CHECK(poll_until(rpc, &flow.n_created, 1));
-    kill(server.pid, SIGSTOP);
+    etcd_server_freeze(&server);
     int64_t start = clock_boottime_ns();
     CHECK(poll_until(rpc, &flow.n_closed, 1) && flow.status == RPC_UNAVAILABLE);
     if (getenv("VERBOSE"))
         printf("# after %.1f s: %s\n", (double)(clock_boottime_ns() - start) / 1e9, flow.message);
-    kill(server.pid, SIGCONT);
+    etcd_server_thaw(&server);
     CHECK(wait_until_serving(peer));
 }
 
