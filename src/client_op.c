@@ -74,9 +74,24 @@ static void release(struct lun_op *op, bool is_dropped) {
     rpc_leave(client->rpc);
 }
 
+/* The client ends before anybody polled. Inside. */
+static void discard_answer(struct lun_op *op) {
+    if (op->drop)
+        op->drop(op);
+    if (op->session)
+        session_unref(op->session);
+    op_free(op);
+}
+
 static void on_poll(struct rpc_note *note) {
     struct lun_op *op = CONTAINER_OF(note, struct lun_op, note);
     struct lun_client *client = op->client;
+    if (client->is_cut_off) { /* freed or abandoned: nobody is to be called any more */
+        rpc_enter(client->rpc);
+        discard_answer(op);
+        rpc_leave(client->rpc);
+        return;
+    }
     bool is_late = is_late_win(op);
     struct lun_err late;
     if (is_late)
@@ -88,15 +103,6 @@ static void on_poll(struct rpc_note *note) {
     client->n_called++;
     op->result->err = op->err;
     op->ask.on_done(op->ask.arg, is_late ? &lost : op->result);
-    op_free(op);
-}
-
-/* The client ends before anybody polled. Inside. */
-static void discard_answer(struct lun_op *op) {
-    if (op->drop)
-        op->drop(op);
-    if (op->session)
-        session_unref(op->session);
     op_free(op);
 }
 
