@@ -231,9 +231,4 @@ function Client.__close(self)
   close(self, handle.CLOSE_MS)
 end
 
--- Before C lets go of the descriptor, the loop must. (On LuaJIT tables have no finaliser, and luv is not used.)
-function Client.__gc(self)
-  loop.close_hub(self._hub)
-end
-
 return clients

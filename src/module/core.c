@@ -2,6 +2,7 @@
  * one Lua state. */
 #include "module/module.h"
 
+#include <poll.h>
 #include <time.h>
 
 /* Exported by name. */
@@ -23,14 +24,21 @@ static int core_sleep(lua_State *L) {
     return 1;
 }
 
+/* await_fd(fd, timeout_ms) -> whether it is readable. */
+static int core_await_fd(lua_State *L) {
+    struct pollfd pollfd = {.fd = (int)luaL_checkinteger(L, 1), .events = POLLIN};
+    lua_pushboolean(L, poll(&pollfd, 1, (int)luaL_checkinteger(L, 2)) > 0);
+    return 1;
+}
+
 static int core_shutdown(lua_State *L) {
     lun_shutdown(luaL_checkinteger(L, 1));
     return 0;
 }
 
 static const luaL_Reg FUNCTIONS[] = {
-    {"connect", box_connect},    {"now", core_now}, {"sleep", core_sleep},
-    {"shutdown", core_shutdown}, {NULL, NULL},
+    {"connect", box_connect},    {"now", core_now},           {"sleep", core_sleep},
+    {"await_fd", core_await_fd}, {"shutdown", core_shutdown}, {NULL, NULL},
 };
 
 int luaopen_lunarch_core(lua_State *L) {

@@ -42,7 +42,7 @@ function loop.dispatch(hub)
   return n
 end
 
--- The watch must not keep its client from being collected.
+-- The watch does not keep its client from being collected.
 local function watch(hub)
   local weak = setmetatable({ hub = hub }, { __mode = "v" })
   return require "lunarch.loop.luv".watch(hub.core:pollfd(), function()
@@ -57,7 +57,7 @@ function Wait:release()
   local hub = self.hub
   hub.waits[self.id] = nil
   hub.n_waits = hub.n_waits - 1
-  if hub.n_waits == 0 and hub.poll then hub.poll:unref() end
+  if hub.n_waits == 0 and hub.watch then hub.watch:unref() end
 end
 
 function Wait:cancel()
@@ -67,8 +67,8 @@ end
 
 local function wait_in_loop(hub, id, is_kept)
   local wait = setmetatable({ hub = hub, id = id, is_kept = is_kept }, Wait)
-  hub.poll = hub.poll or watch(hub)
-  if hub.n_waits == 0 then hub.poll:ref() end
+  hub.watch = hub.watch or watch(hub)
+  if hub.n_waits == 0 then hub.watch:ref() end
   hub.waits[id] = wait
   hub.n_waits = hub.n_waits + 1
   tasks.suspend(wait)
@@ -93,11 +93,10 @@ function loop.await(hub, id, is_kept)
   return hub.core:take(id)
 end
 
--- The client is closed, or collected: its descriptor is about to go.
+-- The client is closed: its descriptor is about to go.
 function loop.close_hub(hub)
-  local poll = hub.poll
-  hub.poll = nil
-  if poll then pcall(poll.close, poll) end
+  if hub.watch then hub.watch:stop() end
+  hub.watch = nil
 end
 
 return loop

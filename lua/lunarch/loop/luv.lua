@@ -5,7 +5,14 @@ local uv = require "luv"
 
 require "lunarch.args".is_ours()
 
+local core = require "lunarch.core"
+
 local luv = {}
+
+local unpack = table.unpack or unpack
+
+-- A signal that comes just before a wait begins cannot end it.
+local SLICE_MS = 250
 
 local function report(err)
   io.stderr:write("lunarch: ", debug.traceback("error in a callback: " .. tostring(err), 2), "\n")
@@ -14,7 +21,7 @@ end
 local function guarded(callback)
   return function(...)
     local values = { n = select("#", ...), ... }
-    xpcall(function() callback((table.unpack or unpack)(values, 1, values.n)) end, report)
+    xpcall(function() callback(unpack(values, 1, values.n)) end, report)
   end
 end
 
@@ -23,27 +30,47 @@ function luv.is_inside()
   return uv.loop_mode() ~= nil
 end
 
--- One turn: "once" waits for something to happen, "nowait" does not. False: nothing is left that could happen.
-function luv.turn(mode)
-  return uv.run(mode)
+-- One turn, which does not wait. False: nothing is left that could happen.
+function luv.turn()
+  return uv.run "nowait"
 end
 
--- Calls back once, no earlier than `seconds` from now. The loop's own clock counts whole milliseconds and stands
--- still during a callback.
-function luv.timer(seconds, callback)
-  local timer = uv.new_timer()
-  local function stop()
-    if timer then
-      timer:close()
-      timer = nil
-    end
-  end
-  uv.update_time()
-  timer:start(math.ceil(seconds * 1000) + (seconds > 0 and 1 or 0), 0, guarded(function()
-    stop()
+-- Waits until the next turn may have something to do. Not inside of uv.run: when a signal comes, Lua's hook for it
+-- (Ctrl-C) must raise here, and not in a callback of luv's, which would end the process.
+function luv.wait()
+  local ms = uv.backend_timeout()
+  core.await_fd(uv.backend_fd(), (ms < 0 or ms > SLICE_MS) and SLICE_MS or ms)
+end
+
+-- Handles are stopped and never closed: luv 1.44 crashes in lua_close() when one was closed and the loop has not turned
+-- since. A stopped one that nobody holds is collected safely.
+
+local idle_timers = {}
+
+local function new_timer()
+  local timer = { handle = uv.new_timer() }
+  timer.run = guarded(function()
+    local callback = timer.callback
+    timer.callback = nil
+    idle_timers[#idle_timers + 1] = timer
     callback()
-  end))
-  return stop
+  end)
+  return timer
+end
+
+-- Calls back once, no earlier than `seconds` from now; returns what prevents it. The loop's own clock counts whole
+-- milliseconds and stands still during a callback.
+function luv.timer(seconds, callback)
+  local timer = table.remove(idle_timers) or new_timer()
+  timer.callback = callback
+  uv.update_time()
+  timer.handle:start(seconds > 0 and math.ceil(seconds * 1000) + 1 or 0, 0, timer.run)
+  return function()
+    if timer.callback ~= callback then return end
+    timer.callback = nil
+    timer.handle:stop()
+    idle_timers[#idle_timers + 1] = timer
+  end
 end
 
 -- Returns a function that makes `callback` run once from the next turn, however often it is called before.
@@ -55,22 +82,22 @@ function luv.kicker(callback)
   end
 end
 
--- Makes a waiting turn end now and then, so that Lua sees the signals it has hooks for (Ctrl-C). Does not keep the
--- loop alive.
-function luv.heartbeat(seconds)
-  local timer = uv.new_timer()
-  local ms = math.ceil(seconds * 1000)
-  timer:start(ms, ms, function() end)
-  timer:unref()
-  return function() timer:close() end
-end
-
--- Calls back whenever `fd` is readable. Keeps the loop alive only between ref and unref.
+-- Calls back whenever `fd` is readable, until `watch:stop()`. Keeps the loop alive only between ref and unref.
+--
+-- When everything is collected at once, the guard goes first, because it was made last: the descriptor is let go of
+-- before it is closed.
 function luv.watch(fd, callback)
   local poll = assert(uv.new_poll(fd))
   poll:start("r", guarded(callback))
   poll:unref()
-  return poll
+  local watch = setmetatable({}, { __gc = function(watch) watch:stop() end })
+  function watch.ref() poll:ref() end
+  function watch.unref() poll:unref() end
+  function watch.stop()
+    if poll then poll:stop() end
+    poll = nil
+  end
+  return watch
 end
 
 return luv

@@ -22,7 +22,6 @@ local unpack = table.unpack or unpack
 local running = coroutine.running
 local is_yieldable = coroutine.isyieldable or function() return true end
 
-local HEARTBEAT_S = 0.5
 local LAST_WAITS_S = 5
 
 local methods = {}
@@ -75,9 +74,10 @@ local function turn_until(is_over)
   while not is_over() do
     run_ready()
     if is_over() then break end
-    local is_idle = first_ready > last_ready
-    if not luv.turn(is_idle and "once" or "nowait") and is_idle and first_ready > last_ready and not is_over() then
-      return false, "every task waits, and nothing is left that could wake one"
+    local is_alive = luv.turn()
+    if first_ready > last_ready and not is_over() then
+      if not is_alive then return false, "every task waits, and nothing is left that could wake one" end
+      luv.wait()
     end
   end
   return true
@@ -87,9 +87,7 @@ local function turn_guarded(is_over)
   local outer = current
   current = nil
   n_turners = n_turners + 1
-  local stop_heartbeat = luv.heartbeat(HEARTBEAT_S)
   local ok, is_fine, why = pcall(turn_until, is_over)
-  stop_heartbeat()
   n_turners = n_turners - 1
   current = outer
   if n_turners == 0 and first_ready <= last_ready then kick() end
@@ -186,9 +184,14 @@ local function finish(task, ok, ...)
   task.joiners = nil
 end
 
+-- Without the two lines that are ours, at the bottom of every task.
+local function traceback_of(err)
+  return (debug.traceback(tostring(err), 3):gsub("\n[^\n]*'xpcall'\n[^\n]*$", ""))
+end
+
 local function body(task, fn, ...)
   finish(task, xpcall(fn, function(err)
-    task.traceback = debug.traceback(tostring(err), 2)
+    task.traceback = traceback_of(err)
     return err
   end, ...))
 end
