@@ -98,7 +98,8 @@ static inline void etcd_server_kill(struct etcd_server *server) {
     server->pid = 0;
 }
 
-/* SIGSTOP, and the stop itself: the threads of the process run on for an instant after the signal was sent. */
+/* SIGSTOP, and the stop itself: the threads of the process run on for an instant after the signal was sent.
+ */
 static inline void etcd_server_freeze(struct etcd_server *server) {
     kill(server->pid, SIGSTOP);
     waitpid(server->pid, NULL, WUNTRACED);
