@@ -35,10 +35,20 @@ function properties:stop_at()
   return handle.instant(self._core:stop_at())
 end
 
+-- A lock with no time to wait: one look. etcd's answer is waited for, else nothing could ever be locked so.
+local LOOK_MS = 1000
+
+local function look(self)
+  local ok, message, code = handle.await(self._client, self._core:try_lock(LOOK_MS))
+  if ok then return true, message end
+  return nil, message, code == "locked" and "timeout" or code
+end
+
 function methods:lock(timeout)
   check(self, "lock")
   local ms = args.timeout("mutex:lock", timeout)
   loop.enter()
+  if ms == 0 then return look(self) end
   return handle.await(self._client, self._core:lock(ms))
 end
 

@@ -1,0 +1,613 @@
+---@meta
+-- luacheck: ignore 212 241 631
+-- Every public call of Lunarch, for people and for the Lua language server. It is never loaded.
+--
+-- For all calls:
+--
+-- * Times are seconds (numbers, fractions too), timeouts come last, and a timeout of nil means no limit.
+-- * A call that needs etcd *waits*: a task (lunarch.spawn, lunarch.run, the handlers of the host) yields meanwhile;
+--   elsewhere the thread blocks, but tasks go on. Every call marked "Waits." does so, and no other.
+-- * Misuse - a wrong argument, an unknown option, a lock locked twice by one object - raises, with your file and line. What
+--   the world can do to you is returned: `nil, message, code`. The codes of all waiting calls are `timeout cancelled closed
+--   unavailable unauthenticated permission_denied no_space invalid no_memory`; further ones are named with the call.
+-- * Revisions and tokens are integers. A lease id is a string of 16 lower-case hexadecimal digits. Keys and values are
+--   strings that may hold any byte.
+-- * An object that is collected gives up what it holds in the background; on Lua 5.4 one in a `<close>` variable is
+--   released, waiting at most 5 seconds for the answer. A client that is reachable through a session, mutex, election,
+--   term or watch is not collected.
+
+---@class lunarch
+---@field version string "0.1.0"
+local lunarch = {}
+
+---@alias lunarch.code
+---| '"locked"'            # somebody else holds it
+---| '"timeout"'           # the time allowed for it has passed
+---| '"cancelled"'         # the wait was cancelled
+---| '"lost"'              # the session or the place is lost
+---| '"closed"'            # the handle, or its client or session, is closed
+---| '"unavailable"'       # no etcd member answered
+---| '"unknown"'           # the reply to a write was lost: it may or may not have happened
+---| '"no_leader"'         # the election has no leader
+---| '"not_leader"'        # we are not the leader any more
+---| '"not_owner"'         # we do not hold the lock
+---| '"compacted"'         # the revision asked for has been compacted
+---| '"unauthenticated"'   # etcd does not accept the credentials
+---| '"permission_denied"' # the user may not do this
+---| '"no_space"'          # etcd's database is full
+---| '"invalid"'           # etcd refused the request
+---| '"no_memory"'
+
+---@alias lunarch.reason
+---| '"expired"'         # no renewal was confirmed in time
+---| '"revoked"'         # somebody revoked the lease
+---| '"key_deleted"'     # somebody deleted our key
+---| '"frozen"'          # this process was not running
+---| '"closed"'          # we gave it up ourselves
+---| '"unauthenticated"' # etcd accepts our credentials no more
+
+-- ---- connecting -------------------------------------------------------------------------------------------------
+
+---@class lunarch.connect_options
+---@field endpoints? string[]|string "host:port" of the members, as a list or separated by commas. Default: LUNARCH_ENDPOINTS, then ETCDCTL_ENDPOINTS, then 127.0.0.1:2379
+---@field name? string who we are, for others who find a lock held. Default: the program's name
+---@field loop? "auto"|"block" how calls wait. "block": they always block the thread, in tasks too
+---@field trace? fun(line: string) is told what the core does, while somebody waits. Default: LUNARCH_TRACE=1 prints to stderr
+
+--- Makes a client, which connects when first needed. Does not wait: an etcd that is not there is noticed by the first
+--- call.
+---@param options? lunarch.connect_options
+---@return lunarch.client? client
+---@return string? message
+---@return lunarch.code? code
+function lunarch.connect(options) end
+
+--- A driver of handlers: see lunarch.candidate.
+---@type fun(options: table): table
+lunarch.candidate = nil
+
+--- Seconds of CLOCK_BOOTTIME: the clock of `stop_at` and `valid_until`.
+---@return number
+function lunarch.now() end
+
+--- Waits at least so many seconds. `lunarch.sleep(0)` in a task lets the others go on first.
+---@param seconds number
+---@return true
+function lunarch.sleep(seconds) end
+
+--- Waits until clients that were collected have given up what they held, at most so many seconds, and cuts off the
+--- rest. The last call of a program; blocks.
+---@param seconds? number
+---@return true
+function lunarch.shutdown(seconds) end
+
+-- ---- tasks ------------------------------------------------------------------------------------------------------
+
+--- Starts `fn(...)` as a task: a coroutine whose waits hold nobody up. It begins with the next turn of the loop,
+--- which is turned by lunarch.run, by the host, by your own uv.run(), and by any wait outside of tasks. Needs luv.
+---
+--- In a task a coroutine of your own (a generator) may wait too: it turns the loop until its wait is over, and other
+--- tasks go on meanwhile. Two tasks that wait in such coroutines at the same time end these waits in the reverse
+--- order of their beginning. A bare coroutine.yield() in a task lets the others go on. Inside a callback of libuv's,
+--- a wait blocks the loop: spawn a task there.
+---
+--- A task that fails while nobody joins it is reported on stderr, and lunarch.run raises in the end.
+---@param fn fun(...): ...
+---@param ... any
+---@return lunarch.task
+function lunarch.spawn(fn, ...) end
+
+--- Runs `fn(...)` as the main task, and returns its results once it and all tasks have ended. If it fails, the other
+--- tasks are interrupted with "the main task failed", waited for (5 s), and the error is raised: a string with its
+--- traceback, anything else as it is. Raises too when a spawned task failed that nobody joined, and when every task
+--- waits with nothing left that could wake one. Not from within a task. Needs luv.
+---@param fn fun(...): ...
+---@param ... any
+---@return ...
+function lunarch.run(fn, ...) end
+
+---@class lunarch.task
+local task = {}
+
+--- Waits until the task has ended. `true` and what it returned; `false`, its error with a traceback (a string), and
+--- the error itself if it failed; nil, message, "timeout".
+---@param timeout? number
+---@return boolean? ok
+---@return any ...
+function task:join(timeout) end
+
+--- Ends the wait the task is in: it raises `err`, as it is, and so does every wait after it, until task:allow(). A
+--- wait whose answer is there already still returns it. What was asked is cancelled: a lock or place that was being
+--- won is given up; only releases (unlock, resign, close) go on in the background. False if the task has ended.
+---@param err any not nil
+---@return boolean
+function task:interrupt(err) end
+
+--- Lets it wait again after an interruption.
+function task:allow() end
+
+---@return boolean
+function task:is_running() end
+
+-- ---- client -----------------------------------------------------------------------------------------------------
+
+---@class lunarch.client
+---@field endpoints string[]
+local client = {}
+
+---@class lunarch.kv
+---@field key string
+---@field value string
+---@field create_revision integer
+---@field mod_revision integer
+---@field version integer 1 after it was created, one more with each put
+---@field lease string? the lease it is bound to
+
+---@class lunarch.get_options
+---@field prefix? boolean all keys that begin with `key` ("": all there are)
+---@field range_end? string all keys from `key` up to, and without, this one
+---@field limit? integer at most so many
+---@field revision? integer as it was then
+---@field sort_by? "key"|"version"|"create"|"mod"|"value"
+---@field order? "ascend"|"descend"
+---@field keys_only? boolean
+---@field count_only? boolean
+---@field serializable? boolean answered by one member from what it has, stale perhaps
+---@field min_create_revision? integer
+---@field max_create_revision? integer
+---@field min_mod_revision? integer
+---@field max_mod_revision? integer
+
+---@class lunarch.range_info
+---@field count integer how many keys there are, whatever the limit
+---@field more boolean the limit left some out
+---@field revision integer the revision of the store when read: watch from revision + 1 to miss nothing
+
+--- Reads. Without `prefix` or `range_end`: the value and its pair, or a single nil when there is no such key. With: a
+--- list of pairs, and what is known about all of them. Waits. Also "compacted".
+---@param key string
+---@param options? lunarch.get_options
+---@param timeout? number
+---@return string|lunarch.kv[]|nil value
+---@return lunarch.kv|lunarch.range_info|string|nil kv
+---@return lunarch.code? code
+function client:get(key, options, timeout) end
+
+---@class lunarch.put_options
+---@field lease? string the key goes with this lease
+---@field prev_kv? boolean return the pair that was there before
+
+--- Writes: true, the revision of the write, and the pair before it when asked for. Never sent twice. Waits. Also
+--- "unknown", and "lost" when the lease does not exist.
+---@param key string
+---@param value string
+---@param options? lunarch.put_options
+---@param timeout? number
+---@return true? ok
+---@return integer|string|nil revision
+---@return lunarch.kv|lunarch.code|nil prev_kv
+function client:put(key, value, options, timeout) end
+
+---@class lunarch.delete_options
+---@field prefix? boolean
+---@field range_end? string
+---@field prev_kv? boolean return the pairs that were deleted
+
+--- Deletes: how many there were, and the deleted pairs (empty unless asked for). Never sent twice. Waits. Also
+--- "unknown".
+---@param key string
+---@param options? lunarch.delete_options
+---@param timeout? number
+---@return integer? count
+---@return lunarch.kv[]|string|nil prev_kvs
+---@return lunarch.code? code
+function client:delete(key, options, timeout) end
+
+---@class lunarch.txn
+---@field compare? table[] all must hold. { "create"|"mod"|"version", key, "="|"~="|"<"|">", number }, { "value", key, "=", string }, { "lease", key, "=", id or 0 }; with prefix = true or range_end = they must hold for each key of the range, and an empty one counts as 0
+---@field success? table[] done when they hold: { "put", key, value, options }, { "get", key, options }, { "delete", key, options }; options as of the single calls, in a table or beside (prefix = true)
+---@field failure? table[] done when they do not
+
+---@class lunarch.txn_response
+---@field kvs? lunarch.kv[] get: the pairs
+---@field count? integer get: how many there are
+---@field more? boolean get: the limit left some out
+---@field prev_kv? lunarch.kv put: the pair before, when asked for
+---@field deleted? integer delete: how many
+---@field prev_kvs? lunarch.kv[] delete: the deleted pairs, when asked for
+
+---@class lunarch.txn_result
+---@field succeeded boolean the compares held
+---@field revision integer
+---@field responses lunarch.txn_response[] one for each operation of the branch taken
+
+--- A transaction: compares, and what to do in each case, in one step. At most 128 operations. Never sent twice.
+--- Waits. Also "unknown", "compacted", "lost".
+---
+---     client:txn {
+---       compare = { { "create", "/config", "=", 0 } },
+---       success = { { "put", "/config", "new" } },
+---       failure = { { "get", "/config" } },
+---     }
+---@param txn lunarch.txn
+---@param timeout? number
+---@return lunarch.txn_result? result
+---@return string? message
+---@return lunarch.code? code
+function client:txn(txn, timeout) end
+
+---@class lunarch.watch_options
+---@field prefix? boolean
+---@field range_end? string
+---@field revision? integer from this revision on, inclusive. Default: from now on (see watch:ready)
+---@field prev_kv? boolean events carry the pair that was there before
+---@field deletes_only? boolean
+
+--- Watches a key or a range. Does not wait; survives broken streams and members.
+---@param key string
+---@param options? lunarch.watch_options
+---@return lunarch.watch? watch
+---@return string? message
+---@return lunarch.code? code
+function client:watch(key, options) end
+
+--- Grants a lease that nobody renews: { id =, ttl = } with the TTL in seconds that etcd granted (2 at least, by
+--- default). Waits.
+---@param options { ttl: integer, id?: string }
+---@param timeout? number
+---@return { id: string, ttl: integer }? lease
+---@return string? message
+---@return lunarch.code? code
+function client:lease(options, timeout) end
+
+--- Ends a lease; its keys go with it. True also when it is gone already. Waits.
+---@param lease string
+---@param timeout? number
+---@return true? ok
+---@return string? message
+---@return lunarch.code? code
+function client:revoke(lease, timeout) end
+
+--- The seconds a lease has left, and those it was granted. Waits. "lost": there is no such lease.
+---@param lease string
+---@param timeout? number
+---@return integer? left
+---@return integer|string granted
+---@return lunarch.code? code
+function client:ttl(lease, timeout) end
+
+---@class lunarch.member
+---@field endpoint string
+---@field error? string why it did not answer; then nothing else is known
+---@field id? string
+---@field version? string
+---@field is_leader? boolean it leads the cluster
+---@field has_leader? boolean it knows of a leader
+---@field db_size? integer bytes
+---@field raft_index? integer
+---@field raft_term? integer
+---@field revision? integer
+
+--- Asks every member how it is. Waits.
+---@param timeout? number
+---@return lunarch.member[]? members
+---@return string? message
+---@return lunarch.code? code
+function client:status(timeout) end
+
+---@class lunarch.session_options
+---@field ttl? integer seconds a place outlives us when we vanish. Default 10; etcd raises what is too short
+---@field grace? number seconds between being told to stop and losing the place. Default: a sixth of the TTL
+---@field lease? string adopt this lease instead of granting a new one; it is not revoked in the end
+
+--- Opens a session. Waits. Also "lost": the adopted lease does not exist.
+---@param options? lunarch.session_options
+---@param timeout? number
+---@return lunarch.session? session
+---@return string? message
+---@return lunarch.code? code
+function client:session(options, timeout) end
+
+--- Follows the leader of an election without taking part. Does not wait.
+---@param name string
+---@return lunarch.observer? observer
+---@return string? message
+---@return lunarch.code? code
+function client:observe(name) end
+
+--- Closes all its sessions (their leases are revoked, for at most the timeout), and answers every call still waiting
+--- with "closed". True also when it is closed already. Waits.
+---@param timeout? number
+---@return true? ok
+---@return string? message
+---@return lunarch.code? code
+function client:close(timeout) end
+
+--- For a loop of your own (cqueues, luv): readable when there is something to dispatch. Never read from it.
+---@return integer fd
+function client:pollfd() end
+
+---@return "r"
+function client:events() end
+
+---@return nil
+function client:timeout() end
+
+--- Does what is due: whoever waited goes on with the next turn of the loop. The number of finished operations.
+---@return integer
+function client:dispatch() end
+
+-- ---- watch ------------------------------------------------------------------------------------------------------
+
+---@class lunarch.watch
+local watch = {}
+
+---@class lunarch.event
+---@field type "put"|"delete"
+---@field key string
+---@field revision integer
+---@field value? string put
+---@field create_revision? integer put
+---@field version? integer put
+---@field lease? string put
+---@field prev_kv? lunarch.kv what was there before, when asked for and still known
+
+--- The next event. One caller at a time. Waits. Also "compacted": start again with a later revision.
+---@param timeout? number
+---@return lunarch.event? event
+---@return string? message
+---@return lunarch.code? code
+function watch:next(timeout) end
+
+--- Waits until etcd knows of the watch: whatever is written afterwards will be seen.
+---@param timeout? number
+---@return true? ok
+---@return string? message
+---@return lunarch.code? code
+function watch:ready(timeout) end
+
+--- `for event in watch:events() do`: each step waits. Ends when the watch or its client is closed; raises on other
+--- errors.
+---@return fun(): lunarch.event?
+function watch:events() end
+
+---@return true
+function watch:close() end
+
+-- ---- session ----------------------------------------------------------------------------------------------------
+
+--- A lease kept alive, and the knowledge of how long it certainly is. `stop_at`, `valid_until`: instants of
+--- lunarch.now(); nil once lost.
+---@class lunarch.session
+---@field client lunarch.client
+---@field lease string
+---@field id string the same
+---@field ttl integer granted, in seconds
+---@field stop_at number? work is told to stop
+---@field valid_until number? from here on every answer is "lost"
+local session = {}
+
+---@alias lunarch.state "alive"|"jeopardy"|"lost"|"closed"
+
+--- The state now; "jeopardy": no renewal was confirmed for half a TTL, still safe for session:remaining() seconds.
+--- For a session that is over, the reason too. Answers from memory and the clock.
+---@return lunarch.state state
+---@return lunarch.reason? reason
+function session:state() end
+
+--- Seconds until stop_at; 0 when it has passed. From memory and the clock.
+---@return number
+function session:remaining() end
+
+--- Waits until the state is other than `state`, and returns it.
+---@param state lunarch.state
+---@param timeout? number
+---@return lunarch.state? state
+---@return string? message
+---@return lunarch.code? code
+function session:await(state, timeout) end
+
+--- A mutex of this name: "/" inside is fine, at its end it is not. One object is one owner: two objects of one name
+--- exclude each other. With `reentrant`, locking again counts instead of raising.
+---@param name string
+---@param options? { reentrant?: boolean }
+---@return lunarch.mutex? mutex
+---@return string? message
+---@return lunarch.code? code
+function session:mutex(name, options) end
+
+---@param name string
+---@return lunarch.election? election
+---@return string? message
+---@return lunarch.code? code
+function session:election(name) end
+
+--- Gives up all its places and revokes the lease (an adopted one only with `revoke = true`). True also when it was
+--- lost. Waits; an interrupted close goes on by itself.
+---@param options? { revoke?: boolean }
+---@param timeout? number
+---@return true? ok
+---@return string? message
+---@return lunarch.code? code
+function session:close(options, timeout) end
+
+--- Stops renewing and leaves the lease to lapse: whoever knows its id may adopt it. The session is closed at once.
+---@return true
+function session:orphan() end
+
+-- ---- mutex ------------------------------------------------------------------------------------------------------
+
+---@class lunarch.mutex
+---@field session lunarch.session
+---@field name string
+---@field token integer? the fencing token while locked: it rises with each owner
+---@field key string? the key in etcd, while locked
+---@field stop_at number? instant of lunarch.now(), while held
+local mutex = {}
+
+--- Locks: true and the token. Waits in line for at most `timeout` seconds; 0: one look, as try_lock. "timeout" names
+--- the owner; also "lost". Raises when this object is locked already, or being locked.
+---@param timeout? number
+---@return true? ok
+---@return integer|string|nil token
+---@return lunarch.code? code
+function mutex:lock(timeout) end
+
+--- Locks if nobody is there, and writes nothing otherwise: nil, "locked by web-2 (pid 4711)", "locked". Waits for
+--- etcd's answer only.
+---@param timeout? number
+---@return true? ok
+---@return integer|string|nil token
+---@return lunarch.code? code
+function mutex:try_lock(timeout) end
+
+--- Unlocks. "not_owner": it was not locked, or the key had gone; "lost": so had the session. The object is free to be
+--- locked again in each case. Waits; what was not answered in time, or interrupted, goes on in the background.
+---@param timeout? number
+---@return true? ok
+---@return string? message
+---@return lunarch.code? code
+function mutex:unlock(timeout) end
+
+--- Whoever owns it now: { key =, value =, token =, revision = }, or false for nobody. Waits.
+---@param timeout? number
+---@return lunarch.leader|false|nil owner
+---@return string? message
+---@return lunarch.code? code
+function mutex:owner(timeout) end
+
+--- Whether it is ours, by the clock, now.
+---@return boolean
+function mutex:is_held() end
+
+--- Seconds until work under the lock has to stop; 0 when not held.
+---@return number
+function mutex:remaining() end
+
+--- Waits until work under the lock has to stop, and returns why.
+---@param timeout? number
+---@return lunarch.reason? reason
+---@return string? message
+---@return lunarch.code? code
+function mutex:await_loss(timeout) end
+
+--- Locks, calls `fn(mutex)`, unlocks however it ends, and returns what it returned; its errors are raised as they
+--- are. nil, message, code when the lock was not got within `timeout`. Waits.
+---@param fn fun(mutex: lunarch.mutex): ...
+---@param timeout? number
+---@return any ...
+function mutex:with(fn, timeout) end
+
+-- ---- election ---------------------------------------------------------------------------------------------------
+
+---@class lunarch.election
+---@field session lunarch.session
+---@field name string
+local election = {}
+
+---@class lunarch.leader
+---@field value string? nil (observers only): there is none
+---@field key string?
+---@field token integer?
+---@field revision integer? rises with each proclaim
+---@field is_me boolean? it is the term this election object won
+
+--- Stands with `value`, and returns when elected. Waits. Also "lost": the session or our key vanished while waiting.
+--- Raises while an earlier campaign or term of this object lasts.
+---@param value string
+---@param timeout? number
+---@return lunarch.term? term
+---@return string? message
+---@return lunarch.code? code
+function election:campaign(value, timeout) end
+
+--- The leader now; nil, "no leader", "no_leader". Waits.
+---@param timeout? number
+---@return lunarch.leader? leader
+---@return string? message
+---@return lunarch.code? code
+function election:leader(timeout) end
+
+--- Follows the leader: `for leader in election:observe() do`. Does not wait; each step does.
+---@return lunarch.observer? observer
+---@return string? message
+---@return lunarch.code? code
+function election:observe() end
+
+--- Called (by `for`) it waits for the next leader: ends when closed, raises on other errors.
+---@class lunarch.observer
+---@overload fun(): lunarch.leader?
+local observer = {}
+
+--- The leader when it is other than last told, the first time whatever it is; a table without `value` for none. The
+--- latest is told, not every one. One caller at a time. Waits.
+---@param timeout? number
+---@return lunarch.leader? leader
+---@return string? message
+---@return lunarch.code? code
+function observer:next(timeout) end
+
+---@return true
+function observer:close() end
+
+-- ---- term -------------------------------------------------------------------------------------------------------
+
+--- From being elected until resigned, lost or stopped.
+---@class lunarch.term
+---@field election lunarch.election
+---@field value string what was proposed
+---@field token integer the fencing token: it rises with each leader
+---@field key string
+---@field reason lunarch.reason? why it is over, or has to end; nil while it lasts
+---@field stop_at number? instant of lunarch.now(); nil when over
+---@field valid_until number? the same
+local term = {}
+
+--- Seconds until work has to stop; 0 when it is over, or has been told to stop. From memory and the clock.
+---@return number
+function term:remaining() end
+
+--- Waits until the work has to stop - at stop_at, or at any loss - and returns why.
+---@param timeout? number
+---@return lunarch.reason? reason
+---@return string? message
+---@return lunarch.code? code
+function term:await_loss(timeout) end
+
+--- client:put, carried out only while we lead: etcd itself refuses it otherwise ("not_leader"). Keys inside the
+--- election raise. Also "lost", "unknown". Waits.
+---@param key string
+---@param value string
+---@param options? lunarch.put_options
+---@param timeout? number
+---@return true? ok
+---@return integer|string|nil revision
+---@return lunarch.kv|lunarch.code|nil prev_kv
+function term:put(key, value, options, timeout) end
+
+--- client:txn, carried out only while we lead; `succeeded` tells of your own compares. "not_leader", "lost",
+--- "unknown". Waits.
+---@param txn lunarch.txn
+---@param timeout? number
+---@return lunarch.txn_result? result
+---@return string? message
+---@return lunarch.code? code
+function term:txn(txn, timeout) end
+
+--- Changes the value others see: true and its revision. "not_leader", "lost". Waits.
+---@param value string
+---@param timeout? number
+---@return true? ok
+---@return integer|string|nil revision
+---@return lunarch.code? code
+function term:proclaim(value, timeout) end
+
+--- Gives the place up. True also when it was lost. Waits; what was not answered in time, or interrupted, goes on in
+--- the background.
+---@param timeout? number
+---@return true? ok
+---@return string? message
+---@return lunarch.code? code
+function term:resign(timeout) end
+
+return lunarch
