@@ -20,9 +20,7 @@ static struct etcd_server server;
 static struct rpc *rpc;
 static struct etcd *etcd;
 
-/* ---- waiting
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static void on_wake(struct rpc_note *note) {
     (void)note;
@@ -48,9 +46,7 @@ static void sleep_ms(long ms) {
     (void)nanosleep(&t, NULL);
 }
 
-/* ---- a cluster
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- a cluster ------------------------------------------------------------------------------- */
 
 static int n_closed;
 
@@ -87,9 +83,7 @@ static void open_server(void) {
     open_cluster(endpoints, 1);
 }
 
-/* ---- calls
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 static struct {
     int n;
@@ -180,9 +174,7 @@ static int lease_call(char which, int64_t ttl_s) {
     return finish(rc);
 }
 
-/* ---- kv
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- kv -------------------------------------------------------------------------------------- */
 
 static void a_pair_is_put_read_and_deleted(void) {
     open_server();
@@ -319,9 +311,7 @@ static void a_member_tells_its_status(void) {
     close_cluster();
 }
 
-/* ---- members
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- members --------------------------------------------------------------------------------- */
 
 static void a_dead_member_is_passed_over(void) {
     char dead[32];
@@ -361,7 +351,7 @@ static void freeze(struct etcd_server *which) {
     (void)waitpid(which->pid, NULL, WUNTRACED);
 }
 
-static void a_write_that_a_frozen_member_holds_is_taken_back(void) {
+static void a_write_that_a_frozen_member_holds_is_unknown(void) {
     open_server();
     CHECK(get("/a") == 0);
     freeze(&server);
@@ -372,8 +362,7 @@ static void a_write_that_a_frozen_member_holds_is_taken_back(void) {
     CHECK(took > 900 * NS_PER_MS && took < 1500 * NS_PER_MS);
     CHECK(got.err.is_outcome_unknown);
     (void)kill(server.pid, SIGCONT);
-    CHECK(get("/frozen") == 0);
-    CHECK(got.results[0].n_kvs == 0); /* the write was taken back */
+    CHECK(get("/frozen") == 0); /* taken back mostly, but not always: unknown is the word */
     close_cluster();
 }
 
@@ -414,8 +403,7 @@ static void a_killed_member_is_found_again(void) {
     close_cluster();
 }
 
-/* ---- keepalive and confirm
- * --------------------------------------------------------------------------------------------- */
+/* ---- keepalive and confirm ------------------------------------------------------------------- */
 
 static struct {
     int n_replies, n_broken, n_confirmed;
@@ -521,9 +509,7 @@ static void a_read_confirms_the_term(void) {
     close_cluster();
 }
 
-/* ---- watch
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- watch ----------------------------------------------------------------------------------- */
 
 struct seen {
     struct watcher watcher;
@@ -610,7 +596,7 @@ static void a_watcher_is_told_what_happens(void) {
 static void a_thousand_watchers_share_a_stream(void) {
     enum { N = 1000 };
     static struct seen seen[N];
-    static char keys[N][16];
+    static char keys[N][32];
     memset(seen, 0, sizeof seen);
     open_server();
     for (int i = 0; i < N; i++) {
@@ -701,7 +687,7 @@ int main(void) {
     RUN(a_member_tells_its_status);
     RUN(a_dead_member_is_passed_over);
     RUN(a_deadline_names_each_member);
-    RUN(a_write_that_a_frozen_member_holds_is_taken_back);
+    RUN(a_write_that_a_frozen_member_holds_is_unknown);
     RUN(a_member_of_another_cluster_is_refused_by_name);
     RUN(a_killed_member_is_found_again);
     RUN(a_renewal_is_answered_with_its_term);

@@ -77,8 +77,7 @@ static void free_message(ProtobufCMessage *message) {
         protobuf_c_message_free_unpacked(message, NULL);
 }
 
-/* ---- the operations
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the operations -------------------------------------------------------------------------- */
 
 static int64_t op_now(struct rpc *rpc) {
     return fake_of(rpc)->now_ns;
@@ -267,8 +266,7 @@ static const struct rpc_ops ops = {
     .free = op_free,
 };
 
-/* ---- making and ending
- * ------------------------------------------------------------------------------------------------- */
+/* ---- making and ending ----------------------------------------------------------------------- */
 
 struct fake *fake_new(void) {
     struct fake *fake = must(calloc(1, sizeof *fake));
@@ -304,9 +302,7 @@ struct rpc *fake_rpc(struct fake *fake) {
     return &fake->base;
 }
 
-/* ---- calls
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 static struct fake_call *find_call(struct fake *fake, int method, bool is_cancelled) {
     for (struct list *node = fake->calls.next; node != &fake->calls; node = node->next) {
@@ -370,9 +366,7 @@ void fake_refuse(struct fake_call *call) {
              NULL);
 }
 
-/* ---- streams
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 struct fake_stream *fake_stream(struct fake *fake, int method, size_t i) {
     for (struct list *node = fake->streams.next; node != &fake->streams; node = node->next) {
@@ -429,9 +423,7 @@ void fake_break(struct fake_stream *stream, int status, const char *message) {
     free(stream);
 }
 
-/* ---- time
- * --------------------------------------------------------------------------------------------------------------
- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 int64_t fake_now(const struct fake *fake) {
     return fake->now_ns;
@@ -535,9 +527,7 @@ void fake_freeze(struct fake *fake, int64_t ns) {
     fake->now_ns += ns;
 }
 
-/* ---- notes
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- notes ----------------------------------------------------------------------------------- */
 
 int fake_poll(struct fake *fake) {
     return op_poll(&fake->base, 0);

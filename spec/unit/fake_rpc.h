@@ -20,9 +20,7 @@ struct fake *fake_new(void);
 void fake_free(struct fake *fake);
 struct rpc *fake_rpc(struct fake *fake);
 
-/* ---- time
- * --------------------------------------------------------------------------------------------------------------
- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 int64_t fake_now(const struct fake *fake);
 /* Does what is due now, until nothing is. */
@@ -35,9 +33,7 @@ void fake_freeze(struct fake *fake, int64_t ns);
 size_t fake_n_timers(const struct fake *fake);
 int64_t fake_next_timer(const struct fake *fake);
 
-/* ---- calls
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 struct fake_call {
     struct rpc_call base;
@@ -73,9 +69,7 @@ void fake_refuse(struct fake_call *call);
 /* The next `n` of rpc_call, rpc_stream_open and rpc_stream_send fail with LUN_ENOMEM. */
 void fake_fail_next(struct fake *fake, int n);
 
-/* ---- streams
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 struct fake_stream {
     struct rpc_stream base;
@@ -104,8 +98,7 @@ void fake_say(struct fake_stream *stream, const ProtobufCMessage *message);
 /* The server, or the network, ends it; it is gone. */
 void fake_break(struct fake_stream *stream, int status, const char *message);
 
-/* ---- fences and notes
- * -------------------------------------------------------------------------------------------------- */
+/* ---- fences and notes ------------------------------------------------------------------------ */
 
 /* Runs fences that are due, then the notes posted, outside, as rpc_poll does; returns how many notes. */
 int fake_poll(struct fake *fake);
