@@ -4,14 +4,14 @@
 -- A unit test is a program made from spec/unit/*_test.c, which prints "not ok ..." for what fails and ends with
 -- "N passed, N failed", or with status 77 where it cannot run. A spec file is spec/**/*_spec.lua. Files named
 -- *_serial_spec.lua run at the end, alone, because they measure time. A file is given 120 s; a line `-- limit: 300 s`
--- near its top gives it more.
+-- near its top gives it more. With --tsan only the unit tests are run: the Lua VM is not instrumented.
 local uv = require "luv"
 
 local ROOT = assert(os.getenv "LUNARCH_ROOT", "run this by ./dev test")
 local BUILD = assert(os.getenv "LUNARCH_BUILD", "run this by ./dev test")
 local OUT = BUILD .. "/spec"
 local LIMIT_S = 120
-local ASAN_SLOWNESS = 3
+local SANITIZER_SLOWNESS = 3
 local HEARTBEAT_MS = 30000
 local SHOWN_LINES = 60
 local UNIT_SKIPPED = 77
@@ -27,10 +27,10 @@ end
 -- ---- what to run ------------------------------------------------------------------------------------------------
 
 local function options_of(args)
-  local options = { asan = false, filter = nil, wanted = {} }
+  local options = { asan = false, tsan = false, filter = nil, wanted = {} }
   for _, word in ipairs(args) do
-    if word == "--asan" then
-      options.asan = true
+    if word == "--asan" or word == "--tsan" then
+      options[word:sub(3)] = true
     elseif word:match "^%-%-filter=." then
       options.filter = word:match "^%-%-filter=(.*)"
     elseif word:match "^%-" then
@@ -69,8 +69,8 @@ local function read_file(path)
 end
 
 local function limit_of(path, options)
-  local seconds = tonumber(read_file(ROOT .. "/" .. path):sub(1, 1000):match "%-%- limit: (%d+) s") or LIMIT_S
-  return seconds * (options.asan and ASAN_SLOWNESS or 1)
+  local seconds = tonumber(read_file(ROOT .. "/" .. path):sub(1, 1000):match "limit: (%d+) s\n") or LIMIT_S
+  return seconds * ((options.asan or options.tsan) and SANITIZER_SLOWNESS or 1)
 end
 
 local function jobs_of(options)
@@ -81,8 +81,8 @@ local function jobs_of(options)
     if is_wanted(path, options.wanted) then
       local unit = path:match "^spec/unit/([^/]+_test)%.c$"
       if unit and not options.filter then
-        jobs[#jobs + 1] = { path = path, program = BUILD .. "/unit/" .. unit, limit_s = LIMIT_S }
-      elseif path:match "_spec%.lua$" then
+        jobs[#jobs + 1] = { path = path, program = BUILD .. "/unit/" .. unit, limit_s = limit_of(path, options) }
+      elseif path:match "_spec%.lua$" and not options.tsan then
         jobs[#jobs + 1] = {
           path = path,
           is_spec = true,
@@ -109,7 +109,11 @@ local function environment(extra)
 end
 
 local function sanitizer_environment(options)
-  if not options.asan then return {} end
+  if options.tsan then
+    return { TSAN_OPTIONS = "suppressions=" .. ROOT .. "/spec/unit/tsan.supp" }
+  elseif not options.asan then
+    return {}
+  end
   local pipe = assert(io.popen "gcc -print-file-name=libasan.so; gcc -print-file-name=libubsan.so")
   local asan, ubsan = pipe:read("l", "l")
   pipe:close()
@@ -199,6 +203,7 @@ local function start(job, options, sanitizers, on_end)
       UBSAN_OPTIONS = sanitizers.UBSAN_OPTIONS or false,
       LUNARCH_COMPLAINTS = options.asan and job.complaints or false,
       LSAN_OPTIONS = sanitizers.LSAN_OPTIONS or false,
+      TSAN_OPTIONS = sanitizers.TSAN_OPTIONS or false,
     },
     cwd = ROOT,
     stdio = { nil, fd, fd },
