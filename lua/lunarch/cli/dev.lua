@@ -1,0 +1,57 @@
+-- --dev: the private etcd (its life is told in src/host/dev.h).
+local host = require "lunarch.host"
+
+local dev = {}
+
+local function on_path()
+  for folder in (os.getenv "PATH" or ""):gmatch "[^:]+" do
+    local path = folder .. "/etcd"
+    if folder:sub(1, 1) == "/" and host.is_program(path) then return path end
+  end
+  return nil
+end
+
+-- In a build tree ./dev may have unpacked one: <root>/build/<preset> is our prefix.
+local function unpacked()
+  local path = host.prefix:gsub("/[^/]*$", "") .. "/tools/etcd/usr/bin/etcd"
+  return host.is_program(path) and path or nil
+end
+
+local function find_etcd()
+  local named = os.getenv "ETCD"
+  if named and named ~= "" then
+    if host.is_program(named) then return named end
+    return nil, ("ETCD=%s is not a program"):format(named)
+  end
+  local found = on_path() or unpacked()
+  if found then return found end
+  return nil, "there is no program 'etcd' on the PATH: install it (Debian: etcd-server), or set ETCD=/path/to/etcd"
+end
+
+---@return string? endpoint, string|lunarch.Dev etcd
+function dev.join()
+  local program, why = find_etcd()
+  if not program then return nil, why end
+  local endpoint, dir, keeper_fd = host.join_dev(program)
+  if not endpoint then return nil, dir end
+  return endpoint, { program = program, dir = dir, keeper_fd = keeper_fd }
+end
+
+--- Takes part in starting another keeper whenever the present one dies. Needs the loop of luv; does not keep it alive.
+function dev.watch(etcd, log)
+  local uv = require "luv"
+  local poll = assert(uv.new_poll(etcd.keeper_fd))
+  local function on_event()
+    poll:close()
+    log.warn("the keeper of the private etcd is gone: starting another")
+    local endpoint, dir, keeper_fd = host.join_dev(etcd.program)
+    if not endpoint then return log.error("no private etcd any more: %s", dir) end
+    etcd.keeper_fd = keeper_fd
+    dev.watch(etcd, log)
+  end
+  -- Nothing is ever written there; what comes is the error of a pipe that nobody reads any more.
+  poll:start("d", on_event)
+  poll:unref()
+end
+
+return dev

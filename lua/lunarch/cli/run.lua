@@ -1,0 +1,233 @@
+-- Runs a script: as an ordinary program, and then the candidates it has declared.
+local host = require "lunarch.host"
+
+local FAILED = 1
+local USAGE_ERROR = 2
+local SHUTDOWN_S = 5
+local CLOSE_S = 5
+
+local function say(text)
+  io.stderr:write("lunarch: ", text, "\n")
+end
+
+-- ---- where etcd is ----------------------------------------------------------------------------------------------
+
+-- What flags say goes into the environment: there lunarch.connect() finds it, and so do programs started by the script.
+local function set_endpoints(endpoints)
+  require "luv".os_setenv("LUNARCH_ENDPOINTS", endpoints)
+end
+
+local function find_etcd(flags, log)
+  if flags.endpoints then set_endpoints(flags.endpoints) end
+  if not flags.dev then return true end
+  local dev = require "lunarch.cli.dev"
+  local endpoint, etcd = dev.join()
+  if not endpoint then
+    say("--dev: " .. etcd)
+    return false
+  end
+  set_endpoints(endpoint)
+  log.info("private etcd at %s, in %s", endpoint, etcd.dir)
+  dev.watch(etcd, log)
+  return true
+end
+
+local function is_set(name)
+  local value = os.getenv(name)
+  return value ~= nil and value ~= ""
+end
+
+-- The environment wins over the script.
+local function endpoints_of(globals)
+  if is_set "LUNARCH_ENDPOINTS" or is_set "ETCDCTL_ENDPOINTS" then return nil end
+  return globals.endpoints
+end
+
+-- ---- a script's life --------------------------------------------------------------------------------------------
+
+local Run = {}
+Run.__index = Run
+
+function Run:connect()
+  if not self.client then
+    self.client = assert(self.lunarch.connect {
+      endpoints = endpoints_of(_G), name = self.given.name or _G.name or self.default_name,
+    })
+  end
+  return self.client
+end
+
+function Run:declare(own)
+  if self.given.election and self.candidates[1] then
+    error("--election: the script declares more than one candidate", 3)
+  end
+  local options = self.settings.merge(self.given, own, _G)
+  options.name = options.name or self.default_name
+  options.log = self.log_for(options.name)
+  if own.endpoints == nil and own.client == nil then
+    options.endpoints, options.client = nil, self:connect()
+  end
+  local candidate = self.lunarch.candidate(options)
+  self.candidates[#self.candidates + 1] = candidate
+  return candidate
+end
+
+-- The handlers that stand in the script as globals.
+function Run:declare_globals()
+  local handlers = {}
+  for name in pairs(self.settings.handlers) do
+    if type(_G[name]) == "function" then handlers[name] = _G[name] end
+  end
+  if not next(handlers) then return end
+  if not (self.given.election or _G.election) then
+    local name = next(handlers)
+    error(("%s declares %s, but no election to stand in: write `election = \"/some/name\"` in it, or give --election")
+      :format(self.script, name), 0)
+  end
+  self:declare(handlers)
+end
+
+function Run:check_spelling(known_before)
+  local handlers, others = self.settings.misspelt(_G, known_before)
+  local is_candidate = self.candidates[1] or _G.election or self.given.election
+  for name in pairs(self.settings.handlers) do
+    is_candidate = is_candidate or _G[name]
+  end
+  if is_candidate then
+    for _, text in ipairs(others) do
+      self.log.warn("%s: %s", self.script, text)
+    end
+    if handlers[1] then error(table.concat(handlers, "\n"), 0) end
+  end
+  for _, text in ipairs(handlers) do
+    self.log.warn("%s", text)
+  end
+end
+
+function Run:run_candidates()
+  self.is_standing = true
+  if host.caught_signal() then return end
+  local tasks = {}
+  for i, candidate in ipairs(self.candidates) do
+    tasks[i] = self.lunarch.spawn(candidate.run, candidate)
+  end
+  for _, task in ipairs(tasks) do
+    local ok, trace = task:join()
+    if not ok then error(trace, 0) end
+  end
+  -- What else the script has spawned need not end by itself.
+  if host.caught_signal() then self.tasks.interrupt_all(self.INTERRUPTED) end
+end
+
+function Run:main(chunk, words)
+  local known_before = {}
+  for name, value in pairs(_G) do
+    known_before[name] = value
+  end
+  self.known_before = known_before
+  for name, value in pairs(self.given) do
+    _G[name] = value
+  end
+  chunk(table.unpack(words))
+  self:check_spelling(known_before)
+  self:declare_globals()
+  if self.candidates[1] then self:run_candidates() end
+end
+
+-- The first signal: candidates stop in order; anything else is interrupted where it waits.
+function Run:on_signal()
+  if not self.is_standing then return self.tasks.interrupt_all(self.INTERRUPTED) end
+  for _, candidate in ipairs(self.candidates) do
+    candidate:stop "stopping"
+  end
+end
+
+function Run:catch_signals()
+  local uv = require "luv"
+  local poll = assert(uv.new_poll(assert(host.catch_signals())))
+  poll:start("r", function()
+    poll:close()
+    self:on_signal()
+  end)
+  poll:unref()
+end
+
+function Run:finish()
+  if self.client then self.client:close(CLOSE_S) end
+  self.client, self.candidates = nil, {}
+  collectgarbage()
+  self.lunarch.shutdown(SHUTDOWN_S)
+end
+
+-- ---- from the flags to the end ----------------------------------------------------------------------------------
+
+local function load_lunarch()
+  local ok, lunarch = pcall(require, "lunarch")
+  if ok then return lunarch end
+  say("cannot load the module 'lunarch':\n" .. tostring(lunarch))
+  return nil
+end
+
+local function new_run(flags, lunarch, given)
+  local log = require "lunarch.log"
+  local settings = require "lunarch.cli.settings"
+  local candidate = require "lunarch.candidate"
+  local self = setmetatable({
+    lunarch = lunarch, tasks = require "lunarch.loop.task", settings = settings, given = given, script = flags.script,
+    candidates = {}, default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
+  }, Run)
+  self.INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function() return "interrupted" end })
+  self.log_for = function(name)
+    return log.new(function() return name end)
+  end
+  self.log = log.new(function()
+    local current = candidate.current()
+    if current then return current.name end
+    return #self.candidates == 1 and self.candidates[1].name or nil
+  end)
+  self.tasks.on_failure = function(task)
+    if task.err ~= self.INTERRUPTED then self.log.error("a spawned task failed: %s", task.traceback) end
+  end
+  return self
+end
+
+local function set_globals(run, flags)
+  _G.lunarch = run.lunarch
+  _G.log = run.log
+  _G.candidate = function(own)
+    if type(own) ~= "table" then error("candidate: a table of handlers and settings is expected", 2) end
+    return run:declare(own)
+  end
+  _G.arg = table.move(flags.args, 1, #flags.args, 1, { [0] = flags.script })
+end
+
+---@return integer status
+return function(flags)
+  local chunk, trouble = loadfile(flags.script)
+  if not chunk then
+    say(trouble)
+    return USAGE_ERROR
+  end
+  local settings = require "lunarch.cli.settings"
+  local given = settings.of_flags(flags)
+  trouble = settings.trouble_in(given)
+  if trouble then
+    say(trouble)
+    return USAGE_ERROR
+  end
+  require "lunarch.log".set_format(flags.log or "text")
+  local lunarch = load_lunarch()
+  if not lunarch then return FAILED end
+  local run = new_run(flags, lunarch, given)
+  if not find_etcd(flags, run.log) then return FAILED end
+  set_globals(run, flags)
+  run:catch_signals()
+
+  local ok, message = pcall(lunarch.run, run.main, run, chunk, flags.args)
+  run:finish()
+  local signal = host.caught_signal()
+  if signal and (not run.is_standing) then return 128 + signal end
+  if ok then return 0 end
+  run.log.error("%s", tostring(message))
+  return FAILED
+end

@@ -1,0 +1,92 @@
+-- Settings of a script's candidates: flags win over what a candidate{...} says, that over the script's globals. And what
+-- a script has misspelt.
+local args = require "lunarch.args"
+local candidate = require "lunarch.candidate"
+
+local settings = {}
+
+-- Settings that may stand in a script as globals and on the command line.
+settings.known = candidate.settings
+settings.handlers = candidate.handlers
+
+-- Names that would be settings, and are none yet.
+local NOT_YET = { work_timeout = true }
+
+local function reads(name, value)
+  local ok, message = pcall(candidate.settings[name], "setting", name, value)
+  return ok, not ok and message:gsub("^setting: ", "") or nil
+end
+
+--- What the flags say, by the settings' names.
+function settings.of_flags(flags)
+  local found = {}
+  for name in pairs(candidate.settings) do
+    found[name] = flags[name]
+  end
+  return found
+end
+
+--- Checks the flags that are settings: nil, or what is wrong with one.
+function settings.trouble_in(given)
+  for name, value in pairs(given) do
+    local ok, message = reads(name, value)
+    if not ok then return ("--%s: %s"):format(name:gsub("_", "-"), message) end
+  end
+  return nil
+end
+
+--- The options of a candidate: `own` are those of a candidate{...}, or nothing.
+function settings.merge(given, own, globals)
+  local options = {}
+  for name, value in pairs(own) do
+    options[name] = value
+  end
+  for name in pairs(candidate.settings) do
+    if options[name] == nil then options[name] = globals[name] end
+    if given[name] ~= nil then options[name] = given[name] end
+  end
+  return options
+end
+
+-- onElected, OnElected, ON_ELECTED
+local function plain(name)
+  return (name:lower():gsub("[^%a]", ""))
+end
+
+local function handler_meant_by(name)
+  for handler in pairs(candidate.handlers) do
+    if plain(handler) == plain(name) then return handler end
+  end
+  return name:lower():match "^[od][no]_" and args.probably(name, candidate.handlers) or nil
+end
+
+local function place_of(fn)
+  local info = debug.getinfo(fn, "S")
+  return ("%s:%d"):format(info.short_src, info.linedefined)
+end
+
+--- Looks at the globals a script has made: handlers and settings whose names are almost right. Each as a sentence.
+---@return string[] handlers, string[] settings
+function settings.misspelt(globals, known_before)
+  local handlers, others = {}, {}
+  for name, value in pairs(globals) do
+    local is_new = type(name) == "string" and known_before[name] == nil
+    if is_new and type(value) == "function" and not candidate.handlers[name] then
+      local meant = handler_meant_by(name)
+      if meant then
+        handlers[#handlers + 1] = ("%s: there is no handler '%s': did you mean '%s'? (your own function can be local)")
+          :format(place_of(value), name, meant)
+      end
+    elseif is_new and NOT_YET[name] then
+      others[#others + 1] = ("the setting '%s' has no effect yet"):format(name)
+    elseif is_new and not candidate.settings[name] and (type(value) == "string" or type(value) == "number") then
+      local meant = args.probably(name, candidate.settings)
+      if meant then others[#others + 1] = ("there is no setting '%s': did you mean '%s'?"):format(name, meant) end
+    end
+  end
+  table.sort(handlers)
+  table.sort(others)
+  return handlers, others
+end
+
+return settings

@@ -1,0 +1,107 @@
+-- The host's log: one line per message on stderr, for people (coloured on a terminal) or for machines (JSON).
+--   log.info("elected, token %d", term.token)      also warn, error
+local host = require "lunarch.host"
+
+local log = {}
+
+local LEVELS = { info = "INFO", warn = "WARN", error = "ERROR" }
+local COLOURS = { info = "32", warn = "33", error = "31", time = "2", name = "36" }
+
+local function milliseconds(time)
+  return ("%03d"):format(math.floor(time % 1 * 1000))
+end
+
+-- A wrong format must not cost a leader its place: what is wrong is said in the line itself.
+local function compose(format, ...)
+  if select("#", ...) == 0 then return tostring(format) end
+  local ok, text = pcall(string.format, format, ...)
+  return ok and text or ("%s (%s)"):format(tostring(format), text)
+end
+
+local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
+
+local function escape(char)
+  return ESCAPES[char] or ("\\u%04x"):format(char:byte())
+end
+
+-- What is no UTF-8 becomes U+FFFD, byte by byte: a strict reader must not choke on a line.
+local function repair(text)
+  local parts, from = {}, 1
+  while true do
+    local len, bad = utf8.len(text, from)
+    if len then break end
+    parts[#parts + 1] = text:sub(from, bad - 1)
+    parts[#parts + 1] = "\u{FFFD}"
+    from = bad + 1
+  end
+  parts[#parts + 1] = text:sub(from)
+  return table.concat(parts)
+end
+
+local function json_string(text)
+  return '"' .. repair(text):gsub('[%c"\\\127]', escape) .. '"'
+end
+
+local function json_line(time, level, name, text)
+  local stamp = os.date("!%Y-%m-%dT%H:%M:%S.", math.floor(time)) .. milliseconds(time) .. "Z"
+  local fields = { '"time":"' .. stamp .. '"', '"level":"' .. level .. '"' }
+  if name then fields[#fields + 1] = '"candidate":' .. json_string(name) end
+  fields[#fields + 1] = '"message":' .. json_string(text)
+  return "{" .. table.concat(fields, ",") .. "}\n"
+end
+
+local function text_line(time, level, name, text)
+  local seconds = math.floor(time)
+  local stamp = os.date("%Y-%m-%dT%H:%M:%S.", seconds) .. milliseconds(time) .. os.date("%z", seconds)
+  local who = name and name .. ": " or ""
+  return ("%s %-5s %s%s\n"):format(stamp, LEVELS[level], who, (text:gsub("\n", "\n    ")))
+end
+
+local function paint(colour, text)
+  return "\27[" .. COLOURS[colour] .. "m" .. text .. "\27[0m"
+end
+
+local function coloured_line(time, level, name, text)
+  local stamp = os.date("%H:%M:%S.", math.floor(time)) .. milliseconds(time)
+  local who = name and paint("name", name) .. " " or ""
+  return ("%s %s %s%s\n"):format(
+    paint("time", stamp), paint(level, ("%-5s"):format(LEVELS[level])), who, (text:gsub("\n", "\n    ")))
+end
+
+local function wants_colour()
+  local refused = os.getenv "NO_COLOR"
+  return host.is_terminal(2) and (not refused or refused == "") and os.getenv "TERM" ~= "dumb"
+end
+
+local LINES = { text = text_line, coloured = coloured_line, json = json_line }
+local line_of = LINES[wants_colour() and "coloured" or "text"]
+
+---@param format "text"|"json"
+function log.set_format(format)
+  line_of = format == "json" and json_line or LINES[wants_colour() and "coloured" or "text"]
+end
+
+---@class lunarch.Log
+---@field info fun(format: string, ...)
+---@field warn fun(format: string, ...)
+---@field error fun(format: string, ...)
+
+--- A log whose lines bear a name; `name_of` is asked at each line and may answer nil.
+---@param name_of fun(): string?
+---@return lunarch.Log
+function log.new(name_of)
+  local new = {}
+  for level in pairs(LEVELS) do
+    new[level] = function(format, ...)
+      io.stderr:write(line_of(host.time(), level, name_of(), compose(format, ...)))
+    end
+  end
+  return new
+end
+
+--- The line without writing it, for specs.
+function log.line(format, ...)
+  return LINES[format](...)
+end
+
+return log

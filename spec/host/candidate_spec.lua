@@ -1,0 +1,489 @@
+-- The driver of handlers against an election in memory, under virtual time.
+local fake = require "host.fake_lunarch"
+
+describe("a candidate", function()
+  local world, candidate, calls
+
+  before_each(function()
+    world = fake.new()
+    package.loaded["lunarch"] = world.lunarch
+    package.loaded["lunarch.candidate"] = nil
+    candidate = require "lunarch.candidate"
+    calls = {}
+  end)
+
+  after_each(function()
+    package.loaded["lunarch"], package.loaded["lunarch.candidate"] = nil, nil
+  end)
+
+  local function call(name, ...)
+    calls[#calls + 1] = table.concat({ name, ... }, " ")
+    world:note(name, ...)
+  end
+
+  -- A candidate all of whose handlers tell that they were called; `own` are handlers and settings beside them.
+  local function make(own)
+    local options = {
+      election = "/e", name = "A", log = world.log,
+      on_elected = function(term) call("on_elected", term.token) end,
+      do_work = function(term) call("do_work", term.token) end,
+      on_lost = function(term, reason) call("on_lost", term.token, reason) end,
+    }
+    for name, value in pairs(own or {}) do options[name] = value or nil end
+    return candidate(options)
+  end
+
+  -- Runs it, and stops it at that time.
+  local function run(c, stop_at)
+    world:at(stop_at, function() c:stop() end)
+    world:run(function() c:run() end)
+  end
+
+  local sleep = function(seconds) return world.lunarch.sleep(seconds) end
+
+  describe("in a term", function()
+    it("calls on_elected once, do_work again and again, on_lost once", function()
+      run(make(), 3.5)
+      assert.same({ "on_elected 1", "do_work 1", "do_work 1", "do_work 1", "do_work 1", "on_lost 1 stopping" }, calls)
+    end)
+
+    it("waits for as long as do_work says", function()
+      run(make { do_work = function()
+        call "do_work"
+        return 10
+      end }, 25)
+      assert.equal(0, world:time_of("do_work", 1))
+      assert.equal(10, world:time_of("do_work", 2))
+      assert.equal(20, world:time_of("do_work", 3))
+      assert.is_nil(world:time_of("do_work", 4))
+    end)
+
+    it("waits for the interval where do_work says nothing", function()
+      run(make { interval = 4 }, 9)
+      assert.equal(4, world:time_of("do_work", 2))
+      assert.equal(8, world:time_of("do_work", 3))
+    end)
+
+    it("interrupts do_work when it is lost, then calls on_lost with the reason, then gives the place up", function()
+      world:at(5, function()
+        world.is_open = false
+        world.term:lose "revoked"
+      end)
+      run(make {
+        on_elected = false,
+        do_work = function()
+          local ok, err = pcall(sleep, 100)
+          call("interrupted", tostring(ok), err.code, err.reason)
+          error(err)
+        end,
+      }, 50)
+      assert.same({ "interrupted false lost revoked", "on_lost 1 revoked" }, calls)
+      assert.equal(5, world:time_of "on_lost")
+      assert.same({ "on_lost 1 revoked", "resign 1" }, world:said("on_lost", "resign"))
+    end)
+
+    it("interrupts on_elected at stop_at", function()
+      world.stop_at = 7
+      run(make { on_elected = function()
+        call "on_elected"
+        sleep(100)
+      end }, 8)
+      assert.same({ "on_elected", "on_lost 1 expired" }, { calls[1], calls[2] })
+      assert.equal(7, world:time_of "on_lost")
+    end)
+
+    it("never calls do_work when on_elected overran the end of the term", function()
+      world.stop_at = 7
+      world:at(7, function() world.is_open = false end)
+      run(make { on_elected = function()
+        call "on_elected"
+        world:block(20)
+      end }, 30)
+      assert.same({ "on_elected", "on_lost 1 expired" }, calls)
+    end)
+
+    it("reads the clock before do_work is called again", function()
+      world.stop_at = 7
+      run(make { do_work = function()
+        call "do_work"
+        world:block(10)
+        return 0
+      end }, 8)
+      assert.same({ "on_elected 1", "do_work", "on_lost 1 expired" }, calls)
+    end)
+
+    it("reads the clock when a wait ends, before the handler goes on", function()
+      world.stop_at = 7
+      world:at(2, function() world.is_open = false end)
+      local went_on = false
+      run(make { do_work = function()
+        -- Another task holds everything up beyond the end, as a stopped process would.
+        world.lunarch.spawn(function() world:block(60) end)
+        sleep(1)
+        went_on = true
+      end }, 70)
+      assert.is_false(went_on)
+      assert.equal("on_lost 1 expired", calls[2])
+    end)
+
+    it("ends although a handler swallows the interruption", function()
+      world:at(5, function() world.term:lose "expired" end)
+      run(make { do_work = function()
+        pcall(sleep, 100)
+        call "went on"
+        return 0
+      end }, 6)
+      assert.same({ "on_elected 1", "went on", "on_lost 1 expired" }, { calls[1], calls[2], calls[3] })
+    end)
+
+    it("lasts without do_work until it is lost", function()
+      world:at(500, function() world.term:lose "key_deleted" end)
+      world:at(500, function() world.is_open = false end)
+      run(make { do_work = false }, 600)
+      assert.same({ "on_elected 1", "on_lost 1 key_deleted" }, calls)
+    end)
+
+    it("is not entered when it was over before it began", function()
+      world.stop_at = 0
+      world:at(0, function() world.is_open = false end)
+      world.is_open = true
+      local c = make()
+      world:at(1, function() world.is_open = false end)
+      run(c, 2)
+      assert.same({}, calls)
+      assert.equal("resign 1", world:said("resign")[1])
+    end)
+
+    it("never overlaps with the next one", function()
+      local inside = 0
+      local function enter(name, seconds)
+        return function()
+          inside = inside + 1
+          assert(inside == 1, "two handlers at once")
+          call(name)
+          pcall(sleep, seconds)
+          inside = inside - 1
+        end
+      end
+      for i = 1, 5 do
+        world:at(i * 10, function() if world.term then world.term:lose "expired" end end)
+      end
+      run(make {
+        on_elected = enter("on_elected", 3), do_work = enter("do_work", 2), on_lost = enter("on_lost", 1),
+      }, 60)
+      local order = table.concat(world:said("on_elected", "on_lost"), " ")
+      assert.equal(order, (("on_elected on_lost "):rep(6):gsub(" $", "")))
+      assert.is_nil(world:has_logged "two handlers")
+    end)
+  end)
+
+  describe("on_lost", function()
+    it("follows when on_elected failed", function()
+      run(make { on_elected = function() error "no luck" end }, 0.4)
+      assert.same({ "on_lost 1 error" }, calls)
+      assert.truthy(world:has_logged "error: on_elected failed: .*no luck.*stack traceback")
+    end)
+
+    it("returns before the place is given up", function()
+      run(make { on_lost = function()
+        sleep(3)
+        world:note "on_lost returned"
+      end }, 2)
+      assert.same({ "on_lost returned", "resign 1", "close session" },
+        world:said("on_lost returned", "resign", "close session"))
+      assert.equal(5, world:time_of "resign")
+    end)
+
+    it("is interrupted after stop_timeout, and the place is given up then", function()
+      run(make { stop_timeout = 4, on_lost = function() sleep(1000) end }, 2)
+      assert.equal(6, world:time_of "resign")
+      assert.truthy(world:has_logged "warn: on_lost has not ended within 4 s")
+    end)
+
+    it("that does not end leaves the place to lapse with its lease", function()
+      run(make { stop_timeout = 4, on_lost = function()
+        while true do
+          world:block(0.5)
+          pcall(sleep, 1)
+          coroutine.yield()
+        end
+      end }, 2)
+      assert.same({ "orphan" }, world:said("orphan", "resign"))
+      assert.truthy(world:has_logged "error: on_lost does not end")
+    end)
+
+    it("that fails is told, and the place is given up", function()
+      run(make { on_lost = function() error "cannot let go" end }, 2)
+      assert.truthy(world:has_logged "error: on_lost failed: .*cannot let go")
+      assert.equal(2, world:time_of "resign")
+    end)
+  end)
+
+  describe("whose handler fails", function()
+    it("logs the traceback, as far as it is the handler's", function()
+      run(make { do_work = function() error "broken" end }, 0.4)
+      local text = world:has_logged "error: do_work failed"
+      assert.truthy(text:find("candidate_spec.lua:%d+: broken"))
+      assert.falsy(text:find("candidate.lua:", 1, true))
+    end)
+
+    it("steps down, and stands again only after a pause", function()
+      run(make { do_work = function() error "broken" end }, 0.4)
+      assert.same({ "on_elected 1", "on_lost 1 error" }, calls)
+      assert.equal(0, world:time_of "resign")
+      assert.is_nil(world:time_of("campaign", 2))
+    end)
+
+    it("waits longer each time", function()
+      run(make { do_work = function() error "broken" end }, 200)
+      local pauses = {}
+      for i = 1, 6 do
+        pauses[i] = world:time_of("campaign", i + 1) - world:time_of("resign", i)
+        local full = math.min(30, 2 ^ (i - 1))
+        assert.truthy(pauses[i] >= full / 2 and pauses[i] <= full)
+      end
+    end)
+
+    it("starts again with short pauses after a long term", function()
+      local n = 0
+      run(make { do_work = function()
+        n = n + 1
+        if n == 8 then sleep(100) end
+        error "broken"
+      end }, 400)
+      assert.truthy(world:time_of("campaign", 8) - world:time_of("resign", 7) > 10)
+      assert.truthy(world:time_of("campaign", 9) - world:time_of("resign", 8) <= 1)
+    end)
+
+    it("takes a wrong result of do_work for an error", function()
+      run(make { do_work = function() return "soon" end }, 0.4)
+      assert.truthy(world:has_logged 'error: do_work returned the string "soon"')
+      assert.same({ "on_elected 1", "on_lost 1 error" }, calls)
+    end)
+
+    it("goes on when only on_leader fails", function()
+      world.leader = { value = "B" }
+      run(make { on_leader = function() error "no interest" end }, 2.5)
+      assert.truthy(world:has_logged "error: on_leader failed: .*no interest")
+      assert.equal("on_lost 1 stopping", calls[#calls])
+    end)
+  end)
+
+  it("resigns when do_work returns false, and lets others go first", function()
+    run(make { do_work = function()
+      call "do_work"
+      return false
+    end }, 0.4)
+    assert.same({ "on_elected 1", "do_work", "on_lost 1 resigned" }, calls)
+    assert.same({ "campaign A" }, world:said "campaign")
+  end)
+
+  describe("that is stopped", function()
+    it("while it connects, ends at once", function()
+      world.session_troubles = { "silence" }
+      run(make(), 2)
+      assert.equal(2, world.time)
+      assert.same({}, calls)
+    end)
+
+    it("between two attempts to connect, ends at once", function()
+      for i = 1, 8 do world.session_troubles[i] = "refused" end
+      run(make(), 2)
+      assert.equal(2, world.time)
+    end)
+
+    it("while it stands, gives its session up", function()
+      world.is_open = false
+      run(make(), 9)
+      assert.equal(9, world.time)
+      assert.same({ "campaign A", "close session", "close client" },
+        world:said("campaign", "close session", "close client"))
+      assert.same({}, calls)
+    end)
+
+    it("in on_elected, calls on_lost and no do_work", function()
+      run(make { on_elected = function()
+        call "on_elected"
+        sleep(10)
+      end }, 1)
+      assert.same({ "on_elected", "on_lost 1 stopping" }, calls)
+    end)
+
+    it("by its own handler, does not call it again", function()
+      local c
+      c = make { do_work = function()
+        call "do_work"
+        c:stop()
+      end }
+      world:run(function() c:run() end)
+      assert.same({ "on_elected 1", "do_work", "on_lost 1 stopping" }, calls)
+    end)
+
+    it("in on_lost, lets it finish and does not stand again", function()
+      world:at(3, function() world.term:lose "expired" end)
+      run(make { on_lost = function(_, reason)
+        sleep(4)
+        call("on_lost", reason)
+      end }, 5)
+      assert.same({ "on_lost expired" }, { calls[#calls] })
+      assert.equal(7, world.time)
+      assert.same({ "campaign A" }, world:said "campaign")
+    end)
+
+    it("while it steps back, ends at once", function()
+      run(make { do_work = function() error "broken" end }, 0.3)
+      assert.equal(0.3, world.time)
+    end)
+
+    it("twice, is stopped once", function()
+      local c = make()
+      world:at(1, function() c:stop() end)
+      run(c, 1.5)
+      assert.equal("on_lost 1 stopping", calls[#calls])
+      assert.equal(1, world.time)
+    end)
+  end)
+
+  describe("whose etcd does not answer", function()
+    it("says what it tries, once, and goes on trying", function()
+      for i = 1, 20 do world.session_troubles[i] = "connection refused" end
+      run(make(), 100)
+      assert.truthy(world:has_logged "warn: no session with fake:2379: connection refused; trying again in")
+      assert.truthy(world:has_logged "info: etcd answers again")
+      local n = 0
+      for _, text in ipairs(world.logged) do n = n + (text:find "connection refused" and 1 or 0) end
+      assert.truthy(n <= 2)
+      assert.equal("on_elected 1", calls[1])
+    end)
+
+    it("leaves the pauses between 0.1 and 5 seconds", function()
+      for i = 1, 20 do world.session_troubles[i] = "connection refused" end
+      run(make(), 100)
+      local last
+      for _, note in ipairs(world.notes) do
+        if note[2] == "no session" then
+          if last then assert.truthy(note[1] - last >= 0.1 and note[1] - last <= 5) end
+          last = note[1]
+        end
+      end
+    end)
+  end)
+
+  it("takes a new session when the old one is lost", function()
+    world:at(5, function() world.session:lose "expired" end)
+    run(make(), 10)
+    assert.equal("on_lost 1 expired", calls[7])
+    assert.same({ "session", "close session", "session", "close session" }, world:said("session", "close session"))
+    assert.equal("on_elected 2", calls[8])
+  end)
+
+  it("takes a new session when it is lost while standing", function()
+    world.is_open = false
+    world:at(5, function() world.session:lose "revoked" end)
+    world:at(6, function() world.is_open = true end)
+    run(make(), 9)
+    assert.equal("on_elected 1", calls[1])
+    assert.equal(2, #world:said "campaign")
+  end)
+
+  describe("that follows", function()
+    it("tells on_leader of each change, and of nobody", function()
+      world.is_open = false
+      world.leader = { value = "B" }
+      world:at(2, function() world.leader = {} end)
+      world:at(4, function() world.leader = { value = "C" } end)
+      run(make { on_leader = function(leader) call("on_leader", leader.value or "nobody") end }, 5)
+      assert.same({ "on_leader B", "on_leader nobody", "on_leader C" }, calls)
+    end)
+
+    it("knows itself", function()
+      world:at(1, function() world.leader = { value = "A", key = "/e/1234567890abcdef" } end)
+      run(make { do_work = false, on_leader = function(leader) call("on_leader", tostring(leader.is_me)) end }, 5)
+      assert.equal("on_leader true", calls[2])
+    end)
+
+    it("calls do_standby periodically while it does not lead, and not while it does", function()
+      world.is_open = false
+      world.leader = { value = "B" }
+      world:at(3.5, function() world.is_open = true end)
+      run(make { do_work = false, do_standby = function(leader) call("do_standby", leader.value) end }, 10)
+      assert.same({
+        "do_standby B", "do_standby B", "do_standby B", "do_standby B", "on_elected 1", "on_lost 1 stopping",
+      }, calls)
+    end)
+
+    it("ends do_standby before on_elected begins", function()
+      world.is_open = false
+      world.leader = { value = "B" }
+      world:at(3, function() world.is_open = true end)
+      run(make { do_work = false, do_standby = function()
+        local ok = pcall(sleep, 100)
+        call("do_standby ended", tostring(ok))
+      end }, 10)
+      assert.same({ "do_standby ended false", "on_elected 1" }, { calls[1], calls[2] })
+    end)
+  end)
+
+  it("tells on_jeopardy and on_safe", function()
+    world:at(2, function() world.session:set_state "jeopardy" end)
+    world:at(4, function() world.session:set_state "alive" end)
+    run(make {
+      do_work = false,
+      on_jeopardy = function(term) call("on_jeopardy", term.token) end,
+      on_safe = function(term) call("on_safe", term.token) end,
+    }, 6)
+    assert.same({ "on_elected 1", "on_jeopardy 1", "on_safe 1", "on_lost 1 stopping" }, calls)
+  end)
+
+  it("warns of a handler that held everything up for three TTLs", function()
+    run(make { ttl = 2, do_work = function()
+      world:block(20)
+      return 100
+    end }, 60)
+    assert.truthy(world:has_logged "warn: nothing moved for [%d.]+ s in do_work")
+  end)
+
+  it("hands its settings on", function()
+    run(make { ttl = 7, grace = 2 }, 1)
+    assert.same({ ttl = 7, grace = 2 }, world.session_options)
+  end)
+
+  it("stands with its value, or else with its name", function()
+    run(make { value = "10.0.0.1:80" }, 1)
+    assert.same({ "campaign 10.0.0.1:80" }, world:said "campaign")
+  end)
+
+  describe("refuses", function()
+    local function refused(options, text)
+      local ok, message = pcall(candidate, options)
+      assert.is_false(ok)
+      assert.truthy(message:find(text, 1, true), message)
+    end
+
+    it("an unknown option, with the name probably meant", function()
+      refused({ election = "/e", on_electd = function() end }, "'on_electd' (did you mean 'on_elected'?)")
+    end)
+
+    it("to stand for nothing", function()
+      refused({ on_elected = function() end }, "'election' is missing")
+      refused({ election = "/e/", on_elected = function() end }, "does not end in '/'")
+    end)
+
+    it("to stand with nothing to do", function()
+      refused({ election = "/e", on_leader = function() end }, "neither 'on_elected' nor 'do_work'")
+    end)
+
+    it("handlers that are no functions, and settings that are no numbers", function()
+      refused({ election = "/e", do_work = 1 }, "'do_work' must be a function")
+      refused({ election = "/e", do_work = print, ttl = "soon" }, "'ttl' must be a whole number of seconds")
+    end)
+
+    it("to run twice", function()
+      local c = make()
+      run(c, 1)
+      local ok, message = pcall(c.run, c)
+      assert.is_false(ok)
+      assert.truthy(message:find("make another one", 1, true))
+    end)
+  end)
+end)

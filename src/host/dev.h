@@ -1,0 +1,54 @@
+/* host/dev.h - the private etcd of --dev: one per user and network namespace, started by the first who needs
+ * it, gone after the last.
+ *
+ * Who is alive is told by the kernel, not by pid files: locks and pipes that vanish with their process. All
+ * live in one 0700 directory:
+ *
+ *   users.lock   every user holds flock(LOCK_SH) on it for life; the keeper waits for LOCK_EX: granted, the
+ * last user is gone start.lock   held (LOCK_EX) while one user joins keeper       a fifo whose reading end
+ * the keeper holds for life: opening it for writing tells at once whether there is a keeper, and whoever
+ * holds the writing end is told by POLLERR when the keeper dies endpoint     "127.0.0.1:port", written by
+ * rename once etcd serves; a later keeper uses the same port data/        etcd's; etcd.log beside it
+ *
+ * The keeper is a process of its own (own session, no descriptor of its starter) that runs etcd (PDEATHSIG,
+ * so etcd dies with it), starts it again on the same data when it dies, and in the end removes everything. A
+ * lock counts only if its path still names the locked file: the directory may have been removed, and made
+ * anew, between open and lock. */
+#ifndef LUN_HOST_DEV_H
+#define LUN_HOST_DEV_H
+
+#include <stddef.h>
+
+/* Longer paths than any of ours; one that does not fit is cut, and so fails to open. */
+#define DEV_PATH_MAX 256
+#define DEV_KEEPER_FLAG "--keep-etcd"
+/* The descriptor on which a keeper tells its starter "ok" or what went wrong; closed afterwards. */
+#define DEV_REPORT_FD 3
+
+struct dev_user {
+    char dir[DEV_PATH_MAX];
+    char endpoint[64];
+    int users_fd;  /* -1: not joined yet */
+    int keeper_fd; /* the fifo's writing end, -1: none */
+};
+
+struct dev_text {
+    char s[1024];
+};
+
+/* Makes the calling process a user, for life: an etcd serves at user->endpoint afterwards. Blocks while it
+ * starts. Again after the keeper died: takes part in starting another. `program`: etcd's path. 0 or -1 with
+ * `why`. `user` begins as { .users_fd = -1, .keeper_fd = -1 }. */
+int dev_join(const char *program, struct dev_user *user, struct dev_text *why);
+
+/* The keeper's life; returns its exit status only when etcd could not be started at all. */
+int dev_keep(const char *dir, const char *program);
+
+/* For both sides. Opens `dir`/`name` as a lock file; -1 with errno. */
+int dev_open_lock(const char *dir, const char *name);
+/* Removes the directory with all that is known to be ours in it; what else is there stays. */
+void dev_remove(const char *dir);
+/* `dir`/`name`. */
+void dev_path(char path[DEV_PATH_MAX], const char *dir, const char *name);
+
+#endif

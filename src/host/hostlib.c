@@ -1,0 +1,102 @@
+/* host/hostlib.c - the Lua module `lunarch.host`. Misuse raises; what the world can do gives nil and a
+ * message. */
+#include "host/host.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+
+#include "host/dev.h"
+
+static int push_error(lua_State *L, const char *text) {
+    lua_pushnil(L);
+    lua_pushstring(L, text);
+    return 2;
+}
+
+/* is_terminal(fd) */
+static int l_is_terminal(lua_State *L) {
+    lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+/* is_program(path) */
+static int l_is_program(lua_State *L) {
+    lua_pushboolean(L, access(luaL_checkstring(L, 1), X_OK) == 0);
+    return 1;
+}
+
+/* hostname() */
+static int l_hostname(lua_State *L) {
+    char name[256] = "";
+    if (gethostname(name, sizeof name - 1) != 0)
+        return push_error(L, strerror(errno));
+    lua_pushstring(L, name);
+    return 1;
+}
+
+/* time(): seconds since 1970, with fraction */
+static int l_time(lua_State *L) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec / 1e9);
+    return 1;
+}
+
+/* pid() */
+static int l_pid(lua_State *L) {
+    lua_pushinteger(L, getpid());
+    return 1;
+}
+
+/* catch_signals() -> descriptor that becomes readable with the first one; nil, message */
+static int l_catch_signals(lua_State *L) {
+    int fd = signals_catch();
+    if (fd < 0)
+        return push_error(L, strerror(errno));
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+/* caught_signal() -> number | nil */
+static int l_caught_signal(lua_State *L) {
+    int number = signals_caught();
+    if (number == 0)
+        return 0;
+    lua_pushinteger(L, number);
+    return 1;
+}
+
+/* join_dev(program) -> endpoint, directory, descriptor that breaks when the keeper dies; nil, message */
+static int l_join_dev(lua_State *L) {
+    /* For life: a user is a process. */
+    static struct dev_user user = {.users_fd = -1, .keeper_fd = -1};
+    struct dev_text why = {{0}};
+    if (dev_join(luaL_checkstring(L, 1), &user, &why) != 0)
+        return push_error(L, why.s);
+    lua_pushstring(L, user.endpoint);
+    lua_pushstring(L, user.dir);
+    lua_pushinteger(L, user.keeper_fd);
+    return 3;
+}
+
+int luaopen_lunarch_host(lua_State *L) {
+    static const luaL_Reg functions[] = {
+        {"is_terminal", l_is_terminal},
+        {"is_program", l_is_program},
+        {"hostname", l_hostname},
+        {"time", l_time},
+        {"pid", l_pid},
+        {"catch_signals", l_catch_signals},
+        {"caught_signal", l_caught_signal},
+        {"join_dev", l_join_dev},
+        {NULL, NULL},
+    };
+    luaL_newlib(L, functions);
+    lua_pushliteral(L, LUNARCH_VERSION);
+    lua_setfield(L, -2, "version");
+    return 1;
+}

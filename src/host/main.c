@@ -1,0 +1,116 @@
+/* host/main.c - the program `lunarch`: a Lua VM that finds its files beside itself, built or installed, and
+ * leaves the rest to Lua (lua/lunarch/cli). It carries no core and no gRPC; a script loads those like anybody
+ * else. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "host/dev.h"
+#include "host/host.h"
+
+#ifndef LUNARCH_LUA_DIR
+#define LUNARCH_LUA_DIR "share/lua/5.4"
+#endif
+#ifndef LUNARCH_LUA_CDIR
+#define LUNARCH_LUA_CDIR "lib/lua/5.4"
+#endif
+
+/* <prefix>/bin/lunarch -> <prefix>. */
+static int find_prefix(char prefix[PATH_MAX]) {
+    ssize_t len = readlink("/proc/self/exe", prefix, PATH_MAX - 1);
+    if (len < 0)
+        return -errno;
+    prefix[len] = '\0';
+    for (int i = 0; i < 2; i++) {
+        char *slash = strrchr(prefix, '/');
+        if (slash == NULL)
+            return -ENOENT;
+        *slash = '\0';
+    }
+    return 0;
+}
+
+static void put_first(lua_State *L, const char *field, const char *paths) {
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, field);
+    lua_pushfstring(L, "%s;%s", paths, lua_tostring(L, -1));
+    lua_setfield(L, -3, field);
+    lua_pop(L, 2);
+}
+
+static void set_paths(lua_State *L, const char *prefix) {
+    lua_pushfstring(L, "%s/%s/?.lua;%s/%s/?/init.lua", prefix, LUNARCH_LUA_DIR, prefix, LUNARCH_LUA_DIR);
+    put_first(L, "path", lua_tostring(L, -1));
+    lua_pushfstring(L, "%s/%s/?.so", prefix, LUNARCH_LUA_CDIR);
+    put_first(L, "cpath", lua_tostring(L, -1));
+    lua_pop(L, 2);
+}
+
+static int add_traceback(lua_State *L) {
+    luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
+    return 1;
+}
+
+/* Arguments: prefix, argc, argv. Returns the exit status. */
+static int run_cli(lua_State *L) {
+    const char *prefix = lua_touserdata(L, 1);
+    int argc = (int)lua_tointeger(L, 2);
+    char **argv = lua_touserdata(L, 3);
+
+    luaL_openlibs(L);
+    set_paths(L, prefix);
+    luaL_requiref(L, "lunarch.host", luaopen_lunarch_host, 0);
+    lua_pushstring(L, prefix);
+    lua_setfield(L, -2, "prefix");
+
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "lunarch.cli");
+    lua_call(L, 1, 1);
+    lua_createtable(L, argc > 0 ? argc - 1 : 0, 0);
+    for (int i = 1; i < argc; i++) {
+        lua_pushstring(L, argv[i]);
+        lua_rawseti(L, -2, i);
+    }
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+static int run(char *prefix, int argc, char **argv) {
+    lua_State *L = luaL_newstate();
+    if (L == NULL) {
+        (void)fputs("lunarch: no memory for a Lua VM\n", stderr);
+        return EXIT_FAILURE;
+    }
+    lua_pushcfunction(L, add_traceback);
+    lua_pushcfunction(L, run_cli);
+    lua_pushlightuserdata(L, prefix);
+    lua_pushinteger(L, argc);
+    lua_pushlightuserdata(L, argv);
+    int status = EXIT_FAILURE;
+    if (lua_pcall(L, 3, 1, 1) == LUA_OK)
+        status = (int)lua_tointeger(L, -1);
+    else
+        (void)fprintf(stderr, "lunarch: %s\n", lua_tostring(L, -1));
+    lua_close(L);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 4 && strcmp(argv[1], DEV_KEEPER_FLAG) == 0)
+        return dev_keep(argv[2], argv[3]);
+    char prefix[PATH_MAX];
+    int error = find_prefix(prefix);
+    if (error != 0) {
+        (void)fprintf(stderr, "lunarch: cannot tell where this program is (/proc/self/exe): %s\n",
+                      strerror(-error));
+        return EXIT_FAILURE;
+    }
+    return run(prefix, argc, argv);
+}

@@ -1,0 +1,67 @@
+/* host/signals.c - the first signal asks, the second one ends. */
+#include "host/host.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* timeout(1) and some terminals send one request twice: to the process and to its group. */
+#define ECHO_NS (50 * NS_PER_MS)
+
+static atomic_int first_signal;
+static atomic_int_least64_t first_at_ns;
+static int wake_fd = -1;
+
+static void on_signal(int number) {
+    int saved_errno = errno;
+    int none = 0;
+    if (atomic_compare_exchange_strong(&first_signal, &none, number)) {
+        atomic_store(&first_at_ns, clock_boottime_ns());
+        uint64_t one = 1;
+        ssize_t written = write(wake_fd, &one, sizeof one);
+        (void)written;
+    } else if (number != none || clock_boottime_ns() - atomic_load(&first_at_ns) > ECHO_NS) {
+        _exit(128 + number);
+    }
+    errno = saved_errno;
+}
+
+static void ignore(int number) {
+    (void)number;
+}
+
+static void handle(int number, void (*handler)(int)) {
+    struct sigaction action, present;
+    if (sigaction(number, NULL, &present) != 0)
+        return;
+    if (number == SIGHUP && present.sa_handler == SIG_IGN)
+        return;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = handler;
+    action.sa_flags = SA_RESTART;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(number, &action, NULL);
+}
+
+int signals_catch(void) {
+    if (wake_fd >= 0)
+        return wake_fd;
+    wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake_fd < 0)
+        return -1;
+    handle(SIGINT, on_signal);
+    handle(SIGTERM, on_signal);
+    handle(SIGHUP, on_signal);
+    /* A handler, not SIG_IGN: a program started from here gets the default back. */
+    handle(SIGPIPE, ignore);
+    return wake_fd;
+}
+
+int signals_caught(void) {
+    return atomic_load(&first_signal);
+}
