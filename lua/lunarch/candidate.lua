@@ -7,8 +7,8 @@
 -- more task calls do_standby while we do not lead.
 --
 -- A term ends for one reason, the first that comes (self.over): lost, as the session says; "stopping"; "resigned";
--- "error". Whoever finds it interrupts the worker; the driver, which waits for the worker's end, calls on_lost, and only
--- after that gives the place up. The clock is read before each call of a handler, and at the beginning and end of every
+-- "error". Whoever finds it interrupts the worker; the driver, which waits for the worker's end, calls on_lost, and
+-- only then gives the place up. The clock is read before each call of a handler, and at the beginning and end of every
 -- wait of the worker.
 local args = require "lunarch.args"
 

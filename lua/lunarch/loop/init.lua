@@ -82,6 +82,11 @@ local function wait_blocking(hub, id, is_kept)
   error(err, 0)
 end
 
+local function in_time(...)
+  tasks.leave()
+  return ...
+end
+
 -- Waits for operation `id` and returns what it came to. When the wait is interrupted, the operation is cancelled; a
 -- release (unlock, resign, close) `is_kept`: it goes on by itself.
 function loop.await(hub, id, is_kept)
@@ -90,7 +95,8 @@ function loop.await(hub, id, is_kept)
   else
     wait_in_loop(hub, id, is_kept)
   end
-  return hub.core:take(id)
+  if is_kept then return hub.core:take(id) end
+  return in_time(hub.core:take(id))
 end
 
 -- The client is closed: its descriptor is about to go.

@@ -63,10 +63,23 @@ function tasks.way()
   return "block"
 end
 
+local function ask_guard(task)
+  if task.interruption then return end
+  local err = task.guarded()
+  if err ~= nil then task.interruption = { err = err } end
+end
+
 -- Every call that may wait begins with this: a task that was interrupted raises.
 function tasks.enter()
-  local interruption = current and current.interruption
-  if interruption then error(interruption.err, 0) end
+  local task = current
+  if not task then return end
+  if task.guarded then ask_guard(task) end
+  if task.interruption then error(task.interruption.err, 0) end
+end
+
+-- And every wait that was not cut short ends with this: the guard may find that it lasted too long.
+function tasks.leave()
+  if current and current.guarded then tasks.enter() end
 end
 
 -- Turns the loop until is_over() says so. False, and why, when that cannot come any more.
@@ -151,6 +164,7 @@ function tasks.sleep(seconds)
     tasks.enter()
   else
     suspend_at_most({}, seconds)
+    tasks.leave()
   end
   return true
 end
@@ -233,6 +247,14 @@ function tasks.spawn(fn, ...)
   return task
 end
 
+-- Interrupts every task there is; their failures are told to nobody but their joiners.
+function tasks.interrupt_all(err)
+  for task in pairs(alive) do
+    task.is_quiet = true
+    task:interrupt(err)
+  end
+end
+
 -- The task this code runs in, or nil.
 function tasks.current()
   return current
@@ -246,10 +268,7 @@ function tasks.run(fn, ...)
   main.is_quiet = true
   local ok, why = turn_guarded(function() return n_alive == 0 or main.traceback and main.has_ended end)
   if ok and main.traceback and n_alive > 0 then
-    for task in pairs(alive) do
-      task.is_quiet = true
-      task:interrupt "the main task failed"
-    end
+    tasks.interrupt_all "the main task failed"
     local is_late = false
     local stop = luv.timer(LAST_WAITS_S, function() is_late = true end)
     ok, why = turn_guarded(function() return n_alive == 0 or is_late end)
@@ -312,6 +331,13 @@ end
 function methods:allow()
   check(self, "allow")
   self.interruption = nil
+end
+
+-- From now on `fn` is asked whenever a wait of the task begins or ends: an error other than nil interrupts the task.
+-- It must not wait.
+function methods:guard(fn)
+  check(self, "guard")
+  self.guarded = args.callable("task:guard", "fn", fn)
 end
 
 return tasks
