@@ -17,7 +17,7 @@ args.is_ours()
 local unpack = table.unpack or unpack
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 
-local CONNECT_S = 5          -- one attempt to get a session
+local CONNECT_S = 3          -- one attempt to get a session
 local RESIGN_S = 5           -- afterwards it goes on in the background
 local CLOSE_S = 5
 local INSIST_S = 1           -- how long an interrupted on_lost is waited for

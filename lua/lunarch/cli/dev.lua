@@ -42,7 +42,7 @@ function dev.watch(etcd, log)
   local uv = require "luv"
   local poll = assert(uv.new_poll(etcd.keeper_fd))
   local function on_event()
-    poll:close()
+    poll:stop()
     log.warn("the keeper of the private etcd is gone: starting another")
     local endpoint, dir, keeper_fd = host.join_dev(etcd.program)
     if not endpoint then return log.error("no private etcd any more: %s", dir) end

@@ -8,8 +8,8 @@ Runs a Lua script that takes part in elections on etcd.
 
 A script that declares handlers (on_elected, do_work, on_lost, on_leader, do_standby,
 on_jeopardy, on_safe) stands as a candidate until it is stopped; candidate{...} declares
-further ones. Any other script is an ordinary program that may use `lunarch`, `client`
-and `log`, and ends when it and everything it spawned have ended.]]
+further ones. Any other script is an ordinary program that may use `lunarch` and `log`,
+and ends when it and everything it spawned have ended.]]
 
 local EPILOG = [[
 A setting may stand in the script as a global (election, name, ttl, interval ...): flags
@@ -21,16 +21,26 @@ program to use (otherwise the one on the PATH).
 Exit status: 0 done, or stopped by a first signal as a candidate; 1 the script failed;
 2 wrong usage; 128 + n ended by signal n.]]
 
-local function seconds(text)
-  local value = tonumber(text)
-  if not value or value < 0 or value ~= value then return nil, ("'%s' is no number of seconds"):format(text) end
-  return value
+local function is_seconds(value)
+  return value and value >= 0 and value < math.huge
 end
 
-local function whole_seconds(text)
-  local value = math.tointeger(tonumber(text))
-  if not value or value < 1 then return nil, ("'%s' is no whole number of seconds, 1 or more"):format(text) end
-  return value
+local function seconds_of(flag)
+  return function(text)
+    local value = tonumber(text)
+    if not is_seconds(value) then return nil, ("%s: '%s' is no number of seconds"):format(flag, text) end
+    return value
+  end
+end
+
+local function whole_seconds_of(flag)
+  return function(text)
+    local value = math.tointeger(tonumber(text))
+    if not value or value < 1 then
+      return nil, ("%s: '%s' is no whole number of seconds, 1 or more"):format(flag, text)
+    end
+    return value
+  end
 end
 
 local function make_parser()
@@ -45,12 +55,12 @@ local function make_parser()
   parser:option("--name", "who we are to the others (default: host name and pid)"):argname "NAME"
   parser:option("--value", "what a leader makes known to the others (default: its name)"):argname "TEXT"
   parser:option("--ttl", "seconds until a dead leader is replaced (default: 10)")
-    :argname("SECONDS"):convert(whole_seconds)
+    :argname("SECONDS"):convert(whole_seconds_of "--ttl")
   parser:option("--grace", "how long before the end a leader is told to stop (default: TTL/6)")
-    :argname("SECONDS"):convert(seconds)
+    :argname("SECONDS"):convert(seconds_of "--grace")
   parser:option("--interval", "from one do_work to the next, unless it says (default: 1)")
-    :argname("SECONDS"):convert(seconds)
-  parser:option("--stop-timeout", "how long on_lost may take (default: 10)"):argname("SECONDS"):convert(seconds)
+    :argname("SECONDS"):convert(seconds_of "--interval")
+  parser:option("--stop-timeout", "how long on_lost may take (default: 10)"):argname("SECONDS"):convert(seconds_of "--stop-timeout")
   parser:option("--endpoints", "etcd's members, host:port,host:port (default: 127.0.0.1:2379)"):argname "LIST"
   parser:flag("--dev", "use a private etcd: started on demand, gone after its last user")
   parser:option("--log", "how to write the log to stderr: text or json (default: text)")

@@ -10,6 +10,18 @@ local function say(text)
   io.stderr:write("lunarch: ", text, "\n")
 end
 
+-- An error that speaks for itself, without a traceback.
+local Complaint = { __tostring = function(self) return self.text end }
+
+local function complain(format, ...)
+  error(setmetatable({ text = format:format(...) }, Complaint), 0)
+end
+
+-- What the script did, and not how we came to call it.
+local function without_us(trace)
+  return (trace:gsub("\n[^\n]*/lunarch/cli/run%.lua:.*$", ""))
+end
+
 -- ---- where etcd is ----------------------------------------------------------------------------------------------
 
 -- What flags say goes into the environment: there lunarch.connect() finds it, and so do programs started by the script.
@@ -81,8 +93,8 @@ function Run:declare_globals()
   if not next(handlers) then return end
   if not (self.given.election or _G.election) then
     local name = next(handlers)
-    error(("%s declares %s, but no election to stand in: write `election = \"/some/name\"` in it, or give --election")
-      :format(self.script, name), 0)
+    complain("%s declares %s, but no election to stand in: write election = \"/some/name\" in it, or give --election",
+      self.script, name)
   end
   self:declare(handlers)
 end
@@ -97,7 +109,7 @@ function Run:check_spelling(known_before)
     for _, text in ipairs(others) do
       self.log.warn("%s: %s", self.script, text)
     end
-    if handlers[1] then error(table.concat(handlers, "\n"), 0) end
+    if handlers[1] then complain("%s", table.concat(handlers, "\n")) end
   end
   for _, text in ipairs(handlers) do
     self.log.warn("%s", text)
@@ -146,7 +158,7 @@ function Run:catch_signals()
   local uv = require "luv"
   local poll = assert(uv.new_poll(assert(host.catch_signals())))
   poll:start("r", function()
-    poll:close()
+    poll:stop()
     self:on_signal()
   end)
   poll:unref()
@@ -228,6 +240,6 @@ return function(flags)
   local signal = host.caught_signal()
   if signal and (not run.is_standing) then return 128 + signal end
   if ok then return 0 end
-  run.log.error("%s", tostring(message))
+  run.log.error("%s", without_us(tostring(message)))
   return FAILED
 end
