@@ -183,7 +183,8 @@ int lun_lease_grant(struct lun_client *client, int64_t lease, int64_t ttl_s, con
         client_leave(client);
         return rc;
     }
-    while (lease < INT64_C(1) << 60)
+    bool is_ours = lease == 0;
+    while (is_ours && lease < INT64_C(1) << 60)
         lease = (int64_t)(rpc_random(client->rpc) >> 1);
     return begun(client, op, etcd_lease_grant(client->etcd, lease, ttl_s, &how, on_reply, op, &op->call),
                  ret_op, "lease", ret_err);
