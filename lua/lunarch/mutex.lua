@@ -94,12 +94,7 @@ function methods:with(fn, timeout)
   check(self, "with")
   args.callable("mutex:with", "fn", fn)
   args.timeout("mutex:with", timeout)
-  local is_in_time, ok, message, code = pcall(self.lock, self, timeout)
-  if not is_in_time then
-    -- The guard of a task may find that there is no time left for what was just locked.
-    if self.token then self:unlock() end
-    error(ok, 0)
-  end
+  local ok, message, code = self:lock(timeout)
   if not ok then return nil, message, code end
   local results = pack(pcall(fn, self))
   local is_released, release_error = pcall(self.unlock, self)

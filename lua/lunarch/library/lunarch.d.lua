@@ -126,6 +126,11 @@ function task:interrupt(err) end
 --- Lets it wait again after an interruption.
 function task:allow() end
 
+--- From now on `fn` is asked whenever a wait of the task begins or ends: an error other than nil interrupts the task with it, and
+--- gives back what the wait brought. It must not wait.
+---@param fn fun(): any
+function task:guard(fn) end
+
 ---@return boolean
 function task:is_running() end
 
@@ -222,7 +227,7 @@ function client:delete(key, options, timeout) end
 ---@field responses lunarch.txn_response[] one for each operation of the branch taken
 
 --- A transaction: compares, and what to do in each case, in one step. At most 128 operations. Never sent twice.
---- Waits. Also "unknown", "compacted", "lost".
+--- Waits. Also "unknown", "compacted"; "invalid" when a lease does not exist.
 ---
 ---     client:txn {
 ---       compare = { { "create", "/config", "=", 0 } },

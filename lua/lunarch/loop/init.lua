@@ -82,21 +82,21 @@ local function wait_blocking(hub, id, is_kept)
   error(err, 0)
 end
 
-local function in_time(...)
-  tasks.leave()
-  return ...
-end
-
--- Waits for operation `id` and returns what it came to. When the wait is interrupted, the operation is cancelled; a
--- release (unlock, resign, close) `is_kept`: it goes on by itself.
+-- Waits for operation `id` and returns what it came to. When the wait is interrupted, or has lasted too long, the
+-- operation is cancelled, and what it brought is given back; a release (unlock, resign, close) `is_kept`: it goes on by
+-- itself.
 function loop.await(hub, id, is_kept)
   if hub.world == "block" or tasks.way() == "block" then
     wait_blocking(hub, id, is_kept)
   else
     wait_in_loop(hub, id, is_kept)
   end
-  if is_kept then return hub.core:take(id) end
-  return in_time(hub.core:take(id))
+  local interruption = not is_kept and tasks.leave()
+  if interruption then
+    hub.core:cancel(id)
+    error(interruption.err, 0)
+  end
+  return hub.core:take(id)
 end
 
 -- The client is closed: its descriptor is about to go.

@@ -77,9 +77,13 @@ function tasks.enter()
   if task.interruption then error(task.interruption.err, 0) end
 end
 
--- And every wait that was not cut short ends with this: the guard may find that it lasted too long.
+-- And every wait that was not cut short ends with this: the guard may find that it lasted too long. What to raise then,
+-- as `interruption.err`.
 function tasks.leave()
-  if current and current.guarded then tasks.enter() end
+  local task = current
+  if not task or not task.guarded then return nil end
+  ask_guard(task)
+  return task.interruption
 end
 
 -- Turns the loop until is_over() says so. False, and why, when that cannot come any more.
@@ -154,6 +158,11 @@ local function suspend_at_most(wait, seconds)
   return not is_late
 end
 
+local function raise_if_late()
+  local interruption = tasks.leave()
+  if interruption then error(interruption.err, 0) end
+end
+
 function tasks.sleep(seconds)
   tasks.enter()
   local way = tasks.way()
@@ -164,7 +173,7 @@ function tasks.sleep(seconds)
     tasks.enter()
   else
     suspend_at_most({}, seconds)
-    tasks.leave()
+    raise_if_late()
   end
   return true
 end
@@ -313,6 +322,7 @@ function methods:join(timeout)
       joiners[wait] = nil
       return nil, ("the task has not ended after %g s"):format(timeout), "timeout"
     end
+    raise_if_late()
   end
   if first_failed == self then first_failed = nil end
   if self.traceback then return false, self.traceback, self.err end
