@@ -2,14 +2,15 @@
 -- ./dev test calls it; the last line reads `N passed, N failed`.
 --
 -- A unit test is a program made from spec/unit/*_test.c, which prints "not ok ..." for what fails and ends with
--- "N passed, N failed", or with status 77 where it cannot run. A spec file is spec/**/*_spec.lua. Files named
--- *_serial_spec.lua run at the end, alone, because they measure time. A file is given 120 s; a line `-- limit: 300 s`
+-- "N passed, N failed", or with status 77 where it cannot run. A spec file is spec/**/*_spec.lua. Files named *_serial_*
+-- run at the end, alone, because they measure time or take all of the machine. A file is given 120 s; a line `-- limit: 300 s`
 -- near its top gives it more. With --tsan only the unit tests are run: the Lua VM is not instrumented.
 local uv = require "luv"
 
 local ROOT = assert(os.getenv "LUNARCH_ROOT", "run this by ./dev test")
 local BUILD = assert(os.getenv "LUNARCH_BUILD", "run this by ./dev test")
 local OUT = BUILD .. "/spec"
+local LENGTHS = OUT .. "/lengths"
 local LIMIT_S = 120
 local SANITIZER_SLOWNESS = 3
 local HEARTBEAT_MS = 30000
@@ -81,7 +82,12 @@ local function jobs_of(options)
     if is_wanted(path, options.wanted) then
       local unit = path:match "^spec/unit/([^/]+_test)%.c$"
       if unit and not options.filter then
-        jobs[#jobs + 1] = { path = path, program = BUILD .. "/unit/" .. unit, limit_s = limit_of(path, options) }
+        jobs[#jobs + 1] = {
+          path = path,
+          program = BUILD .. "/unit/" .. unit,
+          is_serial = unit:match "_serial_test$" ~= nil,
+          limit_s = limit_of(path, options),
+        }
       elseif path:match "_spec%.lua$" and not options.tsan then
         jobs[#jobs + 1] = {
           path = path,
@@ -93,6 +99,35 @@ local function jobs_of(options)
     end
   end
   return jobs
+end
+
+-- How long each file took when it was last run here.
+local function read_lengths()
+  local lengths = {}
+  for seconds, path in read_file(LENGTHS):gmatch "([%d.]+) ([^\n]+)" do
+    lengths[path] = tonumber(seconds)
+  end
+  return lengths
+end
+
+local function write_lengths(lengths)
+  local file = io.open(LENGTHS, "w")
+  if not file then return end
+  for path, seconds in pairs(lengths) do
+    file:write(("%.2f %s\n"):format(seconds, path))
+  end
+  file:close()
+end
+
+-- The longest first, so that none is left running alone at the end.
+local function sort_by_length(jobs, lengths)
+  for i, job in ipairs(jobs) do
+    job.order, job.expected_s = i, lengths[job.path] or job.limit_s
+  end
+  table.sort(jobs, function(a, b)
+    if a.expected_s ~= b.expected_s then return a.expected_s > b.expected_s end
+    return a.order < b.order
+  end)
 end
 
 -- ---- one process ------------------------------------------------------------------------------------------------
@@ -324,6 +359,8 @@ end
 local options = options_of(arg)
 local sanitizers = sanitizer_environment(options)
 local jobs = jobs_of(options)
+local lengths = read_lengths()
+sort_by_length(jobs, lengths)
 local running, total = {}, { passed = 0, failed = 0, skipped = 0 }
 local queue, serial = {}, {}
 for _, job in ipairs(jobs) do
@@ -357,6 +394,7 @@ local function on_end(job)
   if job.is_spec then judge_spec(job, options) else judge_unit(job) end
   judge_complaints(job)
   show(job)
+  lengths[job.path] = job.seconds
   for name in pairs(total) do
     total[name] = total[name] + job[name]
   end
@@ -401,6 +439,7 @@ end
 fill()
 uv.run()
 remove(TMP)
+write_lengths(lengths)
 print(("%d passed, %d failed%s"):format(
   total.passed, total.failed, total.skipped > 0 and ", " .. total.skipped .. " skipped" or ""))
 os.exit(total.failed == 0 and 0 or 1)
