@@ -1,4 +1,4 @@
-/* spec/unit/rpc_stress_test.c - the one seat, handed over without end: many threads, calls in flight, and no
+/* spec/unit/rpc_stress_serial_test.c - the one seat, handed over without end: many threads, calls in flight, and no
  * reply lost. */
 #include <dirent.h>
 #include <pthread.h>
