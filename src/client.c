@@ -116,6 +116,7 @@ int lun_client_open(const struct lun_config *config, struct lun_client **ret_cli
     if (!client)
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     client->pid = getpid();
+    crowd_init(&client->crowd);
     list_init(&client->ops);
     list_init(&client->sessions);
     list_init(&client->observers);
@@ -259,6 +260,7 @@ static void finish_free(struct lun_client *client) {
     rpc_unpost(client->rpc, &client->trace_note);
     rpc_timer_fini(&client->close_timer);
     etcd_free(client->etcd);
+    crowd_fini(&client->crowd);
     rpc_leave(client->rpc);
     rpc_free(client->rpc);
     while ((node = list_pop_front(&client->trace_lines)))

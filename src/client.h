@@ -22,6 +22,7 @@ struct lun_client {
     struct etcd *etcd;
     pid_t pid;
     char *name;
+    struct crowd crowd;
     struct list ops;       /* asked and not yet answered */
     struct list sessions;  /* struct lun_session: not ended */
     struct list observers; /* struct lun_observer: open */

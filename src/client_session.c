@@ -106,7 +106,8 @@ int lun_session_open(struct lun_client *client, const struct lun_session_options
     struct session_options core_options = {.ttl_s = options->ttl_s ? options->ttl_s : SESSION_DEFAULT_TTL_S,
                                            .grace_ns =
                                                options->grace_ms < 0 ? -1 : options->grace_ms * NS_PER_MS,
-                                           .lease = options->lease};
+                                           .lease = options->lease,
+                                           .crowd = &client->crowd};
     session->client = client;
     session->n_refs = 2; /* the user's, and the machine's */
     session->open_op = op;

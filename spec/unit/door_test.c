@@ -223,7 +223,7 @@ static void a_waiter_that_gives_up_leaves_nothing(void) {
     ask = asking(&answer, 200);
     ANSWERED(client, lun_mutex_lock(second, &ask, NULL, NULL), answer);
     CHECK(answer.code == LUN_ETIMEOUT);
-    CHECK(strstr(answer.text, "lock /door/give: not free within 0.2 s: locked by tester") != NULL);
+    CHECK(strstr(answer.text, "lock /door/give: not free within 0.2 s: locked by this very program") != NULL);
     for (int i = 0; i < 100 && count_under(client, "/door/give/") != 1; i++)
         lun_client_poll(client, 10);
     CHECK(count_under(client, "/door/give/") == 1);

@@ -14,12 +14,12 @@
  *
  * Suspended in, and what is in flight there:
  *   ENTERING   the entering transaction; sent again until answered (same key, same value: it finds itself)
- *   WAITING    nothing. A watch on the predecessor, after 100 ms one on our own key, a timer
- *   LOOKING    one read of our key and our predecessor, sent after whatever made us look
+ *   WAITING    nothing. A watch on the predecessor (none if it is one of ours: it tells), after 100 ms one on
+ * our own key, a timer LOOKING    one read of our key and our predecessor, sent after whatever made us look
  *   HELD       nothing. After 100 ms a watch on our own key, a timer
  *   CHECKING   held, and the same read
  *   FINDING    a read of our key, whose create revision we do not know
- *   LEAVING    the delete, compared with our create revision; sent again until answered
+ *   LEAVING    the delete; sent again until answered
  *   OWING      nothing. A watch on our key: whatever appears there is deleted (a debt of the session)
  *   OVER       possibly a cancelled call on its way back; freed once it is, and the owner has let go
  *
@@ -41,6 +41,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "recipe/crowd.h"
 #include "recipe/session.h"
 
 enum { ENTERING, WAITING, LOOKING, HELD, CHECKING, FINDING, LEAVING, OWING, OVER };
@@ -90,6 +91,9 @@ struct place {
     struct etcd_call *call;
     struct rpc_timer timer;
     struct watcher own_watch, predecessor_watch;
+    struct crowd_node in_crowd;
+    struct place *ahead; /* our predecessor, if it is one of this client's: no watch on it */
+    struct list followers, in_followers;
     struct bytes predecessor;
     int64_t predecessor_rev;         /* its create revision */
     int64_t predecessor_watched_rev; /* etcd's revision when the watch was created; 0: not yet */
@@ -126,6 +130,10 @@ bool place_is_held(const struct place *place) {
 }
 
 const char *place_owner_text(const struct place *place) {
+    while (place->ahead)
+        place = place->ahead;
+    if (place_is_held(place))
+        return "locked by this very program";
     return place->owner_text ? place->owner_text : "";
 }
 
@@ -149,17 +157,61 @@ static int64_t jittered(const struct place *place, int64_t span) {
     return span - (int64_t)(rpc_random(place->session->rpc) % (uint64_t)(span / 4 + 1));
 }
 
+static void unfollow(struct place *place);
+static void look(struct place *place, int next_state);
+
 static void stop_watching(struct place *place) {
+    unfollow(place);
     watch_stop(&place->own_watch);
     watch_stop(&place->predecessor_watch);
     rpc_timer_stop(&place->timer);
+}
+
+/* ---- places of one client behind each other
+ * ------------------------------------------------------------------------------ */
+
+static void unfollow(struct place *place) {
+    place->ahead = NULL;
+    list_remove(&place->in_followers);
+}
+
+/* Those who wait for this place: it is gone, or it can no longer tell. Either way they look for themselves.
+ */
+static void release_followers(struct place *place) {
+    struct list todo, *node;
+    list_move(&place->followers, &todo);
+    while ((node = list_pop_front(&todo))) {
+        struct place *follower = CONTAINER_OF(node, struct place, in_followers);
+        follower->ahead = NULL;
+        follower->predecessor_rev = 0;
+        if (follower->sm.state == WAITING)
+            look(follower, LOOKING);
+        else
+            follower->is_dirty = true;
+    }
+}
+
+/* Will it tell when its key goes? From being in etcd until its delete is answered, or its own watch says so.
+ */
+static bool can_be_followed(const struct place *place) {
+    return place->create_rev && place->sm.state != ENTERING && place->sm.state < FINDING;
+}
+
+static struct place *find_ours(const struct place *place, const struct lun_kv *kv) {
+    struct crowd_node *node = crowd_find(place->session->crowd, kv->key);
+    struct place *ours = node ? CONTAINER_OF(node, struct place, in_crowd) : NULL;
+    bool is_it =
+        ours && ours->create_rev == kv->create_rev && (can_be_followed(ours) || ours->sm.state == LEAVING);
+    return is_it && !session_is_over(ours->session) ? ours : NULL;
 }
 
 static void maybe_free(struct place *place) {
     if (place->sm.state != OVER || place->call || place->callbacks)
         return;
     struct session *session = place->session;
+    assert(list_is_empty(&place->followers) && !place->ahead);
     list_remove(&place->in_session);
+    crowd_remove(session->crowd, &place->in_crowd);
     rpc_timer_fini(&place->timer);
     bytes_fini(&place->predecessor);
     free(place->owner_text);
@@ -213,6 +265,7 @@ static const struct watch_callbacks own_callbacks;
 /* Nothing of it is in etcd now. `revision`: as of when. */
 static void settle(struct place *place, int64_t revision) {
     stop_watching(place);
+    release_followers(place);
     if (!place->has_unanswered || session_is_over(place->session)) {
         sm_move(&place->sm, OVER);
         return;
@@ -233,14 +286,16 @@ static int64_t leave_deadline(const struct place *place) {
 
 static void on_deleted(void *arg, const struct etcd_reply *reply);
 
+/* A plain delete of a key that nobody else can ever bear: it holds our lease, and crowd keeps its name from
+ * being used again while a copy of anything sent about it may yet be carried out (has_unanswered: OWING). So
+ * it can delete this very place only, however late it comes. Compared with a transaction on the create
+ * revision, which says the same, it spares etcd 3.4 a third of the work of a lock and unlock. */
 static void leave(struct place *place) {
     stop_watching(place);
     sm_move(&place->sm, LEAVING);
-    struct lun_cmp ours = {.target = LUN_CMP_CREATE, .key = place_key(place), .number = place->create_rev};
     struct lun_kv_op delete = {.kind = LUN_OP_DELETE, .key = place_key(place)};
-    struct lun_txn txn = {.compares = &ours, .n_compares = 1, .success = &delete, .n_success = 1};
     struct etcd_how how = {.deadline_ns = leave_deadline(place), .is_idempotent = true};
-    if (etcd_txn(etcd_of(place), &txn, &how, on_deleted, place, &place->call))
+    if (etcd_do(etcd_of(place), &delete, &how, on_deleted, place, &place->call))
         rpc_timer_start(&place->timer, now(place) + REWATCH_NS); /* no memory: again in a while */
 }
 
@@ -271,15 +326,17 @@ static void on_deleted(void *arg, const struct etcd_reply *reply) {
         return;
     }
     struct lun_err err;
-    bool is_owned = place->callbacks != NULL;
+    bool is_owned = place->callbacks != NULL, is_deleted = false;
+    place->has_unanswered |= reply->has_unanswered;
     if (reply->err) {
-        err = *reply->err;
-        sm_move(&place->sm, OVER); /* etcd insists (permission), or the lease lapses anyhow */
+        err = *reply->err; /* etcd insists (permission); the key, if it is there, goes with the lease */
+        place->has_unanswered = true;
     } else {
+        is_deleted = reply->results[0].deleted > 0 || reply->has_unanswered;
         (void)lun_err_set(&err, LUN_ENOTOWNER, "the key had been deleted by somebody else");
-        settle(place, reply->revision);
     }
-    tell_left(place, reply->err || !reply->is_success ? &err : NULL);
+    settle(place, reply->revision);
+    tell_left(place, is_deleted ? NULL : &err);
     if (!is_owned)
         maybe_free(place);
 }
@@ -317,8 +374,6 @@ static void find(struct place *place) {
 /* ---- waiting and holding
  * ------------------------------------------------------------------------------------------------ */
 
-static void look(struct place *place, int next_state);
-
 static void schedule(struct place *place) {
     int64_t at = place->reread_at_ns;
     if (place->own_watch_at_ns < at)
@@ -346,6 +401,7 @@ static void vanish(struct place *place, int64_t revision) {
 }
 
 static void hold(struct place *place) {
+    unfollow(place);
     watch_stop(&place->predecessor_watch);
     bytes_fini(&place->predecessor);
     free(place->owner_text);
@@ -363,6 +419,17 @@ static void hold(struct place *place) {
 
 /* Waits for the one before us; `kv` borrowed. */
 static void wait_for(struct place *place, const struct lun_kv *kv) {
+    struct place *ours = find_ours(place, kv);
+    if (ours) {
+        watch_stop(&place->predecessor_watch);
+        unfollow(place);
+        place->ahead = ours;
+        place->hedge = N_HEDGES;
+        list_push_back(&ours->followers, &place->in_followers);
+        sm_move(&place->sm, WAITING);
+        schedule(place);
+        return;
+    }
     bool is_same =
         place->predecessor_rev == kv->create_rev && lun_bytes_equal(bytes_view(&place->predecessor), kv->key);
     if (!is_same || !watch_is_running(&place->predecessor_watch)) {
@@ -530,6 +597,7 @@ static void on_looked(void *arg, const struct etcd_reply *reply) {
 static void look(struct place *place, int next_state) {
     sm_move(&place->sm, next_state);
     place->is_dirty = false;
+    unfollow(place);
     struct lun_kv_op reads[] = {
         {.kind = LUN_OP_RANGE, .key = place_key(place), .is_keys_only = true},
         {.kind = LUN_OP_RANGE,
@@ -695,15 +763,6 @@ static int send_enter(struct place *place, struct lun_bytes value) {
                     &place->call);
 }
 
-static bool is_key_taken(const struct session *session, const char *key, size_t len) {
-    for (const struct list *node = session->places.next; node != &session->places; node = node->next) {
-        const struct place *place = CONTAINER_OF(node, struct place, in_session);
-        if (place->key_len == len && memcmp(place->key, key, len) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* "<name>/<lease>", so that others' clients stand in the same line; with a random suffix for a second place
  * of the session in the line (one that still has to be cleaned up counts), and always under an adopted lease.
  * Behind it "<name>0", the end of the prefix. */
@@ -715,7 +774,8 @@ static int make_key(struct place *place, struct lun_bytes name) {
     memcpy(key, name.data, name.len);
     place->prefix_len = name.len + 1;
     place->key_len = name.len + (size_t)sprintf(key + name.len, "/%" PRIx64, (uint64_t)place->session->lease);
-    if (place->session->is_adopted || is_key_taken(place->session, key, place->key_len))
+    if (place->session->is_adopted ||
+        crowd_find(place->session->crowd, (struct lun_bytes){key, place->key_len}))
         place->key_len +=
             (size_t)sprintf(key + place->key_len, "-%016" PRIx64, rpc_random(place->session->rpc));
     char *end = key + place->key_len + 1;
@@ -750,6 +810,8 @@ int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes
     place->predecessor_watch.callbacks = &predecessor_callbacks;
     place->predecessor_watch.is_deletes_only = true;
     list_init(&place->in_session);
+    list_init(&place->followers);
+    list_init(&place->in_followers);
     if (make_key(place, name))
         goto no_memory;
     place->own_watch.key = place_key(place);
@@ -757,13 +819,15 @@ int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes
     trace_line(place->sm.trace, "place %" PRIu32 ": %s", place->sm.id, place->key);
     if (rpc_timer_init(session->rpc, &place->timer, on_timer))
         goto no_memory;
-    if (send_enter(place, value))
+    place->in_crowd.key = place_key(place);
+    if (crowd_add(session->crowd, &place->in_crowd) || send_enter(place, value))
         goto no_memory;
     list_push_back(&session->places, &place->in_session);
     *ret_place = place;
     return 0;
 
 no_memory:
+    crowd_remove(session->crowd, &place->in_crowd);
     rpc_timer_fini(&place->timer);
     free(place->key);
     free(place);
@@ -823,6 +887,7 @@ void place_on_session_over(struct place *place, enum lun_reason reason) {
     } else {
         stop_watching(place);
         sm_move(&place->sm, OVER);
+        release_followers(place);
     }
     bool is_kept = place->callbacks != NULL;
     tell_over(place, reason);
@@ -837,6 +902,7 @@ void place_kill(struct place *place) {
     if (place->sm.state != OVER) {
         stop_watching(place);
         sm_move(&place->sm, OVER);
+        release_followers(place);
     }
     maybe_free(place);
 }

@@ -116,6 +116,7 @@ static void on_end_timer(struct rpc_timer *timer) {
     rpc_timer_fini(&session->jeopardy_timer);
     rpc_timer_fini(&session->end_timer);
     renewer_fini(&session->renewer);
+    crowd_fini(&session->own_crowd);
     session->callbacks->on_ended(session);
 }
 
@@ -327,6 +328,8 @@ int session_start(struct session *session, struct etcd *etcd, const struct sessi
     session->lease = options->lease;
     session->is_adopted = options->lease != 0;
     list_init(&session->places);
+    crowd_init(&session->own_crowd);
+    session->crowd = options->crowd ? options->crowd : &session->own_crowd;
     sm_init(&session->sm, &session_class, etcd_trace(etcd), session->is_adopted ? ADOPTING : GRANTING);
     if (rpc_timer_init(session->rpc, &session->jeopardy_timer, on_jeopardy) ||
         rpc_timer_init(session->rpc, &session->end_timer, on_end_timer) ||

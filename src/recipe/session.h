@@ -12,6 +12,7 @@
 #include "base/reason.h"
 #include "base/sm.h"
 #include "etcd/kv.h"
+#include "recipe/crowd.h"
 #include "recipe/renewer.h"
 
 struct place;
@@ -20,9 +21,10 @@ struct session;
 enum { SESSION_DEFAULT_TTL_S = 10, SESSION_MAX_TTL_S = 86400 };
 
 struct session_options {
-    int64_t ttl_s;    /* asked for */
-    int64_t grace_ns; /* below 0: a sixth of the granted TTL */
-    int64_t lease;    /* 0: a new one; else adopted */
+    int64_t ttl_s;       /* asked for */
+    int64_t grace_ns;    /* below 0: a sixth of the granted TTL */
+    int64_t lease;       /* 0: a new one; else adopted */
+    struct crowd *crowd; /* of the client; NULL: its own */
 };
 
 /* Never called during the call that caused them. */
@@ -50,6 +52,7 @@ struct session {
     struct renewer renewer;
     struct etcd_call *call; /* grant or revoke in flight */
     struct list places;
+    struct crowd *crowd, own_crowd;
     enum lun_reason reason;
     bool is_adopted;
     bool is_opened_told;
