@@ -210,7 +210,7 @@ local function set_globals(run, flags)
     if type(own) ~= "table" then error("candidate: a table of handlers and settings is expected", 2) end
     return run:declare(own)
   end
-  _G.arg = table.move(flags.args, 1, #flags.args, 1, { [0] = flags.script })
+  _G.arg = table.move(flags.args, 1, #flags.args, 1, { [-1] = host.prefix .. "/bin/lunarch", [0] = flags.script })
 end
 
 ---@return integer status
@@ -233,6 +233,8 @@ return function(flags)
   local run = new_run(flags, lunarch, given)
   if not find_etcd(flags, run.log) then return FAILED end
   set_globals(run, flags)
+  -- Whoever reads what a script prints, reads it now.
+  io.stdout:setvbuf "line"
   run:catch_signals()
 
   local ok, message = pcall(lunarch.run, run.main, run, chunk, flags.args)
