@@ -1,0 +1,520 @@
+-- Tasks, and how calls wait in them: yielding, interrupted, in generators, under the user's own loop, outside of all.
+local etcd = require "support.etcd"
+local lunarch = require "lunarch"
+local tasks = require "lunarch.loop.task"
+local uv = require "luv"
+local wait = require "support.wait"
+
+describe("a task", function()
+  local server, client, session
+  local failures
+
+  setup(function()
+    server = etcd.start()
+    client = assert(lunarch.connect { endpoints = server.endpoint })
+    session = assert(client:session { ttl = 60 })
+    tasks.on_failure = function(task) failures[#failures + 1] = task.traceback end
+  end)
+
+  teardown(function()
+    client:close(5)
+    server:stop()
+  end)
+
+  before_each(function() failures = {} end)
+
+  -- A lock held by somebody else, so that whoever asks for it waits.
+  local function locked_name()
+    local holder = assert(session:mutex("/task/" .. tostring(math.random(1 << 40))))
+    assert(holder:lock())
+    return holder.name, holder
+  end
+
+  local function is_free(name)
+    local other = assert(session:mutex(name))
+    local ok = other:try_lock()
+    if ok then other:unlock() end
+    return ok
+  end
+
+  -- ---- beginning and ending ---------------------------------------------------------------------------------------
+
+  it("begins with the next turn of the loop, gets its arguments, and gives its results to whoever joins", function()
+    local has_begun = false
+    local task = lunarch.spawn(function(...)
+      has_begun = true
+      return select("#", ...), ...
+    end, 1, nil, nil)
+    assert.is_false(has_begun)
+    assert.is_true(task:is_running())
+    assert.same({ n = 5, true, 3, 1, nil, nil }, table.pack(task:join()))
+    assert.is_false(task:is_running())
+    assert.same({ n = 5, true, 3, 1, nil, nil }, table.pack(task:join(0)))
+  end)
+
+  it("yields in every waiting call, so that others go on", function()
+    local order = {}
+    lunarch.run(function()
+      for i = 1, 3 do
+        lunarch.spawn(function()
+          for j = 1, 3 do
+            assert(client:put("/task/k" .. i, tostring(j)))
+            order[#order + 1] = i
+          end
+        end)
+      end
+    end)
+    assert.equal(9, #order)
+    local text = table.concat(order)
+    assert.is_nil(text:find "111" and text:find "222" and text:find "333", text)
+  end)
+
+  it("sleeps at least as long as told, and no longer than it must", function()
+    lunarch.run(function()
+      for _, seconds in ipairs { 0, 0.001, 0.02 } do
+        local started = lunarch.now()
+        assert.is_true(lunarch.sleep(seconds))
+        local slept = lunarch.now() - started
+        assert.is_true(slept >= seconds)
+        assert.is_true(slept < seconds + 1)
+      end
+    end)
+  end)
+
+  it("lets others go on by a sleep of 0 and by a bare yield", function()
+    local order = {}
+    lunarch.run(function()
+      lunarch.spawn(function() order[#order + 1] = "other" end)
+      lunarch.sleep(0)
+      order[#order + 1] = "first"
+      lunarch.spawn(function() order[#order + 1] = "third" end)
+      coroutine.yield()
+      order[#order + 1] = "main"
+    end)
+    assert.equal("other first third main", table.concat(order, " "))
+  end)
+
+  it("is joined by several, each with a limit of its own", function()
+    lunarch.run(function()
+      local task = lunarch.spawn(function()
+        lunarch.sleep(0.05)
+        return "done"
+      end)
+      local joiners = {}
+      for i = 1, 3 do
+        joiners[i] = lunarch.spawn(function() return task:join(i == 1 and 0.01 or nil) end)
+      end
+      local _, ok, message, code = joiners[1]:join()
+      assert.is_nil(ok)
+      assert.matches("0.01 s", message)
+      assert.equal("timeout", code)
+      assert.same({ true, true, "done" }, { joiners[2]:join() })
+      assert.same({ true, true, "done" }, { joiners[3]:join() })
+    end)
+  end)
+
+  it("that fails tells its joiner the traceback and the error itself", function()
+    local thing = setmetatable({}, { __tostring = function() return "a thing" end })
+    lunarch.run(function()
+      local failing = lunarch.spawn(function() error "no luck" end)
+      local ok, traceback, err = failing:join()
+      assert.is_false(ok)
+      assert.matches("task_spec.lua:%d+: no luck\nstack traceback", traceback)
+      assert.is_nil(traceback:find("loop/task.lua", 1, true))
+      assert.matches("task_spec.lua:%d+: no luck$", err)
+      ok, traceback, err = lunarch.spawn(function() error(thing) end):join()
+      assert.is_false(ok)
+      assert.matches("^a thing", traceback)
+      assert.equal(thing, err)
+    end)
+    assert.same({}, failures)
+  end)
+
+  it("cannot join itself", function()
+    local ok, err = lunarch.spawn(function() return tasks.current():join() end):join()
+    assert.is_false(ok)
+    assert.matches("its own end", err)
+  end)
+
+  it("closes its to-be-closed variables in order when it fails, waits included", function()
+    local name = "/task/closed"
+    local ok = lunarch.spawn(function()
+      local mutex <close> = assert(session:mutex(name))
+      assert(mutex:lock())
+      error "on purpose"
+    end):join()
+    assert.is_false(ok)
+    assert.is_true(is_free(name))
+  end)
+
+  -- ---- interruption -----------------------------------------------------------------------------------------------
+
+  it("that is interrupted leaves its wait with that error, gives up its place in line, and stays so", function()
+    local name, holder = locked_name()
+    local reason = { why = "because" }
+    lunarch.run(function()
+      local caught = {}
+      local mutex = assert(session:mutex(name))
+      local task = lunarch.spawn(function()
+        caught[1] = select(2, pcall(mutex.lock, mutex))
+        caught[2] = select(2, pcall(lunarch.sleep, 0))
+        caught[3] = select(2, pcall(client.get, client, "/k"))
+        caught[4] = select(2, pcall(mutex.unlock, mutex))
+        tasks.current():allow()
+        return lunarch.sleep(0)
+      end)
+      wait.eventually(function()
+        lunarch.sleep(0.005)
+        return #client:get(name .. "/", { prefix = true }) == 2
+      end)
+      assert.is_true(task:interrupt(reason))
+      assert.same({ true, true }, { task:join() })
+      assert.equal(reason, caught[1])
+      assert.equal(reason, caught[2])
+      assert.equal(reason, caught[3])
+      assert.is_false(task:interrupt "too late")
+      assert(holder:unlock())
+      wait.eventually(function()
+        lunarch.sleep(0.005)
+        return is_free(name)
+      end)
+      assert.is_nil(mutex.token)
+      assert(mutex:lock(5))
+      assert(mutex:unlock())
+    end)
+  end)
+
+  it("that is interrupted before it began, while it runs, and while it sleeps or joins", function()
+    lunarch.run(function()
+      local early = lunarch.spawn(function()
+        lunarch.sleep(100)
+      end)
+      early:interrupt "early"
+      assert.equal("early", select(3, early:join()))
+      local itself = lunarch.spawn(function()
+        tasks.current():interrupt "itself"
+        local still = "runs"
+        local ok, err = pcall(lunarch.sleep, 0)
+        return still, ok, err
+      end)
+      assert.same({ true, "runs", false, "itself" }, { itself:join() })
+      local sleeper = lunarch.spawn(lunarch.sleep, 100)
+      local joiner = lunarch.spawn(function() return sleeper:join(50) end)
+      lunarch.sleep(0.01)
+      joiner:interrupt "joiner"
+      assert.equal("joiner", select(3, joiner:join()))
+      sleeper:interrupt "sleeper"
+      assert.equal("sleeper", select(3, sleeper:join()))
+    end)
+  end)
+
+  it("whose answer has come keeps it, and is interrupted at its next wait", function()
+    lunarch.run(function()
+      local mutex = assert(session:mutex "/task/kept")
+      local task = lunarch.spawn(function()
+        local ok = mutex:lock()
+        local is_fine, err = pcall(lunarch.sleep, 0)
+        return ok, is_fine, err
+      end)
+      -- Until the answer is there, but the task has not gone on: both happen in one turn of the loop.
+      local original = tasks.wake
+      tasks.wake = function(w)
+        original(w)
+        if w.task == task and w.id then task:interrupt "now" end
+      end
+      local results = table.pack(task:join())
+      tasks.wake = original
+      assert.same({ true, true, false, "now" }, { table.unpack(results, 1, 4) })
+      assert.is_true(mutex:is_held())
+      assert(mutex:unlock())
+    end)
+  end)
+
+  it("that is interrupted in the middle of an unlock leaves it going on", function()
+    lunarch.run(function()
+      local name, holder = locked_name()
+      local task = lunarch.spawn(function() holder:unlock() end)
+      server:freeze()
+      lunarch.sleep(0)
+      task:interrupt "now"
+      assert.is_false((task:join()))
+      server:thaw()
+      wait.eventually(function()
+        lunarch.sleep(0.002)
+        return is_free(name)
+      end)
+    end)
+  end)
+
+  it("that is interrupted inside mutex:with unlocks", function()
+    lunarch.run(function()
+      local mutex = assert(session:mutex "/task/with")
+      local task = lunarch.spawn(function() mutex:with(function() lunarch.sleep(100) end) end)
+      wait.eventually(function()
+        lunarch.sleep(0.002)
+        return mutex:is_held()
+      end)
+      task:interrupt "now"
+      assert.equal("now", select(3, task:join()))
+      wait.eventually(function()
+        lunarch.sleep(0.002)
+        return is_free "/task/with"
+      end)
+    end)
+  end)
+
+  it("with a guard is stopped at the end of the wait that lasted too long, which gives back what it brought", function()
+    lunarch.run(function()
+      local is_late = false
+      local mutex = assert(session:mutex "/task/late")
+      local task = lunarch.spawn(function()
+        tasks.current():guard(function() return is_late and "late" or nil end)
+        lunarch.sleep(0)
+        lunarch.spawn(function() is_late = true end)
+        mutex:lock()
+      end)
+      assert.equal("late", select(3, task:join()))
+      wait.eventually(function()
+        lunarch.sleep(0.002)
+        return is_free "/task/late"
+      end)
+      assert.is_nil(mutex.token)
+    end)
+  end)
+
+  -- ---- coroutines of the user's own -------------------------------------------------------------------------------
+
+  local function values_of(client_, keys)
+    return coroutine.wrap(function()
+      for _, key in ipairs(keys) do
+        coroutine.yield((client_:get(key)))
+      end
+    end)
+  end
+
+  it("may wait in a generator, which never sees a foreign value, while others go on", function()
+    assert(client:put("/gen/a", "1"))
+    assert(client:put("/gen/b", "2"))
+    lunarch.run(function()
+      local ticks = 0
+      local ticker = lunarch.spawn(function()
+        while true do
+          lunarch.sleep(0)
+          ticks = ticks + 1
+        end
+      end)
+      local seen = {}
+      for value in values_of(client, { "/gen/a", "/gen/b" }) do
+        seen[#seen + 1] = value
+      end
+      assert.same({ "1", "2" }, seen)
+      assert.is_true(ticks > 2)
+      ticker:interrupt "enough"
+      ticker:join()
+    end)
+  end)
+
+  it("may wait in a generator for what another task must do first", function()
+    lunarch.run(function()
+      local name, holder = locked_name()
+      local waiting = lunarch.spawn(function()
+        local locker = coroutine.wrap(function()
+          local mutex = assert(session:mutex(name))
+          coroutine.yield((mutex:lock(10)))
+          mutex:unlock()
+        end)
+        local ok = locker()
+        locker()
+        return ok
+      end)
+      lunarch.spawn(function()
+        lunarch.sleep(0.02)
+        holder:unlock()
+      end)
+      assert.same({ true, true }, { waiting:join() })
+    end)
+  end)
+
+  it("is interrupted in a generator too", function()
+    lunarch.run(function()
+      local name, holder = locked_name()
+      local task = lunarch.spawn(function()
+        coroutine.wrap(function() session:mutex(name):lock() end)()
+      end)
+      lunarch.sleep(0.02)
+      lunarch.spawn(function() task:interrupt "now" end)
+      local ok, traceback = task:join()
+      assert.is_false(ok)
+      assert.matches("now", traceback)
+      holder:unlock()
+    end)
+  end)
+
+  it("may wait where it cannot yield", function()
+    assert(client:put("/sort", "x"))
+    lunarch.run(function()
+      local list = { 3, 1, 2 }
+      table.sort(list, function(a, b)
+        client:get "/sort"
+        return a < b
+      end)
+      assert.same({ 1, 2, 3 }, list)
+    end)
+  end)
+
+  it("is sent back to its wait when somebody else resumes its coroutine", function()
+    lunarch.run(function()
+      local thread
+      local task = lunarch.spawn(function()
+        thread = coroutine.running()
+        local started = lunarch.now()
+        lunarch.sleep(0.05)
+        return lunarch.now() - started
+      end)
+      lunarch.sleep(0.01)
+      coroutine.resume(thread, "nonsense")
+      local _, slept = task:join()
+      assert.is_true(slept >= 0.05)
+    end)
+  end)
+
+  -- ---- other loops, and none --------------------------------------------------------------------------------------
+
+  it("goes on while code outside of tasks waits", function()
+    local name, holder = locked_name()
+    local task = lunarch.spawn(function()
+      lunarch.sleep(0.02)
+      return holder:unlock()
+    end)
+    local mutex = assert(session:mutex(name))
+    assert(mutex:lock(10))
+    assert.same({ true, true }, { task:join() })
+    assert(mutex:unlock())
+  end)
+
+  it("runs under a loop the user turns himself", function()
+    local seen = {}
+    lunarch.spawn(function()
+      for i = 1, 3 do
+        assert(client:put("/uv", tostring(i)))
+        seen[#seen + 1] = (client:get "/uv")
+        lunarch.sleep(0.001)
+      end
+      for value in values_of(client, { "/uv" }) do
+        seen[#seen + 1] = value
+      end
+    end)
+    uv.run()
+    assert.same({ "1", "2", "3", "3" }, seen)
+  end)
+
+  it("is not needed in a callback of libuv's, where a call blocks, and others miss nothing", function()
+    local inside, blocked
+    lunarch.run(function()
+      local timer = uv.new_timer()
+      local task = lunarch.spawn(function() return (client:get "/uv") end)
+      timer:start(0, 0, function()
+        inside = client:get "/uv"
+        blocked = not pcall(task.join, lunarch.spawn(function() end))
+        timer:stop()
+      end)
+      assert.same({ true, "3" }, { task:join(5) })
+      wait.eventually(function()
+        lunarch.sleep(0.001)
+        return inside
+      end)
+    end)
+    assert.equal("3", inside)
+    assert.is_true(blocked)
+  end)
+
+  it("of a client that always blocks blocks", function()
+    local blocking = assert(lunarch.connect { endpoints = server.endpoint, loop = "block" })
+    local order = {}
+    lunarch.run(function()
+      lunarch.spawn(function() order[#order + 1] = "other" end)
+      assert(blocking:put("/block", "x"))
+      order[#order + 1] = "main"
+    end)
+    assert.same({ "main", "other" }, order)
+    blocking:close(5)
+  end)
+
+  -- ---- run --------------------------------------------------------------------------------------------------------
+
+  it("as the main one gives its results once everything spawned has ended", function()
+    local has_ended = false
+    assert.same({ n = 3, 1, nil, 3 }, table.pack(lunarch.run(function(...)
+      lunarch.spawn(function()
+        lunarch.sleep(0.02)
+        has_ended = true
+      end)
+      return ...
+    end, 1, nil, 3)))
+    assert.is_true(has_ended)
+  end)
+
+  it("as the main one that fails ends the others, and raises its error", function()
+    local other
+    local ok, err = pcall(lunarch.run, function()
+      other = lunarch.spawn(function() lunarch.sleep(100) end)
+      lunarch.sleep(0)
+      error "main failed"
+    end)
+    assert.is_false(ok)
+    assert.matches("task_spec.lua:%d+: main failed\nstack traceback", err)
+    assert.is_false(other:is_running())
+    local thing = {}
+    ok, err = pcall(lunarch.run, function() error(thing) end)
+    assert.is_false(ok)
+    assert.equal(thing, err)
+    assert.same({}, failures)
+  end)
+
+  it("that fails with nobody to join it is reported, and makes run raise in the end", function()
+    local has_ended = false
+    local ok, err = pcall(lunarch.run, function()
+      lunarch.spawn(function() error "unseen" end)
+      lunarch.sleep(0.01)
+      has_ended = true
+    end)
+    assert.is_true(has_ended)
+    assert.is_false(ok)
+    assert.matches("unseen", err)
+    assert.equal(1, #failures)
+    assert.matches("task_spec.lua:%d+: unseen", failures[1])
+    lunarch.run(function() end)
+  end)
+
+  it("that waits for what cannot come makes run raise, instead of waiting for ever", function()
+    local stuck
+    local ok, err = pcall(lunarch.run, function()
+      local a, b
+      a = lunarch.spawn(function() b:join() end)
+      b = lunarch.spawn(function() a:join() end)
+      stuck = { a, b }
+    end)
+    assert.is_false(ok)
+    assert.matches("nothing is left that could wake one", err)
+    for _, task in ipairs(stuck) do
+      task:interrupt "spec over"
+    end
+    -- The first is interrupted; its end is what the second waited for.
+    assert.is_false((stuck[1]:join()))
+    assert.is_true((stuck[2]:join()))
+  end)
+
+  it("cannot call run", function()
+    local ok, err = lunarch.spawn(function() lunarch.run(function() end) end):join()
+    assert.is_false(ok)
+    assert.matches("task_spec.lua:%d+: lunarch.run: called inside a task", err)
+  end)
+
+  it("shows itself", function()
+    local task = lunarch.spawn(function() return tostring(tasks.current()) end)
+    assert.matches("^lunarch.task: .*%(waiting%)$", tostring(task))
+    assert.matches("%(running%)$", select(2, task:join()))
+    assert.matches("%(ended%)$", tostring(task))
+    assert.equal("lunarch.task", getmetatable(task).__name)
+  end)
+end)
