@@ -1,6 +1,7 @@
 /* spec/unit/rpc_grpc_test.c - calls and streams over gRPC, against a real etcd. */
 #include "etcd_server.h"
 #include "rpc_world.h"
+#include <netdb.h>
 
 static struct etcd_server server;
 static struct rpc *rpc;
