@@ -130,14 +130,14 @@ int lun_client_open(const struct lun_config *config, struct lun_client **ret_cli
         client->trace_arg = config->trace_arg;
     }
     int rc = 0;
-    if (config && config->name && !(client->name = strdup(config->name)))
+    if (place_identity(&client->identity, config ? config->name : NULL))
         rc = lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     if (!rc)
         rc = rpc_grpc_new(&client->rpc, ret_err);
     if (!rc && (rc = start(client, config, ret_err)))
         rpc_free(client->rpc);
     if (rc) {
-        free(client->name);
+        bytes_fini(&client->identity);
         free(client);
         return rc;
     }
@@ -265,7 +265,7 @@ static void finish_free(struct lun_client *client) {
     rpc_free(client->rpc);
     while ((node = list_pop_front(&client->trace_lines)))
         free(CONTAINER_OF(node, struct trace_entry, in_client));
-    free(client->name);
+    bytes_fini(&client->identity);
     free(client);
 }
 

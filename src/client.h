@@ -21,7 +21,7 @@ struct lun_client {
     struct rpc *rpc;
     struct etcd *etcd;
     pid_t pid;
-    char *name;
+    struct bytes identity; /* what a lock's value says of us */
     struct crowd crowd;
     struct list ops;       /* asked and not yet answered */
     struct list sessions;  /* struct lun_session: not ended */

@@ -201,7 +201,6 @@ static int lock(struct lun_mutex *mutex, enum place_mode mode, const struct lun_
     if (rc)
         return rc;
     struct lun_op *op = NULL;
-    struct bytes value = {NULL, 0};
     if (mutex->state == LOCKED && mutex->is_reentrant && !mutex->is_lost) {
         rc = lock_again(mutex, ask, ret_op, ret_err);
         goto out;
@@ -213,13 +212,8 @@ static int lock(struct lun_mutex *mutex, enum place_mode mode, const struct lun_
     rc = op_begin(client, ask, mutex, give_up_locking, true, &op, ret_err);
     if (rc)
         goto out;
-    rc = place_identity(&value, client->name);
-    if (rc)
-        (void)lun_err_set(ret_err, rc, "out of memory");
-    else
-        rc = place_enter(&mutex->session->core, lun_bytes_of(mutex->name), bytes_view(&value), mode,
-                         &place_callbacks, mutex, &mutex->place, ret_err);
-    bytes_fini(&value);
+    rc = place_enter(&mutex->session->core, lun_bytes_of(mutex->name), bytes_view(&client->identity), mode,
+                     &place_callbacks, mutex, &mutex->place, ret_err);
     if (rc) {
         (void)lun_err_wrap(ret_err, "lock %s", mutex->name);
         op_discard(op);

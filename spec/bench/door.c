@@ -3,6 +3,7 @@
  *     lunarch_door HOST:PORT cycle|par64|first N, handoff N SETTLE_MS, idle, waiters N
  *
  * Prints the same JSON as lunarch_floor does; `waiters`: bytes of resident memory per waiting mutex. */
+#include <malloc.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -319,29 +320,63 @@ static void ignore(void *arg, const struct lun_result *result) {
     (void)arg, (void)result;
 }
 
+static int64_t n_standing;
+
+static void on_counted(void *arg, const struct lun_result *result) {
+    bool *is_there = arg;
+    *is_there = true;
+    if (result->err)
+        fail(result->err->text);
+    n_standing = result->results[0].count;
+}
+
+/* Until etcd has let them all in: a request in flight is no waiter. */
+static void await_standing(const struct lun_mutex *held, int64_t n) {
+    char prefix[64], end[64];
+    struct lun_bytes key = lun_mutex_key(held);
+    size_t len = (size_t)((const char *)memrchr(key.data, '/', key.len) + 1 - (const char *)key.data);
+    (void)snprintf(prefix, sizeof prefix, "%.*s", (int)len, (const char *)key.data);
+    (void)snprintf(end, sizeof end, "%.*s0", (int)len - 1, (const char *)key.data);
+    for (n_standing = 0; n_standing < n;) {
+        bool is_there = false;
+        struct lun_ask ask = {-1, on_counted, &is_there};
+        struct lun_kv_op count = {.kind = LUN_OP_RANGE,
+                                  .key = lun_bytes_of(prefix),
+                                  .range_end = lun_bytes_of(end),
+                                  .is_count_only = true};
+        check(lun_kv(client, &count, &ask, NULL, NULL));
+        while (!is_there)
+            (void)lun_client_poll(client, -1);
+    }
+}
+
 /* Half of them first, so that what the first ones grow once (buffers, tables) is not counted. */
 static void run_waiters(int n) {
     struct lun_session *holder = session_open(), *session = session_open();
     struct lun_mutex *held = mutex_new(holder, 0), **waiting = calloc((size_t)n * 2, sizeof *waiting);
     long before = 0;
+    size_t heap_before = 0;
     if (!waiting)
         fail("out of memory");
     lock(held);
     for (int i = 0; i < 2 * n; i++) {
         struct lun_ask ask = {-1, ignore, NULL};
         if (i == n) {
-            poll_for_ms(2000);
+            poll_for_ms(1000);
             before = status_kb("VmRSS");
+            heap_before = mallinfo2().uordblks;
         }
         waiting[i] = mutex_new(session, 0);
         check(lun_mutex_lock(waiting[i], &ask, NULL, NULL));
-        if (i % 50 == 0)
-            poll_for_ms(20);
+        if (i % 20 == 0 || i == n - 1 || i == 2 * n - 1)
+            await_standing(held, i + 2);
     }
-    poll_for_ms(2000);
+    poll_for_ms(1000);
     long after = status_kb("VmRSS");
-    printf("{\"bench\":\"door\",\"mode\":\"waiters\",\"n\":%d,\"bytes_per_waiter\":%ld,\"rss_kb\":%ld}\n", n,
-           (after - before) * 1024 / n, after);
+    printf(
+        "{\"bench\":\"door\",\"mode\":\"waiters\",\"n\":%d,\"bytes_per_waiter\":%ld,\"heap_bytes_per_waiter\":%ld,"
+        "\"rss_kb\":%ld}\n",
+        n, (after - before) * 1024 / n, ((long)mallinfo2().uordblks - (long)heap_before) / n, after);
     for (int i = 0; i < 2 * n; i++)
         lun_mutex_free(waiting[i]);
     free(waiting);
