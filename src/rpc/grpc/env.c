@@ -57,12 +57,13 @@ static int64_t now(struct rpc *rpc) {
     return clock_boottime_ns();
 }
 
+/* Drawn in advance: a system call for each would be felt in every lock. */
 static uint64_t random_bits(struct rpc *rpc) {
-    (void)rpc;
-    uint64_t bits;
-    while (getrandom(&bits, sizeof bits, 0) != (ssize_t)sizeof bits) {
-    }
-    return bits;
+    struct env *env = env_of(rpc);
+    while (env->n_random == 0)
+        if (getrandom(env->random, sizeof env->random, 0) == (ssize_t)sizeof env->random)
+            env->n_random = sizeof env->random / sizeof env->random[0];
+    return env->random[--env->n_random];
 }
 
 /* In a forked child nothing of it works any more, so nothing is touched: neither the locks nor gRPC. */

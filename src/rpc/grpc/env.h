@@ -66,7 +66,10 @@ struct env {
     bool is_to_ring;        /* fences were added to it, and nobody has been told so yet */
     bool is_pinned;         /* the fence thread is ringing: must not be freed */
     atomic_bool has_due;    /* due_fences is not empty; written under the fence lock, read without */
-    size_t n_out;           /* calls and streams not yet freed */
+    uint64_t random[32];    /* the first n_random have not been given out; 256 bytes are never cut short by a
+                               signal */
+    size_t n_random;
+    size_t n_out; /* calls and streams not yet freed */
 };
 
 static inline struct env *env_of(struct rpc *rpc) {
