@@ -18,18 +18,18 @@ struct call {
 static void on_done(struct tag *tag, bool is_ok) {
     (void)is_ok; /* a batch that receives a status is always ok */
     struct call *call = CONTAINER_OF(tag, struct call, tag);
+    struct env *env = call->wire.env;
     struct rpc_result result;
     char *text;
     wire_result(&call->wire, &result, &text);
     ProtobufCMessage *reply = NULL;
     if (result.status == RPC_OK) {
-        reply = message_unpack(call->wire.info->reply, call->reply);
+        reply = message_unpack(call->wire.info->reply, call->reply, &env->arena);
         if (!reply)
             result = (struct rpc_result){.status = RPC_INTERNAL, .message = "the reply does not unpack"};
     }
     call->on_reply(call->arg, &result, reply);
-    if (reply)
-        protobuf_c_message_free_unpacked(reply, NULL);
+    arena_clear(&env->arena);
     gpr_free(text);
     grpc_byte_buffer_destroy(call->reply);
     wire_close(&call->wire);

@@ -136,6 +136,7 @@ int rpc_grpc_new(struct rpc **ret_rpc, struct lun_err *ret_err) {
     env->pid = getpid();
     (void)pthread_mutex_init(&env->core, NULL);
     list_init(&env->due_fences);
+    arena_init(&env->arena);
     sigset_t outer;
     env_block_signals(&outer);
     int rc = start(env, ret_err);

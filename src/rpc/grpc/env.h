@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include <grpc/grpc.h>
@@ -54,6 +55,19 @@ struct inbox {
     bool is_raised;      /* fd is readable */
 };
 
+/* arena.c: memory of one unpacked reply at a time. */
+enum { ARENA_BYTES = 8192 };
+struct piece;
+struct arena {
+    ProtobufCAllocator allocator;
+    size_t used;
+    struct piece *pieces; /* what found no room */
+    _Alignas(max_align_t) char room[ARENA_BYTES];
+};
+void arena_init(struct arena *arena);
+/* Frees whatever was allocated. */
+void arena_clear(struct arena *arena);
+
 struct env {
     struct rpc rpc;
     pid_t pid;
@@ -61,6 +75,7 @@ struct env {
     sigset_t outer_mask; /* of the thread that is inside by rpc_enter */
     struct seat seat;
     struct inbox inbox;
+    struct arena arena;     /* of the reply whose callback is running */
     struct list in_envs;    /* fence lock, as the next three */
     struct list due_fences; /* to be told */
     bool is_to_ring;        /* fences were added to it, and nobody has been told so yet */
@@ -133,8 +148,9 @@ void env_fence_stopped(struct rpc_fence *fence);
 /* ---- message.c ---- */
 
 grpc_byte_buffer *message_pack(const ProtobufCMessage *message);
-/* NULL when it does not unpack. */
-ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer);
+/* NULL when it does not unpack. In the arena: gone with arena_clear, which is due in either case. */
+ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer,
+                                 struct arena *arena);
 
 /* ---- peer.c ---- */
 

@@ -14,11 +14,14 @@ grpc_byte_buffer *message_pack(const ProtobufCMessage *message) {
     return buffer;
 }
 
-static ProtobufCMessage *unpack(const ProtobufCMessageDescriptor *descriptor, grpc_slice slice) {
-    return protobuf_c_message_unpack(descriptor, NULL, GRPC_SLICE_LENGTH(slice), GRPC_SLICE_START_PTR(slice));
+static ProtobufCMessage *unpack(const ProtobufCMessageDescriptor *descriptor, grpc_slice slice,
+                                struct arena *arena) {
+    return protobuf_c_message_unpack(descriptor, &arena->allocator, GRPC_SLICE_LENGTH(slice),
+                                     GRPC_SLICE_START_PTR(slice));
 }
 
-ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer) {
+ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer,
+                                 struct arena *arena) {
     grpc_byte_buffer_reader reader;
     if (!buffer || !grpc_byte_buffer_reader_init(&reader, buffer))
         return NULL;
@@ -26,14 +29,14 @@ ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *descriptor, g
     const size_t len = grpc_byte_buffer_length(buffer);
     grpc_slice *first;
     if (len == 0) {
-        message = unpack(descriptor, grpc_empty_slice());
+        message = unpack(descriptor, grpc_empty_slice(), arena);
     } else if (grpc_byte_buffer_reader_peek(&reader, &first) && GRPC_SLICE_LENGTH(*first) == len) {
-        message = unpack(descriptor, *first);
+        message = unpack(descriptor, *first, arena);
     } else {
         grpc_byte_buffer_reader_destroy(&reader);
         (void)grpc_byte_buffer_reader_init(&reader, buffer);
         grpc_slice all = grpc_byte_buffer_reader_readall(&reader);
-        message = unpack(descriptor, all);
+        message = unpack(descriptor, all, arena);
         grpc_slice_unref(all);
     }
     grpc_byte_buffer_reader_destroy(&reader);

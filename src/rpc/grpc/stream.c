@@ -106,16 +106,17 @@ static void read_next(struct stream *stream) {
 }
 
 static void deliver(struct stream *stream) {
-    ProtobufCMessage *message = message_unpack(stream->wire.info->reply, stream->incoming);
+    struct arena *arena = &stream->wire.env->arena;
+    ProtobufCMessage *message = message_unpack(stream->wire.info->reply, stream->incoming, arena);
     grpc_byte_buffer_destroy(stream->incoming);
     stream->incoming = NULL;
     if (message) {
         stream->callbacks.on_message(stream->arg, &stream->stream, message);
-        protobuf_c_message_free_unpacked(message, NULL);
     } else {
         stream->is_garbled = true;
         env_stream_cancel(&stream->stream);
     }
+    arena_clear(arena);
 }
 
 static void on_read(struct tag *tag, bool is_ok) {
