@@ -69,15 +69,22 @@ function process.spawn(command, env, stdio, cwd)
   return pid
 end
 
-local function resolve(command)
-  local words = {}
-  if command[1] == "lua5.4" and os.getenv "LUNARCH_PRELOAD" then
-    words = { "env", "LD_PRELOAD=" .. os.getenv "LUNARCH_PRELOAD" }
+-- The words that run `options`, its changes of the environment among them: they are the command's, not the stamper's.
+local function resolve(options)
+  local words = { "env" }
+  for name, value in pairs(options.env or {}) do
+    if not value then words[#words + 1] = "--unset=" .. name end
   end
-  for _, word in ipairs(command) do
-    words[#words + 1] = tostring(word)
+  for name, value in pairs(options.env or {}) do
+    if value then words[#words + 1] = name .. "=" .. value end
   end
-  if command[1] == "lunarch" then words[1] = tree.program end
+  if options[1] == "lua5.4" and os.getenv "LUNARCH_PRELOAD" then
+    words[#words + 1] = "LD_PRELOAD=" .. os.getenv "LUNARCH_PRELOAD"
+  end
+  words[#words + 1] = options[1] == "lunarch" and tree.program or options[1]
+  for i = 2, #options do
+    words[#words + 1] = tostring(options[i])
+  end
   return words
 end
 
@@ -93,17 +100,18 @@ function process.start(options)
     words[#words + 1] = word
   end
   local ends = options.stdin and uv.pipe()
-  self.stamper = process.spawn(words, tree.environment(options.env), { ends and ends.read or nil, nil, 2 }, options.cwd)
+  self.stamper = process.spawn(words, tree.environment(), { ends and ends.read or nil, nil, 2 }, options.cwd)
   if ends then
     uv.fs_close(ends.read)
     self.stdin = ends.write
   end
   self.name = table.concat(options, " ")
-  self.pid = wait.eventually(function()
+  wait.eventually(function()
     self:read()
-    return self.started
+    return self.started or not process.is_running(self.stamper)
   end, nil, self.name .. " to start")
-  alive[self] = true
+  self.pid = assert(self.started, "what watches over " .. self.name .. " has died")
+  if not self.exited then alive[self] = true end
   return self
 end
 
@@ -137,7 +145,6 @@ function Process:read()
     elseif kind == "exit" then
       local status, signal = rest:match "(%d+) (%d+)"
       self.exited = { status = math.tointeger(status), signal = math.tointeger(signal), t = tonumber(ns) / 1e9 }
-      self.started = self.started or 0
       alive[self] = nil
     else
       self.seen[#self.seen + 1] = { t = tonumber(ns) / 1e9, from = kind, text = rest }

@@ -64,11 +64,7 @@ handle, pid = uv.spawn("setpriv", {
     write_exit()
   end)
 end)
-if not handle then
-  write("err", tostring(pid))
-  write("exit", "127 0")
-  os.exit(1)
-end
+assert(handle, pid)
 write("pid", pid)
 follow(out, "out")
 follow(err, "err")
