@@ -1,5 +1,5 @@
-/* spec/unit/rpc_stress_serial_test.c - the one seat, handed over without end: many threads, calls in flight, and no
- * reply lost. */
+/* spec/unit/rpc_stress_serial_test.c - the one seat, handed over without end: many threads, calls in flight,
+ * and no reply lost. */
 #include <dirent.h>
 #include <pthread.h>
 #include <semaphore.h>
