@@ -18,8 +18,8 @@ local unpack = table.unpack or unpack
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 
 local CONNECT_S = 3          -- one attempt to get a session
-local RESIGN_S = 5           -- afterwards it goes on in the background
-local CLOSE_S = 5
+local RESIGN_S = 3           -- afterwards it goes on in the background
+local CLOSE_S = 2
 local INSIST_S = 1           -- how long an interrupted on_lost is waited for
 local LONG_TERM_S = 30       -- a term that lasted longer ends a row of failures
 local STOOD_STILL_TTLS = 3

@@ -1,5 +1,8 @@
 -- The command line of `lunarch`: which flags there are, and what to do.
+local args = require "lunarch.args"
 local host = require "lunarch.host"
+
+args.is_ours()
 
 local USAGE_ERROR = 2
 

@@ -1,10 +1,14 @@
 -- Runs a script: as an ordinary program, and then the candidates it has declared.
+local args = require "lunarch.args"
 local host = require "lunarch.host"
+
+args.is_ours()
 
 local FAILED = 1
 local USAGE_ERROR = 2
-local SHUTDOWN_S = 5
-local CLOSE_S = 5
+-- What etcd has not answered by then lapses with its lease.
+local SHUTDOWN_S = 2
+local CLOSE_S = 1
 
 local function say(text)
   io.stderr:write("lunarch: ", text, "\n")

@@ -3,6 +3,8 @@
 local args = require "lunarch.args"
 local candidate = require "lunarch.candidate"
 
+args.is_ours()
+
 local settings = {}
 
 -- Settings that may stand in a script as globals and on the command line.
@@ -14,7 +16,7 @@ local NOT_YET = { work_timeout = true }
 
 local function reads(name, value)
   local ok, message = pcall(candidate.settings[name], "setting", name, value)
-  return ok, not ok and message:gsub("^setting: ", "") or nil
+  return ok, not ok and message:gsub("^.-setting: ", "") or nil
 end
 
 --- What the flags say, by the settings' names.

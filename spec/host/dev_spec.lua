@@ -1,0 +1,210 @@
+-- limit: 180 s
+-- The private etcd of --dev: one for all, gone after the last, whoever dies.
+local process = require "support.process"
+local script = require "host.script"
+local tree = require "support.tree"
+local uv = require "luv"
+local wait = require "support.wait"
+
+describe("--dev", function()
+  local runtime, folder
+
+  before_each(function()
+    runtime = tree.folder()
+    assert(uv.fs_chmod(runtime, 448))
+    folder = nil
+  end)
+
+  after_each(process.end_all)
+
+  local USER = [[
+    local client = assert(lunarch.connect())
+    assert(client:put("/dev/" .. (arg[1] or "x"), "1", nil, 10))
+    print("ready " .. client.endpoints[1])
+    lunarch.sleep(100)
+  ]]
+
+  local function start(text, ...)
+    local command = { "lunarch", "run", script.write(text or USER), "--dev", ... }
+    command.env = { XDG_RUNTIME_DIR = runtime, ETCD_NAME = "confusing", ETCD_DATA_DIR = "/nowhere" }
+    return process.start(command)
+  end
+
+  local function ready(child)
+    local endpoint = child:wait_line("^ready ", 20).text:match "^ready (.*)"
+    folder = child:find "private etcd at".text:match ", in (.*)$"
+    return endpoint
+  end
+
+  -- The processes that work for the private etcd: { keeper = pids, etcd = pids }.
+  local function helpers()
+    local found = { keeper = {}, etcd = {} }
+    local scan = uv.fs_scandir "/proc"
+    while true do
+      local name = uv.fs_scandir_next(scan)
+      if not name then break end
+      local words = name:find "^%d+$" and tree.read("/proc/" .. name .. "/cmdline") or ""
+      if words:find(folder, 1, true) and process.is_running(tonumber(name)) then
+        local kind = words:find("--keep-etcd", 1, true) and "keeper" or words:find("--data-dir", 1, true) and "etcd"
+        if kind then table.insert(found[kind], math.tointeger(tonumber(name))) end
+      end
+    end
+    return found
+  end
+
+  local function is_all_gone()
+    local found = helpers()
+    return #found.keeper == 0 and #found.etcd == 0 and not uv.fs_stat(folder)
+  end
+
+  local function get(endpoint, key)
+    local pipe = io.popen(("%s --endpoints %s get --print-value-only %s 2>&1"):format(tree.etcdctl, endpoint, key))
+    local text = pipe:read "a"
+    pipe:close()
+    return text
+  end
+
+  it("starts an etcd, and leaves nothing behind", function()
+    local child = start "assert(lunarch.connect():put('/a', 'b')) print 'ready x'"
+    ready(child)
+    assert.equal(0, (child:wait_exit()))
+    wait.eventually(is_all_gone)
+    assert.is_nil(uv.fs_scandir_next(uv.fs_scandir(runtime)))
+  end)
+
+  it("gives ten first users at once the same one", function()
+    local children, endpoints = {}, {}
+    for i = 1, 10 do children[i] = start(nil, tostring(i)) end
+    for i, child in ipairs(children) do endpoints[ready(child)] = i end
+    assert.equal(1, (function(n) for _ in pairs(endpoints) do n = n + 1 end return n end)(0))
+    local found = helpers()
+    assert.same({ 1, 1 }, { #found.keeper, #found.etcd })
+    for i = 1, 10 do assert.equal("1\n", get(next(endpoints), "/dev/" .. i)) end
+    for _, child in ipairs(children) do child:signal "sigterm" end
+    for _, child in ipairs(children) do child:wait_exit() end
+    wait.eventually(is_all_gone)
+  end)
+
+  it("lasts as long as one user does, and survives the first", function()
+    local first = start()
+    local endpoint = ready(first)
+    local second = start()
+    assert.equal(endpoint, ready(second))
+    first:kill9()
+    wait.pass(0.5)
+    assert.equal("1\n", get(endpoint, "/dev/x"))
+    second:kill9()
+    wait.eventually(is_all_gone)
+  end)
+
+  it("can be started and ended again and again", function()
+    for _ = 1, 5 do
+      local child = start "assert(lunarch.connect():put('/a', 'b')) print 'ready x'"
+      ready(child)
+      assert.equal(0, (child:wait_exit()))
+    end
+    wait.eventually(is_all_gone)
+  end)
+
+  it("starts etcd again on the same data when etcd is killed", function()
+    local child = start()
+    local endpoint = ready(child)
+    local pid = helpers().etcd[1]
+    process.kill9(pid)
+    wait.eventually(function() return get(endpoint, "/dev/x") == "1\n" end, 20)
+    assert.truthy(helpers().etcd[1] ~= pid)
+    child:kill9()
+    wait.eventually(is_all_gone)
+  end)
+
+  it("gets another keeper when the keeper is killed, with the same data at the same address", function()
+    local first = start()
+    local endpoint = ready(first)
+    local second = start()
+    ready(second)
+    local before = helpers()
+    process.kill9(before.keeper[1])
+    wait.eventually(function() return not process.is_running(before.etcd[1]) end)
+    wait.eventually(function() return get(endpoint, "/dev/x") == "1\n" end, 20)
+    local after = helpers()
+    assert.same({ 1, 1 }, { #after.keeper, #after.etcd })
+    assert.truthy(first:find "another" or second:find "another")
+    first:kill9()
+    second:kill9()
+    wait.eventually(is_all_gone)
+  end)
+
+  it("is taken over by the next user where everybody was killed", function()
+    local child = start()
+    local endpoint = ready(child)
+    local found = helpers()
+    child:freeze()
+    process.kill9(found.keeper[1])
+    child:kill9()
+    assert.truthy(uv.fs_stat(folder))
+    local another = start()
+    assert.equal(endpoint, ready(another))
+    another:kill9()
+    wait.eventually(is_all_gone)
+  end)
+
+  it("does not let a user's killing end the keeper", function()
+    local child = start()
+    ready(child)
+    local keeper = helpers().keeper[1]
+    local stat = tree.read("/proc/" .. keeper .. "/stat")
+    local session = math.tointeger(tonumber(stat:match "%) %a %d+ %d+ (%d+)"))
+    assert.truthy(session ~= child.pid)
+    local mine = tree.read("/proc/self/stat"):match "%) %a %d+ %d+ (%d+)"
+    assert.truthy(session ~= math.tointeger(tonumber(mine)))
+    child:kill9()
+    wait.eventually(is_all_gone)
+  end)
+
+  describe("refuses", function()
+    local function refused(env, pattern)
+      local command = { "lunarch", "run", script.write "print 'ran'", "--dev" }
+      command.env = env
+      local output, status = process.run(command)
+      assert.truthy(output:find(pattern), output)
+      assert.equal(1, status)
+      assert.falsy(output:find "ran\n")
+    end
+
+    it("a directory that is open to others", function()
+      local child = start "print 'ready x'"
+      ready(child)
+      child:wait_exit()
+      wait.eventually(is_all_gone)
+      assert(uv.fs_mkdir(folder, 493))
+      assert(uv.fs_chmod(folder, 493))
+      refused({ XDG_RUNTIME_DIR = runtime }, "not a directory of yours alone")
+      assert.truthy(uv.fs_stat(folder))
+    end)
+
+    it("an etcd that is no program", function()
+      refused({ XDG_RUNTIME_DIR = runtime, ETCD = "/nowhere/etcd" }, "ETCD=/nowhere/etcd is not a program")
+    end)
+
+    it("to go on without an etcd", function()
+      local output, status = process.run {
+        "env", "-u", "ETCD", "PATH=/nowhere", tree.program, script.write "print 'ran'", "--dev",
+        env = { XDG_RUNTIME_DIR = runtime },
+      }
+      -- A build tree may have one of its own.
+      if uv.fs_stat(tree.root .. "/build/tools/etcd") then return end
+      assert.truthy(output:find "no program 'etcd' on the PATH", output)
+      assert.equal(1, status)
+    end)
+
+    it("an etcd that does not start, with what it said, and leaves nothing behind", function()
+      local fake = runtime .. "/fake-etcd"
+      local file = assert(io.open(fake, "w"))
+      file:write "#!/bin/sh\necho 'this is no etcd' >&2\nrm \"$0\"\nexit 1\n"
+      file:close()
+      assert(uv.fs_chmod(fake, 448))
+      refused({ XDG_RUNTIME_DIR = runtime, ETCD = fake }, "does not start; the last line of its log: this is no etcd")
+      assert.is_nil(uv.fs_scandir_next(uv.fs_scandir(runtime)))
+    end)
+  end)
+end)

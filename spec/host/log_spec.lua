@@ -1,0 +1,61 @@
+-- The lines of the host's log.
+local json = require "cjson"
+
+describe("the log", function()
+  local log
+
+  setup(function()
+    package.preload["lunarch.host"] = function()
+      return { is_terminal = function() return false end, time = function() return 1700000000.25 end }
+    end
+    log = require "lunarch.log"
+  end)
+
+  teardown(function()
+    package.preload["lunarch.host"], package.loaded["lunarch.host"], package.loaded["lunarch.log"] = nil, nil, nil
+  end)
+
+  local TIME = 1700000000.25
+
+  it("shows time with milliseconds and zone, level, candidate and message", function()
+    local line = log.line("text", TIME, "warn", "A", "lost: expired")
+    assert.truthy(line:find "^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.250[+-]%d%d%d%d WARN  A: lost: expired\n$")
+  end)
+
+  it("goes without a candidate where there is none", function()
+    assert.truthy(log.line("text", TIME, "info", nil, "hello"):find " INFO  hello\n$")
+  end)
+
+  it("indents the further lines of a message", function()
+    assert.truthy(log.line("text", TIME, "error", "A", "one\ntwo"):find "A: one\n    two\n$")
+  end)
+
+  it("is coloured for a terminal", function()
+    assert.truthy(log.line("coloured", TIME, "error", "A", "x"):find "\27%[31mERROR\27%[0m \27%[36mA\27%[0m x")
+  end)
+
+  it("as JSON is one object a line, whatever the message holds", function()
+    for _, text in ipairs { 'say "hi"', "two\nlines", "tab\tand \1 and \127", "back\\slash", "häuser", "" } do
+      local line = log.line("json", TIME, "info", "A\"", text)
+      assert.equal(1, select(2, line:gsub("\n", "")))
+      assert.same({ time = "2023-11-14T22:13:20.250Z", level = "info", candidate = 'A"', message = text },
+        json.decode(line))
+    end
+  end)
+
+  it("as JSON is UTF-8, even if the message is not", function()
+    local message = json.decode(log.line("json", TIME, "info", nil, "a\255b\xC3")).message
+    assert.equal("a\u{FFFD}b\u{FFFD}", message)
+  end)
+
+  it("says what is wrong with a format, and raises nothing", function()
+    local written = {}
+    local stderr = io.stderr
+    -- luacheck: ignore 122
+    io.stderr = { write = function(_, text) written[#written + 1] = text end }
+    local ok = pcall(log.new(function() return "A" end).info, "token %d", "none")
+    io.stderr = stderr
+    assert.is_true(ok)
+    assert.truthy(written[1]:find "token %%d %(bad argument")
+  end)
+end)

@@ -1,0 +1,386 @@
+-- limit: 180 s
+-- `lunarch run SCRIPT` against a real etcd: candidates, ordinary programs, and everything that is wrong with them.
+local etcd = require "support.etcd"
+local json = require "cjson"
+local process = require "support.process"
+local script = require "host.script"
+local tree = require "support.tree"
+local wait = require "support.wait"
+
+describe("lunarch run", function()
+  local server, flags
+  local n = 0
+
+  setup(function() server = etcd.start() end)
+  teardown(function() server:stop() end)
+  after_each(process.end_all)
+
+  -- An election of its own for each spec.
+  before_each(function()
+    n = n + 1
+    flags = { "--endpoints", server.endpoint, "--election", "/spec/" .. n, "--name", "A", "--ttl", "2" }
+  end)
+
+  local function with(...)
+    local all = table.move(flags, 1, #flags, 1, {})
+    return table.move({ ... }, 1, select("#", ...), #all + 1, all)
+  end
+
+  local HANDLERS = [[
+    function on_elected(term) print("on_elected " .. math.type(term.token)) end
+    function do_work() print "do_work" return 0.05 end
+    function on_lost(_, reason) print("on_lost " .. reason) end
+  ]]
+
+  local function said(child)
+    local texts = {}
+    for _, line in ipairs(child:lines()) do
+      if line.from == "out" then texts[#texts + 1] = line.text end
+    end
+    return texts
+  end
+
+  local function key_of(election)
+    return (server:etcdctl("get", "--prefix", "--keys-only", election .. "/"):match "%S+")
+  end
+
+  describe("a candidate", function()
+    it("is elected, works, is told to stop and ends with status 0", function()
+      local child = script.start(HANDLERS, flags)
+      child:wait_line "do_work"
+      child:wait_line "do_work"
+      child:signal "sigterm"
+      assert.equal(0, child:wait_exit())
+      local lines = said(child)
+      assert.equal("on_elected integer", lines[1])
+      assert.equal("on_lost stopping", lines[#lines])
+      for i = 2, #lines - 1 do assert.equal("do_work", lines[i]) end
+    end)
+
+    it("leaves nothing in etcd when it is stopped", function()
+      local child = script.start(HANDLERS, flags)
+      child:wait_line "do_work"
+      assert.truthy(key_of("/spec/" .. n))
+      child:signal "sigint"
+      assert.equal(0, child:wait_exit())
+      assert.is_nil(key_of("/spec/" .. n))
+      assert.equal("", (server:etcdctl("lease", "list"):gsub("found 0 leases%s*", "")))
+    end)
+
+    it("is told when its key is deleted, and stands again", function()
+      local child = script.start(HANDLERS, flags)
+      child:wait_line "do_work"
+      server:etcdctl("del", key_of("/spec/" .. n))
+      child:wait_line "^on_lost key_deleted"
+      child:wait_line "^on_elected"
+    end)
+
+    it("is told when its lease is revoked, and takes another", function()
+      local child = script.start(HANDLERS, flags)
+      child:wait_line "do_work"
+      server:etcdctl("lease", "revoke", (key_of("/spec/" .. n):match "[^/]+$"))
+      -- Whichever is noticed first: the end of the lease, or that of the key.
+      local lost = child:wait_line "^on_lost"
+      assert.truthy(lost.text:find "revoked" or lost.text:find "key_deleted")
+      child:wait_line "^on_elected"
+    end)
+
+    it("hands over to the next one, who then leads", function()
+      local first = script.start(HANDLERS, flags)
+      first:wait_line "do_work"
+      local second = script.start(HANDLERS .. [[
+        function on_leader(leader) print("leader " .. (leader.value or "nobody") .. " " .. tostring(leader.is_me)) end
+      ]], with("--name", "B"))
+      second:wait_line "^leader A false"
+      first:signal "sigterm"
+      local lost = first:wait_line "^on_lost"
+      local elected = second:wait_line "^on_elected"
+      assert.truthy(lost.t <= elected.t)
+      wait.eventually(function() return second:find "^leader B true" end)
+    end)
+
+    it("steps down when a handler fails, so that another takes over", function()
+      local first = script.start(HANDLERS .. [[
+        local n = 0
+        function do_work()
+          n = n + 1
+          if n == 3 then error "the disk is full" end
+          return 0.2
+        end
+      ]], flags)
+      first:wait_line "^on_elected"
+      local second = script.start(HANDLERS, with("--name", "B"))
+      first:wait_line "ERROR A: do_work failed: .*script.lua:%d+: the disk is full"
+      first:wait_line "^on_lost error"
+      second:wait_line "^on_elected"
+    end)
+
+    it("shows a traceback of the script and not of us", function()
+      local child = script.start([[
+        local function deep() error "here" end
+        function do_work() deep() end
+      ]], flags)
+      child:wait_line "in upvalue 'deep'"
+      child:wait_line "standing again in"
+      assert.falsy(child:output():find("candidate.lua", 1, true))
+    end)
+
+    it("resigns when do_work returns false", function()
+      local child = script.start(HANDLERS .. "function do_work() return false end", flags)
+      child:wait_line "^on_lost resigned"
+      child:wait_line "standing again in"
+    end)
+
+    it("has its waits in do_work interrupted", function()
+      local child = script.start(HANDLERS .. [[
+        function do_work()
+          print "waiting"
+          local ok, err = pcall(lunarch.sleep, 100)
+          print(ok, err, err.code, err.reason)
+        end
+      ]], flags)
+      child:wait_line "waiting"
+      child:signal "sigterm"
+      child:wait_line "^false\tthe term is over: stopping\tlost\tstopping"
+      child:wait_line "^on_lost stopping"
+    end)
+
+    it("does not work after it was frozen beyond its TTL", function()
+      local child = script.start(HANDLERS .. [[
+        function do_work(term)
+          print("do_work " .. tostring(term:remaining() > 0))
+          lunarch.sleep(0.01)
+          print("went on " .. tostring(term:remaining() > 0))
+          return 0
+        end
+      ]], flags)
+      child:wait_line "went on"
+      child:freeze()
+      wait.pass(3.5)
+      local before = #child:lines()
+      child:thaw()
+      child:wait_line "^on_lost"
+      local lines = child:lines()
+      for i = before + 1, #lines do
+        assert.falsy(lines[i].text:find "false")
+        if lines[i].text:find "^on_lost" then break end
+        assert.falsy(lines[i].text:find "^do_work")
+      end
+    end)
+
+    it("gives settings as globals, which flags win over", function()
+      local child = script.start([[
+        election, name, ttl = "/spec/globals", "G", 3
+      ]] .. HANDLERS, { "--endpoints", server.endpoint, "--name", "F" })
+      child:wait_line "do_work"
+      local output = server:etcdctl("get", "--prefix", "/spec/globals/")
+      assert.equal("F", output:match "\n(%S+)%s*$")
+      local lease = server:etcdctl("lease", "timetolive", (output:match "/spec/globals/(%x+)"))
+      assert.truthy(lease:find "granted with TTL%(3s%)")
+    end)
+
+    it("may be one of several in a script", function()
+      local child = script.start(([[
+        for i = 1, 2 do
+          candidate { election = "/spec/several/" .. i, name = "N" .. i, on_elected = function() log.info "here" end }
+        end
+      ]]), { "--endpoints", server.endpoint })
+      child:wait_line "INFO  N%d: here"
+      child:wait_line "INFO  N%d: here"
+      assert.truthy(child:find "N1: here" and child:find "N2: here")
+      child:signal "sigterm"
+      assert.equal(0, child:wait_exit())
+    end)
+
+    it("calls do_standby while another leads", function()
+      local first = script.start(HANDLERS, flags)
+      first:wait_line "do_work"
+      local second = script.start(HANDLERS .. [[
+        function do_standby(leader) print("standby for " .. leader.value) return 0.1 end
+      ]], with("--name", "B"))
+      second:wait_line "standby for A"
+      second:wait_line "standby for A"
+      first:kill9()
+      second:wait_line "^on_elected"
+      second:wait_line "^do_work"
+      second:signal "sigterm"
+      second:wait_exit()
+      local elected
+      for _, line in ipairs(second:lines()) do
+        elected = elected or line.text:find "^on_elected"
+        if elected then assert.falsy(line.text:find "^standby") end
+      end
+    end)
+  end)
+
+  describe("without etcd", function()
+    it("says what it tries, goes on trying, and is elected once etcd is there", function()
+      local late = etcd.start()
+      late:kill9()
+      local child = script.start(HANDLERS, { "--endpoints", late.endpoint, "--election", "/e", "--name", "A" })
+      child:wait_line("WARN  A: no session with " .. late.endpoint:gsub("%.", "%%.") .. ": .*trying again in")
+      late:restart()
+      child:wait_line "INFO  A: etcd answers again"
+      child:wait_line "^on_elected"
+      late:stop()
+    end)
+  end)
+
+  describe("an ordinary program", function()
+    it("ends when it and everything it spawned have ended", function()
+      local output, status = script.run([[
+        lunarch.spawn(function() lunarch.sleep(0.3) print "spawned" end)
+        print "main"
+      ]])
+      assert.equal("main\nspawned\n", output)
+      assert.equal(0, status)
+    end)
+
+    it("finds its arguments, and itself, in arg", function()
+      local path = script.write "print(arg[0] == ..., arg[1], arg[2], select(3, ...))"
+      local output = process.run { "lunarch", path, path, "two", "--", "--three" }
+      assert.equal("true\t" .. path .. "\ttwo\t--three\n", output)
+    end)
+
+    it("connects to where the flags say", function()
+      local output = script.run('print(assert(lunarch.connect()):put("/a", "b"))', { "--endpoints", server.endpoint })
+      assert.truthy(output:find "^true")
+    end)
+
+    it("connects to where the environment says", function()
+      local output = script.run('print(lunarch.connect().endpoints[1])',
+        { env = { ETCDCTL_ENDPOINTS = "10.0.0.1:1", LUNARCH_ENDPOINTS = false } })
+      assert.equal("10.0.0.1:1\n", output)
+    end)
+
+    it("that fails shows where, and ends with status 1", function()
+      local output, status = script.run "local x = nil\nprint(x.y)"
+      assert.equal(1, status)
+      assert.truthy(output:find "ERROR [^\n]*script.lua:2: attempt to index a nil value")
+      assert.falsy(output:find("cli/run.lua", 1, true))
+    end)
+
+    it("of which a spawned task fails ends with status 1, and says so once", function()
+      local output, status = script.run 'lunarch.spawn(function() error "in the task" end)'
+      assert.equal(1, status)
+      assert.truthy(output:find "script.lua:1: in the task")
+    end)
+
+    it("gives its locks up when it is interrupted", function()
+      local child = script.start([[
+        local session = lunarch.connect():session()
+        session:mutex("/spec/interrupted"):with(function()
+          print "locked"
+          lunarch.sleep(100)
+        end)
+      ]], { "--endpoints", server.endpoint })
+      child:wait_line "locked"
+      child:signal "sigint"
+      assert.equal(130, child:wait_exit())
+      assert.is_nil(key_of "/spec/interrupted")
+    end)
+  end)
+
+  describe("refuses", function()
+    local function refused(status, pattern, words)
+      local output, got = process.run(words)
+      assert.truthy(output:find(pattern), output)
+      assert.equal(status, got)
+    end
+
+    it("a script that is not there", function()
+      refused(2, "cannot open nowhere.lua: No such file", { "lunarch", "run", "nowhere.lua" })
+    end)
+
+    it("a script with a syntax error, with file and line", function()
+      refused(2, "bad.lua:2: unexpected symbol near '='",
+        { "lunarch", script.write("local a = 1\nx = = 2", "bad.lua") })
+    end)
+
+    it("no script at all", function()
+      refused(2, "which script", { "lunarch", "run" })
+      refused(2, "usage: lunarch", { "lunarch" })
+    end)
+
+    it("unknown flags and wrong values, with the flag named", function()
+      local path = script.write "print 'ran'"
+      refused(2, "unknown option '%-%-tll'", { "lunarch", path, "--tll", "3" })
+      refused(2, "%-%-ttl: 'soon' is no whole number", { "lunarch", path, "--ttl", "soon" })
+      refused(2, "%-%-ttl: '0' is no whole number", { "lunarch", path, "--ttl", "0" })
+      refused(2, "%-%-grace: '%-1' is no number", { "lunarch", path, "--grace=-1" })
+      refused(2, "%-%-log", { "lunarch", path, "--log", "xml" })
+      refused(2, "%-%-election: 'election' must be a name that does not end", { "lunarch", path, "--election", "/a/" })
+      refused(2, "either %-%-dev or %-%-endpoints", { "lunarch", path, "--dev", "--endpoints", "a:1" })
+    end)
+
+    it("a misspelt handler, with the name probably meant", function()
+      for wrong, right in pairs { on_electd = "on_elected", onLost = "on_lost", do_wrok = "do_work" } do
+        refused(1, ("ERROR [^\n]*script.lua:1: there is no handler '%s': did you mean '%s'"):format(wrong, right), {
+          "lunarch", script.write(("function %s() end function on_elected() end"):format(wrong)),
+          "--election", "/e", "--endpoints", server.endpoint,
+        })
+      end
+    end)
+
+    it("handlers without an election", function()
+      refused(1, "declares do_work, but no election to stand in", { "lunarch", script.write "function do_work() end" })
+    end)
+
+    it("a candidate without a name of an election, at the line of the script", function()
+      refused(1, "script.lua:2: lunarch.candidate: 'election' is missing",
+        { "lunarch", script.write "\ncandidate { on_elected = print }" })
+    end)
+
+    it("endpoints that are none", function()
+      local path = script.write "function do_work() end"
+      for _, endpoint in ipairs { "https://127.0.0.1:2379", "nonsense", "127.0.0.1:port" } do
+        refused(1, endpoint:gsub("%p", "%%%0"), { "lunarch", path, "--election", "/e", "--endpoints", endpoint })
+      end
+    end)
+  end)
+
+  it("warns of a setting that is misspelt", function()
+    local child = script.start("intervall = 3\n" .. HANDLERS, flags)
+    child:wait_line "WARN .*there is no setting 'intervall': did you mean 'interval'%?"
+  end)
+
+  it("writes its log as JSON when asked to", function()
+    local child = script.start([[
+      function on_elected(term) log.info("token %d, \"%s\"", term.token, "two\nlines") error "broken" end
+    ]], with("--log", "json"))
+    child:wait_line "standing again"
+    local levels = {}
+    for _, line in ipairs(child:lines()) do
+      local entry = json.decode(line.text)
+      assert.equal("A", entry.candidate)
+      assert.truthy(entry.time:find "^%d+%-%d+%-%d+T%d+:%d+:%d+%.%d+Z$")
+      levels[entry.level] = true
+    end
+    assert.truthy(levels.info and levels.error)
+  end)
+
+  it("shows help and version, and needs no gRPC for that", function()
+    local output, status = process.run { "lunarch", "--help" }
+    assert.equal(0, status)
+    assert.truthy(output:find "usage: lunarch")
+    for _, later in ipairs { "guard", "observe", "lunarch status", "cacert", "work%-timeout" } do
+      assert.falsy(output:find(later), later .. " does not work yet and is named")
+    end
+    assert.truthy(process.run { "lunarch", "--version" }:find "^lunarch %d+%.%d+%.%d+\n$")
+    local linked = process.run { "ldd", tree.program }
+    assert.falsy(linked:find "grpc")
+    assert.truthy(linked:find "liblua5%.4")
+  end)
+
+  it("finds its files beside itself when it is installed elsewhere", function()
+    local folder = tree.folder()
+    local output, status = process.run { "cmake", "--install", tree.build, "--prefix", folder .. "/p" }
+    assert.equal(0, status, output)
+    local moved = folder .. "/elsewhere"
+    assert(os.rename(folder .. "/p", moved))
+    local path = script.write 'print(package.searchpath("lunarch", package.path), lunarch.version)'
+    output, status = process.run { "env", "-u", "LUA_PATH", "-u", "LUA_CPATH", moved .. "/bin/lunarch", path }
+    assert.equal(0, status, output)
+    assert.truthy(output:find(moved .. "/share/lua/5.4/lunarch/init.lua", 1, true), output)
+  end)
+end)

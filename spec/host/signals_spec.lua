@@ -1,0 +1,221 @@
+-- limit: 180 s
+-- Signals at bad moments: the first one asks, the second one ends.
+local etcd = require "support.etcd"
+local process = require "support.process"
+local script = require "host.script"
+local tree = require "support.tree"
+local wait = require "support.wait"
+
+describe("a signal", function()
+  local server, proxy, flags
+  local n = 0
+
+  setup(function() server = etcd.start() end)
+  teardown(function() server:stop() end)
+  after_each(function()
+    process.end_all()
+    if proxy then proxy:stop() end
+    proxy = nil
+  end)
+
+  before_each(function()
+    n = n + 1
+    flags = { "--endpoints", server.endpoint, "--election", "/signals/" .. n, "--name", "A", "--ttl", "5" }
+  end)
+
+  local HANDLERS = [[
+    function on_elected() print "on_elected" end
+    function do_work() print "do_work" return 0.1 end
+    function on_lost(_, reason) print("on_lost " .. reason) end
+  ]]
+
+  local function is_clean()
+    return server:etcdctl("get", "--prefix", "--keys-only", "/signals/" .. n) == ""
+  end
+
+  -- It ends soon, with status 0, and has nothing left in etcd.
+  local function ends_well(child)
+    local asked_at = require("support.clock").now()
+    local status, signal, ended_at = child:wait_exit()
+    assert.same({ 0, 0 }, { status, signal })
+    assert.truthy(ended_at - asked_at < 2)
+    assert.is_true(is_clean())
+  end
+
+  for _, name in ipairs { "sigterm", "sigint", "sighup" } do
+    it("stops a candidate (" .. name .. ")", function()
+      local child = script.start(HANDLERS, flags)
+      child:wait_line "do_work"
+      child:signal(name)
+      ends_well(child)
+      assert.truthy(child:find "^on_lost stopping")
+    end)
+  end
+
+  it("while it connects ends it, though etcd is silent", function()
+    proxy = require("support.proxy").start(server.client_port)
+    proxy:go_silent()
+    flags[2] = proxy.endpoint
+    local child = script.start("log.info 'ready'\n" .. HANDLERS, flags)
+    child:wait_line "ready"
+    wait.pass(0.3)
+    child:signal "sigterm"
+    local status = child:wait_exit(4)
+    assert.equal(0, status)
+    assert.is_nil(child:find "on_")
+  end)
+
+  it("while it waits for its turn takes it out of the line", function()
+    local leader = script.start(HANDLERS, flags)
+    leader:wait_line "do_work"
+    local child = script.start(HANDLERS .. "function on_leader(l) print('leader ' .. tostring(l.value)) end", flags)
+    child:wait_line "leader A"
+    wait.eventually(function()
+      return select(2, server:etcdctl("get", "--prefix", "--keys-only", "/signals/" .. n):gsub("%S+", "")) == 2
+    end)
+    child:signal "sigterm"
+    assert.equal(0, (child:wait_exit()))
+    assert.is_nil(child:find "^on_")
+    leader:signal "sigterm"
+    ends_well(leader)
+  end)
+
+  it("in on_elected interrupts it, and on_lost follows", function()
+    local child = script.start(HANDLERS .. [[
+      function on_elected() print "on_elected" lunarch.sleep(100) end
+    ]], flags)
+    child:wait_line "on_elected"
+    child:signal "sigterm"
+    ends_well(child)
+    assert.equal("on_elected\non_lost stopping\n", child:output())
+  end)
+
+  it("in a wait of do_work interrupts it", function()
+    local child = script.start(HANDLERS .. [[
+      function do_work() print "do_work" lunarch.sleep(100) end
+    ]], flags)
+    child:wait_line "do_work"
+    child:signal "sigterm"
+    ends_well(child)
+    assert.equal("on_elected\ndo_work\non_lost stopping\n", child:output())
+  end)
+
+  it("while do_work is busy is obeyed as soon as it returns", function()
+    local child = script.start(HANDLERS .. [[
+      function do_work()
+        print "do_work"
+        local until_s = lunarch.now() + 1
+        while lunarch.now() < until_s do end
+        print "returned"
+      end
+    ]], flags)
+    child:wait_line "do_work"
+    child:signal "sigterm"
+    ends_well(child)
+    assert.equal("on_elected\ndo_work\nreturned\non_lost stopping\n", child:output())
+  end)
+
+  it("in on_lost lets it finish, and gives the place up after it", function()
+    local child = script.start(HANDLERS .. [[
+      function do_work(term) term:resign() end
+      function on_lost() print "on_lost" lunarch.sleep(0.7) print "on_lost returned" end
+    ]], flags)
+    child:wait_line "^on_lost$"
+    child:signal "sigterm"
+    ends_well(child)
+    assert.truthy(child:find "on_lost returned")
+    assert.equal(1, #child:find_all "^on_elected")
+  end)
+
+  it("keeps the place until on_lost has returned", function()
+    local child = script.start(HANDLERS .. [[
+      function on_lost() print "on_lost" lunarch.sleep(1) print "on_lost returned" end
+    ]], flags)
+    child:wait_line "do_work"
+    child:signal "sigterm"
+    child:wait_line "^on_lost$"
+    assert.is_false(is_clean())
+    child:wait_line "on_lost returned"
+    ends_well(child)
+  end)
+
+  it("does not wait longer than stop_timeout for on_lost", function()
+    local child = script.start(HANDLERS .. [[
+      stop_timeout = 0.5
+      function on_lost() lunarch.sleep(100) end
+    ]], flags)
+    child:wait_line "do_work"
+    child:signal "sigterm"
+    ends_well(child)
+    assert.truthy(child:find "WARN  A: on_lost has not ended within 0.5 s")
+  end)
+
+  describe("the second time", function()
+    for name, status in pairs { sigterm = 143, sigint = 130 } do
+      it("ends the process at once, even where it is busy (" .. name .. ")", function()
+        local child = script.start(HANDLERS .. [[
+          function do_work() print "do_work" while true do end end
+        ]], flags)
+        child:wait_line "do_work"
+        child:signal(name)
+        wait.pass(0.2)
+        assert.is_true(child:is_running())
+        child:signal(name)
+        assert.equal(status, (child:wait_exit(1)))
+      end)
+    end
+
+    it("ends it in on_lost too", function()
+      local child = script.start(HANDLERS .. [[
+        function on_lost() print "on_lost" lunarch.sleep(100) end
+      ]], flags)
+      child:wait_line "do_work"
+      child:signal "sigterm"
+      child:wait_line "on_lost"
+      wait.pass(0.1)
+      child:signal "sigterm"
+      assert.equal(143, (child:wait_exit(1)))
+    end)
+
+    it("within an instant counts once: timeout(1) sends two", function()
+      local path = script.write(HANDLERS)
+      local output, status = process.run {
+        "timeout", "--preserve-status", "1.5", tree.program, path, table.unpack(flags),
+      }
+      assert.equal(0, status)
+      assert.truthy(output:find "on_lost stopping")
+    end)
+  end)
+
+  it("that would end the reader's writer does not end a leader", function()
+    local path = script.write(HANDLERS .. "function do_work() print 'x' log.info 'y' return 0.05 end")
+    local child = process.start {
+      "sh", "-c", ([[%s 2>&1 | head -n 3; sleep 1]]):format(tree.quote { tree.program, path, table.unpack(flags) }),
+    }
+    child:wait_line "x"
+    wait.pass(0.5)
+    assert.is_false(is_clean())
+  end)
+
+  it("interrupts an ordinary program where it waits, and lets it clean up", function()
+    local child = script.start [[
+      print "ready"
+      local ok, err = pcall(lunarch.sleep, 100)
+      print(tostring(err))
+    ]]
+    child:wait_line "ready"
+    child:signal "sigint"
+    assert.equal(130, (child:wait_exit()))
+    assert.equal("ready\ninterrupted\n", child:output())
+  end)
+
+  it("interrupts what a program has spawned", function()
+    local child = script.start [[
+      lunarch.spawn(function() print "ready" lunarch.sleep(100) end)
+    ]]
+    child:wait_line "ready"
+    child:signal "sigterm"
+    assert.equal(143, (child:wait_exit()))
+    assert.equal("ready\n", child:output())
+  end)
+end)
