@@ -13,7 +13,9 @@
  *                         '--> OVER     nothing of it can be left in etcd
  *
  * Suspended in, and what is in flight there:
- *   ENTERING   the entering transaction; sent again until answered (same key, same value: it finds itself)
+ *   ENTERING   the entering transaction; sent again until answered (same key, same value: it finds itself).
+ *              PLACE_TRY: before it the same one without its writes, since one that could write is written to
+ *              the raft log even when it does not
  *   WAITING    nothing. A watch on the predecessor (none if it is one of ours: it tells), after 100 ms one on
  * our own key, a timer LOOKING    one read of our key and our predecessor, sent after whatever made us look
  *   HELD       nothing. After 100 ms a watch on our own key, a timer
@@ -79,6 +81,7 @@ struct place {
     const struct place_callbacks *callbacks; /* NULL: the owner has let go */
     void *owner;
     enum place_mode mode;
+    bool is_peeking;       /* PLACE_TRY: the call in flight only reads */
     bool is_told;          /* on_entered was called */
     bool is_leaving_asked; /* place_leave: on_left is owed */
     bool has_unanswered;   /* a copy of the entering transaction may yet be carried out */
@@ -100,6 +103,7 @@ struct place {
     int64_t own_watch_at_ns, reread_at_ns, hedge_base_ns;
     unsigned hedge; /* the next one; N_HEDGES: none */
     char *owner_text;
+    struct bytes value; /* PLACE_TRY: what to enter with once nobody was seen */
 };
 
 /* ---- small things
@@ -214,6 +218,7 @@ static void maybe_free(struct place *place) {
     crowd_remove(session->crowd, &place->in_crowd);
     rpc_timer_fini(&place->timer);
     bytes_fini(&place->predecessor);
+    bytes_fini(&place->value);
     free(place->owner_text);
     free(place->key);
     free(place);
@@ -691,11 +696,35 @@ static void on_busy(struct place *place, const struct etcd_reply *reply) {
     tell_entered(place, &err);
 }
 
+static int send_enter(struct place *place, struct lun_bytes value);
+
+static void on_peeked(struct place *place, const struct etcd_reply *reply) {
+    struct lun_err err;
+    place->is_peeking = false;
+    if (!place->callbacks) {
+        clean_up(place, 0);
+        maybe_free(place);
+    } else if (reply->err) {
+        err = *reply->err;
+        err.is_outcome_unknown = false; /* nothing was to be written */
+        fail_entering(place, &err);
+    } else if (!reply->is_success) {
+        on_busy(place, reply);
+    } else if (send_enter(place, bytes_view(&place->value))) {
+        (void)lun_err_set(&err, LUN_ENOMEM, "out of memory");
+        fail_entering(place, &err);
+    }
+}
+
 static void on_entered(void *arg, const struct etcd_reply *reply) {
     struct place *place = arg;
     place->call = NULL;
     if (place->sm.state != ENTERING) {
         maybe_free(place);
+        return;
+    }
+    if (place->is_peeking) {
+        on_peeked(place, reply);
         return;
     }
     place->has_unanswered = reply->has_unanswered;
@@ -757,10 +786,12 @@ static int send_enter(struct place *place, struct lun_bytes value) {
          .limit = 1},
         own,
     };
-    struct lun_txn wait = {&absent, 1, success, &own, 2, 1}, try = {&empty, 1, success, busy, 1, 2};
+    struct lun_txn wait = {&absent, 1, success, &own, 2, 1}, try = {&empty, 1, success, busy, 1, 2},
+                   peek = {&empty, 1, NULL, busy, 0, 2};
     struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
-    return etcd_txn(etcd_of(place), place->mode == PLACE_TRY ? &try : &wait, &how, on_entered, place,
-                    &place->call);
+    const struct lun_txn *txn = place->is_peeking ? &peek : place->mode == PLACE_TRY ? &try:
+        &wait;
+    return etcd_txn(etcd_of(place), txn, &how, on_entered, place, &place->call);
 }
 
 /* "<name>/<lease>", so that others' clients stand in the same line; with a random suffix for a second place
@@ -820,6 +851,9 @@ int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes
     if (rpc_timer_init(session->rpc, &place->timer, on_timer))
         goto no_memory;
     place->in_crowd.key = place_key(place);
+    place->is_peeking = mode == PLACE_TRY;
+    if (place->is_peeking && bytes_copy(&place->value, value))
+        goto no_memory;
     if (crowd_add(session->crowd, &place->in_crowd) || send_enter(place, value))
         goto no_memory;
     list_push_back(&session->places, &place->in_session);
@@ -829,6 +863,7 @@ int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes
 no_memory:
     crowd_remove(session->crowd, &place->in_crowd);
     rpc_timer_fini(&place->timer);
+    bytes_fini(&place->value);
     free(place->key);
     free(place);
     return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
