@@ -1,0 +1,70 @@
+-- limit: 120 s
+-- ./dev demo: what a newcomer sees first.
+local process = require "support.process"
+local tree = require "support.tree"
+local uv = require "luv"
+local wait = require "support.wait"
+
+describe("the demo", function()
+  local runtime
+
+  before_each(function()
+    runtime = tree.folder()
+    assert(uv.fs_chmod(runtime, 448))
+  end)
+
+  after_each(process.end_all)
+
+  local function start()
+    return process.start { "lua5.4", tree.root .. "/examples/demo.lua", env = { XDG_RUNTIME_DIR = runtime } }
+  end
+
+  local function is_nothing_left()
+    return uv.fs_scandir_next(uv.fs_scandir(runtime)) == nil
+  end
+
+  -- Processes that were started with our private XDG_RUNTIME_DIR.
+  local function survivors()
+    local n = 0
+    local scan = uv.fs_scandir "/proc"
+    while true do
+      local name = uv.fs_scandir_next(scan)
+      if not name then return n end
+      local environment = name:find "^%d+$" and tree.read("/proc/" .. name .. "/environ") or ""
+      if environment:find(runtime, 1, true) and process.is_running(tonumber(name)) then n = n + 1 end
+    end
+  end
+
+  it("shows two failovers with their times, and ends by itself", function()
+    local demo = start()
+    local status, _, ended_at = demo:wait_exit(60)
+    local output = demo:output()
+    assert.equal(0, status, output)
+    local first, second, ms = output:match "(%u) took over from (%u) after (%d+) ms: it was handed"
+    assert.truthy(first and first ~= second, output)
+    assert.truthy(tonumber(ms) < 1000)
+    local third, killed, late_ms = output:match "(%u) took over from (%u) after (%d+) ms\n"
+    assert.equal(first, killed)
+    assert.truthy(third ~= first and third ~= second)
+    assert.truthy(tonumber(late_ms) < 7000)
+    assert.truthy(ended_at - demo:lines()[1].t < 60)
+    assert.is_true(is_nothing_left())
+    assert.equal(0, survivors())
+  end)
+
+  it("leaves nothing behind when it is interrupted", function()
+    local demo = start()
+    demo:wait_line "working"
+    demo:signal "sigint"
+    assert.equal(130, (demo:wait_exit()))
+    assert.is_true(is_nothing_left())
+    assert.equal(0, survivors())
+  end)
+
+  it("leaves nothing behind when it is killed", function()
+    local demo = start()
+    demo:wait_line "working"
+    demo:kill9()
+    wait.eventually(function() return is_nothing_left() and survivors() == 0 end)
+  end)
+end)
