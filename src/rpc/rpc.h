@@ -1,15 +1,20 @@
 /* rpc/rpc.h - the seam: everything the core may know of the world outside.
  *
- * Two implementations stand behind it: gRPC (rpc/grpc, threads and sockets) and the simulator (sim, virtual time). What is above it - etcd,
- * recipe, the door - is a set of state machines that know nothing of gRPC, threads or wall clocks.
+ * Two implementations stand behind it: gRPC (rpc/grpc, threads and sockets) and the simulator (sim, virtual
+ * time). What is above it - etcd, recipe, the door - is a set of state machines that know nothing of gRPC,
+ * threads or wall clocks.
  *
  * Rules
- * - Everything here, unless said otherwise, is called between rpc_enter and rpc_leave ("inside"), and calls back inside.
- * - Submit or complete, never both: a non-zero return means the callback never comes; zero means that it comes exactly once, later, never
- *   during the call that asked for it.
- * - A request is borrowed for the length of rpc_call or rpc_stream_send; a reply for the length of its callback.
- * - Calls and streams are allocated here, and freed here after their last callback has returned. Replies to different calls have no order.
- * - Times are absolute nanoseconds of rpc_now's clock (CLOCK_BOOTTIME, or the simulator's). INT64_MAX means never. */
+ * - Everything here, unless said otherwise, is called between rpc_enter and rpc_leave ("inside"), and calls
+ * back inside.
+ * - Submit or complete, never both: a non-zero return means the callback never comes; zero means that it
+ * comes exactly once, later, never during the call that asked for it.
+ * - A request is borrowed for the length of rpc_call or rpc_stream_send; a reply for the length of its
+ * callback.
+ * - Calls and streams are allocated here, and freed here after their last callback has returned. Replies to
+ * different calls have no order.
+ * - Times are absolute nanoseconds of rpc_now's clock (CLOCK_BOOTTIME, or the simulator's). INT64_MAX means
+ * never. */
 #ifndef LUN_RPC_RPC_H
 #define LUN_RPC_RPC_H
 
@@ -78,17 +83,21 @@ struct rpc_peer;
 struct rpc_call;
 struct rpc_stream;
 
-/* ---- entering and leaving: the core lock ------------------------------------------------------------------------------- */
+/* ---- entering and leaving: the core lock
+ * ------------------------------------------------------------------------------- */
 
 /* Masks signals and locks the core. Any thread, not from inside, never from a signal handler. */
 void rpc_enter(struct rpc *rpc);
-/* Rings what is due (an earlier timer: whoever sits in the queue; notes posted: the descriptor), unlocks, unmasks. */
+/* Rings what is due (an earlier timer: whoever sits in the queue; notes posted: the descriptor), unlocks,
+ * unmasks. */
 void rpc_leave(struct rpc *rpc);
 
-/* ---- now, random, timers ----------------------------------------------------------------------------------------------- */
+/* ---- now, random, timers
+ * ----------------------------------------------------------------------------------------------- */
 
-int64_t rpc_now(struct rpc *rpc);       /* also outside; any thread */
-uint64_t rpc_random(struct rpc *rpc);   /* 64 uniform bits: lease ids, suffixes, jitter; one seed in the simulator */
+int64_t rpc_now(struct rpc *rpc); /* also outside; any thread */
+uint64_t
+rpc_random(struct rpc *rpc); /* 64 uniform bits: lease ids, suffixes, jitter; one seed in the simulator */
 
 struct rpc_timer {
     struct heap_node node;
@@ -106,7 +115,8 @@ static inline bool rpc_timer_is_running(const struct rpc_timer *timer) {
     return timer->node.index != 0;
 }
 
-/* ---- peers: one channel to one member ---------------------------------------------------------------------------------- */
+/* ---- peers: one channel to one member
+ * ---------------------------------------------------------------------------------- */
 
 /* `address` is host:port. Nothing is connected before the first call. 0, LUN_ENOMEM, LUN_EINVALID. */
 int rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer, struct lun_err *ret_err);
@@ -114,7 +124,9 @@ int rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_pe
 void rpc_peer_close(struct rpc_peer *peer);
 const char *rpc_peer_address(const struct rpc_peer *peer);
 
-/* ---- calls ------------------------------------------------------------------------------------------------------------- */
+/* ---- calls
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 struct rpc_options {
     int64_t deadline_ns; /* RPC_NEVER: none */
@@ -131,44 +143,52 @@ struct rpc_result {
 /* `reply` is NULL unless status is RPC_OK. A reply that does not unpack comes as RPC_INTERNAL. */
 typedef void (*rpc_reply_cb)(void *arg, const struct rpc_result *result, const ProtobufCMessage *reply);
 
-/* Sends one request. Completes with the server's status, or RPC_DEADLINE_EXCEEDED, RPC_CANCELLED, RPC_UNAVAILABLE.
- * 0 or LUN_ENOMEM. `ret_call` may be NULL; it is valid until on_reply has been called. */
-int rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request, const struct rpc_options *options,
-             rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);
+/* Sends one request. Completes with the server's status, or RPC_DEADLINE_EXCEEDED, RPC_CANCELLED,
+ * RPC_UNAVAILABLE. 0 or LUN_ENOMEM. `ret_call` may be NULL; it is valid until on_reply has been called. */
+int rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+             const struct rpc_options *options, rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);
 /* on_reply still comes (RPC_CANCELLED, or the real reply if that was faster). The server is told. */
 void rpc_cancel(struct rpc_call *call);
 
-/* ---- streams ----------------------------------------------------------------------------------------------------------- */
+/* ---- streams
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 struct rpc_stream_callbacks {
     void (*on_message)(void *arg, struct rpc_stream *stream, const ProtobufCMessage *message);
-    void (*on_close)(void *arg, struct rpc_stream *stream, const struct rpc_result *result); /* once; the stream is gone afterwards */
+    void (*on_close)(void *arg, struct rpc_stream *stream,
+                     const struct rpc_result *result); /* once; the stream is gone afterwards */
 };
 /* Opens a two-way stream. `options->deadline_ns` is normally RPC_NEVER. 0 or LUN_ENOMEM. */
 int rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
                     const struct rpc_stream_callbacks *callbacks, void *arg, struct rpc_stream **ret_stream);
-/* Queues a message; sent in order, at once where nothing is before it. After the stream broke it is dropped (on_close follows). 0, LUN_ENOMEM. */
+/* Queues a message; sent in order, at once where nothing is before it. After the stream broke it is dropped
+ * (on_close follows). 0, LUN_ENOMEM. */
 int rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message);
 /* Ends it: no on_message any more; on_close comes later. May be called again. */
 void rpc_stream_cancel(struct rpc_stream *stream);
 
-/* ---- fences: validity is a clock reading ------------------------------------------------------------------------------- */
+/* ---- fences: validity is a clock reading
+ * ------------------------------------------------------------------------------- */
 
-/* One per session. `valid_until_ns` is 0 once lost, and stays 0. A fence is told of by on_due, inside, once when valid_until - grace has
- * passed (is_lost false) and once when it has been found lost (is_lost true; possibly without the first). on_due may be called late
- * (nobody polls): answers about ownership must come from fence_is_valid, which reads the clock. A raise that moves stop_at into the
- * future before on_due was called for it takes the notice back; one called already is not taken back by this floor. */
+/* One per session. `valid_until_ns` is 0 once lost, and stays 0. A fence is told of by on_due, inside, once
+ * when valid_until - grace has passed (is_lost false) and once when it has been found lost (is_lost true;
+ * possibly without the first). on_due may be called late (nobody polls): answers about ownership must come
+ * from fence_is_valid, which reads the clock. A raise that moves stop_at into the future before on_due was
+ * called for it takes the notice back; one called already is not taken back by this floor. */
 struct rpc_fence {
     _Atomic int64_t valid_until_ns;
     _Atomic int64_t grace_ns;
-    int64_t late_ns;        /* when found lost by the fence: how much later than valid_until that was (we were not running) */
+    int64_t late_ns; /* when found lost by the fence: how much later than valid_until that was (we were not
+                        running) */
     void (*on_due)(struct rpc_fence *fence, bool is_lost);
     struct rpc *rpc;
-    struct list in_fences;  /* the implementation's: list of all, under its own lock */
-    struct list in_due;     /* the implementation's: due and not yet told */
-    _Atomic int64_t last_valid_ns; /* the implementation's: what valid_until_ns was before it was lost; RPC_NEVER when dropped */
-    int64_t told_stop_for;  /* the implementation's: the valid_until that on_due(false) was last queued for */
-    bool is_told_lost;      /* the implementation's */
+    struct list in_fences;         /* the implementation's: list of all, under its own lock */
+    struct list in_due;            /* the implementation's: due and not yet told */
+    _Atomic int64_t last_valid_ns; /* the implementation's: what valid_until_ns was before it was lost;
+                                      RPC_NEVER when dropped */
+    int64_t told_stop_for; /* the implementation's: the valid_until that on_due(false) was last queued for */
+    bool is_told_lost;     /* the implementation's */
 };
 
 /* Starts guarding. Inside. */
@@ -180,15 +200,18 @@ bool rpc_fence_raise(struct rpc_fence *fence, int64_t valid_until_ns);
 void rpc_fence_drop(struct rpc_fence *fence);
 /* No on_due any more. Inside. Takes one that was never started (all zero). */
 void rpc_fence_stop(struct rpc_fence *fence);
-/* The valid_until in force, or 0 when lost: compares with the clock itself, and makes a passed one lost. Any thread, no lock. */
+/* The valid_until in force, or 0 when lost: compares with the clock itself, and makes a passed one lost. Any
+ * thread, no lock. */
 int64_t rpc_fence_read(struct rpc_fence *fence);
 
-/* ---- poll: the user's thread ------------------------------------------------------------------------------------------- */
+/* ---- poll: the user's thread
+ * ------------------------------------------------------------------------------------------- */
 
 /* Something for the user's thread. Embedded by whoever posts it. */
 struct rpc_note {
     struct list in_inbox;
-    void (*on_poll)(struct rpc_note *note); /* outside, on the thread that polls; the note is out of the inbox and may be freed */
+    void (*on_poll)(struct rpc_note *note); /* outside, on the thread that polls; the note is out of the inbox
+                                               and may be freed */
 };
 static inline void rpc_note_init(struct rpc_note *note, void (*on_poll)(struct rpc_note *note)) {
     list_init(&note->in_inbox);
@@ -199,30 +222,35 @@ void rpc_post(struct rpc *rpc, struct rpc_note *note);
 /* Takes it back if it is still in the inbox. Inside. */
 void rpc_unpost(struct rpc *rpc, struct rpc_note *note);
 
-/* Runs due fences, then every note posted, on the calling thread, outside. When there is none waits for one until `until_ns` (0: does not wait),
- * taking the seat in the queue meanwhile. Returns the number of notes run, or LUN_EINTR when a signal arrived first. One thread at a time. */
+/* Runs due fences, then every note posted, on the calling thread, outside. When there is none waits for one
+ * until `until_ns` (0: does not wait), taking the seat in the queue meanwhile. Returns the number of notes
+ * run, or LUN_EINTR when a signal arrived first. One thread at a time. */
 int rpc_poll(struct rpc *rpc, int64_t until_ns);
 /* Readable while rpc_poll(rpc, 0) would have something to do. The same number for the life of `rpc`. */
 int rpc_fd(struct rpc *rpc);
 
-/* Ends the environment: outside, not from a callback. All peers closed, all calls, streams, timers, fences gone by then (a bug of ours
- * otherwise). Joins its thread. */
+/* Ends the environment: outside, not from a callback. All peers closed, all calls, streams, timers, fences
+ * gone by then (a bug of ours otherwise). Joins its thread. */
 void rpc_free(struct rpc *rpc);
 
-/* ---- for the implementations ------------------------------------------------------------------------------------------- */
+/* ---- for the implementations
+ * ------------------------------------------------------------------------------------------- */
 
 struct rpc_ops {
     int64_t (*now)(struct rpc *rpc);
     uint64_t (*random)(struct rpc *rpc);
     void (*enter)(struct rpc *rpc);
     void (*leave)(struct rpc *rpc);
-    int (*peer_open)(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer, struct lun_err *ret_err);
+    int (*peer_open)(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
+                     struct lun_err *ret_err);
     void (*peer_close)(struct rpc_peer *peer);
-    int (*call)(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request, const struct rpc_options *options,
-                rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);
+    int (*call)(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+                const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
+                struct rpc_call **ret_call);
     void (*cancel)(struct rpc_call *call);
     int (*stream_open)(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
-                       const struct rpc_stream_callbacks *callbacks, void *arg, struct rpc_stream **ret_stream);
+                       const struct rpc_stream_callbacks *callbacks, void *arg,
+                       struct rpc_stream **ret_stream);
     int (*stream_send)(struct rpc_stream *stream, const ProtobufCMessage *message);
     void (*stream_cancel)(struct rpc_stream *stream);
     void (*fence_changed)(struct rpc_fence *fence, bool is_new); /* added, or its instants moved */
@@ -256,14 +284,16 @@ void rpc_init(struct rpc *rpc, const struct rpc_ops *ops);
 void rpc_fini(struct rpc *rpc);
 /* The instant of the earliest timer, RPC_NEVER when there is none. Inside. */
 int64_t rpc_timers_next(const struct rpc *rpc);
-/* Runs every timer due at `now_ns`. Those are moved out before any runs: one started anew meanwhile waits for the next round. Inside. */
+/* Runs every timer due at `now_ns`. Those are moved out before any runs: one started anew meanwhile waits for
+ * the next round. Inside. */
 void rpc_timers_run(struct rpc *rpc, int64_t now_ns);
-/* Looks at the clock on behalf of whoever guards the fences: swaps a passed valid_until for 0, and says whether there is something to tell now
- * (each thing once; the fence then belongs in the list of due ones). Returns the instant of the next look, RPC_NEVER: none. Under the
- * lock that guards the implementation's fields. */
+/* Looks at the clock on behalf of whoever guards the fences: swaps a passed valid_until for 0, and says
+ * whether there is something to tell now (each thing once; the fence then belongs in the list of due ones).
+ * Returns the instant of the next look, RPC_NEVER: none. Under the lock that guards the implementation's
+ * fields. */
 int64_t rpc_fence_look(struct rpc_fence *fence, bool *ret_is_due);
-/* On taking a fence out of the list of due ones: false when a raise has taken the notice back, else what on_due is to be called with. Under
- * the same lock; on_due itself without it. */
+/* On taking a fence out of the list of due ones: false when a raise has taken the notice back, else what
+ * on_due is to be called with. Under the same lock; on_due itself without it. */
 bool rpc_fence_settle(struct rpc_fence *fence, bool *ret_is_lost);
 
 #endif
