@@ -146,8 +146,13 @@ static void a_deadline_that_has_passed_ends_a_call_at_once(void) {
     struct answer answer;
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = text_of("/a");
-    CHECK(ask(peer, RPC_RANGE, &request.base, -1000, &answer) == 0);
-    CHECK(answer.n_replies == 0);
+    struct rpc_options options = {.deadline_ns = 1};
+    answer = (struct answer){.rpc = rpc, .status = -1};
+    rpc_note_init(&answer.note, answer_on_poll);
+    rpc_enter(rpc);
+    CHECK(rpc_call(peer, RPC_RANGE, &request.base, &options, answer_on_reply, &answer, NULL) == 0);
+    CHECK(answer.n_replies == 0); /* later, never during the call */
+    rpc_leave(rpc);
     CHECK(poll_until(rpc, &answer.n_polled, 1) && answer.status == RPC_DEADLINE_EXCEEDED);
 }
 

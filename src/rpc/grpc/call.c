@@ -19,6 +19,7 @@ static void on_done(struct tag *tag, bool is_ok) {
     (void)is_ok; /* a batch that receives a status is always ok */
     struct call *call = CONTAINER_OF(tag, struct call, tag);
     struct env *env = call->wire.env;
+    env->n_calls--;
     struct rpc_result result;
     char *text;
     wire_result(&call->wire, &result, &text);
@@ -67,6 +68,7 @@ int env_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessa
         free(call);
         return rc;
     }
+    env_of(peer->rpc)->n_calls++;
     if (ret_call)
         *ret_call = &call->call;
     return 0;

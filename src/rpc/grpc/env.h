@@ -84,7 +84,8 @@ struct env {
     uint64_t random[32];    /* the first n_random have not been given out; 256 bytes are never cut short by a
                                signal */
     size_t n_random;
-    size_t n_out; /* calls and streams not yet freed */
+    size_t n_calls; /* out, without streams */
+    size_t n_out;   /* calls and streams not yet freed */
 };
 
 static inline struct env *env_of(struct rpc *rpc) {
