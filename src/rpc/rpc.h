@@ -144,7 +144,8 @@ struct rpc_result {
 typedef void (*rpc_reply_cb)(void *arg, const struct rpc_result *result, const ProtobufCMessage *reply);
 
 /* Sends one request. Completes with the server's status, or RPC_DEADLINE_EXCEEDED, RPC_CANCELLED,
- * RPC_UNAVAILABLE. 0 or LUN_ENOMEM. `ret_call` may be NULL; it is valid until on_reply has been called. */
+ * RPC_UNAVAILABLE. 0, LUN_ENOMEM, or LUN_EINVALID (a token no header can hold). `ret_call` may be NULL; it is
+ * valid until on_reply has been called. */
 int rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);
 /* on_reply still comes (RPC_CANCELLED, or the real reply if that was faster). The server is told. */
@@ -159,7 +160,8 @@ struct rpc_stream_callbacks {
     void (*on_close)(void *arg, struct rpc_stream *stream,
                      const struct rpc_result *result); /* once; the stream is gone afterwards */
 };
-/* Opens a two-way stream. `options->deadline_ns` is normally RPC_NEVER. 0 or LUN_ENOMEM. */
+/* Opens a two-way stream. `options->deadline_ns` is normally RPC_NEVER. 0, LUN_ENOMEM, LUN_EINVALID as above.
+ */
 int rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
                     const struct rpc_stream_callbacks *callbacks, void *arg, struct rpc_stream **ret_stream);
 /* Queues a message; sent in order, at once where nothing is before it. After the stream broke it is dropped
