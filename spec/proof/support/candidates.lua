@@ -1,0 +1,58 @@
+-- A script for `lunarch`: candidates of several elections in one process, each with a client of its own, that tell on
+-- stdout what is done to them and when. journal.lua reads it.
+--
+--   lunarch run candidates.lua -- WHO LANE...       a lane is ELECTION,TTL,ENDPOINT
+--
+--   <event> <seconds of CLOCK_BOOTTIME> <election> <lease> <token> [<more>]
+--
+-- elected; work and worked, around each call of do_work; failed, what a wait of do_work raised; put, what became of a
+-- guarded write sent then; losing and lost, around on_lost.
+local lunarch = require "lunarch"
+
+local who = arg[1]
+local WORK_S, PAUSE_S, FAREWELL_S, PUT_S = 0.03, 0.02, 0.02, 0.2
+
+io.stdout:setvbuf "line"
+
+local function say(event, lane, term, more)
+  local lease = term.key:match "[^/]+$"
+  io.stdout:write(("%s %.6f %s %s %d %s\n"):format(event, lunarch.now(), lane.election, lease, term.token, more or ""))
+end
+
+-- A guarded write: "done", or the code it was refused with.
+local function try_put(term)
+  local ok, result, _, code = pcall(term.put, term, "/written" .. term.key, who, nil, PUT_S)
+  if not ok then return "raised-" .. tostring(type(result) == "table" and result.code or result) end
+  return result and "done" or tostring(code)
+end
+
+local function declare(lane)
+  candidate {
+    election = lane.election,
+    name = who,
+    ttl = lane.ttl,
+    endpoints = lane.endpoint,
+    on_elected = function(term) say("elected", lane, term) end,
+    do_work = function(term)
+      say("work", lane, term)
+      local ok, err = pcall(lunarch.sleep, WORK_S)
+      if not ok then
+        say("failed", lane, term, tostring(err.code) .. " " .. tostring(err.reason))
+        say("put", lane, term, try_put(term))
+      end
+      say("worked", lane, term)
+      if not ok then error(err, 0) end
+      return PAUSE_S
+    end,
+    on_lost = function(term, reason)
+      say("losing", lane, term, reason)
+      lunarch.sleep(FAREWELL_S)
+      say("lost", lane, term)
+    end,
+  }
+end
+
+for i = 2, #arg do
+  local election, ttl, endpoint = arg[i]:match "^(.-),(%d+),(.+)$"
+  declare { election = election, ttl = tonumber(ttl), endpoint = endpoint }
+end
