@@ -1,7 +1,8 @@
 -- A script for `lunarch`: candidates of several elections in one process, each with a client of its own, that tell on
 -- stdout what is done to them and when. journal.lua reads it.
+-- luacheck: globals candidate
 --
---   lunarch run candidates.lua -- WHO LANE...       a lane is ELECTION,TTL,ENDPOINT
+--   lunarch run candidates.lua -- WHO LANE...       a lane is ELECTION,TTL,ENDPOINT,SECONDS OF ONE do_work
 --
 --   <event> <seconds of CLOCK_BOOTTIME> <election> <lease> <token> [<more>]
 --
@@ -10,7 +11,7 @@
 local lunarch = require "lunarch"
 
 local who = arg[1]
-local WORK_S, PAUSE_S, FAREWELL_S, PUT_S = 0.03, 0.02, 0.02, 0.2
+local PAUSE_S, FAREWELL_S, PUT_S = 0.02, 0.02, 0.2
 
 io.stdout:setvbuf "line"
 
@@ -35,7 +36,7 @@ local function declare(lane)
     on_elected = function(term) say("elected", lane, term) end,
     do_work = function(term)
       say("work", lane, term)
-      local ok, err = pcall(lunarch.sleep, WORK_S)
+      local ok, err = pcall(lunarch.sleep, lane.work_s)
       if not ok then
         say("failed", lane, term, tostring(err.code) .. " " .. tostring(err.reason))
         say("put", lane, term, try_put(term))
@@ -53,6 +54,6 @@ local function declare(lane)
 end
 
 for i = 2, #arg do
-  local election, ttl, endpoint = arg[i]:match "^(.-),(%d+),(.+)$"
-  declare { election = election, ttl = tonumber(ttl), endpoint = endpoint }
+  local election, ttl, endpoint, work_s = arg[i]:match "^(.-),(%d+),(.+),(.-)$"
+  declare { election = election, ttl = tonumber(ttl), endpoint = endpoint, work_s = tonumber(work_s) }
 end

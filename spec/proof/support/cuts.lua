@@ -215,8 +215,8 @@ end
 
 ---@return string
 function cuts.line_of(row)
-  return ("TTL %2d: %d cuts of leaders (%d more had lost by themselves), %d terms; on_lost had returned %.3f s before the "
-    .. "lease could end at least, %.3f s at the median"):format(
+  return ("TTL %2d: %d cuts of leaders (%d more had lost by themselves), %d terms; on_lost had returned %.3f s before "
+    .. "the lease could end at least, %.3f s at the median"):format(
     row.ttl, row.cuts, row.by_themselves, row.terms, row.least, row.median)
 end
 

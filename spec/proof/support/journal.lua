@@ -25,12 +25,12 @@ local journal = {}
 local Journal = {}
 Journal.__index = Journal
 
--- Starts a process of candidates: lanes are { election =, ttl =, endpoint = }.
+-- Starts a process of candidates: lanes are { election =, ttl =, endpoint =, work_s = (0.03) }.
 ---@return Journal
 function journal.start(who, lanes)
   local command = { "lunarch", "run", tree.root .. "/spec/proof/support/candidates.lua", "--", who }
   for _, lane in ipairs(lanes) do
-    command[#command + 1] = ("%s,%d,%s"):format(lane.election, lane.ttl, lane.endpoint)
+    command[#command + 1] = ("%s,%d,%s,%g"):format(lane.election, lane.ttl, lane.endpoint, lane.work_s or 0.03)
   end
   return setmetatable({ who = who, process = process.start(command), read = 0, terms = {}, open = {} }, Journal)
 end
@@ -139,7 +139,8 @@ function journal.judge(terms, complaints)
     if next_term and not term.lost then
       complain(term, "on_lost never returned, and %s was elected", next_term.who)
     elseif next_term and term.lost > next_term.elected then
-      complain(term, "on_lost returned %.0f ms after %s was elected", 1000 * (term.lost - next_term.elected), next_term.who)
+      local late_ms = 1000 * (term.lost - next_term.elected)
+      complain(term, "on_lost returned %.0f ms after %s was elected", late_ms, next_term.who)
     end
   end
 end

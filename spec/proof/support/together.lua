@@ -1,5 +1,5 @@
--- Many stories at once, in one thread: each is a coroutine that waits for conditions by `eventually` and `pass`, and all
--- are asked in turn. What a story does between two waits should not block for long.
+-- Many stories at once, in one thread: each is a coroutine that waits by `eventually` and `pass`, and all are asked in
+-- turn. What a story does between two waits should not block for long.
 local uv = require "luv"
 local clock = require "support.clock"
 local wait = require "support.wait"
