@@ -257,7 +257,8 @@ int lun_mutex_unlock(struct lun_mutex *mutex, const struct lun_ask *ask, struct 
     if (mutex->is_lost) {
         enum lun_reason reason = mutex->reason;
         become_free(mutex);
-        (void)op_fail(op, LUN_ELOST, "unlock %s: it had been lost: %s", mutex->name, lun_reason_name(reason));
+        (void)op_fail(op, reason == LUN_LOST_KEY_DELETED ? LUN_ENOTOWNER : LUN_ELOST,
+                      "unlock %s: it had been lost: %s", mutex->name, lun_reason_name(reason));
     } else if (--mutex->depth > 0) {
         op_finish(op, NULL);
     } else {
