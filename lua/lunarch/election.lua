@@ -44,7 +44,7 @@ function term_methods:await_loss(timeout)
   check_term(self, "await_loss")
   local ms = args.timeout("term:await_loss", timeout)
   loop.enter()
-  return handle.await(self._client, self._core:await_loss(ms))
+  return handle.await(self, self._core:await_loss(ms))
 end
 
 function term_methods:proclaim(value, timeout)
@@ -52,7 +52,7 @@ function term_methods:proclaim(value, timeout)
   args.string("term:proclaim", "value", value)
   local ms = args.timeout("term:proclaim", timeout)
   loop.enter()
-  return handle.await(self._client, self._core:proclaim(value, ms))
+  return handle.await(self, self._core:proclaim(value, ms))
 end
 
 function term_methods:txn(txn, timeout)
@@ -60,7 +60,7 @@ function term_methods:txn(txn, timeout)
   local converted = operations.txn("term:txn", txn)
   local ms = args.timeout("term:txn", timeout)
   loop.enter()
-  return handle.await(self._client, self._core:txn(converted, ms))
+  return handle.await(self, self._core:txn(converted, ms))
 end
 
 function term_methods:put(key, value, options, timeout)
@@ -68,7 +68,7 @@ function term_methods:put(key, value, options, timeout)
   local put = operations.put("term:put", key, value, options)
   local ms = args.timeout("term:put", timeout)
   loop.enter()
-  local result, message, code = handle.await(self._client, self._core:txn({ success = { put } }, ms))
+  local result, message, code = handle.await(self, self._core:txn({ success = { put } }, ms))
   if not result then return nil, message, code end
   return true, result.revision, result.responses[1].prev_kv
 end
@@ -76,7 +76,9 @@ end
 function term_methods:resign(timeout)
   check_term(self, "resign")
   local ms = args.timeout("term:resign", timeout)
-  return handle.await_release(self._client, self._core:resign(ms))
+  local ok, message, code = handle.await_release(self, self._core:resign(ms))
+  if ok or code == "closed" then return true end
+  return nil, message, code
 end
 
 function Term.__tostring(self)
@@ -85,7 +87,7 @@ function Term.__tostring(self)
 end
 
 function Term.__close(self)
-  if not self.reason then handle.await_release(self._client, self._core:resign(handle.CLOSE_MS)) end
+  if not self.reason then handle.await_release(self, self._core:resign(handle.CLOSE_MS)) end
 end
 
 -- ---- election ---------------------------------------------------------------------------------------------------
@@ -105,7 +107,7 @@ function methods:campaign(value, timeout)
   args.string("election:campaign", "value", value)
   local ms = args.timeout("election:campaign", timeout)
   loop.enter()
-  local core_term, message, code = handle.await(self._client, self._core:campaign(value, ms))
+  local core_term, message, code = handle.await(self, self._core:campaign(value, ms))
   if not core_term then return nil, message, code end
   local term = setmetatable({ _client = self._client, _core = core_term, election = self, value = value }, Term)
   self._term = term
@@ -121,7 +123,7 @@ function methods:leader(timeout)
   check(self, "leader")
   local ms = args.timeout("election:leader", timeout)
   loop.enter()
-  local leader, message, code = handle.await(self._client, self._core:leader(ms))
+  local leader, message, code = handle.await(self, self._core:leader(ms))
   if leader == nil then return nil, message, code end
   if not leader then return nil, "no leader", "no_leader" end
   leader.is_me = is_mine(self, leader)

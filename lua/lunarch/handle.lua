@@ -10,16 +10,19 @@ local handle = {}
 -- How long a `<close>` variable waits for its release; what is not answered by then goes on in the background.
 handle.CLOSE_MS = 5000
 
--- `id, message, code` are what an asking call of C returned. What C refuses at once is misuse; the rest is the world.
-function handle.await(client, id, message, code)
-  if id then return loop.await(client._hub, id, false) end
+-- `id, message, code` are what an asking call of C returned: an operation and, in place of the message, the token that
+-- holds it: with the token the operation goes, whatever error comes out of nowhere. What C refuses at once is misuse;
+-- the rest is the world. `owner`, whose method it was, must not be collected meanwhile either: a method that ends in
+-- this call has left the stack.
+function handle.await(owner, id, message, code)
+  if id then return loop.await((owner._client or owner)._hub, id, false, message, owner) end
   if code == "invalid" then args.misuse(message) end
   return nil, message, code
 end
 
 -- The same for a release: an interrupted wait leaves it going on.
-function handle.await_release(client, id, message, code)
-  if id then return loop.await(client._hub, id, true) end
+function handle.await_release(owner, id, message, code)
+  if id then return loop.await((owner._client or owner)._hub, id, true, message, owner) end
   if code == "invalid" then args.misuse(message) end
   return nil, message, code
 end

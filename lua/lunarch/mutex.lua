@@ -39,7 +39,7 @@ end
 local LOOK_MS = 1000
 
 local function look(self)
-  local ok, message, code = handle.await(self._client, self._core:try_lock(LOOK_MS))
+  local ok, message, code = handle.await(self, self._core:try_lock(LOOK_MS))
   if ok then return true, message end
   return nil, message, code == "locked" and "timeout" or code
 end
@@ -49,34 +49,34 @@ function methods:lock(timeout)
   local ms = args.timeout("mutex:lock", timeout)
   loop.enter()
   if ms == 0 then return look(self) end
-  return handle.await(self._client, self._core:lock(ms))
+  return handle.await(self, self._core:lock(ms))
 end
 
 function methods:try_lock(timeout)
   check(self, "try_lock")
   local ms = args.timeout("mutex:try_lock", timeout)
   loop.enter()
-  return handle.await(self._client, self._core:try_lock(ms))
+  return handle.await(self, self._core:try_lock(ms))
 end
 
 function methods:unlock(timeout)
   check(self, "unlock")
   local ms = args.timeout("mutex:unlock", timeout)
-  return handle.await_release(self._client, self._core:unlock(ms))
+  return handle.await_release(self, self._core:unlock(ms))
 end
 
 function methods:owner(timeout)
   check(self, "owner")
   local ms = args.timeout("mutex:owner", timeout)
   loop.enter()
-  return handle.await(self._client, self._core:owner(ms))
+  return handle.await(self, self._core:owner(ms))
 end
 
 function methods:await_loss(timeout)
   check(self, "await_loss")
   local ms = args.timeout("mutex:await_loss", timeout)
   loop.enter()
-  return handle.await(self._client, self._core:await_loss(ms))
+  return handle.await(self, self._core:await_loss(ms))
 end
 
 function methods:is_held()
@@ -109,7 +109,7 @@ function Mutex.__tostring(self)
 end
 
 function Mutex.__close(self)
-  if self.token then handle.await_release(self._client, self._core:unlock(handle.CLOSE_MS)) end
+  if self.token then handle.await_release(self, self._core:unlock(handle.CLOSE_MS)) end
 end
 
 return mutexes

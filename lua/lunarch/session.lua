@@ -76,13 +76,15 @@ function methods:await(state, timeout)
   end
   local ms = args.timeout("session:await", timeout)
   loop.enter()
-  return handle.await(self._client, self._core:await(STATES[state], ms))
+  return handle.await(self, self._core:await(STATES[state], ms))
 end
 
 local CLOSE = { revoke = args.boolean }
 
 local function close(self, is_revoked, ms)
-  return handle.await_release(self._client, self._core:close(is_revoked, ms))
+  local ok, message, code = handle.await_release(self, self._core:close(is_revoked, ms))
+  if ok or code == "closed" then return true end
+  return nil, message, code
 end
 
 function methods:close(options, timeout)

@@ -28,7 +28,7 @@ function watch_methods:next(timeout)
   loop.enter()
   local event = self._events[self._at]
   if not event then
-    local events, message, code = handle.await(self._client, self._core:next(ms))
+    local events, message, code = handle.await(self, self._core:next(ms))
     if not events then return nil, message, code end
     self._events, self._at = events, 1
     event = events[1]
@@ -42,7 +42,7 @@ function watch_methods:ready(timeout)
   check_watch(self, "ready")
   local ms = args.timeout("watch:ready", timeout)
   loop.enter()
-  return handle.await(self._client, self._core:ready(ms))
+  return handle.await(self, self._core:ready(ms))
 end
 
 local function next_event(self)
@@ -85,7 +85,7 @@ function observer_methods:next(timeout)
   check_observer(self, "next")
   local ms = args.timeout("observer:next", timeout)
   loop.enter()
-  local leader, message, code = handle.await(self._client, self._core:next(ms))
+  local leader, message, code = handle.await(self, self._core:next(ms))
   if leader == nil then return nil, message, code end
   leader = leader or {}
   if self._is_me then leader.is_me = self._is_me(leader) end

@@ -282,6 +282,54 @@ describe("a task", function()
     end)
   end)
 
+  -- What Ctrl-C does, or the host when a term is over: an error out of nowhere.
+  local function lock_with_an_error_at(mutex, step)
+    local has_raised, has_locked = false, false
+    local function raise()
+      debug.sethook()
+      has_raised = true
+      error("out of nowhere", 0)
+    end
+    local _, err = pcall(function()
+      debug.sethook(raise, "", step)
+      has_locked = mutex:lock(5)
+      debug.sethook()
+    end)
+    return has_locked, err, has_raised
+  end
+
+  local function never_leaves_a_lock(prefix)
+    local own = assert(lunarch.connect { endpoints = server.endpoint })
+    local its_session = assert(own:session { ttl = 60 })
+    local step, has_raised = 1, true
+    while has_raised do
+      local mutex = assert(its_session:mutex(prefix .. step))
+      local ok, err
+      ok, err, has_raised = lock_with_an_error_at(mutex, step)
+      assert.is_true(ok or err == "out of nowhere", err)
+      -- On its way back to us: then the lock is known to be held.
+      if mutex.token then assert(mutex:unlock()) end
+      collectgarbage()
+      local other = assert(its_session:mutex(mutex.name))
+      assert.is_true(other:lock(5))
+      assert(other:unlock())
+      assert.is_true(mutex:lock(5))
+      assert(mutex:unlock())
+      step = step + 1
+    end
+    assert.is_true(step > 60)
+    assert(own:close(5))
+  end
+
+  it("is not needed for this: an error raised at any instruction of a lock leaves no lock behind", function()
+    never_leaves_a_lock "/task/nowhere/"
+  end)
+
+  it("leaves no lock behind when an error is raised at any instruction of it", function()
+    local ok, traceback = lunarch.spawn(never_leaves_a_lock, "/task/nowhere/in/"):join()
+    assert.is_true(ok, traceback)
+  end)
+
   -- ---- coroutines of the user's own -------------------------------------------------------------------------------
 
   local function values_of(client_, keys)

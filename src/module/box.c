@@ -176,19 +176,12 @@ static struct op *op_check(lua_State *L, struct box *box) {
     return op;
 }
 
-static void cancel(struct op *op) {
-    struct lun_op *lun = op->lun;
-    op_forget(op);
-    if (lun)
-        lun_op_cancel(lun);
-}
-
 /* take(id) -> what it came to. One that is not finished is cancelled: only a client of another process leaves
  * it so. */
 static int client_take(lua_State *L) {
     struct op *op = op_check(L, box_check(L, 1));
     if (!op->is_done) {
-        cancel(op);
+        op_cancel(op);
         return push_error(L, LUN_ECLOSED, "the client is closed");
     }
     int n = answer_push(L, op);
@@ -197,7 +190,7 @@ static int client_take(lua_State *L) {
 }
 
 static int client_cancel(lua_State *L) {
-    cancel(op_check(L, box_check(L, 1)));
+    op_cancel(op_check(L, box_check(L, 1)));
     return 0;
 }
 

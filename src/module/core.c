@@ -45,6 +45,7 @@ int luaopen_lunarch_core(lua_State *L) {
     static const struct class *const classes[] = {&session_class, &mutex_class,    &election_class,
                                                   &term_class,    &observer_class, &watch_class};
     box_register(L);
+    op_register(L);
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         handle_register(L, classes[i]);
     luaL_newlib(L, FUNCTIONS);

@@ -111,13 +111,17 @@ struct op {
  * when out of memory. */
 struct op *op_new(lua_State *L, struct box *box, struct handle *handle, enum answer answer,
                   int timeout_index);
-/* Ends an asking call: pushes its number, or nil, message, code. */
+void op_register(lua_State *L);
+/* Ends an asking call: pushes its number and its token, or nil, message, code. An operation that was neither
+ * taken nor given up when its token is collected is given up then: an error was raised (Ctrl-C) where nobody
+ * expected one. */
 int op_asked(lua_State *L, struct op *op, int code, const struct lun_err *err);
 /* NULL: no operation of that number. */
 struct op *op_find(struct box *box, lua_Integer id);
 void op_recycle(struct op *op);
 /* It is wanted no longer; its answer will be thrown away, and undone. */
 void op_forget(struct op *op);
+void op_cancel(struct op *op);
 
 /* Copies a borrowed result, taking its handles. 0 or LUN_ENOMEM (nothing is taken). */
 int answer_copy(struct answer_copy *ret, const struct lun_result *from);

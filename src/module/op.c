@@ -16,6 +16,13 @@ enum { SLOT_BITS = 24, MAX_SLOTS = 1 << SLOT_BITS };
 /* Numbers stay exact on every VM. */
 #define MAX_ID ((lua_Integer)1 << 52)
 
+static const char TOKEN[] = "lunarch.core.token";
+
+struct token {
+    struct box *box;
+    lua_Integer id;
+};
+
 static void ignore(void *arg, const struct lun_result *result) {
     (void)arg;
     (void)result;
@@ -70,6 +77,10 @@ static struct op *grow(lua_State *L, struct box *box) {
 struct op *op_new(lua_State *L, struct box *box, struct handle *handle, enum answer answer,
                   int timeout_index) {
     lua_Integer timeout_ms = luaL_checkinteger(L, timeout_index);
+    struct token *token = lua_newuserdatauv(L, sizeof *token, 0);
+    *token = (struct token){0};
+    luaL_getmetatable(L, TOKEN);
+    lua_setmetatable(L, -2);
     struct op *op = box->unused;
     if (op)
         box->unused = op->next_unused;
@@ -103,8 +114,35 @@ int op_asked(lua_State *L, struct op *op, int code, const struct lun_err *err) {
         op_recycle(op);
         return push_error(L, code, err->code == code ? err->text : "");
     }
+    struct token *token = lua_touserdata(L, -1);
+    token->box = op->box;
+    token->id = op->id;
+    box_ref(op->box);
     lua_pushinteger(L, op->id);
-    return 1;
+    lua_insert(L, -2);
+    return 2;
+}
+
+static int token_gc(lua_State *L) {
+    struct token *token = lua_touserdata(L, 1);
+    struct box *box = token->box;
+    token->box = NULL;
+    struct op *op = box ? op_find(box, token->id) : NULL;
+    /* What is answered with no more than true is a release: it goes on. */
+    if (op && op->answer == ANSWER_TRUE)
+        op_forget(op);
+    else if (op)
+        op_cancel(op);
+    box_unref(box);
+    return 0;
+}
+
+void op_register(lua_State *L) {
+    if (luaL_newmetatable(L, TOKEN)) {
+        lua_pushcfunction(L, token_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_pop(L, 1);
 }
 
 struct op *op_find(struct box *box, lua_Integer id) {
@@ -126,4 +164,11 @@ void op_forget(struct op *op) {
     } else {
         op->is_forgotten = true;
     }
+}
+
+void op_cancel(struct op *op) {
+    struct lun_op *lun = op->lun;
+    op_forget(op);
+    if (lun)
+        lun_op_cancel(lun);
 }

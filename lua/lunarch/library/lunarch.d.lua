@@ -91,7 +91,8 @@ function lunarch.shutdown(seconds) end
 --- order of their beginning. A bare coroutine.yield() in a task lets the others go on. Inside a callback of libuv's,
 --- a wait blocks the loop: spawn a task there.
 ---
---- A task that fails while nobody joins it is reported on stderr, and lunarch.run raises in the end.
+--- A task that fails while nobody joins it is reported on stderr, and lunarch.run raises in the end; unless it ends by the error
+--- it was interrupted with.
 ---@param fn fun(...): ...
 ---@param ... any
 ---@return lunarch.task

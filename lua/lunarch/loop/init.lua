@@ -84,8 +84,8 @@ end
 
 -- Waits for operation `id` and returns what it came to. When the wait is interrupted, or has lasted too long, the
 -- operation is cancelled, and what it brought is given back; a release (unlock, resign, close) `is_kept`: it goes on by
--- itself.
-function loop.await(hub, id, is_kept)
+-- itself. `token` and `owner` are kept by being here, see lunarch.handle.
+function loop.await(hub, id, is_kept, token, owner) -- luacheck: ignore token owner
   if hub.world == "block" or tasks.way() == "block" then
     wait_blocking(hub, id, is_kept)
   else

@@ -196,7 +196,9 @@ local function finish(task, ok, ...)
   else
     task.err = ...
     task.traceback = task.traceback or debug.traceback(task.thread, tostring(task.err))
-    if not next(task.joiners) and not task.is_quiet then
+    -- To end by its interruption is no failure.
+    local is_interrupted = task.interruption and task.interruption.err == task.err
+    if not next(task.joiners) and not task.is_quiet and not is_interrupted then
       first_failed = first_failed or task
       tasks.on_failure(task)
     end
