@@ -33,6 +33,7 @@ static void on_opened(struct session *core, const struct lun_err *err) {
         return; /* given up before */
     if (!err) {
         op->result->session = session;
+        session_ref(session); /* the user's */
         session->is_wanted = true;
     }
     op_finish(op, err);
@@ -109,7 +110,7 @@ int lun_session_open(struct lun_client *client, const struct lun_session_options
                                            .lease = options->lease,
                                            .crowd = &client->crowd};
     session->client = client;
-    session->n_refs = 2; /* the user's, and the machine's */
+    session->n_refs = 1; /* the machine's */
     session->open_op = op;
     list_init(&session->in_client);
     list_init(&session->close_ops);
