@@ -15,13 +15,6 @@
 #include "host/dev.h"
 #include "host/host.h"
 
-#ifndef LUNARCH_LUA_DIR
-#define LUNARCH_LUA_DIR "share/lua/5.4"
-#endif
-#ifndef LUNARCH_LUA_CDIR
-#define LUNARCH_LUA_CDIR "lib/lua/5.4"
-#endif
-
 /* <prefix>/bin/lunarch -> <prefix>. */
 static int find_prefix(char prefix[PATH_MAX]) {
     ssize_t len = readlink("/proc/self/exe", prefix, PATH_MAX - 1);
