@@ -13,6 +13,8 @@ files["lua/lunarch/loop/nginx.lua"] = { std = "max+ngx_lua" }
 
 -- A script of the host declares its handlers and settings as globals.
 files["examples"] = {
+  -- A handler shows what it is given, used or not.
+  unused_args = false,
   globals = {
     "election", "name", "ttl", "interval", "grace", "stop_timeout", "work_timeout", "endpoints",
     "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy", "on_safe",

@@ -9,6 +9,10 @@ election = "/services/billing"
 ttl      = 10
 
 function on_elected(term)       log.info("elected, token %d", term.token) end
-function do_work()              log.info "working" return 1 end     -- seconds until the next call
-function on_lost(_, reason)     log.warn("lost: %s", reason) end
+function do_work(term)
+  local ok, why = term:put("/config/billing", term.value)     -- refused by etcd once we no longer lead
+  log.info("working: %s", ok and "written" or why)
+  return 1                                                    -- seconds until the next call
+end
+function on_lost(term, reason)  log.warn("lost: %s", reason) end
 function on_leader(leader)      log.info("leader is %s", leader.value or "nobody") end

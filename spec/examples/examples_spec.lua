@@ -33,13 +33,19 @@ describe("the example", function()
   it("failover.lua elects one, and another when it stops", function()
     local a = start("failover", "--name", "A")
     a:wait_line "A: elected, token %d+"
-    a:wait_line "A: working"
+    a:wait_line "A: working: written"
     local b = start("failover", "--name", "B")
     b:wait_line "B: leader is A"
     a:signal "sigint"
     a:wait_line "A: lost: stopping"
     b:wait_line "B: elected"
     assert.equal(0, (a:wait_exit()))
+  end)
+
+  it("failover.lua is the one of the README", function()
+    local readme = tree.read(tree.root .. "/README.md"):match "%-%- failover.lua\n(.-)```"
+    local example = tree.read(tree.root .. "/examples/failover.lua"):gsub("^.-\n(election =)", "%1")
+    assert.equal(readme, example)
   end)
 
   it("standby.lua stops its work when it is told, and says so", function()
