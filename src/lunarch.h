@@ -46,9 +46,7 @@ struct lun_observer;
 struct lun_watch;
 struct lun_op;
 
-/* ---- asking
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- asking ----------------------------------------------------------------------------------------- */
 
 struct lun_leader {
     struct lun_bytes key, value;
@@ -107,9 +105,7 @@ void lun_op_cancel(struct lun_op *op);
  * success, LUN_ETIMEOUT, LUN_ECANCELLED, LUN_ECLOSED, LUN_EUNAVAILABLE, LUN_EUNAUTHENTICATED,
  * LUN_EPERMISSION, LUN_ENOSPACE, LUN_ENOMEM; further ones are named with them. */
 
-/* ---- client
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- client ----------------------------------------------------------------------------------------- */
 
 struct lun_config {
     const char *const *endpoints; /* "host:port"; NULL: 127.0.0.1:2379 */
@@ -147,8 +143,7 @@ int lun_client_poll(struct lun_client *client, int64_t timeout_ms);
 /* CLOCK_BOOTTIME, nanoseconds. */
 int64_t lun_now_ns(void);
 
-/* ---- the plain store
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the plain store -------------------------------------------------------------------------------- */
 
 /* One operation. A put or delete whose reply was lost completes with LUN_EUNKNOWN: it is never sent twice.
  * LUN_ECOMPACTED (range). */
@@ -190,9 +185,7 @@ int lun_watch_ready(struct lun_watch *watch, const struct lun_ask *ask, struct l
                     struct lun_err *ret_err);
 void lun_watch_free(struct lun_watch *watch);
 
-/* ---- session
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- session ---------------------------------------------------------------------------------------- */
 
 /* A lease, kept alive, and the knowledge of how long it certainly is. Three instants order its end:
  *     stop_at = valid_until - grace       work is told to stop
@@ -228,9 +221,7 @@ enum lun_reason lun_session_reason(struct lun_session *session);
 /* Also closes it, in the background, if it is not closed; an adopted lease is left to lapse. */
 void lun_session_free(struct lun_session *session);
 
-/* ---- mutex
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- mutex ------------------------------------------------------------------------------------------ */
 
 /* One object is one owner: two objects on one name exclude each other, of one session too. `name`: not empty,
  * no '/' at the end. 0, LUN_EINVALID, LUN_ENOMEM, LUN_ECLOSED. */
@@ -265,9 +256,7 @@ struct lun_bytes lun_mutex_key(const struct lun_mutex *mutex);
 /* Unlocks in the background, if locked. */
 void lun_mutex_free(struct lun_mutex *mutex);
 
-/* ---- election
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- election --------------------------------------------------------------------------------------- */
 
 /* One object is one candidate. `name` as for a mutex. */
 int lun_election_new(struct lun_session *session, const char *name, struct lun_election **ret_election,

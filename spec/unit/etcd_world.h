@@ -70,7 +70,7 @@ static inline struct etcd_member *world_member(struct world *world, size_t i) {
     return etcd_member_at(world->etcd, i);
 }
 
-/* ---- replies --------------------------------------------------------------------------------- */
+/* ---- replies ---------------------------------------------------------------------------------------- */
 
 static inline Etcdserverpb__ResponseHeader header_of(uint64_t cluster_id, int64_t revision,
                                                      uint64_t raft_term) {
@@ -121,7 +121,7 @@ static inline void reply_status(struct fake_call *call, uint64_t cluster_id) {
     fake_reply(call, &response.base);
 }
 
-/* ---- what came back of calls ----------------------------------------------------------------- */
+/* ---- what came back of calls ------------------------------------------------------------------------ */
 
 struct got {
     int n;

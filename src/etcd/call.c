@@ -79,7 +79,7 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* ---- the end --------------------------------------------------------------------------------- */
+/* ---- the end ---------------------------------------------------------------------------------------- */
 
 static void discard(struct etcd_call *call) {
     list_remove(&call->in_calls);
@@ -146,7 +146,7 @@ static bool is_past_deadline(const struct etcd_call *call) {
     return call->how.deadline_ns != RPC_NEVER && rpc_now(call->etcd->rpc) >= call->how.deadline_ns - SLACK_NS;
 }
 
-/* ---- asking ---------------------------------------------------------------------------------- */
+/* ---- asking ----------------------------------------------------------------------------------------- */
 
 static void on_attempt(void *arg, const struct rpc_result *result, const ProtobufCMessage *message);
 
@@ -244,7 +244,7 @@ static void on_timer(struct rpc_timer *timer) {
         ask_next(call);
 }
 
-/* ---- answers --------------------------------------------------------------------------------- */
+/* ---- answers ---------------------------------------------------------------------------------------- */
 
 /* The attempt failed in a way that others, or the same one later, may make good. `class` and call->why say
  * how. */
@@ -358,7 +358,7 @@ static void on_attempt(void *arg, const struct rpc_result *result, const Protobu
         on_answer(call, message);
 }
 
-/* ---- starting and cancelling ----------------------------------------------------------------- */
+/* ---- starting and cancelling ------------------------------------------------------------------------ */
 
 static struct etcd_call *call_new(struct etcd *etcd, const struct request_shape *shape, const uint8_t *kinds,
                                   const ProtobufCMessage *request) {

@@ -11,7 +11,7 @@
 /* Attempts that the caller's own deadline cut short say little about a member, until they add up to this. */
 #define SILENT_ENOUGH_NS (500 * NS_PER_MS)
 
-/* ---- endpoints ------------------------------------------------------------------------------- */
+/* ---- endpoints -------------------------------------------------------------------------------------- */
 
 static const char how_written[] = "an endpoint is host:port, as in 127.0.0.1:2379";
 
@@ -66,7 +66,7 @@ static int add_member(struct etcd *etcd, const char *endpoint, struct lun_err *r
     return 0;
 }
 
-/* ---- life ------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------------- */
 
 static void on_closed_due(struct rpc_timer *timer) {
     struct etcd *etcd = CONTAINER_OF(timer, struct etcd, closed_timer);
@@ -143,7 +143,7 @@ const struct trace *etcd_trace(const struct etcd *etcd) {
     return etcd->trace;
 }
 
-/* ---- members --------------------------------------------------------------------------------- */
+/* ---- members ---------------------------------------------------------------------------------------- */
 
 size_t etcd_n_members(const struct etcd *etcd) {
     return etcd->n_members;
@@ -241,7 +241,7 @@ void etcd_describe_failures(const struct etcd *etcd, char *text, size_t n_bytes)
     }
 }
 
-/* ---- what replies tell ----------------------------------------------------------------------- */
+/* ---- what replies tell ------------------------------------------------------------------------------ */
 
 uint64_t etcd_highest_term(const struct etcd *etcd) {
     return etcd->highest_term;
@@ -276,7 +276,7 @@ struct rpc_options etcd_options(const struct etcd *etcd, int64_t deadline_ns) {
     return (struct rpc_options){.deadline_ns = deadline_ns, .has_leader = true, .token = NULL};
 }
 
-/* ---- small things ---------------------------------------------------------------------------- */
+/* ---- small things ----------------------------------------------------------------------------------- */
 
 const char *etcd_span_text(char *text, size_t n_bytes, int64_t ns) {
     int64_t ms = (ns + NS_PER_MS / 2) / NS_PER_MS;

@@ -32,7 +32,7 @@ void etcd_free(struct etcd *etcd);
 struct rpc *etcd_rpc(const struct etcd *etcd);
 const struct trace *etcd_trace(const struct etcd *etcd);
 
-/* ---- members --------------------------------------------------------------------------------- */
+/* ---- members ---------------------------------------------------------------------------------------- */
 
 size_t etcd_n_members(const struct etcd *etcd);
 struct etcd_member *etcd_member_at(const struct etcd *etcd, size_t i);

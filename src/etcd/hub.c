@@ -85,7 +85,7 @@ void hub_break(struct hub *hub) {
     back_off(hub);
 }
 
-/* ---- what the stream says -------------------------------------------------------------------- */
+/* ---- what the stream says --------------------------------------------------------------------------- */
 
 static void on_message(void *arg, struct rpc_stream *stream, const ProtobufCMessage *message) {
     struct hub *hub = arg;
@@ -133,7 +133,7 @@ static void on_stream_close(void *arg, struct rpc_stream *stream, const struct r
     etcd_out_end(etcd);
 }
 
-/* ---- opening --------------------------------------------------------------------------------- */
+/* ---- opening ---------------------------------------------------------------------------------------- */
 
 /* From closed or backoff. LUN_ENOMEM: it stays there. */
 static int open_stream(struct hub *hub) {
@@ -169,7 +169,7 @@ int hub_wake(struct hub *hub) {
     return 0;
 }
 
-/* ---- the timer ------------------------------------------------------------------------------- */
+/* ---- the timer -------------------------------------------------------------------------------------- */
 
 static void open_again(struct hub *hub) {
     if (!open_stream(hub))
@@ -222,7 +222,7 @@ static void on_timer(struct rpc_timer *timer) {
     }
 }
 
-/* ---- members --------------------------------------------------------------------------------- */
+/* ---- members ---------------------------------------------------------------------------------------- */
 
 static bool is_another_trusted(const struct hub *hub) {
     for (size_t i = 0; i < hub->etcd->n_members; i++)
@@ -248,7 +248,7 @@ void hub_member_answered(struct hub *hub, const struct etcd_member *member) {
         consider_moving(hub);
 }
 
-/* ---- life ------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------------- */
 
 int hub_init(struct hub *hub, struct etcd *etcd) {
     hub->etcd = etcd;

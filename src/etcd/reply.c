@@ -52,7 +52,7 @@ const Etcdserverpb__ResponseHeader *reply_header(enum rpc_method method, const P
     return NULL;
 }
 
-/* ---- results of operations ------------------------------------------------------------------- */
+/* ---- results of operations -------------------------------------------------------------------------- */
 
 /* The three replies seen as one: which pairs came with which operation. */
 struct part {
@@ -193,7 +193,7 @@ static int read_single(struct reply_room *room, enum rpc_method method, const Pr
     return 0;
 }
 
-/* ---- the others ------------------------------------------------------------------------------ */
+/* ---- the others ------------------------------------------------------------------------------------- */
 
 static int read_grant(const Etcdserverpb__LeaseGrantResponse *grant, struct etcd_reply *reply,
                       struct lun_err *ret_err) {

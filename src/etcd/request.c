@@ -61,7 +61,7 @@ void request_of_op(union request_op *ret_request, struct request_shape *ret_shap
                                         .n_success = 1};
 }
 
-/* ---- transactions ---------------------------------------------------------------------------- */
+/* ---- transactions ----------------------------------------------------------------------------------- */
 
 struct txn_op {
     Etcdserverpb__RequestOp message;

@@ -18,7 +18,7 @@
 enum state { STOPPED = 0, WANTED, CREATING, CREATED };
 enum { FIRST_BUCKETS = 16 };
 
-/* ---- the created ones by id ------------------------------------------------------------------ */
+/* ---- the created ones by id ------------------------------------------------------------------------- */
 
 static struct watcher **bucket_of(struct hub *hub, int64_t id) {
     return &hub->buckets[(uint64_t)id % hub->n_buckets];
@@ -63,7 +63,7 @@ static int reserve(struct hub *hub) {
     return 0;
 }
 
-/* ---- asking ---------------------------------------------------------------------------------- */
+/* ---- asking ----------------------------------------------------------------------------------------- */
 
 static void put_in(struct watcher *watcher, struct list *list, enum state state) {
     list_remove(&watcher->in_hub);
@@ -135,7 +135,7 @@ void watch_rewind(struct hub *hub) {
         want_again(hub, CONTAINER_OF(hub->creating.next, struct watcher, in_hub));
 }
 
-/* ---- ending ---------------------------------------------------------------------------------- */
+/* ---- ending ----------------------------------------------------------------------------------------- */
 
 static void end(struct hub *hub, struct watcher *watcher, const struct lun_err *err, int64_t compact_rev) {
     detach(hub, watcher);
@@ -172,7 +172,7 @@ static void on_refused(struct hub *hub, struct watcher *watcher,
     }
 }
 
-/* ---- what the server says -------------------------------------------------------------------- */
+/* ---- what the server says --------------------------------------------------------------------------- */
 
 static void on_created(struct hub *hub, const Etcdserverpb__WatchResponse *response) {
     if (hub->n_answered == hub->n_asked || (!response->canceled && find(hub, response->watch_id))) {
@@ -242,7 +242,7 @@ void watch_on_message(struct hub *hub, const ProtobufCMessage *message) {
         on_events(hub, response);
 }
 
-/* ---- starting and stopping ------------------------------------------------------------------- */
+/* ---- starting and stopping -------------------------------------------------------------------------- */
 
 int watch_start(struct etcd *etcd, struct watcher *watcher) {
     if (etcd->is_closing)

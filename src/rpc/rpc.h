@@ -83,8 +83,7 @@ struct rpc_peer;
 struct rpc_call;
 struct rpc_stream;
 
-/* ---- entering and leaving: the core lock
- * ------------------------------------------------------------------------------- */
+/* ---- entering and leaving: the core lock ------------------------------------------------------------ */
 
 /* Masks signals and locks the core. Any thread, not from inside, never from a signal handler. */
 void rpc_enter(struct rpc *rpc);
@@ -92,8 +91,7 @@ void rpc_enter(struct rpc *rpc);
  * unmasks. */
 void rpc_leave(struct rpc *rpc);
 
-/* ---- now, random, timers
- * ----------------------------------------------------------------------------------------------- */
+/* ---- now, random, timers ---------------------------------------------------------------------------- */
 
 int64_t rpc_now(struct rpc *rpc); /* also outside; any thread */
 uint64_t
@@ -115,8 +113,7 @@ static inline bool rpc_timer_is_running(const struct rpc_timer *timer) {
     return timer->node.index != 0;
 }
 
-/* ---- peers: one channel to one member
- * ---------------------------------------------------------------------------------- */
+/* ---- peers: one channel to one member --------------------------------------------------------------- */
 
 /* `address` is host:port. Nothing is connected before the first call. 0, LUN_ENOMEM, LUN_EINVALID. */
 int rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer, struct lun_err *ret_err);
@@ -124,9 +121,7 @@ int rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_pe
 void rpc_peer_close(struct rpc_peer *peer);
 const char *rpc_peer_address(const struct rpc_peer *peer);
 
-/* ---- calls
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- calls ------------------------------------------------------------------------------------------ */
 
 struct rpc_options {
     int64_t deadline_ns; /* RPC_NEVER: none */
@@ -151,9 +146,7 @@ int rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessa
 /* on_reply still comes (RPC_CANCELLED, or the real reply if that was faster). The server is told. */
 void rpc_cancel(struct rpc_call *call);
 
-/* ---- streams
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- streams ---------------------------------------------------------------------------------------- */
 
 struct rpc_stream_callbacks {
     void (*on_message)(void *arg, struct rpc_stream *stream, const ProtobufCMessage *message);
@@ -170,8 +163,7 @@ int rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message);
 /* Ends it: no on_message any more; on_close comes later. May be called again. */
 void rpc_stream_cancel(struct rpc_stream *stream);
 
-/* ---- fences: validity is a clock reading
- * ------------------------------------------------------------------------------- */
+/* ---- fences: validity is a clock reading ------------------------------------------------------------ */
 
 /* One per session. `valid_until_ns` is 0 once lost, and stays 0. A fence is told of by on_due, inside, once
  * when valid_until - grace has passed (is_lost false) and once when it has been found lost (is_lost true;
@@ -206,8 +198,7 @@ void rpc_fence_stop(struct rpc_fence *fence);
  * thread, no lock. */
 int64_t rpc_fence_read(struct rpc_fence *fence);
 
-/* ---- poll: the user's thread
- * ------------------------------------------------------------------------------------------- */
+/* ---- poll: the user's thread ------------------------------------------------------------------------ */
 
 /* Something for the user's thread. Embedded by whoever posts it. */
 struct rpc_note {
@@ -235,8 +226,7 @@ int rpc_fd(struct rpc *rpc);
  * gone by then (a bug of ours otherwise). Joins its thread. */
 void rpc_free(struct rpc *rpc);
 
-/* ---- for the implementations
- * ------------------------------------------------------------------------------------------- */
+/* ---- for the implementations ------------------------------------------------------------------------ */
 
 struct rpc_ops {
     int64_t (*now)(struct rpc *rpc);

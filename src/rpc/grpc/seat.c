@@ -104,7 +104,7 @@ void seat_drive(struct env *env, int64_t until_ns) {
         (void)pthread_cond_signal(&seat->pump_may_sit);
 }
 
-/* ---- the pump ---------------------------------------------------------------------------------- */
+/* ---- the pump --------------------------------------------------------------------------------------- */
 
 /* 0: now. */
 static int64_t stay_out_until(const struct seat *seat) {
@@ -146,7 +146,7 @@ static void *pump_main(void *arg) {
     return NULL;
 }
 
-/* ---- beginning and end ------------------------------------------------------------------------- */
+/* ---- beginning and end ------------------------------------------------------------------------------ */
 
 static void make_bell(struct seat *seat) {
     seat->lame = grpc_lame_client_channel_create("doorbell", GRPC_STATUS_UNAVAILABLE, "doorbell");
