@@ -14,7 +14,7 @@ struct fake {
     struct rpc base;
     int64_t now_ns;
     uint64_t seed;
-    bool is_inside;
+    bool is_inside, are_cancelled_held;
     int n_to_fail;
     size_t n_peers, n_calls_made, n_streams_opened;
     struct list calls, streams, fences, inbox;
@@ -317,6 +317,15 @@ struct fake_call *fake_call(struct fake *fake, int method) {
     return find_call(fake, method, false);
 }
 
+struct fake_call *fake_nth_call(struct fake *fake, int method, size_t i) {
+    for (struct list *node = fake->calls.next; node != &fake->calls; node = node->next) {
+        struct fake_call *call = CONTAINER_OF(node, struct fake_call, in_calls);
+        if ((method == FAKE_ANY || (int)call->method == method) && !call->is_cancelled && i-- == 0)
+            return call;
+    }
+    return NULL;
+}
+
 struct fake_call *fake_cancelled_call(struct fake *fake, int method) {
     return find_call(fake, method, true);
 }
@@ -328,6 +337,10 @@ size_t fake_n_calls(struct fake *fake, int method) {
         n += (method == FAKE_ANY || (int)call->method == method) && !call->is_cancelled;
     }
     return n;
+}
+
+void fake_hold_cancelled(struct fake *fake, bool are_held) {
+    fake->are_cancelled_held = are_held;
 }
 
 size_t fake_n_calls_made(const struct fake *fake) {
@@ -452,7 +465,7 @@ static bool run_timers(struct fake *fake) {
 
 static bool run_calls(struct fake *fake) {
     struct fake_call *call = fake_cancelled_call(fake, FAKE_ANY);
-    if (call) {
+    if (call && !fake->are_cancelled_held) {
         fake_fail(call, RPC_CANCELLED, "Cancelled");
         return true;
     }

@@ -54,9 +54,13 @@ enum { FAKE_ANY = -1 }; /* for a method: whichever */
 
 /* The oldest call in flight of that method; NULL. Cancelled ones come only from fake_cancelled_call. */
 struct fake_call *fake_call(struct fake *fake, int method);
+/* The `i`th of them, oldest first; NULL. */
+struct fake_call *fake_nth_call(struct fake *fake, int method, size_t i);
 size_t fake_n_calls(struct fake *fake, int method);
 /* A cancelled one that has not been told so yet (fake_run tells it): to answer it late. */
 struct fake_call *fake_cancelled_call(struct fake *fake, int method);
+/* Cancelled calls are not told so any more, until they may again: they are on their way back. */
+void fake_hold_cancelled(struct fake *fake, bool are_held);
 /* Calls ever made. */
 size_t fake_n_calls_made(const struct fake *fake);
 

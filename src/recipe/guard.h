@@ -21,8 +21,8 @@ int guard_init(struct guard *guard, const struct lun_txn *user, struct lun_bytes
                int64_t create_rev, struct lun_err *ret_err);
 void guard_fini(struct guard *guard);
 
-/* Of a failed guarded transaction: was it our own place that was gone? The last result is ours, and not to be
- * shown. */
+/* Of a failed guarded transaction: is the place still ours (then it was a compare of the user's that failed)?
+ * The last result is ours, and not to be shown. */
 bool guard_is_ours(const struct etcd_reply *reply, int64_t create_rev);
 
 #endif

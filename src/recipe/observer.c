@@ -1,8 +1,8 @@
 /* recipe/observer.c - see observer.h.
  *
  * A watch on the whole prefix, from now on; once the server knows it (again) one read; and another whenever
- * an event may have changed who is first: the leader's key deleted, or a key put while there was none. A
- * proclaim is taken from the event itself.
+ * an event may have changed who is first: the leader's key deleted, any while there was none or while a read
+ * was under way. A proclaim is taken from the event itself.
  *
  * Departs from etcd's Go client: no leader is told too, compaction is a re-read, nothing ends without a word.
  */
@@ -65,12 +65,9 @@ static void on_read(void *arg, const struct etcd_reply *reply) {
         schedule(observer, REWATCH_NS);
         return;
     }
-    if (observer->is_dirty) {
-        read_leader(observer);
-        if (observer->call)
-            return;
-    }
     schedule(observer, REREAD_NS);
+    if (observer->is_dirty)
+        read_leader(observer); /* this reply is told all the same: where much happens it would never be */
     if (reply->revision < observer->revision)
         return; /* a member that lags behind what an event has told already; the next read will do */
     observer->revision = reply->revision;
@@ -101,15 +98,15 @@ static void on_created(struct watcher *watcher, int64_t revision) {
 
 static void on_event(struct watcher *watcher, const struct watch_event *event) {
     struct observer *observer = CONTAINER_OF(watcher, struct observer, watcher);
-    bool is_leaders = observer->has_leader && lun_bytes_equal(event->kv.key, bytes_view(&observer->key));
+    bool is_key = observer->has_leader && lun_bytes_equal(event->kv.key, bytes_view(&observer->key));
+    bool is_proclaim = is_key && !event->is_delete && event->kv.create_rev == observer->create_rev;
     if (event->kv.mod_rev <= observer->revision && observer->is_known)
         return; /* the read knew it already */
-    if (!observer->is_known || (is_leaders && event->is_delete) ||
-        (!observer->has_leader && !event->is_delete)) {
-        read_leader(observer);
-    } else if (is_leaders) {
+    if (is_proclaim) {
         observer->revision = event->kv.mod_rev;
         take(observer, &event->kv);
+    } else if (observer->call || !observer->has_leader || (is_key && event->is_delete)) {
+        read_leader(observer); /* one in flight may have missed it */
     }
 }
 

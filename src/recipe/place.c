@@ -17,18 +17,20 @@
  *              PLACE_TRY: before it the same one without its writes, since one that could write is written to
  *              the raft log even when it does not
  *   WAITING    nothing. A watch on the predecessor (none if it is one of ours: it tells), after 100 ms one on
- * our own key, a timer LOOKING    one read of our key and our predecessor, sent after whatever made us look
+ *              our own key, a timer
+ *   LOOKING    one read of our key and our predecessor, sent after whatever made us look
  *   HELD       nothing. After 100 ms a watch on our own key, a timer
  *   CHECKING   held, and the same read
- *   FINDING    a read of our key, whose create revision we do not know
- *   LEAVING    the delete; sent again until answered
- *   OWING      nothing. A watch on our key: whatever appears there is deleted (a debt of the session)
- *   OVER       possibly a cancelled call on its way back; freed once it is, and the owner has let go
+ *   FINDING    a read of our key, whose create revision we do not know (or a cancelled look, until it is
+ * back) LEAVING    the delete; sent again until answered. After an error that etcd insists on the timer:
+ * again later OWING      nothing. A watch on our key: whatever appears there is deleted (a debt of the
+ * session) OVER       possibly a cancelled call on its way back; freed once it is, and the owner has let go
  *
  * The happy path is ENTERING, HELD, LEAVING, OVER, or through WAITING and LOOKING. Possible failure modes are
  * the end of the session (every state but OVER goes there: the keys go with the lease), our key vanishing
- * while we wait or hold (the owner is told, then OVER), an error that etcd insists on (the owner is told;
- * what may be left is found and removed), and the owner giving up, in any state. One call in flight at a
+ * while we wait or hold (the owner is told, then OVER, or FINDING if a late copy may stand there), an error
+ * that etcd insists on (the owner is told; what may be left is found and removed, tried again as long as the
+ * session lives), and the owner giving up, in any state. One call in flight at a
  * time; a cancelled one still comes back, and `on_x` then goes on from the state it finds.
  *
  * Departs from etcd's Go client: the entering transaction names the predecessor too (one round trip less);
@@ -52,10 +54,10 @@ enum { ENTERING, WAITING, LOOKING, HELD, CHECKING, FINDING, LEAVING, OWING, OVER
 static const struct sm_state states[] = {
     [ENTERING] = {"entering", SM_ARC(WAITING) | SM_ARC(LOOKING) | SM_ARC(HELD) | SM_ARC(FINDING) |
                                   SM_ARC(LEAVING) | TO_END},
-    [WAITING] = {"waiting", SM_ARC(LOOKING) | SM_ARC(LEAVING) | TO_END},
-    [LOOKING] = {"looking", SM_ARC(WAITING) | SM_ARC(HELD) | SM_ARC(LEAVING) | TO_END},
-    [HELD] = {"held", SM_ARC(CHECKING) | SM_ARC(LEAVING) | TO_END},
-    [CHECKING] = {"checking", SM_ARC(HELD) | SM_ARC(LEAVING) | TO_END},
+    [WAITING] = {"waiting", SM_ARC(LOOKING) | SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},
+    [LOOKING] = {"looking", SM_ARC(WAITING) | SM_ARC(HELD) | SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},
+    [HELD] = {"held", SM_ARC(CHECKING) | SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},
+    [CHECKING] = {"checking", SM_ARC(HELD) | SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},
     [FINDING] = {"finding", SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},
     [LEAVING] = {"leaving", SM_ARC(LEAVING) | TO_END},
     [OWING] = {"owing", SM_ARC(FINDING) | SM_ARC(LEAVING) | SM_ARC(OVER)},
@@ -188,7 +190,7 @@ static void release_followers(struct place *place) {
         struct place *follower = CONTAINER_OF(node, struct place, in_followers);
         follower->ahead = NULL;
         follower->predecessor_rev = 0;
-        if (follower->sm.state == WAITING)
+        if (follower->sm.state == WAITING && !session_is_over(follower->session))
             look(follower, LOOKING);
         else
             follower->is_dirty = true;
@@ -284,7 +286,7 @@ static void settle(struct place *place, int64_t revision) {
 }
 
 static int64_t leave_deadline(const struct place *place) {
-    if (!session_is_dispersing(place->session))
+    if (session_state(place->session) != LUN_SESSION_CLOSED)
         return RPC_NEVER;
     return now(place) + place->session->ttl_s * NS_PER_S + CLOSING_NS;
 }
@@ -319,6 +321,17 @@ static bool is_cut_short(const struct place *place, const struct etcd_reply *rep
     return reply->err && reply->err->code == LUN_ECANCELLED && session_is_dispersing(place->session);
 }
 
+/* etcd would not (permission, no memory): the key must not stay as long as its lease is renewed. */
+static void insist_later(struct place *place) {
+    if (session_is_over(place->session))
+        sm_move(&place->sm, OVER);
+    else
+        rpc_timer_start(&place->timer, now(place) + jittered(place, REREAD_NS));
+}
+
+static const struct lun_err not_ours = {
+    .code = LUN_ENOTOWNER, .status = -1, .text = "the key had been deleted by somebody else"};
+
 static void on_deleted(void *arg, const struct etcd_reply *reply) {
     struct place *place = arg;
     place->call = NULL;
@@ -326,22 +339,21 @@ static void on_deleted(void *arg, const struct etcd_reply *reply) {
         maybe_free(place);
         return;
     }
+    place->has_unanswered |= reply->has_unanswered || (reply->err && reply->err->is_outcome_unknown);
     if (is_cut_short(place, reply)) {
         leave(place);
         return;
     }
-    struct lun_err err;
-    bool is_owned = place->callbacks != NULL, is_deleted = false;
-    place->has_unanswered |= reply->has_unanswered;
+    bool is_owned = place->callbacks != NULL;
     if (reply->err) {
-        err = *reply->err; /* etcd insists (permission); the key, if it is there, goes with the lease */
-        place->has_unanswered = true;
+        struct lun_err err = *reply->err;
+        insist_later(place);
+        tell_left(place, &err);
     } else {
-        is_deleted = reply->results[0].deleted > 0 || reply->has_unanswered;
-        (void)lun_err_set(&err, LUN_ENOTOWNER, "the key had been deleted by somebody else");
+        bool is_deleted = reply->results[0].deleted > 0 || reply->has_unanswered;
+        settle(place, reply->revision);
+        tell_left(place, is_deleted ? NULL : &not_ours);
     }
-    settle(place, reply->revision);
-    tell_left(place, is_deleted ? NULL : &err);
     if (!is_owned)
         maybe_free(place);
 }
@@ -355,7 +367,7 @@ static void on_found(void *arg, const struct etcd_reply *reply) {
             return;
         }
         if (reply->err) {
-            sm_move(&place->sm, OVER);
+            insist_later(place);
         } else if (reply->results[0].n_kvs > 0) {
             place->create_rev = reply->results[0].kvs[0].create_rev;
             leave(place);
@@ -369,7 +381,10 @@ static void on_found(void *arg, const struct etcd_reply *reply) {
 
 static void find(struct place *place) {
     stop_watching(place);
+    release_followers(place);
     sm_move(&place->sm, FINDING);
+    if (place->call)
+        return; /* on_looked goes on */
     struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = place_key(place), .is_keys_only = true};
     struct etcd_how how = {.deadline_ns = leave_deadline(place), .is_idempotent = true};
     if (etcd_do(etcd_of(place), &read, &how, on_found, place, &place->call))
@@ -397,12 +412,21 @@ static void watch_own(struct place *place) {
         place->own_watch_at_ns = now(place) + REWATCH_NS;
 }
 
-/* Our key is gone although the session believes itself alive. */
-static void vanish(struct place *place, int64_t revision) {
+/* Our key is gone although the session believes itself alive. A late copy may stand in its place. */
+static void vanish(struct place *place) {
+    if (!session_suspect(place->session))
+        return; /* it was over, and has told us so */
+    if (place->call)
+        etcd_cancel(place->call);
     place->create_rev = 0;
-    settle(place, revision);
-    session_suspect(place->session);
-    tell_over(place, LUN_LOST_KEY_DELETED);
+    if (place->has_unanswered)
+        find(place);
+    else
+        settle(place, 0);
+    if (place->is_leaving_asked)
+        tell_left(place, &not_ours);
+    else
+        tell_over(place, LUN_LOST_KEY_DELETED);
 }
 
 static void hold(struct place *place) {
@@ -448,6 +472,8 @@ static void wait_for(struct place *place, const struct lun_kv *kv) {
             place->predecessor_watch.key = bytes_view(&place->predecessor);
             if (watch_start(etcd_of(place), &place->predecessor_watch))
                 place->reread_at_ns = now(place) + REWATCH_NS;
+        } else {
+            place->reread_at_ns = now(place) + REWATCH_NS;
         }
     }
     sm_move(&place->sm, WAITING);
@@ -502,20 +528,19 @@ static void on_own_event(struct watcher *watcher, const struct watch_event *even
     }
     if (!event->is_delete || event->kv.mod_rev <= place->create_rev)
         return;
-    if (place->call)
-        etcd_cancel(place->call); /* comes back to OVER or OWING, which know what to do with it */
-    vanish(place, event->kv.mod_rev);
+    vanish(place);
 }
 
 static void on_own_watch_end(struct watcher *watcher, const struct lun_err *err, int64_t compact_rev) {
     struct place *place = CONTAINER_OF(watcher, struct place, own_watch);
-    (void)err, (void)compact_rev;
+    (void)compact_rev;
     place->is_own_watch_lost = true;
     if (place->sm.state == OWING) {
         rpc_timer_start(&place->timer, now(place) + jittered(place, REWATCH_NS));
         return;
     }
-    place->reread_at_ns = now(place); /* look, then watch from the revision of the reply */
+    /* Look, then watch from the revision of the reply. */
+    place->reread_at_ns = now(place) + (err->code == LUN_ECOMPACTED ? 0 : jittered(place, REWATCH_NS));
     if (place->sm.state == WAITING || place->sm.state == HELD)
         schedule(place);
 }
@@ -547,6 +572,10 @@ static void on_looked(void *arg, const struct etcd_reply *reply) {
     struct place *place = arg;
     int state = place->sm.state;
     place->call = NULL;
+    if (state == FINDING) {
+        find(place);
+        return;
+    }
     if (state != LOOKING && state != CHECKING) {
         maybe_free(place);
         return;
@@ -569,7 +598,7 @@ static void on_looked(void *arg, const struct etcd_reply *reply) {
     }
     const struct lun_kv_result *own = &reply->results[0], *before = &reply->results[1];
     if (own->n_kvs == 0 || own->kvs[0].create_rev != place->create_rev) {
-        vanish(place, reply->revision);
+        vanish(place);
         return;
     }
     place->reread_at_ns = now(place) + jittered(place, REREAD_NS);
@@ -654,6 +683,8 @@ static void on_timer(struct rpc_timer *timer) {
                     place->hedge_base_ns + hedges_ns[place->hedge] <= t;
     if (is_hedge)
         place->hedge++;
+    else if (place->reread_at_ns <= t)
+        place->is_owner_wanted = true; /* it may be another by now */
     if (is_hedge || place->reread_at_ns <= t)
         look(place, place->sm.state == HELD ? CHECKING : LOOKING);
     else
@@ -755,7 +786,7 @@ static void on_entered(void *arg, const struct etcd_reply *reply) {
         on_busy(place, reply);
     } else if (place->mode == PLACE_TRY || (reply->is_success && results[1].n_kvs == 1)) {
         hold(place); /* proved by the very transaction that made us first */
-    } else if (reply->is_success) {
+    } else if (reply->is_success && results[1].n_kvs > 1) {
         wait_for(place, &results[1].kvs[1]); /* the latest is ourselves, the one before it our predecessor */
     } else {
         look(place, LOOKING); /* found ourselves: an earlier attempt was carried out. Who is before us is
@@ -919,6 +950,8 @@ void place_on_session_over(struct place *place, enum lun_reason reason) {
     if (is_dispersing && place->sm.state != OWING) {
         if (place->sm.state == WAITING || place->sm.state == HELD)
             clean_up(place, 0);
+        else if (!place->call)
+            rpc_timer_start(&place->timer, now(place)); /* it was to be tried again later */
     } else {
         stop_watching(place);
         sm_move(&place->sm, OVER);

@@ -79,7 +79,7 @@ static void on_reply(void *arg, struct keepalive *keepalive, const struct keepal
     stream->ttl_s = reply->ttl_s;
     stream->raft_term = reply->raft_term;
     if (reply->lease == stream->renewer->lease &&
-        confirm_start(&stream->confirm, keepalive_member(keepalive), stream->renewer->ttl_ns) == 0)
+        confirm_start(&stream->confirm, keepalive_member(keepalive), stream->renewer->ttl_ns / 3) == 0)
         return;
     stream_close(stream);
     try_again_soon(stream->renewer);
@@ -88,8 +88,8 @@ static void on_reply(void *arg, struct keepalive *keepalive, const struct keepal
 static void on_broken(void *arg, struct keepalive *keepalive, const struct lun_err *err) {
     struct renewer_stream *stream = arg;
     struct renewer *renewer = stream->renewer;
+    (void)keepalive, (void)err; /* the member has been marked */
     confirm_stop(&stream->confirm);
-    etcd_member_failed(keepalive_member(keepalive), err->text);
     stream->keepalive = NULL;
     try_again_soon(renewer);
 }

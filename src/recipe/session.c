@@ -11,9 +11,11 @@
  *
  * What is in flight, and who cleans up:
  *   GRANTING     the grant. Cancelled by close: if it may have been carried out, REVOKING removes the lease.
- *   ADOPTING     the renewer's first round. Nothing to clean up: the lease is somebody else's.
+ *   ADOPTING     the renewer's first round. Nothing to clean up: the lease is somebody else's. (Or ours, the
+ *                grant's reply lost: then close revokes it, and GRANTING follows if it has lapsed.)
  *   ALIVE        the renewer. The fence and the jeopardy timer run. Places stand.
- *   LOST         nothing. Places have been told; their keys go with the lease.
+ *   LOST         nothing. Places have been told; their keys go with the lease. (Adopted lease: somebody else
+ *                may renew it; each place leaves by itself.)
  *   REVOKING     the revocation, until answered or the lease has surely lapsed.
  *   DISPERSING   (adopted lease) each place leaves by itself.
  *   ENDING       nothing of ours; places whose last call is on its way back.
@@ -32,9 +34,9 @@ enum { GRANTING, ADOPTING, ALIVE, LOST, REVOKING, DISPERSING, ENDING, ENDED };
 
 static const struct sm_state states[] = {
     [GRANTING] = {"granting", SM_ARC(ALIVE) | SM_ARC(ADOPTING) | SM_ARC(REVOKING) | SM_ARC(ENDING)},
-    [ADOPTING] = {"adopting", SM_ARC(ALIVE) | SM_ARC(REVOKING) | SM_ARC(DISPERSING) | SM_ARC(ENDING)},
+    [ADOPTING] = {"adopting", SM_ARC(ALIVE) | SM_ARC(GRANTING) | SM_ARC(REVOKING) | SM_ARC(ENDING)},
     [ALIVE] = {"alive", SM_ARC(LOST) | SM_ARC(REVOKING) | SM_ARC(DISPERSING) | SM_ARC(ENDING)},
-    [LOST] = {"lost", SM_ARC(REVOKING) | SM_ARC(ENDING)},
+    [LOST] = {"lost", SM_ARC(REVOKING) | SM_ARC(DISPERSING) | SM_ARC(ENDING)},
     [REVOKING] = {"revoking", SM_ARC(ENDING)},
     [DISPERSING] = {"dispersing", SM_ARC(ENDING)},
     [ENDING] = {"ending", SM_ARC(ENDED)},
@@ -65,7 +67,8 @@ bool session_is_over(const struct session *session) {
 }
 
 bool session_is_dispersing(const struct session *session) {
-    return session->sm.state == DISPERSING;
+    return session->sm.state == DISPERSING ||
+           (session->sm.state == LOST && session->is_adopted && !session->is_lease_gone);
 }
 
 enum lun_session_state session_state(const struct session *session) {
@@ -74,6 +77,21 @@ enum lun_session_state session_state(const struct session *session) {
     if (session->sm.state > LOST)
         return LUN_SESSION_CLOSED;
     return session->is_in_jeopardy ? LUN_SESSION_JEOPARDY : LUN_SESSION_ALIVE;
+}
+
+static enum lun_reason reason_of_passing(int64_t late_ns) {
+    return late_ns > FROZEN_NS ? LUN_LOST_FROZEN : LUN_LOST_EXPIRED;
+}
+
+/* What the clock says of a session that nobody has declared lost yet. */
+static enum lun_reason reason_by_clock(struct session *session) {
+    if (session->sm.state != ALIVE || session_valid_until_ns(session) != 0)
+        return LUN_NOT_LOST;
+    return reason_of_passing(rpc_now(session->rpc) - valid_until_for(session, session->confirmed_send_ns));
+}
+
+enum lun_reason session_reason(struct session *session) {
+    return session->reason ? session->reason : reason_by_clock(session);
 }
 
 int64_t session_valid_until_ns(struct session *session) {
@@ -103,6 +121,8 @@ static void tell_opened(struct session *session, const struct lun_err *err) {
 }
 
 static void maybe_ended(struct session *session) {
+    if (session->is_visiting)
+        return;
     if (session->sm.state == DISPERSING && list_is_empty(&session->places))
         sm_move(&session->sm, ENDING);
     if (session->sm.state == ENDING && !session->call && list_is_empty(&session->places))
@@ -127,13 +147,17 @@ static void stop_keeping(struct session *session) {
     atomic_store(&session->fence.valid_until_ns, 0);
 }
 
+/* Visiting may free places. Until the last was visited the session cannot end. */
 static void for_each_place(struct session *session, void (*visit)(struct place *, struct session *)) {
     struct list todo, *node;
+    bool was_visiting = session->is_visiting;
+    session->is_visiting = true;
     list_move(&session->places, &todo);
     while ((node = list_pop_front(&todo))) {
         list_push_back(&session->places, node);
         visit(place_of(node), session);
     }
+    session->is_visiting = was_visiting;
 }
 
 static void tell_over(struct place *place, struct session *session) {
@@ -165,7 +189,7 @@ static void lose(struct session *session, enum lun_reason reason) {
 static void on_fence(struct rpc_fence *fence, bool is_lost) {
     struct session *session = CONTAINER_OF(fence, struct session, fence);
     if (is_lost)
-        lose(session, fence->late_ns > FROZEN_NS ? LUN_LOST_FROZEN : LUN_LOST_EXPIRED);
+        lose(session, reason_of_passing(fence->late_ns));
     else
         for_each_place(session, tell_stop);
 }
@@ -185,6 +209,9 @@ static void on_jeopardy(struct rpc_timer *timer) {
 static void set_ttl(struct session *session, int64_t ttl_s) {
     session->ttl_s = ttl_s;
     session->grace_ns = session->asked_grace_ns >= 0 ? session->asked_grace_ns : ttl_ns(session) / 6;
+    if (session->grace_ns > ttl_ns(session) / 2)
+        session->grace_ns =
+            ttl_ns(session) / 2; /* an adopted lease's TTL was not known when it was asked for */
 }
 
 /* A grant or a renewal sent at `sent_ns` is confirmed. */
@@ -210,8 +237,8 @@ static void become_alive(struct session *session, int64_t sent_ns) {
     rpc_fence_start(session->rpc, &session->fence, valid_until, session->grace_ns, on_fence);
     sm_move(&session->sm, ALIVE);
     credit(session, sent_ns);
-    if (!session->renewer.is_started)
-        renewer_start(&session->renewer, session->lease, ttl_ns(session), sent_ns + ttl_ns(session) / 3);
+    /* Anew, if it has found an adopted lease: it did not know the TTL. */
+    renewer_start(&session->renewer, session->lease, ttl_ns(session), sent_ns + ttl_ns(session) / 3);
     tell_opened(session, NULL);
 }
 
@@ -219,7 +246,6 @@ static void on_renewed(struct renewer *renewer, int64_t sent_ns, int64_t ttl_s) 
     struct session *session = CONTAINER_OF(renewer, struct session, renewer);
     if (session->sm.state == ADOPTING) {
         set_ttl(session, ttl_s);
-        renewer->ttl_ns = ttl_ns(session);
         become_alive(session, sent_ns);
         return;
     }
@@ -229,9 +255,15 @@ static void on_renewed(struct renewer *renewer, int64_t sent_ns, int64_t ttl_s) 
 }
 
 static void fail_opening(struct session *session, const struct lun_err *err, bool is_lease_there);
+static int grant(struct session *session);
 
 static void on_gone(struct renewer *renewer) {
     struct session *session = CONTAINER_OF(renewer, struct session, renewer);
+    if (session->sm.state == ADOPTING && !session->is_adopted && grant(session) == 0) {
+        sm_move(&session->sm, GRANTING); /* our own, lapsed before its grant was answered: another */
+        session->is_grant_unsure = false;
+        return;
+    }
     session->is_lease_gone = true;
     if (session->sm.state == ADOPTING) {
         struct lun_err err;
@@ -260,8 +292,6 @@ static void fail_opening(struct session *session, const struct lun_err *err, boo
     tell_opened(session, err);
     maybe_ended(session);
 }
-
-static int grant(struct session *session);
 
 static void on_granted(void *arg, const struct etcd_reply *reply) {
     struct session *session = arg;
@@ -404,7 +434,8 @@ void session_close(struct session *session, bool is_revoked) {
         return;
     session->is_revoked = is_revoked;
     bool is_nothing_there = session->is_lease_gone || (session->sm.state == ADOPTING && !is_revoked);
-    if (is_nothing_there || (!is_revoked && session->sm.state == LOST))
+    bool is_lapsing = session->sm.state == LOST && !session_is_dispersing(session);
+    if (is_nothing_there || (!is_revoked && is_lapsing))
         finish(session, ENDING);
     else
         finish(session, is_revoked ? REVOKING : session->sm.state == GRANTING ? REVOKING : DISPERSING);
@@ -431,9 +462,14 @@ void session_kill(struct session *session) {
  * ---------------------------------------------------------------------------------------------------------
  */
 
-void session_suspect(struct session *session) {
-    if (session->sm.state == ALIVE)
-        renewer_hurry(&session->renewer);
+bool session_suspect(struct session *session) {
+    enum lun_reason reason = reason_by_clock(session);
+    if (reason)
+        lose(session, reason);
+    if (session->sm.state != ALIVE)
+        return false;
+    renewer_hurry(&session->renewer);
+    return true;
 }
 
 void session_on_lease_not_found(struct session *session) {

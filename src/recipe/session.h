@@ -60,6 +60,7 @@ struct session {
     bool is_revoked;      /* closing: revoke the lease, rather than leave each place */
     bool is_lease_gone;   /* certain: confirmed TTL 0, revoked, not found */
     bool is_grant_unsure; /* the grant's reply was lost */
+    bool is_visiting;     /* telling all places something: must not end meanwhile */
 };
 
 /* `session` is the caller's memory. 0, LUN_ENOMEM, LUN_EINVALID. On 0 on_opened follows. */
@@ -78,15 +79,18 @@ int64_t session_valid_until_ns(struct session *session); /* 0: lost or closed */
 int64_t session_stop_at_ns(struct session *session);     /* 0: lost or closed */
 
 bool session_is_over(const struct session *session); /* lost, closing or closed */
-/* Closing an adopted lease: places have to be removed one by one, since the lease lives on. */
+/* Over, but its adopted lease may live on, renewed by somebody else: places are removed one by one. */
 bool session_is_dispersing(const struct session *session);
 enum lun_session_state session_state(const struct session *session);
+/* By the clock too: the machine may not have been told yet. */
+enum lun_reason session_reason(struct session *session);
 
 /* ---- for places
  * ------------------------------------------------------------------------------------------------------- */
 
-/* Something was seen that may mean that the lease is gone (our key vanished): renew now, to know. */
-void session_suspect(struct session *session);
+/* Something was seen that may mean that the lease is gone (our key vanished): renew now, to know. False: the
+ * session is over, valid_until having passed, and has told all its places, which may be freed by now. */
+bool session_suspect(struct session *session);
 /* etcd said, while it carried out a write of ours, that there is no such lease. */
 void session_on_lease_not_found(struct session *session);
 /* A place has come to its end. */
