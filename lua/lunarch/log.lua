@@ -99,6 +99,21 @@ function log.new(name_of)
   return new
 end
 
+--- A line whose time is still to be filled in, by strftime and with "@@@" for the milliseconds; and whether in UTC.
+---@return string line, boolean is_utc
+function log.pattern(level, name, text)
+  local function literal(part)
+    return (part:gsub("%%", "%%%%"))
+  end
+  if line_of == json_line then
+    local line = literal(json_line(0, level, name, text))
+    return (line:gsub('"time":"[^"]*"', '"time":"%%Y-%%m-%%dT%%H:%%M:%%S.@@@Z"', 1)), true
+  end
+  local rest = literal(line_of(0, level, name, text):gsub("^%S+", "", 1))
+  local stamp = line_of == coloured_line and paint("time", "%H:%M:%S.@@@") or "%Y-%m-%dT%H:%M:%S.@@@%z"
+  return stamp .. rest, false
+end
+
 --- The line without writing it, for specs.
 function log.line(format, ...)
   return LINES[format](...)

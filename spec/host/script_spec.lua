@@ -344,6 +344,28 @@ describe("lunarch run", function()
     child:wait_line "WARN .*there is no setting 'intervall': did you mean 'interval'%?"
   end)
 
+  it("warns of a handler that does not yield for three TTLs, while it does not", function()
+    for _, format in ipairs { "text", "json" } do
+      local child = script.start([[
+        function do_work()
+          print "busy"
+          os.execute "sleep 5"
+          print "returned"
+          return 100
+        end
+      ]], with("--log", format, "--name", "A%d", "--ttl", "1"))
+      child:wait_line "busy"
+      local warned = child:wait_line "the script has not yielded for 3 s"
+      assert.is_nil(child:find "returned")
+      if format == "json" then
+        assert.equal("A%d", json.decode(warned.text).candidate)
+      else
+        assert.truthy(warned.text:find "^%d+%-%d+%-%d+T%d+:%d+:%d+%.%d%d%d[+-]%d+ WARN  A%%d: ", warned.text)
+      end
+      child:kill9()
+    end
+  end)
+
   it("writes its log as JSON when asked to", function()
     local child = script.start([[
       function on_elected(term) log.info("token %d, \"%s\"", term.token, "two\nlines") error "broken" end

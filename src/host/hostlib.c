@@ -10,6 +10,7 @@
 #include <lauxlib.h>
 
 #include "host/dev.h"
+#include "host/watchdog.h"
 
 static int push_error(lua_State *L, const char *text) {
     lua_pushnil(L);
@@ -83,6 +84,31 @@ static int l_join_dev(lua_State *L) {
     return 3;
 }
 
+/* watch(limit in seconds, line for strftime, is UTC) -> true; nil, message */
+static int l_watch(lua_State *L) {
+    lua_Number limit_s = luaL_checknumber(L, 1);
+    luaL_argcheck(L, limit_s > 0 && limit_s < 1e9, 1, "seconds, more than 0");
+    int error = watchdog_start(limit_s, luaL_checkstring(L, 2), lua_toboolean(L, 3));
+    if (error != 0)
+        return push_error(L, strerror(-error));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* pat(): the loop turns */
+static int l_pat(lua_State *L) {
+    (void)L;
+    watchdog_pat();
+    return 0;
+}
+
+/* unwatch() */
+static int l_unwatch(lua_State *L) {
+    (void)L;
+    watchdog_stop();
+    return 0;
+}
+
 int luaopen_lunarch_host(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"is_terminal", l_is_terminal},
@@ -93,6 +119,9 @@ int luaopen_lunarch_host(lua_State *L) {
         {"catch_signals", l_catch_signals},
         {"caught_signal", l_caught_signal},
         {"join_dev", l_join_dev},
+        {"watch", l_watch},
+        {"pat", l_pat},
+        {"unwatch", l_unwatch},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);

@@ -6,6 +6,9 @@ args.is_ours()
 
 local FAILED = 1
 local USAGE_ERROR = 2
+local DEFAULT_TTL_S = 10
+local PATIENCE_TTLS = 3
+local PATS_PER_LIMIT = 16
 -- What etcd has not answered by then lapses with its lease.
 local SHUTDOWN_S = 2
 local CLOSE_S = 1
@@ -120,9 +123,29 @@ function Run:check_spelling(known_before)
   end
 end
 
+-- A handler that does not come back to the loop cannot be stopped, and nothing else runs meanwhile.
+function Run:watch_loop()
+  local least = math.huge
+  for _, candidate in ipairs(self.candidates) do
+    least = math.min(least, candidate.options.ttl or DEFAULT_TTL_S)
+  end
+  local limit = PATIENCE_TTLS * least
+  local name = #self.candidates == 1 and self.candidates[1].name or nil
+  local text = ("the script has not yielded for %g s: nothing else runs meanwhile, and it cannot be told to stop; "
+    .. "a handler has to wait with lunarch.sleep and the like"):format(limit)
+  local line, is_utc = require "lunarch.log".pattern("warn", name, text)
+  if not host.watch(limit, line, is_utc) then return end
+  local timer = require "luv".new_timer()
+  local period_ms = limit * 1000 // PATS_PER_LIMIT
+  timer:start(period_ms, period_ms, host.pat)
+  timer:unref()
+  self.pat_timer = timer
+end
+
 function Run:run_candidates()
   self.is_standing = true
   if host.caught_signal() then return end
+  self:watch_loop()
   local tasks = {}
   for i, candidate in ipairs(self.candidates) do
     tasks[i] = self.lunarch.spawn(candidate.run, candidate)
@@ -169,6 +192,8 @@ function Run:catch_signals()
 end
 
 function Run:finish()
+  host.unwatch()
+  if self.pat_timer then self.pat_timer:stop() end
   if self.client then self.client:close(CLOSE_S) end
   self.client, self.candidates = nil, {}
   collectgarbage()

@@ -63,7 +63,7 @@ local lunarch = {}
 function lunarch.connect(options) end
 
 --- A driver of handlers: see lunarch.candidate.
----@type fun(options: table): table
+---@type fun(options: lunarch.candidate_options): lunarch.candidate
 lunarch.candidate = nil
 
 --- Seconds of CLOCK_BOOTTIME: the clock of `stop_at` and `valid_until`.
