@@ -369,18 +369,18 @@ static void guard_stop(struct guard *guard) {
 static void a_fence_tells_to_stop_then_that_it_is_lost(void) {
     struct guard guard;
     rpc_enter(rpc);
-    guard_start(rpc, &guard, 60, 30);
+    guard_start(rpc, &guard, 300, 200);
     CHECK(guard.n_stop == 0);
     rpc_leave(rpc);
     int64_t until = rpc_fence_read(&guard.fence);
     CHECK(until > clock_boottime_ns());
     CHECK(poll_until(rpc, &guard.n_stop, 1) && peek(rpc, &guard.n_lost) == 0);
     CHECK(rpc_fence_read(&guard.fence) == until);
-    CHECK(guard.stop_ns >= until - 30 * NS_PER_MS && guard.stop_ns < until);
+    CHECK(guard.stop_ns >= until - 200 * NS_PER_MS && guard.stop_ns < until);
     CHECK(poll_until(rpc, &guard.n_lost, 1) && peek(rpc, &guard.n_stop) == 1);
     CHECK(rpc_fence_read(&guard.fence) == 0);
-    CHECK(guard.lost_ns >= until && guard.lost_ns < until + 50 * NS_PER_MS);
-    CHECK(guard.fence.late_ns >= 0 && guard.fence.late_ns < 50 * NS_PER_MS);
+    CHECK(guard.lost_ns >= until && guard.lost_ns < until + 200 * NS_PER_MS);
+    CHECK(guard.fence.late_ns >= 0 && guard.fence.late_ns < 200 * NS_PER_MS);
     (void)rpc_poll(rpc, clock_boottime_ns() + 30 * NS_PER_MS);
     CHECK(peek(rpc, &guard.n_stop) == 1 && peek(rpc, &guard.n_lost) == 1);
     guard_stop(&guard);
@@ -389,9 +389,9 @@ static void a_fence_tells_to_stop_then_that_it_is_lost(void) {
 static void a_fence_is_told_of_though_nobody_polls(void) {
     struct guard guard;
     rpc_enter(rpc);
-    guard_start(rpc, &guard, 60, 30);
+    guard_start(rpc, &guard, 300, 200);
     rpc_leave(rpc);
-    nap_ms(200);
+    nap_ms(500);
     rpc_enter(rpc); /* the pump has been here */
     CHECK(guard.n_stop == 1 && guard.n_lost == 1);
     rpc_leave(rpc);
@@ -404,12 +404,12 @@ static void a_fence_is_told_of_though_nobody_polls(void) {
 static void a_raise_takes_the_notice_back(void) {
     struct guard guard;
     rpc_enter(rpc);
-    guard_start(rpc, &guard, 60, 20);
+    guard_start(rpc, &guard, 400, 20);
     rpc_leave(rpc);
     for (int i = 0; i < 10; i++) {
         nap_ms(20);
         rpc_enter(rpc);
-        CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 80 * NS_PER_MS));
+        CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 400 * NS_PER_MS));
         CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 10 * NS_PER_MS)); /* never lower */
         rpc_leave(rpc);
     }
@@ -417,13 +417,11 @@ static void a_raise_takes_the_notice_back(void) {
           rpc_fence_read(&guard.fence) > clock_boottime_ns() + 50 * NS_PER_MS);
     /* Linked while we are inside, and raised before anybody is told. */
     rpc_enter(rpc);
-
     rpc_fence_stop(&guard.fence);
-    guard_start(rpc, &guard, 25, 20);
+    guard_start(rpc, &guard, 220, 210);
     nap_ms(15);
-    CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 200 * NS_PER_MS));
+    CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 600 * NS_PER_MS));
     rpc_leave(rpc);
-
     (void)rpc_poll(rpc, clock_boottime_ns() + 30 * NS_PER_MS);
     CHECK(peek(rpc, &guard.n_stop) == 0);
     CHECK(poll_until(rpc, &guard.n_stop, 1)); /* for the new instant */
@@ -434,11 +432,11 @@ static void a_raise_takes_the_notice_back(void) {
 static void a_stop_is_told_again_after_a_raise(void) {
     struct guard guard;
     rpc_enter(rpc);
-    guard_start(rpc, &guard, 60, 50);
+    guard_start(rpc, &guard, 300, 250);
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &guard.n_stop, 1));
     rpc_enter(rpc);
-    CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 70 * NS_PER_MS));
+    CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 350 * NS_PER_MS));
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &guard.n_stop, 2));
     CHECK(guard.stop_ns < rpc_fence_read(&guard.fence)); /* not only when it was lost */
@@ -534,7 +532,7 @@ static void *read_always(void *arg) {
 static void a_reading_never_says_valid_after_the_instant(void) {
     struct guard guard;
     rpc_enter(rpc);
-    guard_start(rpc, &guard, 40, 10);
+    guard_start(rpc, &guard, 300, 10);
     int64_t until = rpc_fence_read(&guard.fence);
     struct reader readers[3];
     for (int i = 0; i < 3; i++) {
@@ -543,7 +541,8 @@ static void a_reading_never_says_valid_after_the_instant(void) {
     }
     for (int i = 0; i < 3; i++) {
         pthread_join(readers[i].thread, NULL);
-        CHECK(readers[i].n_wrong == 0 && readers[i].n_valid > 0);
+        CHECK(readers[i].n_wrong == 0);
+        CHECK(readers[i].n_valid > 0);
     }
     CHECK(guard.n_lost == 0); /* nobody could tell us */
     rpc_leave(rpc);

@@ -217,6 +217,31 @@ static void no_thread_is_left(void) {
     CHECK(n_threads() == n_threads_before);
 }
 
+/* The channels are closed and gRPC is down, not only going down: a child may start anew. */
+static void a_child_forked_after_the_last_close_can_call(void) {
+    for (int i = 0; i < 10; i++) {
+        struct answer answer;
+        struct rpc *one = world_new();
+        struct rpc_peer *to = world_peer(one, server.address);
+        put(to, "/stress", "parent", 5000, &answer);
+        world_close_peer(one, to);
+        rpc_free(one);
+        pid_t pid = fork();
+        if (pid == 0) {
+            alarm(20);
+            one = world_new();
+            to = world_peer(one, server.address);
+            put(to, "/stress", "child", 5000, &answer);
+            world_close_peer(one, to);
+            rpc_free(one);
+            _exit(answer.status == RPC_OK ? 0 : 1);
+        }
+        int status = -1;
+        waitpid(pid, &status, 0);
+        REQUIRE(status == 0);
+    }
+}
+
 int main(void) {
     if (!etcd_program())
         return check_skip("no etcd on the PATH, nor in $ETCD");
@@ -225,6 +250,7 @@ int main(void) {
     signal(SIGALRM, on_hang);
     alarm(HANG_S);
     rpc_free(world_new());
+    nap_ms(50);
     n_threads_before = n_threads();
     rpc = world_new();
     peer = world_peer(rpc, server.address);
@@ -242,6 +268,7 @@ int main(void) {
     world_close_peer(rpc, peer);
     rpc_free(rpc);
     RUN(no_thread_is_left);
+    RUN(a_child_forked_after_the_last_close_can_call);
     etcd_server_stop(&server);
     return check_end();
 }

@@ -5,23 +5,35 @@
 #include "rpc/grpc/env.h"
 
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <grpc/support/log.h>
 
+#include "base/clock.h"
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic pid_t owner; /* 0: not running */
 static int n_users;
+static bool is_shared; /* somebody else in the process had it running before us */
+enum { LONGEST_SHUTDOWN_MS = 1000 };
 
 static void say_nothing(gpr_log_func_args *args) {
     (void)args;
 }
 
+/* A channel destroyed a moment ago may hold the library for some milliseconds more; the end then comes on a
+ * thread of gRPC's own. Until then its threads run, and a fork would be fatal to the child. Somebody else's
+ * use of it is not waited for. */
+static void wait_until_down(void) {
+    for (int i = 0; i < LONGEST_SHUTDOWN_MS && !is_shared && grpc_is_initialized(); i++)
+        (void)nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+}
+
 int library_acquire(struct lun_err *ret_err) {
-    pid_t self = getpid();
-    pid_t running_in = owner;
-    if (running_in != 0 &&
-        running_in != self) /* asked before locking: the lock may have been held when it forked */
+    pid_t self = getpid(), running_in = owner;
+    /* Asked before locking: the lock may have been held when it forked. */
+    if (running_in != 0 && running_in != self)
         return lun_err_set(ret_err, LUN_EINVALID,
                            "this process was forked while a client was open: open clients after forking, "
                            "or start another program (exec)");
@@ -29,6 +41,8 @@ int library_acquire(struct lun_err *ret_err) {
     if (n_users++ == 0) {
         if (!getenv("GRPC_VERBOSITY"))
             gpr_set_log_function(say_nothing);
+        if (owner == 0)
+            is_shared = grpc_is_initialized();
         grpc_init();
         owner = self;
     }
@@ -40,7 +54,8 @@ void library_release(void) {
     pthread_mutex_lock(&lock);
     if (--n_users == 0) {
         grpc_shutdown();
-        owner = 0;
+        wait_until_down();
+        owner = grpc_is_initialized() ? owner : 0;
     }
     pthread_mutex_unlock(&lock);
 }
