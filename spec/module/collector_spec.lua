@@ -53,15 +53,16 @@ describe("under the collector", function()
     do
       local mutex = assert(session:mutex "/gc/a/lock")
       assert(mutex:lock())
+      assert.equal(1, keys "/gc/a/")
+      assert.is_true(mutex:is_held())
     end
-    assert.equal(1, keys "/gc/a/")
     collect()
     vanishes "/gc/a/"
     do
       local term = assert(assert(session:election "/gc/b"):campaign "me")
+      assert.equal(1, keys "/gc/b/")
       assert.equal("me", term.value)
     end
-    assert.equal(1, keys "/gc/b/")
     collect()
     vanishes "/gc/b/"
     local lease = session.lease
@@ -73,8 +74,10 @@ describe("under the collector", function()
   it("a client that is dropped with all it made gives up everything", function()
     for i = 1, 3 do
       local prefix = "/gc/all" .. i
-      furnish(prefix)
+      local made = furnish(prefix)
       assert.equal(2, keys(prefix .. "/"))
+      assert.is_true(made.mutex:is_held())
+      made = nil -- luacheck: ignore
       collect()
       vanishes(prefix .. "/")
     end
