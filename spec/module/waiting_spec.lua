@@ -38,25 +38,21 @@ describe("a Lua program", function()
   for where, text in pairs {
     ["a blocking call"] = [[
       local mutex, held = blocked()
-      print "waiting"
-      print(pcall(mutex.lock, mutex))
+      print(pcall(function() print "waiting" mutex:lock() end))
       assert(held:unlock())
       assert(mutex:lock(5))
       print "again"]],
     ["a blocking sleep"] = [[
-      print "waiting"
-      print(pcall(lunarch.sleep, 100))
+      print(pcall(function() print "waiting" lunarch.sleep(100) end))
       print "again"]],
     ["a task"] = [[
       local mutex = blocked()
-      print "waiting"
-      print(pcall(lunarch.run, function() mutex:lock() end))
+      print(pcall(function() print "waiting" lunarch.run(function() mutex:lock() end) end))
       print "again"]],
     ["a wait outside of tasks while there are some"] = [[
       local mutex = blocked()
       local task = lunarch.spawn(function() mutex:lock() end)
-      print "waiting"
-      print(pcall(task.join, task))
+      print(pcall(function() print "waiting" task:join() end))
       print "again"]],
   } do
     it("is interrupted by Ctrl-C in " .. where .. ", and can go on", function()

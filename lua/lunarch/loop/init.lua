@@ -16,7 +16,7 @@ loop.sleep = tasks.sleep
 -- `core`: the client of lunarch.core. `on_trace(line)` or nil. `world`: "block" or "luv" instead of choosing at each
 -- wait.
 function loop.new_hub(core, on_trace, world)
-  return { core = core, on_trace = on_trace, world = world, waits = {}, n_waits = 0, ids = {} }
+  return { core = core, on_trace = on_trace, world = world, waits = {}, ids = {} }
 end
 
 local function report_trace_error(err)
@@ -56,8 +56,7 @@ Wait.__index = Wait
 function Wait:release()
   local hub = self.hub
   hub.waits[self.id] = nil
-  hub.n_waits = hub.n_waits - 1
-  if hub.n_waits == 0 and hub.watch then hub.watch:unref() end
+  if not next(hub.waits) and hub.watch then hub.watch:unref() end
 end
 
 function Wait:cancel()
@@ -68,15 +67,14 @@ end
 local function wait_in_loop(hub, id, is_kept)
   local wait = setmetatable({ hub = hub, id = id, is_kept = is_kept }, Wait)
   hub.watch = hub.watch or watch(hub)
-  if hub.n_waits == 0 then hub.watch:ref() end
   hub.waits[id] = wait
-  hub.n_waits = hub.n_waits + 1
+  hub.watch:ref()
   tasks.suspend(wait)
 end
 
 local function wait_blocking(hub, id, is_kept)
   local ok, err = block.wait(hub.core, id)
-  if hub.n_waits > 0 or hub.on_trace then loop.dispatch(hub) end
+  if next(hub.waits) or hub.on_trace then loop.dispatch(hub) end
   if ok then return end
   if is_kept then hub.core:forget(id) else hub.core:cancel(id) end
   error(err, 0)

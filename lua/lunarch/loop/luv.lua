@@ -9,20 +9,22 @@ local core = require "lunarch.core"
 
 local luv = {}
 
-local unpack = table.unpack or unpack
-
 -- A signal that comes just before a wait begins cannot end it.
 local SLICE_MS = 250
 
+-- What a callback raised in a turn of ours is raised by that turn: Ctrl-C may come in the middle of one.
+local is_turning, failure = false, nil
+
 local function report(err)
+  if is_turning then
+    failure = failure or { err = err }
+    return
+  end
   io.stderr:write("lunarch: ", debug.traceback("error in a callback: " .. tostring(err), 2), "\n")
 end
 
 local function guarded(callback)
-  return function(...)
-    local values = { n = select("#", ...), ... }
-    xpcall(function() callback(unpack(values, 1, values.n)) end, report)
-  end
+  return function() xpcall(callback, report) end
 end
 
 -- Whether this code runs inside a callback of the loop, where the loop cannot be turned.
@@ -32,7 +34,15 @@ end
 
 -- One turn, which does not wait. False: nothing is left that could happen.
 function luv.turn()
-  return uv.run "nowait"
+  is_turning = true
+  local is_alive = uv.run "nowait"
+  is_turning = false
+  if failure then
+    local err = failure.err
+    failure = nil
+    error(err, 0)
+  end
+  return is_alive
 end
 
 -- Waits until the next turn may have something to do. Not inside of uv.run: when a signal comes, Lua's hook for it
