@@ -72,13 +72,16 @@ static void on_trace_poll(struct rpc_note *note) {
     int n_dropped = client->n_trace_dropped;
     client->n_trace_lines = client->n_trace_dropped = 0;
     rpc_leave(client->rpc);
+    bool is_told = !client->is_cut_off; /* freed or abandoned: nobody is to be called any more */
     while ((node = list_pop_front(&lines))) {
         struct trace_entry *entry = CONTAINER_OF(node, struct trace_entry, in_client);
-        client->n_called++;
-        client->on_trace(client->trace_arg, entry->line);
+        if (is_told) {
+            client->n_called++;
+            client->on_trace(client->trace_arg, entry->line);
+        }
         free(entry);
     }
-    if (n_dropped > 0) {
+    if (is_told && n_dropped > 0) {
         char line[64];
         (void)snprintf(line, sizeof line, "(%d lines dropped: poll more often)", n_dropped);
         client->on_trace(client->trace_arg, line);

@@ -27,6 +27,7 @@ struct lun_term {
     enum lun_reason reason;
     struct lun_op *campaign_op, *proclaim_op, *resign_op;
     struct list loss_ops;
+    struct list txn_ops;
 };
 
 static struct lun_client *client_of(const struct lun_term *term) {
@@ -50,15 +51,15 @@ static void end_term(struct lun_term *term, enum lun_reason reason) {
     term->is_over = term->is_stopped = true;
     if (term->reason == LUN_NOT_LOST)
         term->reason = reason;
-    if (term->election && term->election->term == term)
+    if (term->election)
         term->election->term = NULL;
+    term->election = NULL;
     place_give_up(place);
     answer_loss(term);
 }
 
+/* After end_term. */
 static void term_free(struct lun_term *term) {
-    if (term->election && term->election->term == term)
-        term->election->term = NULL;
     session_unref(term->session);
     bytes_fini(&term->key);
     free(term->name);
@@ -193,6 +194,7 @@ int lun_election_campaign(struct lun_election *election, struct lun_bytes value,
         goto fail;
     }
     list_init(&term->loss_ops);
+    list_init(&term->txn_ops);
     rc = op_begin(client, ask, term, give_up_campaigning, true, &op, ret_err);
     if (rc)
         goto fail;
@@ -325,7 +327,7 @@ static void finish_proclaim(struct proclaim *proclaim, const struct lun_err *err
     struct lun_term *term = proclaim->term;
     if (term)
         term->proclaim_op = NULL;
-    finish(proclaim->op, err, "proclaim", term ? term->name : "");
+    finish(proclaim->op, err, "proclaim", term ? term->name : "of a freed term");
 }
 
 static void on_proclaimed(void *arg, const struct etcd_reply *reply) {
@@ -335,18 +337,21 @@ static void on_proclaimed(void *arg, const struct etcd_reply *reply) {
     proclaim->op->call = NULL;
     if (term && reply->err)
         term->is_mod_unsure |= reply->has_unanswered || reply->err->is_outcome_unknown;
-    if (reply->err) {
-        err = *reply->err;
-        if (proclaim->give_up_code)
-            (void)lun_err_set(&err, proclaim->give_up_code, "%s", lun_strerror(proclaim->give_up_code));
-        finish_proclaim(proclaim, &err);
+    proclaim->op->result->revision = reply->revision;
+    if (!reply->err && reply->is_success) {
+        if (term) {
+            term->mod_rev = reply->revision;
+            term->is_mod_unsure = false; /* earlier ones can change nothing any more */
+        }
+        finish_proclaim(proclaim, NULL);
         return;
     }
-    proclaim->op->result->revision = reply->revision;
-    if (!term || reply->is_success) {
-        if (term)
-            term->mod_rev = reply->revision;
-        finish_proclaim(proclaim, NULL);
+    if (proclaim->give_up_code || reply->err) {
+        if (proclaim->give_up_code)
+            (void)lun_err_set(&err, proclaim->give_up_code, "%s", lun_strerror(proclaim->give_up_code));
+        else
+            err = *reply->err;
+        finish_proclaim(proclaim, &err);
         return;
     }
     const struct lun_kv *kv = reply->results[0].n_kvs > 0 ? &reply->results[0].kvs[0] : NULL;
@@ -499,6 +504,8 @@ int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct 
         *guarded = (struct guarded){.op = op, .create_rev = term->token, .name = name.data};
         rc = etcd_txn(client->etcd, &guard.txn, &how, on_guarded, guarded, &op->call);
     }
+    if (!rc)
+        list_push_back(&term->txn_ops, &op->in_object);
     if (rc) {
         op_discard(op);
         (void)lun_err_set(ret_err, rc, "txn %s: %s", term->name, lun_strerror(rc));
@@ -556,6 +563,7 @@ void lun_term_free(struct lun_term *term) {
     }
     if (term->resign_op)
         give_up_resigning(term->resign_op, LUN_ECLOSED);
+    ops_give_up(&term->txn_ops, LUN_ECLOSED);
     end_term(term, LUN_LOST_CLOSED);
     term_free(term);
     client_leave(client);

@@ -138,6 +138,7 @@ static void give_up_unlocking(struct lun_op *op, int code) {
     (void)op_fail(op, code, "unlock %.200s: %s; it is given up in the background", mutex->name,
                   lun_strerror(code));
     become_free(mutex);
+    answer_loss(mutex, LUN_LOST_CLOSED);
 }
 
 static void give_up_awaiting(struct lun_op *op, int code) {
@@ -171,9 +172,13 @@ int lun_mutex_new(struct lun_session *session, const char *name, bool is_reentra
     return rc;
 }
 
+static bool is_held(const struct lun_mutex *mutex) {
+    return mutex->state == LOCKED && !mutex->is_lost && session_valid_until_ns(&mutex->session->core) != 0;
+}
+
 static int check_lockable(const struct lun_mutex *mutex, struct lun_err *ret_err) {
     static const char *const is[] = {"", "being locked", "locked", "being unlocked"};
-    if (mutex->state == FREE || (mutex->state == LOCKED && mutex->is_lost))
+    if (mutex->state == FREE || (mutex->state == LOCKED && !is_held(mutex)))
         return 0;
     return lun_err_set(ret_err, LUN_EINVALID, "lock %s: this object is %s already: one object is one owner",
                        mutex->name, is[mutex->state]);
@@ -188,6 +193,8 @@ static int lock_again(struct lun_mutex *mutex, const struct lun_ask *ask, struct
         return rc;
     mutex->depth++;
     op->result->token = mutex->token;
+    op->session = mutex->session;
+    session_ref(mutex->session);
     if (ret_op)
         *ret_op = op;
     op_finish(op, NULL);
@@ -201,7 +208,7 @@ static int lock(struct lun_mutex *mutex, enum place_mode mode, const struct lun_
     if (rc)
         return rc;
     struct lun_op *op = NULL;
-    if (mutex->state == LOCKED && mutex->is_reentrant && !mutex->is_lost) {
+    if (mutex->is_reentrant && is_held(mutex)) {
         rc = lock_again(mutex, ask, ret_op, ret_err);
         goto out;
     }
@@ -209,6 +216,7 @@ static int lock(struct lun_mutex *mutex, enum place_mode mode, const struct lun_
     if (rc)
         goto out;
     become_free(mutex);
+    answer_loss(mutex, LUN_LOST_EXPIRED); /* lost by the clock alone, and nobody was told yet */
     rc = op_begin(client, ask, mutex, give_up_locking, true, &op, ret_err);
     if (rc)
         goto out;
@@ -282,10 +290,6 @@ int lun_mutex_owner(struct lun_mutex *mutex, const struct lun_ask *ask, struct l
     return rc;
 }
 
-static bool is_held(const struct lun_mutex *mutex) {
-    return mutex->state == LOCKED && !mutex->is_lost;
-}
-
 int lun_mutex_await_loss(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                          struct lun_err *ret_err) {
     struct lun_client *client = client_of(mutex);
@@ -316,7 +320,7 @@ out:
 bool lun_mutex_is_held(struct lun_mutex *mutex) {
     if (client_enter_closed(client_of(mutex)))
         return false;
-    bool is = is_held(mutex) && session_valid_until_ns(&mutex->session->core) != 0;
+    bool is = is_held(mutex);
     client_leave(client_of(mutex));
     return is;
 }

@@ -244,7 +244,7 @@ enum lun_session_state lun_session_state(struct lun_session *session) {
 enum lun_reason lun_session_reason(struct lun_session *session) {
     if (client_enter_closed(session->client))
         return LUN_LOST_CLOSED;
-    enum lun_reason reason = session->core.reason;
+    enum lun_reason reason = session_reason(&session->core);
     client_leave(session->client);
     return reason;
 }

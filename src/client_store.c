@@ -363,8 +363,9 @@ static void entry_free(struct entry *entry) {
     free(entry);
 }
 
+static struct lun_err no_memory = {.code = LUN_ENOMEM, .status = -1, .text = "watch: out of memory"};
+
 static void end_watch(struct lun_watch *watch, const struct lun_err *err) {
-    static struct lun_err no_memory = {.code = LUN_ENOMEM, .status = -1, .text = "watch: out of memory"};
     watch_stop(&watch->watcher);
     if (!watch->end) {
         watch->end = malloc(sizeof *watch->end);
@@ -577,7 +578,7 @@ void lun_watch_free(struct lun_watch *watch) {
         entry_free(CONTAINER_OF(node, struct entry, in_watch));
     bytes_fini(&watch->key);
     bytes_fini(&watch->range_end);
-    if (watch->end && watch->end->code != LUN_ENOMEM)
+    if (watch->end != &no_memory)
         free(watch->end);
     free(watch);
     client_leave(client);

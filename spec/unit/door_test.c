@@ -16,11 +16,12 @@ static bool is_traced;
 /* An answer, copied out of the callback. */
 struct answer {
     bool is_there;
+    int n_times; /* once, and no more */
     int code;
     char text[512];
     struct lun_session *session;
     struct lun_term *term;
-    int64_t token, revision, ttl_s;
+    int64_t token, revision, ttl_s, lease;
     bool is_success, has_leader;
     char value[128];
     size_t n_results, n_events, n_kvs;
@@ -32,6 +33,7 @@ struct answer {
 static void on_done(void *arg, const struct lun_result *result) {
     struct answer *answer = arg;
     answer->is_there = true;
+    answer->n_times++;
     answer->code = result->err ? result->err->code : 0;
     snprintf(answer->text, sizeof answer->text, "%s", result->err ? result->err->text : "");
     answer->session = result->session;
@@ -39,6 +41,7 @@ static void on_done(void *arg, const struct lun_result *result) {
     answer->token = result->token;
     answer->revision = result->revision;
     answer->ttl_s = result->ttl_s;
+    answer->lease = result->lease;
     answer->is_success = result->is_success;
     answer->n_results = result->n_results;
     answer->n_events = result->n_events;
@@ -331,6 +334,330 @@ static void a_client_is_freed_in_the_middle_of_everything(void) {
     lun_shutdown(5000);
 }
 
+static struct lun_election *new_election(struct lun_session *session, const char *name) {
+    struct lun_election *election = NULL;
+    CHECK(lun_election_new(session, name, &election, NULL) == 0);
+    return election;
+}
+
+static struct lun_term *win(struct lun_client *client, struct lun_election *election) {
+    struct answer answer;
+    struct lun_ask ask = asking(&answer, LIMIT_MS);
+    ANSWERED(client, lun_election_campaign(election, lun_bytes_of("A"), &ask, NULL, NULL), answer);
+    CHECK_TEXT(answer.text, "");
+    return answer.term;
+}
+
+static void lock(struct lun_client *client, struct lun_mutex *mutex) {
+    struct answer answer;
+    struct lun_ask ask = asking(&answer, LIMIT_MS);
+    ANSWERED(client, lun_mutex_lock(mutex, &ask, NULL, NULL), answer);
+    CHECK_TEXT(answer.text, "");
+}
+
+/* Whatever comes up within so long. */
+static void poll_for(struct lun_client *client, int64_t ms) {
+    int64_t until = lun_now_ns() + ms * INT64_C(1000000);
+    while (lun_now_ns() < until)
+        lun_client_poll(client, 10);
+}
+
+static void on_any_trace(void *arg, const char *line) {
+    (void)line;
+    ++*(int *)arg;
+}
+
+static void a_traced_client_that_nobody_polls_is_freed_without_a_word(void) {
+    int n_lines = 0;
+    const char *endpoints[] = {endpoint};
+    struct lun_config config = {
+        .endpoints = endpoints, .n_endpoints = 1, .on_trace = on_any_trace, .trace_arg = &n_lines};
+    struct lun_client *client = NULL;
+    REQUIRE(lun_client_open(&config, &client, NULL) == 0);
+    struct answer answer;
+    struct lun_ask ask = asking(&answer, LIMIT_MS);
+    CHECK(lun_session_open(client, NULL, &ask, NULL, NULL) == 0);
+    usleep(100000);
+    lun_client_free(client);
+    CHECK(n_lines == 0 && answer.n_times == 0);
+}
+
+static void an_election_is_freed_before_its_term(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_election *election = new_election(session, "/door/order");
+    struct lun_term *term = win(client, election);
+    struct answer answer;
+    struct lun_ask ask = asking(&answer, LIMIT_MS);
+    ANSWERED(client, lun_term_resign(term, &ask, NULL, NULL), answer);
+    lun_election_free(election);
+    lun_session_free(session);
+    lun_term_free(term);
+    close_client(client);
+}
+
+static void an_election_is_freed_while_its_term_lasts(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_election *election = new_election(session, "/door/order");
+    struct lun_term *term = win(client, election);
+    lun_election_free(election);
+    CHECK(lun_term_stop_at_ns(term) > 0);
+    CHECK(count_under(client, "/door/order/") == 1);
+    lun_term_free(term);
+    poll_for(client, 100);
+    CHECK(count_under(client, "/door/order/") == 0);
+    lun_session_free(session);
+    close_client(client);
+}
+
+static void an_election_freed_while_it_campaigns_answers_and_leaves(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_mutex *mutex = new_mutex(session, "/door/campaign");
+    lock(client, mutex);
+    struct lun_election *election = new_election(session, "/door/campaign");
+    struct answer answer;
+    struct lun_ask ask = asking(&answer, -1);
+    CHECK(lun_election_campaign(election, lun_bytes_of("A"), &ask, NULL, NULL) == 0);
+    poll_for(client, 100);
+    CHECK(count_under(client, "/door/campaign/") == 2);
+    lun_election_free(election);
+    CHECK(await_answer(client, &answer));
+    CHECK(answer.code == LUN_ECLOSED);
+    poll_for(client, 100);
+    CHECK(answer.n_times == 1);
+    CHECK(count_under(client, "/door/campaign/") == 1);
+    lun_mutex_free(mutex);
+    lun_session_free(session);
+    close_client(client);
+}
+
+static void a_term_freed_with_everything_asked_answers_each_once(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 20);
+    struct lun_election *election = new_election(session, "/door/freed");
+    struct lun_term *term = win(client, election);
+    struct answer proclaimed, written, loss;
+    struct lun_kv_op write = {
+        .kind = LUN_OP_PUT, .key = lun_bytes_of("/door/config"), .value = lun_bytes_of("x")};
+    struct lun_txn txn = {.success = &write, .n_success = 1};
+    etcd_server_freeze(&server);
+    struct lun_ask ask = asking(&proclaimed, -1);
+    CHECK(lun_term_proclaim(term, lun_bytes_of("B"), &ask, NULL, NULL) == 0);
+    ask = asking(&written, -1);
+    CHECK(lun_term_txn(term, &txn, &ask, NULL, NULL) == 0);
+    ask = asking(&loss, -1);
+    CHECK(lun_term_await_loss(term, &ask, NULL, NULL) == 0);
+    poll_for(client, 50);
+    CHECK(!proclaimed.is_there && !written.is_there && !loss.is_there);
+    lun_term_free(term);
+    poll_for(client, 200);
+    CHECK(proclaimed.n_times == 1 && proclaimed.code == LUN_ECLOSED);
+    CHECK(written.n_times == 1 && written.code == LUN_ECLOSED);
+    CHECK(loss.n_times == 1 && loss.reason == LUN_LOST_CLOSED);
+    etcd_server_thaw(&server);
+    poll_for(client, 200);
+    CHECK(proclaimed.n_times == 1 && written.n_times == 1 && loss.n_times == 1);
+    lun_election_free(election);
+    lun_session_free(session);
+    close_client(client);
+}
+
+static void an_unlock_that_is_not_answered_in_time_still_answers_who_awaits_the_loss(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 20);
+    struct lun_mutex *mutex = new_mutex(session, "/door/slow");
+    lock(client, mutex);
+    struct answer unlocked, loss;
+    struct lun_ask ask = asking(&loss, -1);
+    CHECK(lun_mutex_await_loss(mutex, &ask, NULL, NULL) == 0);
+    etcd_server_freeze(&server);
+    ask = asking(&unlocked, 100);
+    CHECK(lun_mutex_unlock(mutex, &ask, NULL, NULL) == 0);
+    poll_for(client, 300);
+    CHECK(unlocked.n_times == 1 && unlocked.code == LUN_ETIMEOUT);
+    CHECK(loss.n_times == 1 && loss.reason == LUN_LOST_CLOSED);
+    etcd_server_thaw(&server);
+    poll_for(client, 500);
+    CHECK(count_under(client, "/door/slow/") == 0);
+    lun_mutex_free(mutex);
+    lun_session_free(session);
+    close_client(client);
+}
+
+static void a_session_of_a_lease_that_does_not_exist_is_not_opened(void) {
+    struct lun_client *client = open_client();
+    struct answer answer;
+    struct lun_session_options options = {.grace_ms = -1, .lease = 12345};
+    struct lun_ask ask = asking(&answer, LIMIT_MS);
+    ANSWERED(client, lun_session_open(client, &options, &ask, NULL, NULL), answer);
+    CHECK(answer.code == LUN_ELOST && !answer.session);
+    ask = asking(&answer, LIMIT_MS);
+    struct lun_op *op = NULL;
+    CHECK(lun_session_open(client, NULL, &ask, &op, NULL) == 0);
+    lun_op_cancel(op);
+    CHECK(await_answer(client, &answer));
+    CHECK(answer.code == LUN_ECANCELLED && !answer.session);
+    close_client(client);
+}
+
+static void an_adopted_lease_of_two_seconds_is_kept(void) {
+    struct lun_client *client = open_client();
+    struct answer answer;
+    struct lun_ask ask = asking(&answer, LIMIT_MS);
+    ANSWERED(client, lun_lease_grant(client, 0, 2, &ask, NULL, NULL), answer);
+    struct lun_session_options options = {.grace_ms = -1, .lease = answer.lease};
+    ask = asking(&answer, LIMIT_MS);
+    ANSWERED(client, lun_session_open(client, &options, &ask, NULL, NULL), answer);
+    struct lun_session *session = answer.session;
+    REQUIRE(session);
+    CHECK(lun_session_ttl_s(session) == 2);
+    poll_for(client, 4000);
+    CHECK(lun_session_state(session) == LUN_SESSION_ALIVE);
+    ask = asking(&answer, LIMIT_MS);
+    ANSWERED(client, lun_session_close(session, true, &ask, NULL, NULL), answer);
+    lun_session_free(session);
+    close_client(client);
+}
+
+static void a_frozen_etcd_ends_a_lock_early_and_every_question_says_so(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 2);
+    struct lun_mutex *mutex = NULL;
+    CHECK(lun_mutex_new(session, "/door/early", true, &mutex, NULL) == 0);
+    lock(client, mutex);
+    struct answer loss, again;
+    struct lun_ask ask = asking(&loss, -1);
+    CHECK(lun_mutex_await_loss(mutex, &ask, NULL, NULL) == 0);
+    etcd_server_freeze(&server);
+    int64_t stop_at = lun_mutex_stop_at_ns(mutex), valid_until = lun_session_valid_until_ns(session);
+    CHECK(await_answer(client, &loss));
+    int64_t told = lun_now_ns();
+    CHECK(told >= stop_at && told < valid_until);
+    while (lun_now_ns() < valid_until) /* not polling: the clock alone has to say it */
+        CHECK(lun_mutex_is_held(mutex) || lun_now_ns() >= valid_until);
+    CHECK(!lun_mutex_is_held(mutex));
+    CHECK(lun_mutex_token(mutex) == 0);
+    CHECK(lun_session_state(session) == LUN_SESSION_LOST);
+    CHECK(lun_session_reason(session) == LUN_LOST_EXPIRED);
+    ask = asking(&again, LIMIT_MS);
+    if (lun_mutex_lock(mutex, &ask, NULL, NULL) == 0) {
+        CHECK(await_answer(client, &again));
+        CHECK(again.code == LUN_ELOST);
+    }
+    etcd_server_thaw(&server);
+    lun_mutex_free(mutex);
+    lun_session_free(session);
+    close_client(client);
+}
+
+static void whatever_is_out_is_answered_once_when_the_client_closes(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_mutex *holder = new_mutex(session, "/door/out"), *waiter = new_mutex(session, "/door/out");
+    struct lun_election *election = new_election(session, "/door/out");
+    struct lun_observer *observer = NULL;
+    struct lun_watch *watch = NULL;
+    lock(client, holder);
+    struct answer answers[6];
+    struct lun_ask ask = asking(&answers[0], -1);
+    CHECK(lun_mutex_lock(waiter, &ask, NULL, NULL) == 0);
+    ask = asking(&answers[1], -1);
+    CHECK(lun_election_campaign(election, lun_bytes_of("A"), &ask, NULL, NULL) == 0);
+    ask = asking(&answers[2], -1);
+    CHECK(lun_mutex_await_loss(holder, &ask, NULL, NULL) == 0);
+    CHECK(lun_observer_open(client, "/door/nothing", &observer, NULL) == 0);
+    ask = asking(&answers[3], LIMIT_MS);
+    ANSWERED(client, lun_observer_next(observer, &ask, NULL, NULL), answers[3]);
+    ask = asking(&answers[3], -1);
+    CHECK(lun_observer_next(observer, &ask, NULL, NULL) == 0);
+    struct lun_watch_options options = {.key = lun_bytes_of("/door/nothing")};
+    CHECK(lun_watch_open(client, &options, &watch, NULL) == 0);
+    ask = asking(&answers[4], -1);
+    CHECK(lun_watch_next(watch, &ask, NULL, NULL) == 0);
+    ask = asking(&answers[5], -1);
+    CHECK(lun_session_await(session, LUN_SESSION_ALIVE, &ask, NULL, NULL) == 0);
+    poll_for(client, 100);
+    struct answer closed;
+    ask = asking(&closed, LIMIT_MS);
+    ANSWERED(client, lun_client_close(client, &ask, NULL, NULL), closed);
+    poll_for(client, 100);
+    for (int i = 0; i < 6; i++)
+        CHECK(answers[i].n_times == 1);
+    CHECK(closed.n_times == 1);
+    lun_watch_free(watch);
+    lun_observer_free(observer);
+    lun_election_free(election);
+    lun_mutex_free(waiter);
+    lun_mutex_free(holder);
+    lun_session_free(session);
+    lun_client_free(client);
+    client = open_client();
+    CHECK(count_under(client, "/door/out/") == 0);
+    close_client(client);
+}
+
+struct asker {
+    pthread_t thread;
+    struct lun_session *session;
+    _Atomic int n_answered;
+    _Atomic bool is_done;
+    int number, n_won;
+};
+
+static void on_asked(void *arg, const struct lun_result *result) {
+    struct asker *asker = arg;
+    if (!result->err)
+        asker->n_won++;
+    asker->n_answered++;
+}
+
+static void *ask_in_a_thread(void *arg) {
+    struct asker *asker = arg;
+    for (int i = 0; i < 40; i++) {
+        struct lun_mutex *mutex = new_mutex(asker->session, "/door/threads");
+        int n = asker->n_answered;
+        struct lun_ask ask = {LIMIT_MS, on_asked, asker};
+        struct lun_op *op = NULL;
+        CHECK(lun_mutex_lock(mutex, &ask, &op, NULL) == 0);
+        if ((i + asker->number) % 4 == 0) {
+            lun_mutex_free(mutex); /* whatever it is doing */
+        } else {
+            while (asker->n_answered == n)
+                usleep(50);
+            if (i % 4 == 1)
+                CHECK(lun_mutex_unlock(mutex, &ask, NULL, NULL) == 0);
+            lun_mutex_free(mutex);
+        }
+        while (asker->n_answered == n)
+            usleep(50);
+    }
+    asker->is_done = true;
+    return NULL;
+}
+
+static void one_thread_polls_while_others_ask(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct asker askers[3] = {0};
+    for (int i = 0; i < 3; i++) {
+        askers[i].session = session;
+        askers[i].number = i;
+        CHECK(pthread_create(&askers[i].thread, NULL, ask_in_a_thread, &askers[i]) == 0);
+    }
+    int64_t until = lun_now_ns() + INT64_C(60000000000);
+    while (!(askers[0].is_done && askers[1].is_done && askers[2].is_done) && lun_now_ns() < until)
+        lun_client_poll(client, 20);
+    for (int i = 0; i < 3; i++)
+        pthread_join(askers[i].thread, NULL);
+    poll_for(client, 300);
+    CHECK(count_under(client, "/door/threads/") == 0);
+    CHECK(askers[0].n_won > 0);
+    lun_session_free(session);
+    close_client(client);
+}
+
 int main(int argc, char **argv) {
     (void)argv;
     is_traced = argc > 1;
@@ -346,6 +673,17 @@ int main(int argc, char **argv) {
     RUN(a_term_is_won_guarded_proclaimed_and_resigned);
     RUN(a_session_outlives_its_ttl_and_a_revoked_one_is_told);
     RUN(a_client_is_freed_in_the_middle_of_everything);
+    RUN(a_traced_client_that_nobody_polls_is_freed_without_a_word);
+    RUN(an_election_is_freed_before_its_term);
+    RUN(an_election_is_freed_while_its_term_lasts);
+    RUN(an_election_freed_while_it_campaigns_answers_and_leaves);
+    RUN(a_term_freed_with_everything_asked_answers_each_once);
+    RUN(an_unlock_that_is_not_answered_in_time_still_answers_who_awaits_the_loss);
+    RUN(a_session_of_a_lease_that_does_not_exist_is_not_opened);
+    RUN(an_adopted_lease_of_two_seconds_is_kept);
+    RUN(a_frozen_etcd_ends_a_lock_early_and_every_question_says_so);
+    RUN(whatever_is_out_is_answered_once_when_the_client_closes);
+    RUN(one_thread_polls_while_others_ask);
     etcd_server_stop(&server);
     return check_end();
 }
