@@ -8,7 +8,6 @@
 
 #if LUA_VERSION_NUM < 502
 #define lua_rawlen(L, index) lua_objlen(L, index)
-#define luaL_newlib(L, functions) (lua_newtable(L), luaL_setfuncs(L, functions, 0))
 #endif
 
 #if LUA_VERSION_NUM < 504

@@ -92,6 +92,14 @@ function luv.kicker(callback)
   end
 end
 
+-- An object that calls `fn` when it is collected: on LuaJIT tables cannot.
+local function new_guard(fn)
+  if not newproxy then return setmetatable({}, { __gc = fn }) end
+  local guard = newproxy(true)
+  getmetatable(guard).__gc = fn
+  return guard
+end
+
 -- Calls back whenever `fd` is readable, until `watch:stop()`. Keeps the loop alive only between ref and unref.
 --
 -- When everything is collected at once, the guard goes first, because it was made last: the descriptor is let go of
@@ -100,13 +108,14 @@ function luv.watch(fd, callback)
   local poll = assert(uv.new_poll(fd))
   poll:start("r", guarded(callback))
   poll:unref()
-  local watch = setmetatable({}, { __gc = function(watch) watch:stop() end })
+  local watch = {}
   function watch.ref() poll:ref() end
   function watch.unref() poll:unref() end
   function watch.stop()
     if poll then poll:stop() end
     poll = nil
   end
+  watch.guard = new_guard(watch.stop)
   return watch
 end
 
