@@ -278,11 +278,12 @@ static int client_watch(lua_State *L) {
     struct box *box = box_check(L, 1);
     struct lun_watch_options options = {
         .key = read_bytes(L, 2),
-        .range_end = lua_isnil(L, 3) ? (struct lun_bytes){0} : read_bytes(L, 3),
         .start_rev = luaL_checkinteger(L, 4),
         .wants_prev_kv = lua_toboolean(L, 5),
         .is_deletes_only = lua_toboolean(L, 6),
     };
+    if (!lua_isnil(L, 3))
+        options.range_end = read_bytes(L, 3);
     struct lun_watch *watch;
     struct lun_err err = {0};
     struct handle *handle = handle_new(L, &watch_class);
