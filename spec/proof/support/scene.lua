@@ -14,9 +14,10 @@ local scene = {}
 local clients = {}
 
 ---@param endpoints string|string[]
+---@param trace? fun(line: string)
 ---@return lunarch.client
-function scene.connect(endpoints)
-  local client = assert(lunarch.connect { endpoints = endpoints })
+function scene.connect(endpoints, trace)
+  local client = assert(lunarch.connect { endpoints = endpoints, trace = trace })
   clients[#clients + 1] = client
   return client
 end
