@@ -3,6 +3,7 @@
 -- limit: 300 s
 local clock = require "support.clock"
 local etcd = require "support.etcd"
+local followers = require "proof.support.followers"
 local keepers = require "proof.support.keepers"
 local lunarch = require "lunarch"
 local scene = require "proof.support.scene"
@@ -31,16 +32,11 @@ describe("of three members", function()
   end
 
   it("a follower frozen for 2.5 TTLs costs no session of 3 s", scene.play(function()
-    local TTL = 3
-    local list = keepers.open(keepers.rotations(cluster, 12), TTL)
+    local list = keepers.open(keepers.rotations(cluster, 12), 3)
     for _, follower in ipairs(cluster:followers()) do
-      follower:freeze()
-      local shortest = keepers.hold(list, 2.5 * TTL)
-      follower:thaw()
-      print(("a follower frozen: %d of %d sessions had been on it; the shortest had %.2f s left"):format(
-        keepers.n_affected(list, follower.endpoint), #list, shortest))
+      print(followers.try(list, follower))
     end
-    keepers.hold(list, TTL)
+    keepers.hold(list, 3)
   end))
 
   it("a frozen leader costs no session of 10 s, neither frozen nor thawed", scene.play(function()

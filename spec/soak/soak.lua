@@ -1,0 +1,115 @@
+-- The long forms of the proofs, and one report: ./dev soak [PART...]
+--
+--   cuts       40 cuts of leaders at each TTL of 2, 3, 5 and 10, side by side           (about 2 minutes)
+--   stops      20 leaders stopped for longer than their TTL                             (about 20 seconds)
+--   members    followers of a cluster of three frozen in turn, 20 times                 (about 3 minutes)
+--
+-- Without a PART all of them. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the random instants.
+local uv = require "luv"
+
+-- What etcd and the logs write goes here, and goes in the end.
+local MEMORY = uv.fs_access("/dev/shm", "W") and "/dev/shm" or "/tmp"
+local folder = assert(uv.fs_mkdtemp(MEMORY .. "/lunarch-soak-XXXXXX"))
+uv.os_setenv("LUNARCH_TMP", folder)
+
+local cuts = require "proof.support.cuts"
+local followers = require "proof.support.followers"
+local lunarch = require "lunarch"
+local scene = require "proof.support.scene"
+local stops = require "proof.support.stops"
+local tree = require "support.tree"
+
+local CUTS_EACH, STOPS, FREEZES, SESSIONS = 40, 20, 20, 12
+local MEDIAN_MS, LONGEST_MS = 10, 50
+
+local n_failed = 0
+
+local function say(format, ...)
+  print(format:format(...))
+  io.stdout:flush()
+end
+
+-- One line of the report, and what was wrong below it.
+local function verdict(is_fine, what, troubles)
+  say("  %-4s %s", is_fine and "ok" or "FAIL", what)
+  if is_fine then return end
+  n_failed = n_failed + 1
+  for i, trouble in ipairs(troubles or {}) do
+    say("       %s", (trouble:gsub("\n", "\n       ")))
+    if i == 20 then return say("       and %d more", #troubles - i) end
+  end
+end
+
+local function law(what, complaints) verdict(#complaints == 0, what, complaints) end
+
+local parts = {}
+
+-- Ten elections at each TTL, four cuts each.
+function parts.cuts()
+  say("cuts: the network of a leader cut at random instants, %d times at each TTL", CUTS_EACH)
+  local plan = {}
+  for _, ttl in ipairs { 2, 3, 5, 10 } do
+    plan[#plan + 1] = { ttl = ttl, weather = "silent", lanes = 5, rounds = CUTS_EACH // 10 }
+    plan[#plan + 1] = { ttl = ttl, weather = "late", lanes = 4, rounds = CUTS_EACH // 10 }
+    plan[#plan + 1] = { ttl = ttl, weather = "deaf", lanes = 1, rounds = CUTS_EACH // 10 }
+  end
+  local result = cuts.run(plan)
+  for _, row in ipairs(cuts.figures(result)) do
+    verdict(row.cuts >= CUTS_EACH, cuts.line_of(row))
+  end
+  law("no two leaders at once, handlers in order", cuts.disorder(result))
+  law("work stopped and on_lost over before the lease could end", cuts.lateness(result))
+  law("the key seen to go only after on_lost", cuts.early_deletions(result))
+  result.stop()
+end
+
+function parts.stops()
+  say("stops: %d leaders stopped for longer than their TTL, and going on", STOPS)
+  local result = stops.run(STOPS)
+  law("do_work was not called again", stops.late_work(result))
+  law("waits failed, guarded writes were refused", stops.wrong_answers(result))
+  local median, longest = stops.delays_ms(result)
+  verdict(median <= MEDIAN_MS and longest <= LONGEST_MS, ("on_lost began %.1f ms after CONT at the median, %.1f at most "
+    .. "(bars: %d, %d); %d had been stopped in a wait"):format(
+    median, longest, MEDIAN_MS, LONGEST_MS, stops.n_failed_waits(result)))
+  result.stop()
+end
+
+function parts.members()
+  say("members: one follower of three frozen for 2.5 TTLs at TTL 3, %d times, %d sessions", FREEZES, SESSIONS)
+  local result
+  lunarch.run(scene.play(function() result = followers.run(FREEZES, SESSIONS) end))
+  verdict(result.n_lost == 0, ("sessions were lost in %d of %d"):format(result.n_lost, result.n), result.troubles)
+end
+
+local ORDER = { "stops", "cuts", "members" }
+
+local function wanted(name)
+  if #arg == 0 then return true end
+  for _, word in ipairs(arg) do
+    if word == name then return true end
+  end
+  return false
+end
+
+for _, word in ipairs(arg) do
+  if not parts[word] then
+    tree.remove(folder)
+    io.stderr:write("soak: there is no part '", word, "': cuts, stops, members\n")
+    os.exit(2)
+  end
+end
+
+local seed = tonumber(os.getenv "LUNARCH_SEED") or os.time()
+math.randomseed(seed)
+say("seed %d", seed)
+for _, name in ipairs(ORDER) do
+  if wanted(name) then
+    local ok, err = pcall(parts[name])
+    if not ok then verdict(false, name .. " broke off", { tostring(err) }) end
+  end
+end
+tree.remove(folder)
+say(n_failed == 0 and "every bar was reached" or "%d bars were not reached", n_failed)
+lunarch.shutdown(5)
+os.exit(n_failed == 0 and 0 or 1)
