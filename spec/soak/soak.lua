@@ -69,9 +69,9 @@ function parts.stops()
   law("do_work was not called again", stops.late_work(result))
   law("waits failed, guarded writes were refused", stops.wrong_answers(result))
   local median, longest = stops.delays_ms(result)
-  verdict(median <= MEDIAN_MS and longest <= LONGEST_MS, ("on_lost began %.1f ms after CONT at the median, %.1f at most "
-    .. "(bars: %d, %d); %d had been stopped in a wait"):format(
-    median, longest, MEDIAN_MS, LONGEST_MS, stops.n_failed_waits(result)))
+  local line = ("on_lost began %.1f ms after CONT at the median, %.1f at most (bars: %d, %d); %d had been stopped in "
+    .. "a wait"):format(median, longest, MEDIAN_MS, LONGEST_MS, stops.n_failed_waits(result))
+  verdict(median <= MEDIAN_MS and longest <= LONGEST_MS, line)
   result.stop()
 end
 
