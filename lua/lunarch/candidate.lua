@@ -202,9 +202,15 @@ function methods:_end_term(reason)
   self.worker:interrupt(lost_error(reason))
 end
 
+-- A term that a handler gave up is over as "closed" for its session.
+local function reason_of(term)
+  local reason = term.reason or "expired"
+  return reason == "closed" and "resigned" or reason
+end
+
 -- Asked at the beginning and end of every wait of the worker: an error to raise, or nil.
 function methods:_guard(term)
-  if not self.over and term:remaining() <= 0 then self.over = term.reason or "expired" end
+  if not self.over and term:remaining() <= 0 then self.over = reason_of(term) end
   return self.over and lost_error(self.over)
 end
 
@@ -261,7 +267,8 @@ end
 -- ---- a term -----------------------------------------------------------------------------------------------------
 
 function methods:_watch_term(term)
-  self:_end_term(term:await_loss() or "closed")
+  term:await_loss()
+  self:_end_term(reason_of(term))
 end
 
 function methods:_watch_session(session)
@@ -302,7 +309,7 @@ function methods:_serve_term(session, term)
     self.log.error("the work failed: %s", trace)
   end
   -- The clock spoke first; by now the session may know why.
-  if self.over == "expired" then self.over = term.reason or "expired" end
+  if self.over == "expired" then self.over = reason_of(term) end
   self.over = self.over or "error"
   self.worker = nil
   dismiss(watcher)
@@ -344,7 +351,7 @@ function methods:_lead(session, term)
   local ok, message, code = term:resign(RESIGN_S)
   if not ok and code ~= "lost" and code ~= "closed" then self.log.warn("giving the place up: %s", message) end
   if self.lunarch.now() - began_at > LONG_TERM_S then self.stand_backoff:reset() end
-  if reason == "error" or reason == "resigned" or reason == "closed" then return self.stand_backoff:next(), true end
+  if reason == "error" or reason == "resigned" then return self.stand_backoff:next(), true end
   return self.connect_backoff:next()
 end
 

@@ -278,6 +278,16 @@ describe("a candidate", function()
     assert.same({ "campaign A" }, world:said "campaign")
   end)
 
+  it("whose handler gives the place up itself has resigned", function()
+    run(make { do_work = function(term)
+      call "do_work"
+      term:resign()
+      sleep(1)
+    end }, 0.4)
+    assert.same({ "on_elected 1", "do_work", "on_lost 1 resigned" }, calls)
+    assert.same({ "campaign A" }, world:said "campaign")
+  end)
+
   describe("that is stopped", function()
     it("while it connects, ends at once", function()
       world.session_troubles = { "silence" }

@@ -227,6 +227,41 @@ describe("lunarch run", function()
   end)
 
   describe("an ordinary program", function()
+    it("that waits for an etcd that is not there is told so", function()
+      local child = script.start([[
+        print(lunarch.connect():get "/a")
+      ]], { "--endpoints", "127.0.0.1:1" })
+      child:wait_line "WARN  no etcd answers at 127.0.0.1:1: .*refused.*; still waiting for it"
+      child:signal "sigint"
+      assert.equal(130, (child:wait_exit(5)))
+    end)
+
+    it("that has no need of etcd is told nothing", function()
+      local output = script.run([[
+        local client = lunarch.connect()
+        lunarch.sleep(0.1)
+      ]], { "--endpoints", "127.0.0.1:1" })
+      assert.equal("", output)
+    end)
+
+    it("finds what --endpoints says before what it says itself", function()
+      local child = script.start([[
+        endpoints = "127.0.0.1:1"
+        election = "/spec/endpoints"
+        function on_elected() print "on_elected" end
+      ]], { "--endpoints", server.endpoint })
+      child:wait_line "on_elected"
+    end)
+
+    it("finds what it says itself where nobody else says anything", function()
+      local child = script.start(([[
+        endpoints = { "%s" }
+        election = "/spec/own-endpoints"
+        function on_elected() print "on_elected" end
+      ]]):format(server.endpoint), { env = { LUNARCH_ENDPOINTS = false, ETCDCTL_ENDPOINTS = false } })
+      child:wait_line "on_elected"
+    end)
+
     it("ends when it and everything it spawned have ended", function()
       local output, status = script.run([[
         lunarch.spawn(function() lunarch.sleep(0.3) print "spawned" end)

@@ -6,6 +6,7 @@ args.is_ours()
 
 local FAILED = 1
 local USAGE_ERROR = 2
+local CHECK_AFTER_S, CHECK_S = 3, 2
 local DEFAULT_TTL_S = 10
 local PATIENCE_TTLS = 3
 local PATS_PER_LIMIT = 16
@@ -36,7 +37,7 @@ local function set_endpoints(endpoints)
   require "luv".os_setenv("LUNARCH_ENDPOINTS", endpoints)
 end
 
-local function find_etcd(flags, log)
+local function find_etcd(flags, given, log)
   if flags.endpoints then set_endpoints(flags.endpoints) end
   if not flags.dev then return true end
   local dev = require "lunarch.cli.dev"
@@ -46,6 +47,7 @@ local function find_etcd(flags, log)
     return false
   end
   set_endpoints(endpoint)
+  given.endpoints = endpoint
   log.info("private etcd at %s, in %s", endpoint, etcd.dir)
   dev.watch(etcd, log)
   return true
@@ -67,9 +69,42 @@ end
 local Run = {}
 Run.__index = Run
 
+-- A script that waits for an etcd that is not there should not do so without a word.
+function Run:check(client)
+  local members = client:status(CHECK_S)
+  for _, member in ipairs(members or {}) do
+    if not member.error then return end
+  end
+  local endpoints = table.concat(client.endpoints, ",")
+  self.log.warn("no etcd answers at %s%s; still waiting for it (--endpoints tells where it is, --dev brings one)",
+    endpoints, members and members[1] and ": " .. members[1].error or "")
+end
+
+function Run:check_later(client)
+  local timer = require "luv".new_timer()
+  local weak = setmetatable({ client = client }, { __mode = "v" })
+  timer:start(CHECK_AFTER_S * 1000, 0, function()
+    self.timers[timer] = nil
+    if weak.client then self.lunarch.spawn(self.check, self, weak.client) end
+  end)
+  timer:unref()
+  self.timers[timer] = true
+end
+
+-- Clients that a script makes for itself.
+function Run:watch_connect()
+  local connect = self.lunarch.connect
+  self.connect_quietly = connect
+  self.lunarch.connect = function(options)
+    local client, message, code = connect(options)
+    if client then self:check_later(client) end
+    return client, message, code
+  end
+end
+
 function Run:connect()
   if not self.client then
-    self.client = assert(self.lunarch.connect {
+    self.client = assert(self.connect_quietly {
       endpoints = endpoints_of(_G), name = self.given.name or _G.name or self.default_name,
     })
   end
@@ -139,7 +174,7 @@ function Run:watch_loop()
   local period_ms = limit * 1000 // PATS_PER_LIMIT
   timer:start(period_ms, period_ms, host.pat)
   timer:unref()
-  self.pat_timer = timer
+  self.timers[timer] = true
 end
 
 function Run:run_candidates()
@@ -193,7 +228,9 @@ end
 
 function Run:finish()
   host.unwatch()
-  if self.pat_timer then self.pat_timer:stop() end
+  for timer in pairs(self.timers) do
+    timer:stop()
+  end
   if self.client then self.client:close(CLOSE_S) end
   self.client, self.candidates = nil, {}
   collectgarbage()
@@ -215,7 +252,7 @@ local function new_run(flags, lunarch, given)
   local candidate = require "lunarch.candidate"
   local self = setmetatable({
     lunarch = lunarch, tasks = require "lunarch.loop.task", settings = settings, given = given, script = flags.script,
-    candidates = {}, default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
+    candidates = {}, timers = {}, default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
   }, Run)
   self.INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function() return "interrupted" end })
   self.log_for = function(name)
@@ -260,8 +297,9 @@ return function(flags)
   local lunarch = load_lunarch()
   if not lunarch then return FAILED end
   local run = new_run(flags, lunarch, given)
-  if not find_etcd(flags, run.log) then return FAILED end
+  if not find_etcd(flags, given, run.log) then return FAILED end
   set_globals(run, flags)
+  run:watch_connect()
   -- Whoever reads what a script prints, reads it now.
   io.stdout:setvbuf "line"
   run:catch_signals()
