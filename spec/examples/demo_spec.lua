@@ -20,7 +20,13 @@ describe("the demo", function()
   end
 
   local function is_nothing_left()
-    return uv.fs_scandir_next(uv.fs_scandir(runtime)) == nil
+    -- To its end: luv frees a scan only then.
+    local n = 0
+    local scan = uv.fs_scandir(runtime)
+    while uv.fs_scandir_next(scan) do
+      n = n + 1
+    end
+    return n == 0
   end
 
   -- Processes that were started with our private XDG_RUNTIME_DIR.
