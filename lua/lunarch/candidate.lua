@@ -22,6 +22,7 @@ local RESIGN_S = 3           -- afterwards it goes on in the background
 local CLOSE_S = 2
 local INSIST_S = 1           -- how long an interrupted on_lost is waited for
 local LONG_TERM_S = 30       -- a term that lasted longer ends a row of failures
+local LONGEST_PAUSE_S = 1e9
 local STOOD_STILL_TTLS = 3
 local SAY_AGAIN_S = 60
 
@@ -218,6 +219,7 @@ end
 function methods:_call(name, term)
   local handler = self.handlers[name]
   if self:_guard(term) then return false end
+  self.is_entered = true
   if not handler then return true end
   self.last_handler = name
   local ok, result = xpcall(handler, describe, term)
@@ -237,7 +239,7 @@ end
 -- Seconds to the next call, from what do_work returned; nil: that was none.
 local function pause_after(result, interval)
   if result == nil or result == true then return interval end
-  if type(result) == "number" and result >= 0 then return result end
+  if type(result) == "number" and result >= 0 and result <= LONGEST_PAUSE_S then return result end
   return nil
 end
 
@@ -294,6 +296,16 @@ local function dismiss(task)
   task:join()
 end
 
+-- Waits for a task of ours. Whoever interrupts the driver itself (lunarch.run does so with all when its main task
+-- fails) has us stop, in order all the same.
+function methods:_join(task)
+  local results = pack(pcall(task.join, task))
+  if results[1] then return unpack(results, 2, results.n) end
+  self.driver:allow()
+  self:stop()
+  return self:_join(task)
+end
+
 -- Runs the work to its end, whatever ends it.
 function methods:_serve_term(session, term)
   local worker = self:_spawn(methods._work, term)
@@ -303,7 +315,7 @@ function methods:_serve_term(session, term)
   local session_watcher = self:_spawn(methods._watch_session, session)
   -- stop() came between the last look and the worker's birth.
   if self.stopping then self:_end_term(self.stopping) end
-  local ok, trace, err = worker:join()
+  local ok, trace, err = self:_join(worker)
   if not ok and not is_lost_error(err) then
     self.over = self.over or "error"
     self.log.error("the work failed: %s", trace)
@@ -339,11 +351,12 @@ function methods:_lead(session, term)
     term:resign(RESIGN_S)
     return self.connect_backoff:next()
   end
-  self.state, self.term, self.over = "leading", term, nil
+  self.state, self.term, self.over, self.is_entered = "leading", term, nil, false
   local began_at = self.lunarch.now()
   self:_serve_term(session, term)
   self.state = "stepping down"
-  local is_ours_to_give = self:_lose_term(session, term)
+  -- Who was not told of winning is not told of losing.
+  local is_ours_to_give = not self.is_entered or self:_lose_term(session, term)
   local reason = self.over
   self.term, self.over = nil, nil
   if self.leader and self.leader.token == term.token then self.leader = nil end

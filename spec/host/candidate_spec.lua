@@ -154,6 +154,30 @@ describe("a candidate", function()
       assert.equal("resign 1", world:said("resign")[1])
     end)
 
+    it("is not told as lost when it was over before on_elected could begin", function()
+      world.stop_at = 5
+      world:at(1, function() world.leader = { value = "B" } end)
+      world.is_open = false
+      world:at(1, function() world.is_open = true end)
+      run(make { on_leader = function()
+        -- The driver has seen a term that lasts, the worker has not begun.
+        world.is_open = false
+        world:block(10)
+      end }, 20)
+      assert.same({}, calls)
+      assert.same({ "resign 1" }, world:said "resign")
+    end)
+
+    it("ends in order when everything is interrupted", function()
+      local c = make { do_work = function() sleep(100) end }
+      world:at(3, function()
+        for _, task in ipairs(world.tasks) do task:interrupt "the main task failed" end
+      end)
+      world:run(function() pcall(c.run, c) while not world:time_of "close session" do world:allow() sleep(1) end end)
+      assert.same({ "on_elected 1", "on_lost 1 stopping" }, calls)
+      assert.same({ "on_lost", "resign 1" }, { world:said("on_lost")[1]:match "^%S+", world:said("resign")[1] })
+    end)
+
     it("never overlaps with the next one", function()
       local inside = 0
       local function enter(name, seconds)

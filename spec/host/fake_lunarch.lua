@@ -103,6 +103,9 @@ function World:run_events()
   end
 end
 
+-- Lets the task that runs wait again.
+function World:allow() self.current:allow() end
+
 function World:at(time, fn)
   table.insert(self.events, 1, { time = time, fn = fn })
 end

@@ -158,6 +158,12 @@ function Run:check_spelling(known_before)
   end
 end
 
+function Run:stop_candidates()
+  for _, candidate in ipairs(self.candidates) do
+    candidate:stop()
+  end
+end
+
 -- A handler that does not come back to the loop cannot be stopped, and nothing else runs meanwhile.
 function Run:watch_loop()
   local least = math.huge
@@ -185,10 +191,15 @@ function Run:run_candidates()
   for i, candidate in ipairs(self.candidates) do
     tasks[i] = self.lunarch.spawn(candidate.run, candidate)
   end
+  local failure
   for _, task in ipairs(tasks) do
     local ok, trace = task:join()
-    if not ok then error(trace, 0) end
+    if not ok and not failure then
+      failure = trace
+      self:stop_candidates()
+    end
   end
+  if failure then error(failure, 0) end
   -- What else the script has spawned need not end by itself.
   if host.caught_signal() then self.tasks.interrupt_all(self.INTERRUPTED) end
 end
@@ -211,9 +222,7 @@ end
 -- The first signal: candidates stop in order; anything else is interrupted where it waits.
 function Run:on_signal()
   if not self.is_standing then return self.tasks.interrupt_all(self.INTERRUPTED) end
-  for _, candidate in ipairs(self.candidates) do
-    candidate:stop "stopping"
-  end
+  self:stop_candidates()
 end
 
 function Run:catch_signals()
