@@ -4,7 +4,8 @@
 --
 -- A lane is an election; its weather says what a cut is and what happens else:
 --   silent    nothing passes, either way
---   late      the same, but for a while before all replies to the leader are late, by 0 to 1.5 s at random
+--   late      for a while before, all replies to the leader are late, by 0 to 1.5 s at random; then nothing passes, or,
+--             as often, what had been answered still arrives
 --   deaf      requests pass, replies do not: renewals go on reaching etcd
 local clock = require "support.clock"
 local etcd = require "support.etcd"
@@ -51,7 +52,13 @@ local function start_candidates(who, lanes)
 end
 
 local function cut(lane, proxy)
-  if lane.weather == "deaf" then proxy:hold_replies() else proxy:go_silent() end
+  if lane.weather == "deaf" then
+    proxy:hold_replies()
+  elseif lane.weather == "late" and math.random() < 0.5 then
+    proxy:hold_requests()
+  else
+    proxy:go_silent()
+  end
   return clock.now()
 end
 
@@ -65,7 +72,8 @@ local function go_round(lane, journals, story)
   story:pass(math.random() * (lane.ttl / 3 + 0.2))
   if lane.weather == "late" then
     proxy:delay_replies(0, LATE_S)
-    story:pass(math.random() * (lane.ttl / 3 + 0.2))
+    -- Long enough for a renewal and its confirmation to be believed late.
+    story:pass(math.random() * (lane.ttl / 3 + LATE_S))
   end
   journal.terms_of(journals, lane.election)
   -- Late replies alone may have cost it its place: then this is no cut of a leader.
