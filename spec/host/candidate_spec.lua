@@ -154,6 +154,17 @@ describe("a candidate", function()
       assert.equal("resign 1", world:said("resign")[1])
     end)
 
+    it("ends for the first reason that came", function()
+      local c
+      c = make { do_work = function()
+        world.term:lose "revoked"
+        pcall(sleep, 1)
+        c:stop()
+      end }
+      world:run(function() c:run() end)
+      assert.same({ "on_elected 1", "on_lost 1 revoked" }, calls)
+    end)
+
     it("is not told as lost when it was over before on_elected could begin", function()
       world.stop_at = 5
       world:at(1, function() world.leader = { value = "B" } end)
@@ -428,6 +439,12 @@ describe("a candidate", function()
       world:at(4, function() world.leader = { value = "C" } end)
       run(make { on_leader = function(leader) call("on_leader", leader.value or "nobody") end }, 5)
       assert.same({ "on_leader B", "on_leader nobody", "on_leader C" }, calls)
+    end)
+
+    it("knows that others are others", function()
+      world:at(1, function() world.leader = { value = "A", key = "/e/00000000000000aa" } end)
+      run(make { do_work = false, on_leader = function(leader) call("on_leader", tostring(leader.is_me)) end }, 5)
+      assert.equal("on_leader false", calls[2])
     end)
 
     it("knows itself", function()
