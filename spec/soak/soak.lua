@@ -78,7 +78,7 @@ end
 function parts.members()
   say("members: one follower of three frozen for 2.5 TTLs at TTL 3, %d times, %d sessions", FREEZES, SESSIONS)
   local result
-  lunarch.run(scene.play(function() result = followers.run(FREEZES, SESSIONS) end))
+  scene.play(function() result = followers.run(FREEZES, SESSIONS) end)()
   verdict(result.n_lost == 0, ("sessions were lost in %d of %d"):format(result.n_lost, result.n), result.troubles)
 end
 

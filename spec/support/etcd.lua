@@ -10,7 +10,8 @@
 --   cluster.members[1] ...  cluster.endpoints  cluster:leader()  cluster:followers()
 --   cluster:etcdctl(...)  cluster:stop()
 --
--- Options of both: heartbeat_ms (100), election_ms (1000), flags (list of more flags for etcd).
+-- Options of both: heartbeat_ms (100), election_ms (1000), flags (list of more flags for etcd), advertise (the port
+-- that other members are told, from a member's own peer port: a proxy's).
 local uv = require "luv"
 local ports = require "support.ports"
 local process = require "support.process"
@@ -42,6 +43,7 @@ local function new_member(name, options)
     folder = tree.folder(),
   }, Etcd)
   member.endpoint = "127.0.0.1:" .. member.client_port
+  member.advertised_port = options.advertise and options.advertise(member.peer_port) or member.peer_port
   return member
 end
 
@@ -53,7 +55,7 @@ local function command_of(member)
     "--listen-client-urls", url(member.client_port),
     "--advertise-client-urls", url(member.client_port),
     "--listen-peer-urls", url(member.peer_port),
-    "--initial-advertise-peer-urls", url(member.peer_port),
+    "--initial-advertise-peer-urls", url(member.advertised_port),
     "--initial-cluster", member.initial_cluster,
     "--heartbeat-interval", tostring(member.options.heartbeat_ms or 100),
     "--election-timeout", tostring(member.options.election_ms or 1000),
@@ -201,7 +203,7 @@ end
 function etcd.start(options)
   for _ = 1, START_TRIES do
     local member = new_member("spec", options or {})
-    member.initial_cluster = member.name .. "=" .. url(member.peer_port)
+    member.initial_cluster = member.name .. "=" .. url(member.advertised_port)
     -- It ends at once if somebody took one of its ports in the meantime.
     local ended = start_all { member }
     if not ended then return member end
@@ -226,7 +228,7 @@ local function new_cluster(size, options)
     local member = new_member("spec" .. i, options)
     cluster.members[i] = member
     cluster.endpoints[i] = member.endpoint
-    initial[i] = member.name .. "=" .. url(member.peer_port)
+    initial[i] = member.name .. "=" .. url(member.advertised_port)
   end
   for _, member in ipairs(cluster.members) do
     member.initial_cluster = table.concat(initial, ",")
