@@ -513,17 +513,42 @@ void world_answer_one(struct world *world, enum rpc_method method) {
     answer(world, call);
 }
 
+static ProtobufCMessage *copy_of(const ProtobufCMessage *message) {
+    size_t n = protobuf_c_message_get_packed_size(message);
+    uint8_t *packed = malloc(n + 1);
+    if (!packed)
+        die("out of memory");
+    (void)protobuf_c_message_pack(message, packed);
+    ProtobufCMessage *copy = protobuf_c_message_unpack(message->descriptor, NULL, n, packed);
+    free(packed);
+    return copy;
+}
+
+void world_answer_slowly(struct world *world, enum rpc_method method) {
+    struct failure failure;
+    world->slow_call = fake_call(world->fake, (int)method);
+    if (!world->slow_call)
+        die("nothing to answer");
+    const ProtobufCMessage *reply = carry_out(world, method, world->slow_call->request, &failure);
+    if (!reply)
+        die("a failure cannot be slow");
+    world->slow_reply = copy_of(reply);
+    drop_garbage(world);
+}
+
+void world_deliver(struct world *world) {
+    fake_reply(world->slow_call, world->slow_reply);
+    protobuf_c_message_free_unpacked(world->slow_reply, NULL);
+    world->slow_call = NULL;
+    world->slow_reply = NULL;
+}
+
 void world_keep(struct world *world, enum rpc_method method) {
     struct fake_call *call = fake_call(world->fake, (int)method);
     if (!call || world->kept)
         die("nothing to keep, or something is kept already");
-    const ProtobufCMessageDescriptor *descriptor = rpc_method_info(method)->request;
-    size_t n = protobuf_c_message_get_packed_size(call->request);
-    uint8_t *packed = malloc(n + 1);
-    (void)protobuf_c_message_pack(call->request, packed);
-    world->kept = protobuf_c_message_unpack(descriptor, NULL, n, packed);
+    world->kept = copy_of(call->request);
     world->kept_method = method;
-    free(packed);
     fake_fail(call, RPC_UNAVAILABLE, "Socket closed");
 }
 

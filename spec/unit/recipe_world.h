@@ -72,6 +72,8 @@ struct world {
     const char *refusal;
     bool are_events_held;
     const char *watch_refusal; /* every creation is cancelled with these words; NULL: none */
+    struct fake_call *slow_call; /* see world_answer_slowly */
+    ProtobufCMessage *slow_reply;
     ProtobufCMessage *kept;    /* see world_keep */
     enum rpc_method kept_method;
     /* what it saw */
@@ -115,6 +117,9 @@ bool world_has_lease(const struct world *world, int64_t lease);
 void world_tell_watchers(struct world *world, const char *key);
 /* Answers the oldest call of that method, held or not. */
 void world_answer_one(struct world *world, enum rpc_method method);
+/* Carries the oldest call of that method out; its reply is on its way until world_deliver. */
+void world_answer_slowly(struct world *world, enum rpc_method method);
+void world_deliver(struct world *world);
 /* The oldest call of that method breaks off; what it asked for is kept, to be carried out later. */
 void world_keep(struct world *world, enum rpc_method method);
 void world_carry_out_kept(struct world *world);
