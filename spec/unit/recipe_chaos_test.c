@@ -1,0 +1,285 @@
+/* spec/unit/recipe_chaos_test.c - sessions and places under a random run of faults, many seeds: never two
+ * valid holders, tokens that rise, and nothing left behind. CHAOS_SEED runs one seed, CHAOS_RUNS so many. */
+#include "check.h"
+#include "recipe_world.h"
+
+enum { PEOPLE = 3, STANDS = 6, STEPS = 400 };
+
+static struct world *world;
+static struct person people[PEOPLE];
+static struct stand stands[STANDS];
+static bool is_out[PEOPLE]; /* not opened, or ended */
+static uint64_t state;
+static int64_t last_token;
+static unsigned long long seed;
+static bool with_operator; /* who deletes keys and revokes leases: then two may believe for a moment */
+
+static uint64_t draw(uint64_t below) {
+    uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return (z ^ (z >> 31)) % below;
+}
+
+static void check_exclusion(void) {
+    const struct stand *holder = NULL;
+    int n = 0;
+    for (int i = 0; i < STANDS; i++)
+        if (stands[i].place && stands[i].is_holding && person_is_valid(stands[i].person)) {
+            n++;
+            if (!holder || stands[i].token > holder->token)
+                holder = &stands[i];
+        }
+    if (n > 1 && !with_operator) {
+        printf("# seed %llu: %d valid holders at %lld ms\n", seed, n,
+               (long long)((fake_now(world->fake) - SECONDS(1000)) / NS_PER_MS));
+        CHECK(n <= 1);
+    }
+    if (!holder)
+        return;
+    if (holder->token < last_token && !with_operator)
+        CHECK(!"tokens fall");
+    last_token = holder->token > last_token ? holder->token : last_token;
+}
+
+static void open_one(void) {
+    int i = (int)draw(PEOPLE);
+    static const char *const names[PEOPLE] = {"P0", "P1", "P2"};
+    if (people[i].is_ended)
+        is_out[i] = true;
+    if (!is_out[i])
+        return;
+    person_open(&people[i], world, names[i], 2 + (int64_t)draw(9), 0);
+    is_out[i] = false;
+}
+
+static void enter_one(void) {
+    int i = (int)draw(STANDS), p = (int)draw(PEOPLE);
+    static const char *const names[STANDS] = {"s0", "s1", "s2", "s3", "s4", "s5"};
+    if (stands[i].place || is_out[p] || people[p].is_ended || !people[p].is_open)
+        return;
+    stand_enter(&stands[i], &people[p], names[i], draw(4) ? PLACE_WAIT : PLACE_TRY);
+}
+
+static void leave_one(void) {
+    struct stand *stand = &stands[draw(STANDS)];
+    if (stand->place && place_is_held(stand->place) && stand->is_holding)
+        stand_leave(stand);
+}
+
+static void give_up_one(void) {
+    struct stand *stand = &stands[draw(STANDS)];
+    if (stand->place)
+        stand_give_up(stand);
+}
+
+static void end_one(void) {
+    int i = (int)draw(PEOPLE);
+    if (is_out[i] || people[i].is_ended)
+        return;
+    switch (draw(4)) {
+    case 0:
+        person_kill(&people[i]);
+        break;
+    case 1:
+        person_orphan(&people[i]);
+        break;
+    default:
+        person_close(&people[i], draw(4) != 0);
+    }
+}
+
+static void trouble(void) {
+    static const enum rpc_method methods[] = {RPC_RANGE,       RPC_TXN,          RPC_DELETE_RANGE,
+                                              RPC_LEASE_GRANT, RPC_LEASE_REVOKE, RPC_LEASE_KEEP_ALIVE,
+                                              RPC_WATCH};
+    enum rpc_method method = methods[draw(7)];
+    struct world_member *member = &world->members[draw(world->n_members)];
+    switch (draw(12)) {
+    case 0:
+    case 1:
+        world->is_held[method] = true;
+        break;
+    case 2:
+    case 3:
+        world->n_replies_lost[method]++;
+        break;
+    case 4:
+        world->n_refused[method]++;
+        world->refusal_status = RPC_UNAVAILABLE;
+        world->refusal = "etcdserver: no leader";
+        break;
+    case 5:
+        member->is_frozen = true;
+        break;
+    case 6:
+        world_break_streams(world, draw(2) ? RPC_WATCH : RPC_LEASE_KEEP_ALIVE);
+        break;
+    case 7: /* an election that this member sleeps through */
+        member->renewals_term = world->raft_term++;
+        member->renewals_ttl = draw(2) ? 10 : 0;
+        break;
+    case 8:
+        if (!world->kept && (method == RPC_TXN || method == RPC_DELETE_RANGE) &&
+            fake_call(world->fake, (int)method))
+            world_keep(world, method);
+        break;
+    case 9:
+        world_put(world, "/other", "x", 0);
+        if (draw(2))
+            world_compact(world);
+        break;
+    case 10:
+        world->are_events_held = !world->are_events_held;
+        break;
+    default:
+        fake_hold_cancelled(world->fake, draw(2));
+        break;
+    }
+}
+
+static void heal(void) {
+    for (int i = 0; i < RPC_N_METHODS; i++) {
+        world->is_held[i] = false;
+        world->n_refused[i] = world->n_replies_lost[i] = 0;
+    }
+    for (size_t i = 0; i < world->n_members; i++) {
+        world->members[i].is_frozen = false;
+        world->members[i].renewals_term = 0;
+    }
+    world->are_events_held = false;
+    fake_hold_cancelled(world->fake, false);
+}
+
+static void operate(void) {
+    if (!with_operator)
+        return;
+    const struct world_kv *kv = world_first(world, "/line/");
+    if (kv && draw(2)) {
+        char key[WORLD_KEY_BYTES];
+        snprintf(key, sizeof key, "%s", kv->key);
+        world_delete(world, key);
+    } else if (kv && kv->lease) {
+        world_revoke(world, kv->lease);
+    }
+}
+
+static void forget_old_events(void) {
+    size_t n = world->n_events;
+    if (n < WORLD_EVENTS * 3 / 4)
+        return;
+    world->n_events = WORLD_EVENTS / 2;
+    memmove(world->events, world->events + n - world->n_events, world->n_events * sizeof world->events[0]);
+}
+
+static void step(void) {
+    forget_old_events();
+    switch (draw(16)) {
+    case 0:
+        open_one();
+        break;
+    case 1:
+    case 2:
+    case 3:
+        enter_one();
+        break;
+    case 4:
+    case 5:
+        leave_one();
+        break;
+    case 6:
+        give_up_one();
+        break;
+    case 7:
+        if (draw(4) == 0)
+            end_one();
+        break;
+    case 8:
+    case 9:
+        trouble();
+        break;
+    case 10:
+        heal();
+        break;
+    case 11:
+        if (world->kept)
+            world_carry_out_kept(world);
+        break;
+    case 12:
+        if (draw(8) == 0)
+            world_freeze(world, MS((int64_t)draw(12000)));
+        break;
+    case 13:
+        operate();
+        break;
+    default:
+        break;
+    }
+    check_exclusion(); /* what an answer given before anybody has run would be */
+    for (int64_t ms = (int64_t)(draw(3) ? draw(50) : draw(2500)); ms >= 0; ms -= 5) {
+        world_advance(world, MS(5));
+        check_exclusion();
+    }
+    world->story[0] = '\0';
+}
+
+static void run_one(void) {
+    world = world_new(3);
+    state = seed;
+    last_token = 0;
+    memset(people, 0, sizeof people);
+    memset(stands, 0, sizeof stands);
+    for (int i = 0; i < PEOPLE; i++)
+        is_out[i] = true;
+    for (int i = 0; i < STEPS && !check_is_failing; i++)
+        step();
+    heal();
+    if (world->kept)
+        world_carry_out_kept(world);
+    world_advance(world, SECONDS(15));
+    for (int i = 0; i < STANDS; i++)
+        if (stands[i].place)
+            stand_give_up(&stands[i]);
+    world_advance(world, SECONDS(25)); /* without any session's help */
+    if (world_count(world, "/line/") != 0) {
+        printf("# seed %llu: %s is left\n", seed, world_first(world, "/line/")->key);
+        CHECK(!"a place is left that nobody wants");
+    }
+    for (int i = 0; i < PEOPLE; i++)
+        if (!is_out[i] && !people[i].is_ended)
+            person_close(&people[i], true);
+    world_advance(world, SECONDS(30));
+    for (int i = 0; i < PEOPLE; i++)
+        CHECK(is_out[i] || people[i].is_ended);
+    world_free(world);
+}
+
+static void run_many(unsigned long long first) {
+    const char *one = getenv("CHAOS_SEED"), *runs = getenv("CHAOS_RUNS");
+    unsigned long long n = runs ? strtoull(runs, NULL, 10) : 60;
+    if (one) {
+        first = strtoull(one, NULL, 10);
+        n = 1;
+    }
+    for (seed = first; seed < first + n && !check_is_failing; seed++) {
+        run_one();
+        if (check_is_failing)
+            printf("# seed %llu\n", seed);
+    }
+}
+
+static void never_two_valid_holders_and_nothing_left_behind(void) {
+    with_operator = false;
+    run_many(1);
+}
+
+static void nothing_left_behind_though_an_operator_deletes_and_revokes(void) {
+    with_operator = true;
+    run_many(1000001);
+}
+
+int main(void) {
+    RUN(never_two_valid_holders_and_nothing_left_behind);
+    RUN(nothing_left_behind_though_an_operator_deletes_and_revokes);
+    return check_end();
+}
