@@ -145,7 +145,7 @@ static int op_call(struct rpc_peer *peer, enum rpc_method method, const Protobuf
     call->on_reply = on_reply;
     call->arg = arg;
     list_push_back(&fake->calls, &call->in_calls);
-    fake->n_calls_made++;
+    call->number = ++fake->n_calls_made;
     if (ret_call)
         *ret_call = &call->base;
     return 0;

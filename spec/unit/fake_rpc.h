@@ -39,6 +39,7 @@ struct fake_call {
     struct rpc_call base;
     struct list in_calls;
     struct fake *fake;
+    size_t number; /* of the calls ever made */
     enum rpc_method method;
     char address[64]; /* of the member asked */
     ProtobufCMessage *request;

@@ -460,13 +460,61 @@ struct world_member *world_member(struct world *world, const char *address) {
     die("no such member");
 }
 
+static bool is_pending(const struct world *world, const struct fake_call *call) {
+    for (size_t i = 0; i < WORLD_PENDING; i++)
+        if (world->pending[i].number == call->number)
+            return true;
+    return false;
+}
+
+static struct fake_call *call_of(struct world *world, size_t number) {
+    struct fake_call *call;
+    for (size_t i = 0; (call = fake_nth_call(world->fake, FAKE_ANY, i)); i++)
+        if (call->number == number)
+            return call;
+    return NULL;
+}
+
+static void forget_pending(struct world_pending *pending) {
+    protobuf_c_message_free_unpacked(pending->reply, NULL);
+    *pending = (struct world_pending){.number = 0};
+}
+
+/* Those whose caller has given up are forgotten. */
+static bool deliver_pending(struct world *world) {
+    for (size_t i = 0; i < WORLD_PENDING; i++) {
+        struct world_pending *pending = &world->pending[i];
+        struct fake_call *call = pending->number ? call_of(world, pending->number) : NULL;
+        if (!pending->number || (call && world->is_slow[pending->method]))
+            continue;
+        if (call)
+            fake_reply(call, pending->reply);
+        forget_pending(pending);
+        if (call)
+            return true;
+    }
+    return false;
+}
+
+static ProtobufCMessage *copy_of(const ProtobufCMessage *message);
+
+/* False: no room. */
+static bool answer_later(struct world *world, const struct fake_call *call, const ProtobufCMessage *reply) {
+    for (size_t i = 0; i < WORLD_PENDING; i++)
+        if (world->pending[i].number == 0) {
+            world->pending[i] = (struct world_pending){call->number, call->method, copy_of(reply)};
+            return true;
+        }
+    return false;
+}
+
 static struct fake_call *next_call(struct world *world) {
     for (int method = 0; method < RPC_N_METHODS; method++) {
         if (world->is_held[method])
             continue;
         for (size_t i = 0; i < fake_n_calls(world->fake, method); i++) {
             struct fake_call *call = fake_nth_call(world->fake, method, i);
-            if (!world_member(world, call->address)->is_frozen)
+            if (!world_member(world, call->address)->is_frozen && !is_pending(world, call))
                 return call;
         }
     }
@@ -491,6 +539,8 @@ static void answer(struct world *world, struct fake_call *call) {
     if (world->n_replies_lost[method] > 0) {
         world->n_replies_lost[method]--;
         fake_fail(call, RPC_UNAVAILABLE, "Socket closed");
+    } else if (reply && world->is_slow[method] && answer_later(world, call, reply)) {
+        /* world->pending has it */
     } else if (reply) {
         fake_reply(call, reply);
     } else {
@@ -562,6 +612,25 @@ void world_carry_out_kept(struct world *world) {
 
 /* ---- renewals ------------------------------------------------------------------------------------------ */
 
+static bool is_renewing(struct world *world, const struct fake_stream *stream) {
+    const struct fake_stream *open;
+    for (size_t i = 0; (open = fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, i)); i++)
+        if (open == stream)
+            return true;
+    return false;
+}
+
+static bool renew_later(struct world *world, struct fake_stream *stream,
+                        const Etcdserverpb__LeaseKeepAliveResponse *response) {
+    for (size_t i = 0; i < WORLD_PENDING; i++)
+        if (!world->pending_renewals[i].stream) {
+            world->pending_renewals[i] = (struct world_pending_renewal){
+                stream, response->id, response->ttl, response->header->revision, response->header->raft_term};
+            return true;
+        }
+    return false;
+}
+
 static bool answer_a_renewal(struct world *world) {
     struct fake_stream *stream;
     for (size_t i = 0; (stream = fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, i)); i++) {
@@ -584,7 +653,29 @@ static bool answer_a_renewal(struct world *world) {
             response.ttl = lease->ttl_s;
             lease->expires_ns = fake_now(world->fake) + SECONDS(lease->ttl_s);
         }
-        fake_say(stream, &response.base);
+        if (!world->is_slow[RPC_LEASE_KEEP_ALIVE] || !renew_later(world, stream, &response))
+            fake_say(stream, &response.base);
+        drop_garbage(world);
+        return true;
+    }
+    return false;
+}
+
+static bool deliver_renewals(struct world *world) {
+    for (size_t i = 0; i < WORLD_PENDING && !world->is_slow[RPC_LEASE_KEEP_ALIVE]; i++) {
+        struct world_pending_renewal pending = world->pending_renewals[i];
+        if (!pending.stream)
+            continue;
+        world->pending_renewals[i].stream = NULL;
+        if (!is_renewing(world, pending.stream))
+            continue;
+        Etcdserverpb__LeaseKeepAliveResponse response = ETCDSERVERPB__LEASE_KEEP_ALIVE_RESPONSE__INIT;
+        response.header = header_of(world);
+        response.header->revision = pending.revision;
+        response.header->raft_term = pending.raft_term;
+        response.id = pending.id;
+        response.ttl = pending.ttl_s;
+        fake_say(pending.stream, &response.base);
         drop_garbage(world);
         return true;
     }
@@ -743,7 +834,8 @@ static void do_all(struct world *world) {
     do {
         fake_run(world->fake);
         forget_closed(world);
-    } while (answer_a_call(world) || serve_a_watch_request(world) || answer_a_renewal(world) ||
+    } while (deliver_pending(world) || deliver_renewals(world) || answer_a_call(world) ||
+             serve_a_watch_request(world) || answer_a_renewal(world) ||
              (!world->are_events_held && tell_an_event(world, NULL)));
 }
 
@@ -830,6 +922,9 @@ void world_free(struct world *world) {
     crowd_fini(&world->crowd);
     if (world->kept)
         protobuf_c_message_free_unpacked(world->kept, NULL);
+    for (size_t i = 0; i < WORLD_PENDING; i++)
+        if (world->pending[i].number)
+            forget_pending(&world->pending[i]);
     free(world->garbage);
     free(world);
 }

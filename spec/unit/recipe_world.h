@@ -13,6 +13,7 @@
 #include "recipe/session.h"
 
 enum { WORLD_MEMBERS = 3, WORLD_KVS = 64, WORLD_LEASES = 16, WORLD_EVENTS = 512, WORLD_WATCHES = 128 };
+enum { WORLD_PENDING = 64 };
 enum { WORLD_KEY_BYTES = 120, WORLD_STORY_BYTES = 4096 };
 
 #define MS(n) ((n)*NS_PER_MS)
@@ -37,6 +38,18 @@ struct world_watch {
 
 struct world_lease {
     int64_t id, ttl_s, expires_ns; /* id 0: free */
+};
+
+/* Carried out; the reply is on its way. */
+struct world_pending {
+    size_t number; /* of the call; 0: free */
+    enum rpc_method method;
+    ProtobufCMessage *reply;
+};
+struct world_pending_renewal {
+    struct fake_stream *stream; /* NULL: free */
+    int64_t id, ttl_s, revision;
+    uint64_t raft_term;
 };
 
 struct world_member {
@@ -64,6 +77,9 @@ struct world {
     struct world_watch watches[WORLD_WATCHES];
     int64_t next_watch_id;
     /* what it does to calls and streams */
+    bool is_slow[RPC_N_METHODS]; /* carried out at once, answered when it is so no more */
+    struct world_pending pending[WORLD_PENDING];
+    struct world_pending_renewal pending_renewals[WORLD_PENDING];
     bool is_held[RPC_N_METHODS];       /* lie unanswered */
     int n_replies_lost[RPC_N_METHODS]; /* so many are carried out, and never answered: the connection breaks
                                         */
@@ -71,10 +87,10 @@ struct world {
     int refusal_status;
     const char *refusal;
     bool are_events_held;
-    const char *watch_refusal; /* every creation is cancelled with these words; NULL: none */
+    const char *watch_refusal;   /* every creation is cancelled with these words; NULL: none */
     struct fake_call *slow_call; /* see world_answer_slowly */
     ProtobufCMessage *slow_reply;
-    ProtobufCMessage *kept;    /* see world_keep */
+    ProtobufCMessage *kept; /* see world_keep */
     enum rpc_method kept_method;
     /* what it saw */
     int n_answered[RPC_N_METHODS];
