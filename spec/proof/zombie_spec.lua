@@ -2,10 +2,9 @@
 local clock = require "support.clock"
 local etcd = require "support.etcd"
 local lunarch = require "lunarch"
-local process = require "support.process"
 local proxies = require "support.proxy"
 local scene = require "proof.support.scene"
-local tree = require "support.tree"
+local victims = require "proof.support.victims"
 
 local TOLD_S = 0.25     -- what a loss may take to be told
 local WATCHED_S = 0.15  -- from here on a place watches its own key
@@ -160,40 +159,12 @@ describe("a candidate that is killed with -9 at any instant of its campaign", fu
   setup(function() server = etcd.start() end)
   teardown(function() server:stop() end)
 
-  local TTL = 2
-
-  local function kill_one(i, admin)
-    local line = "/killed/" .. i
-    local instant = math.random() * 0.02
-    local victim = process.start {
-      "lunarch", "run", tree.root .. "/spec/proof/support/campaigner.lua", "--", server.endpoint, line, TTL, instant,
-    }
-    scene.eventually(function() return not victim:is_running() end, nil, "the victim's end")
-    local _, signal, t = victim:wait_exit()
-    assert.equal(9, signal)
-    local one = stand(assert(admin:session()), line)
-    scene.within(TTL + 1.5, one.task)
-    assert(one.term, one.message)
-    local waited = one.ended - t
-    assert.is_true(waited <= TTL + 1, ("killed after %.1f ms: the next waited %.2f s"):format(
-      1000 * instant, waited))
-    return waited
-  end
-
   it("leaves nobody waiting beyond its TTL + 1 s", scene.play(function()
     math.randomseed()
-    local admin = scene.connect(server.endpoint)
-    local tasks, longest, n_waited = {}, 0, 0
-    for i = 1, 16 do
-      tasks[i] = lunarch.spawn(kill_one, i, admin)
-    end
-    for _, task in ipairs(tasks) do
-      local ok, waited = task:join()
-      if not ok then error(waited, 0) end
-      longest = math.max(longest, waited)
-      if waited > 0.5 then n_waited = n_waited + 1 end
-    end
-    print(("the next one waited %.2f s at most; %d of %d victims had left a place"):format(longest, n_waited, #tasks))
+    local result = victims.run(server, 16)
+    print(("the next one waited %.2f s at most; %d of %d victims had left a place"):format(
+      result.longest, result.n_left, result.n))
+    assert.is_true(result.longest <= victims.TTL + 1)
   end))
 end)
 

@@ -2,6 +2,7 @@
 --
 --   cuts       40 cuts of leaders at each TTL of 2, 3, 5 and 10, side by side           (about 2 minutes)
 --   stops      20 leaders stopped for longer than their TTL                             (about 20 seconds)
+--   deaths     100 candidates killed -9 wherever their campaigns are                    (about 20 seconds)
 --   members    followers of a cluster of three frozen in turn, 20 times                 (about 3 minutes)
 --
 -- Without a PART all of them. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the random instants.
@@ -13,13 +14,15 @@ local folder = assert(uv.fs_mkdtemp(MEMORY .. "/lunarch-soak-XXXXXX"))
 uv.os_setenv("LUNARCH_TMP", folder)
 
 local cuts = require "proof.support.cuts"
+local etcd = require "support.etcd"
 local followers = require "proof.support.followers"
 local lunarch = require "lunarch"
 local scene = require "proof.support.scene"
 local stops = require "proof.support.stops"
 local tree = require "support.tree"
+local victims = require "proof.support.victims"
 
-local CUTS_EACH, STOPS, FREEZES, SESSIONS = 40, 20, 20, 12
+local CUTS_EACH, STOPS, DEATHS, FREEZES, SESSIONS = 40, 20, 100, 20, 12
 local MEDIAN_MS, LONGEST_MS = 10, 50
 
 local n_failed = 0
@@ -82,7 +85,17 @@ function parts.members()
   verdict(result.n_lost == 0, ("sessions were lost in %d of %d"):format(result.n_lost, result.n), result.troubles)
 end
 
-local ORDER = { "stops", "cuts", "members" }
+function parts.deaths()
+  say("deaths: %d candidates of TTL %d killed -9 wherever their campaigns are", DEATHS, victims.TTL)
+  local server, result = etcd.start(), nil
+  scene.play(function() result = victims.run(server, DEATHS) end)()
+  server:stop()
+  local bar_s = victims.TTL + 1
+  verdict(result.longest <= bar_s, ("the next one waited %.2f s at most (bar: %d); %d had left a place"):format(
+    result.longest, bar_s, result.n_left))
+end
+
+local ORDER = { "stops", "cuts", "deaths", "members" }
 
 local function wanted(name)
   if #arg == 0 then return true end
@@ -95,7 +108,7 @@ end
 for _, word in ipairs(arg) do
   if not parts[word] then
     tree.remove(folder)
-    io.stderr:write("soak: there is no part '", word, "': cuts, stops, members\n")
+    io.stderr:write("soak: there is no part '", word, "': cuts, stops, deaths, members\n")
     os.exit(2)
   end
 end

@@ -98,9 +98,7 @@ end
 -- What came of the waits that the stop had caught, and of the guarded writes sent after.
 function stops.wrong_answers(result)
   return each_term(result, function(term)
-    -- That etcd has deleted the key meanwhile may be heard before our own clock is asked why.
-    local is_fitting = term.reason == "frozen" or term.reason == "expired" or term.reason == "key_deleted"
-    if not is_fitting then return "on_lost was told: " .. term.reason end
+    if term.reason ~= "frozen" and term.reason ~= "expired" then return "on_lost was told: " .. term.reason end
     for _, failure in ipairs(term.failures) do
       if not failure.what:find "^lost " then return "a wait failed with: " .. failure.what end
     end
