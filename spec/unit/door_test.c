@@ -598,6 +598,53 @@ static void whatever_is_out_is_answered_once_when_the_client_closes(void) {
     close_client(client);
 }
 
+static void a_win_that_is_told_too_late_is_a_loss(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 2);
+    struct lun_mutex *mutex = new_mutex(session, "/door/late");
+    struct lun_election *election = new_election(session, "/door/late-too");
+    struct answer locked, elected;
+    struct lun_ask ask = asking(&locked, -1);
+    CHECK(lun_mutex_lock(mutex, &ask, NULL, NULL) == 0);
+    ask = asking(&elected, -1);
+    CHECK(lun_election_campaign(election, lun_bytes_of("A"), &ask, NULL, NULL) == 0);
+    usleep(200000); /* both won by now, and nobody has polled */
+    etcd_server_freeze(&server);
+    while (lun_session_valid_until_ns(session) != 0)
+        usleep(1000);
+    CHECK(await_answer(client, &locked) && await_answer(client, &elected));
+    CHECK(locked.code == LUN_ELOST && elected.code == LUN_ELOST && !elected.term);
+    etcd_server_thaw(&server);
+    lun_election_free(election);
+    lun_mutex_free(mutex);
+    lun_session_free(session);
+    close_client(client);
+}
+
+static void wins_that_nobody_takes_are_given_up_with_the_client(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_election *election = new_election(session, "/door/untaken");
+    struct lun_mutex *mutex = new_mutex(session, "/door/untaken-too");
+    struct answer answer, locked, opened;
+    struct lun_ask ask = asking(&answer, -1);
+    CHECK(lun_election_campaign(election, lun_bytes_of("A"), &ask, NULL, NULL) == 0);
+    ask = asking(&locked, -1);
+    CHECK(lun_mutex_lock(mutex, &ask, NULL, NULL) == 0);
+    ask = asking(&opened, -1);
+    CHECK(lun_session_open(client, NULL, &ask, NULL, NULL) == 0);
+    usleep(200000);
+    lun_mutex_free(mutex);
+    lun_election_free(election);
+    lun_session_free(session);
+    lun_client_abandon(client);
+    lun_shutdown(5000);
+    CHECK(answer.n_times == 0 && locked.n_times == 0 && opened.n_times == 0);
+    client = open_client();
+    CHECK(count_under(client, "/door/untaken") == 0);
+    close_client(client);
+}
+
 struct asker {
     pthread_t thread;
     struct lun_session *session;
@@ -683,6 +730,8 @@ int main(int argc, char **argv) {
     RUN(an_adopted_lease_of_two_seconds_is_kept);
     RUN(a_frozen_etcd_ends_a_lock_early_and_every_question_says_so);
     RUN(whatever_is_out_is_answered_once_when_the_client_closes);
+    RUN(a_win_that_is_told_too_late_is_a_loss);
+    RUN(wins_that_nobody_takes_are_given_up_with_the_client);
     RUN(one_thread_polls_while_others_ask);
     etcd_server_stop(&server);
     return check_end();

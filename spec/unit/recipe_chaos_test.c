@@ -51,6 +51,7 @@ static void open_all(void) {
             person_close(&people[i], true);
         if (!is_out[i])
             continue;
+        fake_fail_next(world->fake, 0);
         person_open(&people[i], world, names[i], 2 + (int64_t)draw(4), 0);
         is_out[i] = false;
     }
@@ -108,7 +109,7 @@ static void trouble(void) {
                                               RPC_WATCH};
     enum rpc_method method = methods[draw(7)];
     struct world_member *member = &world->members[draw(world->n_members)];
-    switch (draw(13)) {
+    switch (draw(14)) {
     case 0:
         world->is_held[method] = true;
         break;
@@ -148,6 +149,9 @@ static void trouble(void) {
     case 10:
         world->are_events_held = !world->are_events_held;
         break;
+    case 11:
+        fake_fail_next(world->fake, 1 + (int)draw(3)); /* no memory */
+        break;
     default:
         fake_hold_cancelled(world->fake, draw(2));
         break;
@@ -165,6 +169,7 @@ static void heal(void) {
     }
     world->are_events_held = false;
     fake_hold_cancelled(world->fake, false);
+    fake_fail_next(world->fake, 0);
 }
 
 static void heal_a_little(void) {

@@ -683,7 +683,7 @@ static void on_timer(struct rpc_timer *timer) {
                     place->hedge_base_ns + hedges_ns[place->hedge] <= t;
     if (is_hedge)
         place->hedge++;
-    else if (place->reread_at_ns <= t)
+    else if (place->reread_at_ns <= t && !place->ahead)
         place->is_owner_wanted = true; /* it may be another by now */
     if (is_hedge || place->reread_at_ns <= t)
         look(place, place->sm.state == HELD ? CHECKING : LOOKING);
