@@ -12,6 +12,8 @@ static bool is_out[PEOPLE]; /* not opened, or ended */
 static uint64_t state;
 static int64_t last_token;
 static unsigned long long seed;
+static bool
+    with_adoption; /* people live on each other's leases: then nobody is killed, and no copy comes late */
 static bool with_operator; /* who deletes keys and revokes leases: then two may believe for a moment */
 
 static uint64_t draw(uint64_t below) {
@@ -19,6 +21,10 @@ static uint64_t draw(uint64_t below) {
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return (z ^ (z >> 31)) % below;
+}
+
+static bool may_keep(void) {
+    return !world->kept && !with_adoption && draw(6) == 0;
 }
 
 static void check_exclusion(void) {
@@ -42,17 +48,22 @@ static void check_exclusion(void) {
     last_token = holder->token > last_token ? holder->token : last_token;
 }
 
+static int64_t somebodys_lease(void) {
+    const struct person *person = &people[draw(PEOPLE)];
+    return person->is_open && world_has_lease(world, person->session.lease) ? person->session.lease : 0;
+}
+
 static void open_all(void) {
     static const char *const names[PEOPLE] = {"P0", "P1", "P2"};
     for (int i = 0; i < PEOPLE; i++) {
         if (people[i].is_ended)
             is_out[i] = true;
         if (!is_out[i] && session_state(&people[i].session) == LUN_SESSION_LOST)
-            person_close(&people[i], true);
+            person_close(&people[i], !people[i].session.is_adopted);
         if (!is_out[i])
             continue;
         fake_fail_next(world->fake, 0);
-        person_open(&people[i], world, names[i], 2 + (int64_t)draw(4), 0);
+        person_open(&people[i], world, names[i], 2 + (int64_t)draw(4), with_adoption ? somebodys_lease() : 0);
         is_out[i] = false;
     }
 }
@@ -67,7 +78,7 @@ static void enter_one(void) {
     if (stands[i].place || is_out[p] || people[p].is_ended || !people[p].is_open)
         return;
     stand_enter(&stands[i], &people[p], names[i], draw(4) ? PLACE_WAIT : PLACE_TRY);
-    if (!world->kept && draw(6) == 0 && fake_call(world->fake, RPC_TXN))
+    if (may_keep() && fake_call(world->fake, RPC_TXN))
         world_keep(world, RPC_TXN);
 }
 
@@ -75,7 +86,7 @@ static void leave_one(void) {
     for (int i = 0; i < STANDS; i++)
         if (stands[i].place && place_is_held(stands[i].place) && stands[i].is_holding) {
             stand_leave(&stands[i]);
-            if (!world->kept && draw(6) == 0 && fake_call(world->fake, RPC_DELETE_RANGE))
+            if (may_keep() && fake_call(world->fake, RPC_DELETE_RANGE))
                 world_keep(world, RPC_DELETE_RANGE);
             return;
         }
@@ -91,7 +102,7 @@ static void end_one(void) {
     int i = (int)draw(PEOPLE);
     if (is_out[i] || people[i].is_ended)
         return;
-    switch (draw(8)) {
+    switch (with_adoption ? 2 : draw(8)) {
     case 0:
         person_kill(&people[i]);
         break;
@@ -99,7 +110,7 @@ static void end_one(void) {
         person_orphan(&people[i]);
         break;
     default:
-        person_close(&people[i], draw(4) != 0);
+        person_close(&people[i], with_adoption ? !people[i].session.is_adopted : draw(4) != 0);
     }
 }
 
@@ -138,7 +149,7 @@ static void trouble(void) {
         break;
     case 8:
         method = fake_call(world->fake, RPC_TXN) ? RPC_TXN : RPC_DELETE_RANGE;
-        if (!world->kept && fake_call(world->fake, (int)method))
+        if (!world->kept && !with_adoption && fake_call(world->fake, (int)method))
             world_keep(world, method);
         break;
     case 9:
@@ -332,8 +343,14 @@ static void nothing_left_behind_though_an_operator_deletes_and_revokes(void) {
     run_many(1000001);
 }
 
+static void nothing_left_behind_on_leases_that_others_renew(void) {
+    with_operator = with_adoption = true;
+    run_many(2000001);
+}
+
 int main(void) {
     RUN(never_two_valid_holders_and_nothing_left_behind);
     RUN(nothing_left_behind_though_an_operator_deletes_and_revokes);
+    RUN(nothing_left_behind_on_leases_that_others_renew);
     return check_end();
 }
