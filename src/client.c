@@ -12,7 +12,7 @@
 #define ABANDONED_MS 5000
 #define CUT_OFF_SLICE_NS (20 * NS_PER_MS)
 
-/* ---- inside and outside ------------------------------------------------------------------------------- */
+/* ---- inside and outside ----------------------------------------------------------------------------- */
 
 int client_enter_closed(struct lun_client *client) {
     if (client->pid != getpid())
@@ -40,7 +40,7 @@ int64_t lun_now_ns(void) {
     return clock_boottime_ns();
 }
 
-/* ---- trace -------------------------------------------------------------------------------------------- */
+/* ---- trace ------------------------------------------------------------------------------------------ */
 
 struct trace_entry {
     struct list in_client;
@@ -88,7 +88,7 @@ static void on_trace_poll(struct rpc_note *note) {
     }
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------ */
+/* ---- opening ---------------------------------------------------------------------------------------- */
 
 static void on_close_timer(struct rpc_timer *timer);
 
@@ -168,7 +168,7 @@ int lun_client_poll(struct lun_client *client, int64_t timeout_ms) {
     return rc < 0 ? rc : 0;
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------ */
+/* ---- closing ---------------------------------------------------------------------------------------- */
 
 /* Everything but the close itself. */
 static void answer_all(struct lun_client *client, int code) {
@@ -255,7 +255,7 @@ int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struc
     return rc;
 }
 
-/* ---- ending ------------------------------------------------------------------------------------------- */
+/* ---- ending ----------------------------------------------------------------------------------------- */
 
 static void finish_free(struct lun_client *client) {
     struct list *node;
@@ -301,7 +301,7 @@ void lun_client_free(struct lun_client *client) {
     finish_free(client);
 }
 
-/* ---- abandoned ---------------------------------------------------------------------------------------- */
+/* ---- abandoned -------------------------------------------------------------------------------------- */
 
 static pthread_mutex_t abandoned_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list abandoned = {&abandoned, &abandoned};

@@ -13,7 +13,7 @@
 #include "recipe/session.h"
 #include "rpc/rpc.h"
 
-/* ---- client ------------------------------------------------------------------------------------------- */
+/* ---- client ----------------------------------------------------------------------------------------- */
 
 enum { CLIENT_MAX_TRACE_LINES = 1000 }; /* waiting for a poll; what comes on top is counted and dropped */
 
@@ -50,7 +50,7 @@ void client_leave(struct lun_client *client);
 /* Something has ended: goes on with closing. */
 void client_on_ended(struct lun_client *client);
 
-/* ---- an asked call and its answer --------------------------------------------------------------------- */
+/* ---- an asked call and its answer ------------------------------------------------------------------- */
 
 struct lun_op {
     struct rpc_note note;
@@ -96,7 +96,7 @@ void ops_give_up(struct list *ops, int code);
 void op_fail_silent(struct lun_op *op, const char *what, int code);
 const char *op_span(const struct lun_op *op, char *text, size_t n_bytes); /* "5 s" */
 
-/* ---- session ------------------------------------------------------------------------------------------ */
+/* ---- session ---------------------------------------------------------------------------------------- */
 
 struct lun_session {
     struct session core;

@@ -34,7 +34,7 @@ static struct lun_client *client_of(const struct lun_term *term) {
     return term->session->client;
 }
 
-/* ---- a term's end ------------------------------------------------------------------------------------- */
+/* ---- a term's end ----------------------------------------------------------------------------------- */
 
 static void answer_loss(struct lun_term *term) {
     struct list *node;
@@ -75,7 +75,7 @@ static void finish(struct lun_op *op, const struct lun_err *err, const char *ver
     op_finish(op, err ? &wrapped : NULL);
 }
 
-/* ---- what the place tells ----------------------------------------------------------------------------- */
+/* ---- what the place tells --------------------------------------------------------------------------- */
 
 static void on_entered(struct place *place, const struct lun_err *err) {
     struct lun_term *term = place_owner(place);
@@ -123,7 +123,7 @@ static void on_left(struct place *place, const struct lun_err *err) {
 
 static const struct place_callbacks place_callbacks = {on_entered, on_stop, on_left};
 
-/* ---- campaign ----------------------------------------------------------------------------------------- */
+/* ---- campaign --------------------------------------------------------------------------------------- */
 
 int lun_election_new(struct lun_session *session, const char *name, struct lun_election **ret_election,
                      struct lun_err *ret_err) {
@@ -250,7 +250,7 @@ void lun_election_free(struct lun_election *election) {
     client_leave(client);
 }
 
-/* ---- questions ---------------------------------------------------------------------------------------- */
+/* ---- questions -------------------------------------------------------------------------------------- */
 
 int64_t lun_term_token(const struct lun_term *term) {
     return term->token;
@@ -311,7 +311,7 @@ int lun_term_await_loss(struct lun_term *term, const struct lun_ask *ask, struct
     return rc;
 }
 
-/* ---- proclaim ----------------------------------------------------------------------------------------- */
+/* ---- proclaim --------------------------------------------------------------------------------------- */
 
 /* What a proclaim in flight needs; lives as long as its op. `term` NULL: freed meanwhile. */
 struct proclaim {
@@ -436,7 +436,7 @@ out:
     return rc;
 }
 
-/* ---- guarded transactions ----------------------------------------------------------------------------- */
+/* ---- guarded transactions --------------------------------------------------------------------------- */
 
 struct guarded {
     struct lun_op *op;
@@ -518,7 +518,7 @@ out:
     return rc;
 }
 
-/* ---- resign ------------------------------------------------------------------------------------------- */
+/* ---- resign ----------------------------------------------------------------------------------------- */
 
 static void give_up_resigning(struct lun_op *op, int code) {
     struct lun_term *term = op->object;

@@ -68,7 +68,7 @@ static void finish(struct lun_mutex *mutex, const struct lun_err *err, const cha
     op_finish(op, err ? &wrapped : NULL);
 }
 
-/* ---- what the place tells ----------------------------------------------------------------------------- */
+/* ---- what the place tells --------------------------------------------------------------------------- */
 
 static void on_entered(struct place *place, const struct lun_err *err) {
     struct lun_mutex *mutex = place_owner(place);
@@ -115,7 +115,7 @@ static void on_left(struct place *place, const struct lun_err *err) {
 
 static const struct place_callbacks place_callbacks = {on_entered, on_stop, on_left};
 
-/* ---- giving up ---------------------------------------------------------------------------------------- */
+/* ---- giving up -------------------------------------------------------------------------------------- */
 
 static void give_up_locking(struct lun_op *op, int code) {
     struct lun_mutex *mutex = op->object;
@@ -145,7 +145,7 @@ static void give_up_awaiting(struct lun_op *op, int code) {
     (void)op_fail(op, code, "await loss: %s", lun_strerror(code));
 }
 
-/* ---- the door ----------------------------------------------------------------------------------------- */
+/* ---- the door --------------------------------------------------------------------------------------- */
 
 int lun_mutex_new(struct lun_session *session, const char *name, bool is_reentrant,
                   struct lun_mutex **ret_mutex, struct lun_err *ret_err) {

@@ -6,7 +6,7 @@
 #include "client.h"
 #include "recipe/observer.h"
 
-/* ---- asking once -------------------------------------------------------------------------------------- */
+/* ---- asking once ------------------------------------------------------------------------------------ */
 
 static void on_leader(void *arg, const struct etcd_reply *reply) {
     struct lun_op *op = arg;
@@ -68,7 +68,7 @@ int leader_ask(struct lun_client *client, const char *what, const char *name, co
     return 0;
 }
 
-/* ---- following ---------------------------------------------------------------------------------------- */
+/* ---- following -------------------------------------------------------------------------------------- */
 
 struct lun_observer {
     struct observer core;

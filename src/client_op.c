@@ -57,7 +57,7 @@ static void op_free(struct lun_op *op) {
     free(op);
 }
 
-/* ---- answering ---------------------------------------------------------------------------------------- */
+/* ---- answering -------------------------------------------------------------------------------------- */
 
 /* S2: a win that is told after valid_until is none. Outside, on the user's thread. */
 static bool is_late_win(const struct lun_op *op) {
@@ -150,7 +150,7 @@ void op_fail_silent(struct lun_op *op, const char *what, int code) {
                       op_span(op, span, sizeof span), members[0] ? " (" : "", members, members[0] ? ")" : "");
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------- */
+/* ---- asking ----------------------------------------------------------------------------------------- */
 
 static void on_timer(struct rpc_timer *timer) {
     struct lun_op *op = CONTAINER_OF(timer, struct lun_op, timer);
@@ -203,8 +203,7 @@ void ops_give_up(struct list *ops, int code) {
     }
 }
 
-/* Outside. The op may have been answered already, its note waiting for a poll: then there is nothing to do.
- */
+/* Outside. The op may have been answered already, its note waiting for a poll: then there is nothing to do. */
 void lun_op_cancel(struct lun_op *op) {
     struct lun_client *client = op->client;
     if (client_enter_closed(client))

@@ -19,7 +19,7 @@ void session_cut_off(struct lun_session *session) {
     session_kill(&session->core);
 }
 
-/* ---- what the machine tells --------------------------------------------------------------------------- */
+/* ---- what the machine tells ------------------------------------------------------------------------- */
 
 static struct lun_session *session_of(struct session *core) {
     return CONTAINER_OF(core, struct lun_session, core);
@@ -69,7 +69,7 @@ static void on_ended(struct session *core) {
 
 static const struct session_callbacks callbacks = {on_opened, on_state, on_ended};
 
-/* ---- opening ------------------------------------------------------------------------------------------ */
+/* ---- opening ---------------------------------------------------------------------------------------- */
 
 static void give_up_opening(struct lun_op *op, int code) {
     struct lun_session *session = op->object;
@@ -133,7 +133,7 @@ fail:
     return rc;
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------ */
+/* ---- closing ---------------------------------------------------------------------------------------- */
 
 static void give_up_closing(struct lun_op *op, int code) {
     char span[32];
@@ -187,7 +187,7 @@ void lun_session_free(struct lun_session *session) {
     client_leave(client);
 }
 
-/* ---- questions ---------------------------------------------------------------------------------------- */
+/* ---- questions -------------------------------------------------------------------------------------- */
 
 static void give_up_awaiting(struct lun_op *op, int code) {
     (void)op_fail(op, code, "session: await: %s", lun_strerror(code));

@@ -9,7 +9,7 @@
 
 enum { DEFAULT_STATUS_MS = 2000 };
 
-/* ---- calls -------------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------------------ */
 
 bool op_copy_results(struct lun_op *op, const struct etcd_reply *reply) {
     struct lun_kv_result *results = op_alloc(op, (reply->n_results + 1) * sizeof *results);
@@ -229,7 +229,7 @@ int lun_lease_time_to_live(struct lun_client *client, int64_t lease, const struc
                  ret_op, "time to live", ret_err);
 }
 
-/* ---- status: every member is asked at once, the op answers when all have ------------------------------ */
+/* ---- status: every member is asked at once, the op answers when all have ---------------------------- */
 
 struct status_call {
     struct status *status;
@@ -331,7 +331,7 @@ out:
     return rc;
 }
 
-/* ---- watch -------------------------------------------------------------------------------------------- */
+/* ---- watch ------------------------------------------------------------------------------------------ */
 
 struct entry {
     struct list in_watch;

@@ -205,8 +205,7 @@ int lun_session_open(struct lun_client *client, const struct lun_session_options
  * when it was lost. */
 int lun_session_close(struct lun_session *session, bool is_revoked, const struct lun_ask *ask,
                       struct lun_op **ret_op, struct lun_err *ret_err);
-/* Stops renewing and leaves the lease to lapse: whoever knows it may adopt it. The session is closed at once.
- */
+/* Stops renewing and leaves the lease to lapse: whoever knows it may adopt it. The session is closed at once. */
 void lun_session_orphan(struct lun_session *session);
 /* Completes when its state is other than `known`, with the new state. LUN_ETIMEOUT otherwise. */
 int lun_session_await(struct lun_session *session, enum lun_session_state known, const struct lun_ask *ask,
@@ -231,8 +230,7 @@ int lun_mutex_new(struct lun_session *session, const char *name, bool is_reentra
  * when already locked, being locked or unlocked (a reentrant one counts instead, and completes). */
 int lun_mutex_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                    struct lun_err *ret_err);
-/* Writes nothing when somebody is there: LUN_ELOCKED, text "locked by web-2 (pid 4711)". Otherwise like lock.
- */
+/* Writes nothing when somebody is there: LUN_ELOCKED, text "locked by web-2 (pid 4711)". Otherwise like lock. */
 int lun_mutex_try_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                        struct lun_err *ret_err);
 /* Completes once etcd has answered; compared with our create revision. LUN_ENOTOWNER (the key had gone),
@@ -262,8 +260,7 @@ void lun_mutex_free(struct lun_mutex *mutex);
 int lun_election_new(struct lun_session *session, const char *name, struct lun_election **ret_election,
                      struct lun_err *ret_err);
 /* Stands with `value`; completes with `term` and `token` once elected. LUN_ELOST (session or key vanished
- * while waiting), LUN_ETIMEOUT. Returns LUN_EINVALID while an earlier campaign or term of this object lasts.
- */
+ * while waiting), LUN_ETIMEOUT. Returns LUN_EINVALID while an earlier campaign or term of this object lasts. */
 int lun_election_campaign(struct lun_election *election, struct lun_bytes value, const struct lun_ask *ask,
                           struct lun_op **ret_op, struct lun_err *ret_err);
 /* Completes with `leader`; NULL: there is none. */

@@ -1,8 +1,8 @@
 -- ./dev bench [--rounds N] [--json]: what the C door and the Lua module cost over the physical floor.
 --
--- One private etcd, data in memory. Each measurement is taken in turn by the floor (bare gRPC, spec/bench/floor.c), by
--- the door (spec/bench/door.c) and by Lua (spec/bench/worker.lua), N rounds of that. Printed are the median of the rounds
--- and the median of the rounds' ratios: machines are noisy, and what disturbs one disturbs its neighbour too.
+-- One private etcd, data in memory. Each measurement is taken in turn by the floor (bare gRPC, spec/bench/floor.c),
+-- the door (spec/bench/door.c) and Lua (spec/bench/worker.lua), N rounds of that. Printed are the median of the rounds
+-- and the median of their ratios: machines are noisy, and what disturbs one disturbs its neighbour too.
 local cjson = require "cjson"
 local etcd = require "support.etcd"
 local process = require "support.process"

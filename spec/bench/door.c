@@ -53,7 +53,7 @@ static void print_quantiles(double *samples, int n) {
     free(samples);
 }
 
-/* ---- the door ----------------------------------------------------------------------------------------- */
+/* ---- the door --------------------------------------------------------------------------------------- */
 
 static struct lun_client *client;
 
@@ -136,7 +136,7 @@ static void unlock(struct lun_mutex *mutex) {
     await_answer(&answer);
 }
 
-/* ---- cycle -------------------------------------------------------------------------------------------- */
+/* ---- cycle ------------------------------------------------------------------------------------------ */
 
 static void run_cycle(int n) {
     struct lun_session *session = session_open();
@@ -159,7 +159,7 @@ static void run_cycle(int n) {
     lun_session_free(session);
 }
 
-/* ---- handoff ------------------------------------------------------------------------------------------ */
+/* ---- handoff ---------------------------------------------------------------------------------------- */
 
 static void run_handoff(int n, int settle_ms) {
     struct lun_session *sessions[2];
@@ -191,7 +191,7 @@ static void run_handoff(int n, int settle_ms) {
     }
 }
 
-/* ---- par64 -------------------------------------------------------------------------------------------- */
+/* ---- par64 ------------------------------------------------------------------------------------------ */
 
 struct runner {
     struct lun_mutex *mutex;
@@ -252,7 +252,7 @@ static void run_par64(int n) {
     lun_session_free(session);
 }
 
-/* ---- first, idle, waiters ----------------------------------------------------------------------------- */
+/* ---- first, idle, waiters --------------------------------------------------------------------------- */
 
 static void run_one_lock(void) {
     struct lun_session *session = session_open();

@@ -36,7 +36,7 @@ static void fail(const char *what) {
     exit(1);
 }
 
-/* ---- clocks and figures ------------------------------------------------------------------------ */
+/* ---- clocks and figures ----------------------------------------------------------------------------- */
 
 static double now_us(void) {
     struct timespec t;
@@ -70,7 +70,7 @@ static void print_quantiles(const char *prefix, double *samples, int n) {
     free(samples);
 }
 
-/* ---- gRPC -------------------------------------------------------------------------------------- */
+/* ---- gRPC ------------------------------------------------------------------------------------------- */
 
 struct tag {
     void (*on_done)(struct tag *tag, bool is_ok);
@@ -319,7 +319,7 @@ static void stream_close(struct stream *stream) {
     grpc_call_unref(stream->call);
 }
 
-/* ---- sessions and locks ------------------------------------------------------------------------ */
+/* ---- sessions and locks ----------------------------------------------------------------------------- */
 
 static ProtobufCBinaryData text_of(const char *text) {
     return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
@@ -450,7 +450,7 @@ static void unlock(struct lock *lock) {
     drop(wait_for(&unary));
 }
 
-/* ---- cycle ------------------------------------------------------------------------------------- */
+/* ---- cycle ------------------------------------------------------------------------------------------ */
 
 static void run_cycle(int n) {
     struct session session;
@@ -474,7 +474,7 @@ static void run_cycle(int n) {
     session_close(&session);
 }
 
-/* ---- handoff ----------------------------------------------------------------------------------- */
+/* ---- handoff ---------------------------------------------------------------------------------------- */
 
 static bool is_created, is_deleted;
 static int64_t watch_id;
@@ -570,7 +570,7 @@ static void run_handoff(int n, int settle_ms) {
         session_close(&sessions[i]);
 }
 
-/* ---- par64 ------------------------------------------------------------------------------------- */
+/* ---- par64 ------------------------------------------------------------------------------------------ */
 
 struct runner {
     struct unary unary; /* first */
@@ -632,7 +632,7 @@ static void run_par64(int n) {
     session_close(&session);
 }
 
-/* ---- first, idle ------------------------------------------------------------------------------- */
+/* ---- first, idle ------------------------------------------------------------------------------------ */
 
 /* A process that takes one lock and says so. */
 static void run_one_lock(void) {

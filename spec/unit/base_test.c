@@ -14,7 +14,7 @@
 
 #include "check.h"
 
-/* ---- heap -------------------------------------------------------------------------------------- */
+/* ---- heap ------------------------------------------------------------------------------------------- */
 
 static uint32_t draw(void) {
     static uint32_t state = 12345;
@@ -75,7 +75,7 @@ static void a_heap_survives_any_order_of_inserts_moves_and_removals(void) {
     heap_fini(&heap);
 }
 
-/* ---- list -------------------------------------------------------------------------------------- */
+/* ---- list ------------------------------------------------------------------------------------------- */
 
 struct item {
     int number;
@@ -133,7 +133,7 @@ static void lists_are_moved_and_appended(void) {
     CHECK(digits(&a) == 1245);
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------------------ */
 
 static void check_prefix_end(const char *prefix, size_t len, const char *expected, size_t expected_len) {
     struct bytes end;
@@ -174,7 +174,7 @@ static void bytes_are_copied_with_their_zeros(void) {
     CHECK(lun_bytes_of(NULL).len == 0 && lun_bytes_equal(lun_bytes_of(NULL), lun_bytes_of("")));
 }
 
-/* ---- err --------------------------------------------------------------------------------------- */
+/* ---- err -------------------------------------------------------------------------------------------- */
 
 static void an_error_is_wrapped_outward(void) {
     struct lun_err err;
@@ -213,7 +213,7 @@ static void every_code_has_a_name_and_a_sentence(void) {
     CHECK_TEXT(lun_strerror_name(-9999), "unknown");
 }
 
-/* ---- sm ---------------------------------------------------------------------------------------- */
+/* ---- sm --------------------------------------------------------------------------------------------- */
 
 enum { CLOSED, OPENING, OPEN, N_STATES };
 static const struct sm_state states[N_STATES] = {

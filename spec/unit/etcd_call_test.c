@@ -64,7 +64,7 @@ static void next_round(struct world *world) {
     fake_advance(world->fake, delay);
 }
 
-/* ---- answers --------------------------------------------------------------------------------- */
+/* ---- answers ---------------------------------------------------------------------------------------- */
 
 static void an_answer_is_handed_on(void) {
     struct world world = world_of(1);
@@ -112,7 +112,7 @@ static void an_answer_that_is_a_refusal_ends_it(void) {
     world_close(&world);
 }
 
-/* ---- one after another ----------------------------------------------------------------------- */
+/* ---- one after another ------------------------------------------------------------------------------ */
 
 static void a_refused_connection_goes_to_the_next_at_once(void) {
     struct world world = world_of(3);
@@ -205,7 +205,7 @@ static void a_serializable_read_needs_no_leader(void) {
     world_close(&world);
 }
 
-/* ---- writes whose outcome is unknown --------------------------------------------------------- */
+/* ---- writes whose outcome is unknown ---------------------------------------------------------------- */
 
 static void a_write_that_was_sent_is_not_repeated(void) {
     static const struct {
@@ -268,7 +268,7 @@ static void a_transaction_of_reads_is_a_read(void) {
     world_close(&world);
 }
 
-/* ---- silence --------------------------------------------------------------------------------- */
+/* ---- silence ---------------------------------------------------------------------------------------- */
 
 static void a_silent_member_costs_one_attempt_and_is_left(void) {
     struct world world = world_of(2);
@@ -369,7 +369,7 @@ static void a_short_deadline_does_not_condemn_a_member(void) {
     world_close(&world);
 }
 
-/* ---- deadlines ------------------------------------------------------------------------------- */
+/* ---- deadlines -------------------------------------------------------------------------------------- */
 
 static void the_deadline_comes_between_rounds(void) {
     struct world world = world_of(1);
@@ -421,7 +421,7 @@ static void one_member_alone_can_be_asked(void) {
     world_close(&world);
 }
 
-/* ---- cancelling, in each state --------------------------------------------------------------- */
+/* ---- cancelling, in each state ---------------------------------------------------------------------- */
 
 static void cancelled_while_asking(void) {
     struct world world = world_of(2);
@@ -498,7 +498,7 @@ static void closing_answers_every_call(void) {
         CHECK(got[i].n == 1 && got[i].code == LUN_ECANCELLED);
 }
 
-/* ---- clusters -------------------------------------------------------------------------------- */
+/* ---- clusters --------------------------------------------------------------------------------------- */
 
 static void a_new_member_shows_whose_it_is_before_it_is_written_to(void) {
     struct world world = world_of(2);
@@ -571,7 +571,7 @@ static void a_member_that_may_not_tell_is_asked_all_the_same(void) {
     world_close(&world);
 }
 
-/* ---- replies that are no replies ------------------------------------------------------------- */
+/* ---- replies that are no replies -------------------------------------------------------------------- */
 
 static void a_reply_without_a_header_is_no_answer(void) {
     struct world world = world_of(2);
@@ -709,7 +709,7 @@ static void a_status_is_read(void) {
     world_close(&world);
 }
 
-/* ---- memory ---------------------------------------------------------------------------------- */
+/* ---- memory ----------------------------------------------------------------------------------------- */
 
 static void without_memory_nothing_is_asked(void) {
     struct world world = world_of(2);
@@ -729,7 +729,7 @@ static void without_memory_nothing_is_asked(void) {
     world_close(&world);
 }
 
-/* ---- endpoints ------------------------------------------------------------------------------- */
+/* ---- endpoints -------------------------------------------------------------------------------------- */
 
 static int try_endpoint(const char *endpoint, char *ret_address) {
     struct fake *fake = fake_new();

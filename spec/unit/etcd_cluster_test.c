@@ -20,7 +20,7 @@ static struct etcd_server servers[N];
 static struct rpc *rpc;
 static struct etcd *etcd;
 
-/* ---- three members --------------------------------------------------------------------------- */
+/* ---- three members ---------------------------------------------------------------------------------- */
 
 static void spawn(int i) {
     char name[8], client[64], peer[64], cluster[256] = "";
@@ -81,7 +81,7 @@ static int index_of(const struct etcd_member *member) {
     return -1;
 }
 
-/* ---- waiting, asking ------------------------------------------------------------------------- */
+/* ---- waiting, asking -------------------------------------------------------------------------------- */
 
 static struct rpc_note wake;
 static int n_closed;
@@ -208,7 +208,7 @@ static int on_a_follower(void) {
     return got.from;
 }
 
-/* ---- tests ----------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------------------ */
 
 static void a_killed_member_is_passed_over_at_once(void) {
     open_cluster();

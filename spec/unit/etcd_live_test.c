@@ -20,7 +20,7 @@ static struct etcd_server server;
 static struct rpc *rpc;
 static struct etcd *etcd;
 
-/* ---- waiting --------------------------------------------------------------------------------- */
+/* ---- waiting ---------------------------------------------------------------------------------------- */
 
 static void on_wake(struct rpc_note *note) {
     (void)note;
@@ -46,7 +46,7 @@ static void sleep_ms(long ms) {
     (void)nanosleep(&t, NULL);
 }
 
-/* ---- a cluster ------------------------------------------------------------------------------- */
+/* ---- a cluster -------------------------------------------------------------------------------------- */
 
 static int n_closed;
 
@@ -83,7 +83,7 @@ static void open_server(void) {
     open_cluster(endpoints, 1);
 }
 
-/* ---- calls ----------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------------------ */
 
 static struct {
     int n;
@@ -174,7 +174,7 @@ static int lease_call(char which, int64_t ttl_s) {
     return finish(rc);
 }
 
-/* ---- kv -------------------------------------------------------------------------------------- */
+/* ---- kv --------------------------------------------------------------------------------------------- */
 
 static void a_pair_is_put_read_and_deleted(void) {
     open_server();
@@ -311,7 +311,7 @@ static void a_member_tells_its_status(void) {
     close_cluster();
 }
 
-/* ---- members --------------------------------------------------------------------------------- */
+/* ---- members ---------------------------------------------------------------------------------------- */
 
 static void a_dead_member_is_passed_over(void) {
     char dead[32];
@@ -403,7 +403,7 @@ static void a_killed_member_is_found_again(void) {
     close_cluster();
 }
 
-/* ---- keepalive and confirm ------------------------------------------------------------------- */
+/* ---- keepalive and confirm -------------------------------------------------------------------------- */
 
 static struct {
     int n_replies, n_broken, n_confirmed;
@@ -509,7 +509,7 @@ static void a_read_confirms_the_term(void) {
     close_cluster();
 }
 
-/* ---- watch ----------------------------------------------------------------------------------- */
+/* ---- watch ------------------------------------------------------------------------------------------ */
 
 struct seen {
     struct watcher watcher;

@@ -22,7 +22,7 @@ static unsigned draw(unsigned n) {
     return (unsigned)((state >> 33) % n);
 }
 
-/* ---- the server's memory --------------------------------------------------------------------- */
+/* ---- the server's memory ---------------------------------------------------------------------------- */
 
 static int64_t revision;           /* the latest */
 static int event_keys[MAX_EVENTS]; /* by revision */
@@ -42,7 +42,7 @@ static struct {
 } asked[MAX_SERVED]; /* not answered yet */
 static int n_asked, n_answered;
 
-/* ---- ours ------------------------------------------------------------------------------------ */
+/* ---- ours ------------------------------------------------------------------------------------------- */
 
 struct mine {
     struct watcher watcher;
@@ -131,7 +131,7 @@ static const struct watch_callbacks *callbacks(void) {
     return &all;
 }
 
-/* ---- what the server does -------------------------------------------------------------------- */
+/* ---- what the server does --------------------------------------------------------------------------- */
 
 static struct fake_stream *look(void) {
     struct fake_stream *stream = fake_stream(world.fake, RPC_WATCH, 0);
@@ -282,7 +282,7 @@ static void watchers_hear_everything_once_whatever_the_weather(uint64_t seed) {
     world_close(&world);
 }
 
-/* ---- calls ----------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------------------ */
 
 static struct {
     int n_asked, n_answered;

@@ -8,7 +8,7 @@
 #define MS NS_PER_MS
 #define S NS_PER_S
 
-/* ---- keepalive ------------------------------------------------------------------------------- */
+/* ---- keepalive -------------------------------------------------------------------------------------- */
 
 struct renewed {
     int n_replies, n_broken;
@@ -219,7 +219,7 @@ static void a_keepalive_without_memory(void) {
     world_close(&world);
 }
 
-/* ---- confirm --------------------------------------------------------------------------------- */
+/* ---- confirm ---------------------------------------------------------------------------------------- */
 
 struct asker {
     struct confirm confirm;
@@ -378,7 +378,7 @@ static void a_confirmation_without_memory(void) {
     world_close(&world);
 }
 
-/* ---- what errors mean ------------------------------------------------------------------------ */
+/* ---- what errors mean ------------------------------------------------------------------------------- */
 
 static void errors_are_told_apart(void) {
     enum { NEVER = ERR_AGAIN_NEVER, HERE = ERR_AGAIN_HERE, ELSE = ERR_AGAIN_ELSEWHERE };

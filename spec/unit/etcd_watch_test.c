@@ -75,7 +75,7 @@ static void stop(struct seen *seen) {
     CHECK(!watch_is_running(&seen->watcher));
 }
 
-/* ---- the server's side ----------------------------------------------------------------------- */
+/* ---- the server's side ------------------------------------------------------------------------------ */
 
 static struct fake_stream *open_on(struct world *world, const char *address) {
     struct fake_stream *stream = fake_stream(world->fake, RPC_WATCH, 0);
@@ -154,7 +154,7 @@ static void say_events(struct fake_stream *stream, int64_t id, const int64_t *re
 
 #define REVS(...) ((const int64_t[]){__VA_ARGS__, 0})
 
-/* ---- the happy path -------------------------------------------------------------------------- */
+/* ---- the happy path --------------------------------------------------------------------------------- */
 
 static void a_watcher_is_asked_for_as_it_was_described(void) {
     struct world world = world_of(1);
@@ -221,7 +221,7 @@ static void events_come_once_each(void) {
     world_close(&world);
 }
 
-/* ---- stopping, in each state ----------------------------------------------------------------- */
+/* ---- stopping, in each state ------------------------------------------------------------------------ */
 
 static void stopped_while_creating(void) {
     struct world world = world_of(1);
@@ -291,7 +291,7 @@ static void events_for_stopped_ones_are_dropped(void) {
     world_close(&world);
 }
 
-/* ---- ends ------------------------------------------------------------------------------------ */
+/* ---- ends ------------------------------------------------------------------------------------------- */
 
 static void a_compacted_one_is_told_how_far(void) {
     struct world world = world_of(1);
@@ -369,7 +369,7 @@ static void a_stream_that_is_refused_for_good_ends_all(void) {
     world_close(&world);
 }
 
-/* ---- moving ---------------------------------------------------------------------------------- */
+/* ---- moving ----------------------------------------------------------------------------------------- */
 
 static void a_broken_stream_is_opened_elsewhere(void) {
     struct world world = world_of(2);
@@ -634,7 +634,7 @@ static void two_of_one_id_break_the_stream(void) {
     world_close(&world);
 }
 
-/* ---- callbacks that do things ---------------------------------------------------------------- */
+/* ---- callbacks that do things ----------------------------------------------------------------------- */
 
 static void stop_itself(struct seen *seen) {
     watch_stop(&seen->watcher);
@@ -809,7 +809,7 @@ static void all_ended_may_start_again(void) {
     world_close(&world);
 }
 
-/* ---- nothing left ---------------------------------------------------------------------------- */
+/* ---- nothing left ----------------------------------------------------------------------------------- */
 
 static void a_stream_of_no_use_is_closed_after_a_while(void) {
     struct world world = world_of(1);

@@ -107,7 +107,7 @@ static void the_last_read_tells_whose_compare_it_was(void) {
     CHECK(!guard_is_ours(&reply, 42));
 }
 
-/* ---- against the store --------------------------------------------------------------------------------- */
+/* ---- against the store ------------------------------------------------------------------------------ */
 
 static struct etcd_reply kept;
 static bool was_ours;

@@ -5,7 +5,7 @@
 
 #define LINE "/line/"
 
-/* ---- scenes -------------------------------------------------------------------------------------------- */
+/* ---- scenes ----------------------------------------------------------------------------------------- */
 
 struct scene {
     struct world *world;
@@ -133,7 +133,7 @@ static void release_calls(struct scene *scene) {
     world_run(scene->world);
 }
 
-/* ---- entering ------------------------------------------------------------------------------------------ */
+/* ---- entering --------------------------------------------------------------------------------------- */
 
 static void a_place_in_an_empty_line_is_held_after_one_round_trip(void) {
     struct scene *scene = scene_begin(1);
@@ -245,7 +245,7 @@ static void a_lost_reply_behind_somebody_is_asked_again_and_waits(void) {
     scene_end(scene);
 }
 
-/* ---- waiting ------------------------------------------------------------------------------------------- */
+/* ---- waiting ---------------------------------------------------------------------------------------- */
 
 static void a_waiter_holds_when_the_one_before_it_leaves(void) {
     struct scene *scene = scene_begin(1);
@@ -460,7 +460,7 @@ static void a_hedge_finds_what_the_slow_loop_has_not_told_yet(void) {
     scene_end(scene);
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------- */
+/* ---- looking ---------------------------------------------------------------------------------------- */
 
 static void looking_goes_on_to_holding(void) {
     struct scene *scene = scene_begin(1);
@@ -535,7 +535,7 @@ static void a_key_deleted_while_looking_is_told_at_once(void) {
     scene_end(scene);
 }
 
-/* ---- holding ------------------------------------------------------------------------------------------- */
+/* ---- holding ---------------------------------------------------------------------------------------- */
 
 static void a_holder_whose_key_is_deleted_is_told_at_once(void) {
     struct scene *scene = scene_begin(1);
@@ -647,7 +647,7 @@ static void a_win_after_valid_until_is_none(void) {
     scene_end(scene);
 }
 
-/* ---- checking ------------------------------------------------------------------------------------------ */
+/* ---- checking --------------------------------------------------------------------------------------- */
 
 static void checking_goes_on_to_holding(void) {
     struct scene *scene = scene_begin(1);
@@ -724,7 +724,7 @@ static void a_key_deleted_while_leaving_out_of_checking_is_told_as_not_owned(voi
     scene_end(scene);
 }
 
-/* ---- leaving ------------------------------------------------------------------------------------------- */
+/* ---- leaving ---------------------------------------------------------------------------------------- */
 
 static void leaving_is_told_once_etcd_has_answered(void) {
     struct scene *scene = scene_begin(1);
@@ -822,7 +822,7 @@ static void a_late_copy_of_a_leaving_cannot_delete_the_next_place(void) {
     scene_end(scene);
 }
 
-/* ---- finding ------------------------------------------------------------------------------------------- */
+/* ---- finding ---------------------------------------------------------------------------------------- */
 
 static void finding_what_is_there_deletes_it(void) {
     struct scene *scene = scene_begin(1);
@@ -866,7 +866,7 @@ static void finding_ends_with_its_session(void) {
     scene_end(scene);
 }
 
-/* ---- owing --------------------------------------------------------------------------------------------- */
+/* ---- owing ------------------------------------------------------------------------------------------ */
 
 static void a_debt_deletes_the_late_copy(void) {
     struct scene *scene = scene_begin(1);
@@ -977,7 +977,7 @@ static void a_late_copy_told_while_a_cancelled_read_is_on_its_way_back_is_remove
     scene_end(scene);
 }
 
-/* ---- trying -------------------------------------------------------------------------------------------- */
+/* ---- trying ----------------------------------------------------------------------------------------- */
 
 static void trying_a_free_line_wins_with_one_write(void) {
     struct scene *scene = scene_begin(1);
@@ -1072,7 +1072,7 @@ static void a_blocker_without_a_lease_is_named_for_what_it_is(void) {
     scene_end(scene);
 }
 
-/* ---- several ------------------------------------------------------------------------------------------- */
+/* ---- several ---------------------------------------------------------------------------------------- */
 
 static void two_places_of_one_session_exclude_each_other(void) {
     struct scene *scene = scene_begin(1);

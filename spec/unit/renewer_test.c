@@ -36,7 +36,7 @@ static struct world_member *carrier(void) {
     return world_member(world, fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, 0)->address);
 }
 
-/* ---- when ---------------------------------------------------------------------------------------------- */
+/* ---- when ------------------------------------------------------------------------------------------- */
 
 static void a_renewal_is_sent_every_third_of_the_ttl_and_a_little_before(void) {
     begin(1, 9);
@@ -89,7 +89,7 @@ static void a_renewal_counts_once_a_read_sent_after_it_was_answered(void) {
     end();
 }
 
-/* ---- members that live in the past --------------------------------------------------------------------- */
+/* ---- members that live in the past ------------------------------------------------------------------ */
 
 static void an_answer_of_an_earlier_term_does_not_count(void) {
     begin(1, 10);
@@ -181,7 +181,7 @@ static void ttl_0_confirmed_twice_ends_the_session(void) {
     end();
 }
 
-/* ---- members that are silent --------------------------------------------------------------------------- */
+/* ---- members that are silent ------------------------------------------------------------------------ */
 
 static void a_frozen_member_costs_nothing(void) {
     for (size_t frozen = 0; frozen < 3; frozen++)
@@ -273,7 +273,7 @@ static void a_read_that_is_stuck_is_given_up_in_time_for_another(void) {
     }
 }
 
-/* ---- streams that break -------------------------------------------------------------------------------- */
+/* ---- streams that break ----------------------------------------------------------------------------- */
 
 static void a_broken_stream_is_replaced_at_once_if_an_answer_was_due(void) {
     begin(3, 10);

@@ -27,7 +27,7 @@ static bool is_readable(int fd) {
     return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) == 1;
 }
 
-/* ---- timers ------------------------------------------------------------------------------------ */
+/* ---- timers ----------------------------------------------------------------------------------------- */
 
 struct alarm {
     struct rpc_timer timer;
@@ -151,7 +151,7 @@ static void a_timer_may_stop_and_restart_others_while_it_runs(void) {
     rpc_timer_fini(&never);
 }
 
-/* ---- notes and the descriptor ------------------------------------------------------------------ */
+/* ---- notes and the descriptor ----------------------------------------------------------------------- */
 
 struct memo {
     struct rpc_note note;
@@ -257,7 +257,7 @@ static void a_note_of_another_thread_wakes_the_poller(void) {
     }
 }
 
-/* ---- signals ----------------------------------------------------------------------------------- */
+/* ---- signals ---------------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t n_signals;
 static pthread_t signalled;
@@ -325,7 +325,7 @@ static void no_other_thread_takes_signals(void) {
         closedir(dir);
 }
 
-/* ---- fences ------------------------------------------------------------------------------------ */
+/* ---- fences ----------------------------------------------------------------------------------------- */
 
 struct guard {
     struct rpc_fence fence;
@@ -593,7 +593,7 @@ static void fences_of_two_environments_share_a_thread(void) {
     CHECK(n_threads() == before);
 }
 
-/* ---- beginning and end ------------------------------------------------------------------------- */
+/* ---- beginning and end ------------------------------------------------------------------------------ */
 
 static void a_forked_child_is_refused(void) {
     pid_t pid = fork();

@@ -7,7 +7,7 @@ static struct etcd_server server;
 static struct rpc *rpc;
 static struct rpc_peer *peer;
 
-/* ---- calls ------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------------------ */
 
 static void a_call_brings_the_reply_once(void) {
     struct answer answer;
@@ -201,7 +201,7 @@ static void a_peer_closed_under_a_call_lets_it_end(void) {
     CHECK(poll_until(rpc, &answer.n_polled, 1) && answer.n_replies == 1);
 }
 
-/* ---- streams ----------------------------------------------------------------------------------- */
+/* ---- streams ---------------------------------------------------------------------------------------- */
 
 struct flow {
     struct rpc_stream *stream;
@@ -358,7 +358,7 @@ static void a_stream_to_a_refused_port_closes_as_unavailable(void) {
     world_close_peer(rpc, nobody);
 }
 
-/* ---- the server dies and comes back ------------------------------------------------------------ */
+/* ---- the server dies and comes back ----------------------------------------------------------------- */
 
 static void a_killed_server_ends_calls_and_streams(void) {
     struct flow flow;

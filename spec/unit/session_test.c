@@ -45,7 +45,7 @@ static void advance_to(int64_t at_ns) {
     world_advance(world, at_ns - fake_now(world->fake));
 }
 
-/* ---- granting ------------------------------------------------------------------------------------------ */
+/* ---- granting --------------------------------------------------------------------------------------- */
 
 static void ann_is_granting(void) {
     world->is_held[RPC_LEASE_GRANT] = true;
@@ -206,7 +206,7 @@ static void a_grant_answered_after_its_whole_ttl_is_renewed_first(void) {
     end();
 }
 
-/* ---- adopting ------------------------------------------------------------------------------------------ */
+/* ---- adopting --------------------------------------------------------------------------------------- */
 
 enum { LEASE = 4711 };
 
@@ -291,7 +291,7 @@ static void adopting_killed_or_orphaned_ends(void) {
     }
 }
 
-/* ---- alive --------------------------------------------------------------------------------------------- */
+/* ---- alive ------------------------------------------------------------------------------------------ */
 
 static void a_session_lives_as_long_as_it_is_renewed(void) {
     begin(1);
@@ -421,7 +421,7 @@ static void closing_twice_is_closing_once(void) {
     end();
 }
 
-/* ---- lost ---------------------------------------------------------------------------------------------- */
+/* ---- lost ------------------------------------------------------------------------------------------- */
 
 static void ann_is_lost(void) {
     person_arrive(&ann, world, "Ann");
@@ -519,7 +519,7 @@ static void a_lost_session_removes_its_places_from_an_adopted_lease_that_others_
     end();
 }
 
-/* ---- revoking ------------------------------------------------------------------------------------------ */
+/* ---- revoking --------------------------------------------------------------------------------------- */
 
 static void ann_is_revoking(void) {
     person_arrive(&ann, world, "Ann");
@@ -580,7 +580,7 @@ static void a_revocation_without_memory_lets_the_lease_lapse(void) {
     end();
 }
 
-/* ---- dispersing ---------------------------------------------------------------------------------------- */
+/* ---- dispersing ------------------------------------------------------------------------------------- */
 
 static struct stand a, b, c;
 
@@ -687,7 +687,7 @@ static void a_place_that_ends_at_once_does_not_end_the_session_before_the_others
     }
 }
 
-/* ---- misuse -------------------------------------------------------------------------------------------- */
+/* ---- misuse ----------------------------------------------------------------------------------------- */
 
 static void options_out_of_range_are_refused(void) {
     begin(1);

@@ -23,7 +23,7 @@ static int fail(struct dev_text *why, const char *what, const char *path) {
     return -1;
 }
 
-/* ---- where --------------------------------------------------------------------------------------------- */
+/* ---- where ------------------------------------------------------------------------------------------ */
 
 static bool is_private(const struct stat *st) {
     return S_ISDIR(st->st_mode) && st->st_uid == getuid() && (st->st_mode & 077) == 0;
@@ -77,7 +77,7 @@ static int choose_dir(char dir[DEV_PATH_MAX], struct dev_text *why) {
     return chosen == 1 ? 0 : -1;
 }
 
-/* ---- locks --------------------------------------------------------------------------------------------- */
+/* ---- locks ------------------------------------------------------------------------------------------ */
 
 static int lock(int fd, int how) {
     int status;
@@ -128,7 +128,7 @@ static int enter(struct dev_user *user, struct dev_text *why) {
     }
 }
 
-/* ---- the keeper ---------------------------------------------------------------------------------------- */
+/* ---- the keeper ------------------------------------------------------------------------------------- */
 
 /* Between fork and exec: only what is async-signal-safe, for a client of ours may run threads by now. */
 static void become_keeper(const char *dir, const char *program, int report_fd) {

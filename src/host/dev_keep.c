@@ -40,7 +40,7 @@ static void sleep_ms(int ms) {
     (void)poll(NULL, 0, ms);
 }
 
-/* ---- ports --------------------------------------------------------------------------------------------- */
+/* ---- ports ------------------------------------------------------------------------------------------ */
 
 static struct sockaddr_in loopback(uint16_t port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -101,7 +101,7 @@ static int write_endpoint(const struct keeper *keeper) {
     return rename(new_path, path);
 }
 
-/* ---- etcd ---------------------------------------------------------------------------------------------- */
+/* ---- etcd ------------------------------------------------------------------------------------------- */
 
 /* etcd refuses to start when a variable says what a flag says too. */
 static void unset_etcd_environment(void) {
@@ -219,7 +219,7 @@ static bool bring_up(struct keeper *keeper) {
     return false;
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------- */
+/* ---- the end ---------------------------------------------------------------------------------------- */
 
 static void kill_etcd(struct keeper *keeper) {
     if (keeper->etcd != 0) {

@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- copying: once without memory, to measure, and once more into a block of that size
- * --------------------------------- */
+/* ---- copying: once without memory, to measure, and once more into a block of that size -------------- */
 
 struct block {
     char *memory; /* NULL: measure */
@@ -126,9 +125,7 @@ void answer_fini(struct answer_copy *copy) {
     *copy = (struct answer_copy){0};
 }
 
-/* ---- pushing
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- pushing ---------------------------------------------------------------------------------------- */
 
 static void set_int64(lua_State *L, const char *name, int64_t value) {
     push_int64(L, value);

@@ -33,9 +33,7 @@ static void free_first_line(struct box *box) {
     box->n_lines--;
 }
 
-/* ---- lifetime
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- lifetime --------------------------------------------------------------------------------------- */
 
 void box_ref(struct box *box) {
     box->refs++;
@@ -115,9 +113,7 @@ int box_connect(lua_State *L) {
     return 1;
 }
 
-/* ---- polling
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- polling ---------------------------------------------------------------------------------------- */
 
 static int client_pollfd(lua_State *L) {
     lua_pushinteger(L, lun_client_fd(box_check(L, 1)->client));
@@ -206,8 +202,7 @@ static int client_close(lua_State *L) {
     return op_asked(L, op, lun_client_close(box->client, &op->ask, &op->lun, &err), &err);
 }
 
-/* ---- the store
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the store -------------------------------------------------------------------------------------- */
 
 static int client_kv(lua_State *L) {
     struct box *box = box_check(L, 1);
@@ -260,8 +255,7 @@ static int client_status(lua_State *L) {
     return op_asked(L, op, lun_status(box->client, &op->ask, &op->lun, &err), &err);
 }
 
-/* ---- what is made from it
- * --------------------------------------------------------------------------------------------- */
+/* ---- what is made from it --------------------------------------------------------------------------- */
 
 /* session(ttl_s, grace_ms, lease or nil, timeout_ms) */
 static int client_session(lua_State *L) {

@@ -1,9 +1,7 @@
 /* module/election.c - elections, and the terms won in them. */
 #include "module/module.h"
 
-/* ---- election
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- election --------------------------------------------------------------------------------------- */
 
 /* campaign(value, timeout_ms) */
 static int election_campaign(lua_State *L) {
@@ -33,9 +31,7 @@ static void election_free(void *object) {
 
 const struct class election_class = {"lunarch.core.election", election_free, ELECTION_METHODS};
 
-/* ---- term
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- term ------------------------------------------------------------------------------------------- */
 
 static int term_token(lua_State *L) {
     push_int64(L, lun_term_token(handle_check(L, 1, &term_class)->object));

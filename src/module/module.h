@@ -130,8 +130,7 @@ void answer_fini(struct answer_copy *copy);
 int answer_push(lua_State *L, struct op *op);
 
 /* ---- values
- * -----------------------------------------------------------------------------------------------------------
- */
+ * ----------------------------------------------------------------------------------------------------------- */
 
 int push_error(lua_State *L, int code, const char *text);
 /* A revision or token. Raises above 2^53 where Lua's numbers cannot hold it. */

@@ -6,9 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- to Lua
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- to Lua ----------------------------------------------------------------------------------------- */
 
 int push_error(lua_State *L, int code, const char *text) {
     lua_pushnil(L);
@@ -41,9 +39,7 @@ void push_seconds(lua_State *L, int64_t ns) {
     lua_pushnumber(L, (lua_Number)ns / 1e9);
 }
 
-/* ---- from Lua
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- from Lua --------------------------------------------------------------------------------------- */
 
 /* A number would be turned into a string in place, in a table of the caller's. */
 struct lun_bytes read_bytes(lua_State *L, int index) {

@@ -7,9 +7,7 @@ static int push_closed(lua_State *L, const char *what) {
     return push_error(L, LUN_ECLOSED, lua_tostring(L, -1));
 }
 
-/* ---- watch
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- watch ------------------------------------------------------------------------------------------ */
 
 static int watch_next(lua_State *L) {
     struct handle *self = handle_peek(L, 1, &watch_class);
@@ -47,9 +45,7 @@ static void watch_free(void *object) {
 
 const struct class watch_class = {"lunarch.core.watch", watch_free, WATCH_METHODS};
 
-/* ---- observer
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- observer --------------------------------------------------------------------------------------- */
 
 static int observer_next(lua_State *L) {
     struct handle *self = handle_peek(L, 1, &observer_class);

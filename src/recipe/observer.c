@@ -4,8 +4,7 @@
  * an event may have changed who is first: the leader's key deleted, any while there was none or while a read
  * was under way. A proclaim is taken from the event itself.
  *
- * Departs from etcd's Go client: no leader is told too, compaction is a re-read, nothing ends without a word.
- */
+ * Departs from etcd's Go client: no leader is told too, compaction is a re-read, nothing ends without a word. */
 #include "recipe/observer.h"
 
 #include "etcd/kv.h"

@@ -161,8 +161,7 @@ static void begin_round(struct renewer *renewer) {
         send_on_fresh(renewer, etcd_pick(renewer->etcd));
 }
 
-/* Nobody has answered for a while, or the latest try failed: the next member, those already tried included.
- */
+/* Nobody has answered for a while, or the latest try failed: the next member, those already tried included. */
 static void go_on(struct renewer *renewer) {
     bool is_silent = false;
     for (int i = 0; i < RENEWER_MAX_STREAMS; i++) {

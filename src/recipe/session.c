@@ -104,9 +104,7 @@ int64_t session_stop_at_ns(struct session *session) {
                        : 0;
 }
 
-/* ---- ends
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- ends ------------------------------------------------------------------------------------------- */
 
 static void tell_state(struct session *session) {
     if (session->is_opened_told)
@@ -194,9 +192,7 @@ static void on_fence(struct rpc_fence *fence, bool is_lost) {
         for_each_place(session, tell_stop);
 }
 
-/* ---- keeping
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- keeping ---------------------------------------------------------------------------------------- */
 
 static void on_jeopardy(struct rpc_timer *timer) {
     struct session *session = CONTAINER_OF(timer, struct session, jeopardy_timer);
@@ -276,9 +272,7 @@ static void on_gone(struct renewer *renewer) {
 
 static const struct renewer_callbacks renewer_callbacks = {on_renewed, on_gone};
 
-/* ---- granting
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- granting --------------------------------------------------------------------------------------- */
 
 static void begin_revoking(struct session *session);
 
@@ -380,9 +374,7 @@ no_memory:
     return lun_err_set(ret_err, LUN_ENOMEM, "session: out of memory");
 }
 
-/* ---- closing
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- closing ---------------------------------------------------------------------------------------- */
 
 static void on_revoked(void *arg, const struct etcd_reply *reply) {
     struct session *session = arg;
@@ -458,9 +450,7 @@ void session_kill(struct session *session) {
     maybe_ended(session);
 }
 
-/* ---- for places
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- for places ------------------------------------------------------------------------------------- */
 
 bool session_suspect(struct session *session) {
     enum lun_reason reason = reason_by_clock(session);

@@ -153,8 +153,7 @@ struct rpc_stream_callbacks {
     void (*on_close)(void *arg, struct rpc_stream *stream,
                      const struct rpc_result *result); /* once; the stream is gone afterwards */
 };
-/* Opens a two-way stream. `options->deadline_ns` is normally RPC_NEVER. 0, LUN_ENOMEM, LUN_EINVALID as above.
- */
+/* Opens a two-way stream. `options->deadline_ns` is normally RPC_NEVER. 0, LUN_ENOMEM, LUN_EINVALID as above. */
 int rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
                     const struct rpc_stream_callbacks *callbacks, void *arg, struct rpc_stream **ret_stream);
 /* Queues a message; sent in order, at once where nothing is before it. After the stream broke it is dropped

@@ -136,8 +136,7 @@ int env_fd(struct rpc *rpc);
 
 /* ---- fence.c ---- */
 
-/* Counts environments; the thread lives while there is one. Outside, signals blocked. 0 or LUN_EUNAVAILABLE.
- */
+/* Counts environments; the thread lives while there is one. Outside, signals blocked. 0 or LUN_EUNAVAILABLE. */
 int fence_join(struct env *env, struct lun_err *ret_err);
 void fence_part(struct env *env);
 /* Calls on_due of every fence that is due. Inside. */
@@ -188,8 +187,7 @@ void wire_op_receive_metadata(struct wire *wire, grpc_op *op);
 void wire_op_receive_status(struct wire *wire, grpc_op *op);
 /* False when gRPC refuses the batch: then the tag does not come. */
 bool wire_start(struct wire *wire, const grpc_op *ops, size_t n_ops, struct tag *tag);
-/* The result; `ret_text` owns what result->message points to, and is freed with gpr_free after the callback.
- */
+/* The result; `ret_text` owns what result->message points to, and is freed with gpr_free after the callback. */
 void wire_result(struct wire *wire, struct rpc_result *ret_result, char **ret_text);
 
 int env_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,

@@ -61,8 +61,7 @@ static void look_at_all(void) {
     arm(earliest);
 }
 
-/* gRPC is not called under a lock of ours: the environment is pinned for the length of the ringing instead.
- */
+/* gRPC is not called under a lock of ours: the environment is pinned for the length of the ringing instead. */
 static void ring(struct env *env) {
     env->is_to_ring = false;
     env->is_pinned = true;

@@ -112,8 +112,7 @@ static int wait_for_note(struct env *env, int64_t until_ns, const sigset_t *oute
 }
 
 /* Those that were there at the start: a note that posts another leaves it for the next
- * time. (More than those only where a note itself polls: the inner poll then runs what is left of the outer.)
- */
+ * time. (More than those only where a note itself polls: the inner poll then runs what is left of the outer.) */
 static int run_notes(struct inbox *inbox) {
     for (int n = 0;; n++) {
         pthread_mutex_lock(&inbox->lock);

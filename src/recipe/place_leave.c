@@ -1,0 +1,121 @@
+/* recipe/place_leave.c - whatever a place may have in etcd is removed, however often that takes. */
+#include "recipe/place_machine.h"
+
+#define CLOSING_NS (5 * NS_PER_S) /* what leaving may take, beyond the TTL, once the session closes */
+
+/* Nothing of it is in etcd now. `revision`: as of when. */
+void place_settle(struct place *place, int64_t revision) {
+    place_stop_watching(place);
+    place_release_followers(place);
+    if (!place->has_unanswered || session_is_over(place->session)) {
+        sm_move(&place->sm, OVER);
+        return;
+    }
+    sm_move(&place->sm, OWING);
+    place->create_rev = 0;
+    place->own_watch.is_deletes_only = false;
+    place->own_watch.start_rev = revision + 1;
+    if (watch_start(place_etcd(place), &place->own_watch))
+        rpc_timer_start(&place->timer, place_now(place) + REWATCH_NS);
+}
+
+static int64_t leave_deadline(const struct place *place) {
+    if (session_state(place->session) != LUN_SESSION_CLOSED)
+        return RPC_NEVER;
+    return place_now(place) + place->session->ttl_s * NS_PER_S + CLOSING_NS;
+}
+
+/* Cancelled because the session closes, though its lease lives on: the same again, this time with an end. */
+static bool is_cut_short(const struct place *place, const struct etcd_reply *reply) {
+    return reply->err && reply->err->code == LUN_ECANCELLED && session_is_dispersing(place->session);
+}
+
+/* etcd would not (permission, no memory): the key must not stay as long as its lease is renewed. */
+static void insist_later(struct place *place) {
+    if (session_is_over(place->session))
+        sm_move(&place->sm, OVER);
+    else
+        rpc_timer_start(&place->timer, place_now(place) + place_jittered(place, REREAD_NS));
+}
+
+static void on_deleted(void *arg, const struct etcd_reply *reply) {
+    struct place *place = arg;
+    place->call = NULL;
+    if (place->sm.state == OVER) {
+        place_maybe_free(place);
+        return;
+    }
+    place->has_unanswered |= reply->has_unanswered || (reply->err && reply->err->is_outcome_unknown);
+    if (is_cut_short(place, reply)) {
+        place_begin_leaving(place);
+        return;
+    }
+    bool is_owned = place->callbacks != NULL;
+    if (reply->err) {
+        struct lun_err err = *reply->err;
+        insist_later(place);
+        place_tell_left(place, &err);
+    } else {
+        bool is_deleted = reply->results[0].deleted > 0 || reply->has_unanswered;
+        place_settle(place, reply->revision);
+        place_tell_left(place, is_deleted ? NULL : &place_not_ours);
+    }
+    if (!is_owned)
+        place_maybe_free(place);
+}
+
+/* A plain delete of a key that nobody else can ever bear: it holds our lease, and crowd keeps its name from
+ * being used again while a copy of anything sent about it may yet be carried out (has_unanswered: OWING). So
+ * it can delete this very place only, however late it comes. Compared with a transaction on the create
+ * revision, which says the same, it spares etcd 3.4 a third of the work of a lock and unlock. */
+void place_begin_leaving(struct place *place) {
+    place_stop_watching(place);
+    sm_move(&place->sm, LEAVING);
+    struct lun_kv_op delete = {.kind = LUN_OP_DELETE, .key = place_key(place)};
+    struct etcd_how how = {.deadline_ns = leave_deadline(place), .is_idempotent = true};
+    if (etcd_do(place_etcd(place), &delete, &how, on_deleted, place, &place->call))
+        rpc_timer_start(&place->timer, place_now(place) + REWATCH_NS); /* no memory: again in a while */
+}
+
+static void on_found(void *arg, const struct etcd_reply *reply) {
+    struct place *place = arg;
+    place->call = NULL;
+    if (place->sm.state == FINDING) {
+        if (is_cut_short(place, reply)) {
+            place_find(place);
+            return;
+        }
+        if (reply->err) {
+            insist_later(place);
+        } else if (reply->results[0].n_kvs > 0) {
+            place->create_rev = reply->results[0].kvs[0].create_rev;
+            place_begin_leaving(place);
+            return;
+        } else {
+            place_settle(place, reply->revision);
+        }
+    }
+    place_maybe_free(place);
+}
+
+void place_find(struct place *place) {
+    place_stop_watching(place);
+    place_release_followers(place);
+    sm_move(&place->sm, FINDING);
+    if (place->call)
+        return; /* on_looked goes on */
+    struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = place_key(place), .is_keys_only = true};
+    struct etcd_how how = {.deadline_ns = leave_deadline(place), .is_idempotent = true};
+    if (etcd_do(place_etcd(place), &read, &how, on_found, place, &place->call))
+        rpc_timer_start(&place->timer, place_now(place) + REWATCH_NS);
+}
+
+/* Goes on with the clean-up from a state in which nothing is in flight. */
+void place_clean_up(struct place *place, int64_t revision) {
+    if (place->create_rev)
+        place_begin_leaving(place);
+    else if (place->has_unanswered)
+        place_find(place);
+    else
+        place_settle(place, revision);
+}
