@@ -102,6 +102,9 @@ function args.whole(call, name, value)
   return value
 end
 
+-- More than that is for ever.
+local LONGEST_S = 1e9
+
 -- 0 or more; not a number compares as neither.
 local function is_duration(value)
   return type(value) == "number" and value >= 0
@@ -131,13 +134,13 @@ function args.timeout(call, value, name)
   if not is_duration(value) then
     bad(call, name or "timeout", "a number of seconds, 0 or more, or nil for no limit", value)
   end
-  if value > 1e9 then return -1 end
+  if value > LONGEST_S then return -1 end
   return args.milliseconds(value)
 end
 
--- Rounded up, so that nothing ends early; an integer on 5.4.
+-- Rounded up, so that nothing ends early; an integer on 5.4, also for ever.
 function args.milliseconds(seconds)
-  return (math.ceil(seconds * 1000))
+  return (math.ceil(math.min(seconds, LONGEST_S) * 1000))
 end
 
 -- ---- options ----------------------------------------------------------------------------------------------------

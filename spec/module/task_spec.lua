@@ -362,6 +362,60 @@ describe("a task", function()
     end)
   end)
 
+  it("may wait in a generator while others of the same turn do so too, and others are ready", function()
+    local order = {}
+    lunarch.run(function()
+      lunarch.sleep(0)
+      for i = 1, 5 do
+        lunarch.spawn(function()
+          if i == 1 then coroutine.wrap(function() lunarch.sleep(0.02) end)() end
+          if i == 3 then coroutine.wrap(function() lunarch.sleep(0.01) end)() end
+          order[#order + 1] = i
+        end)
+      end
+    end)
+    assert.same({ 2, 4, 5, 3, 1 }, order)
+    assert.same({}, failures)
+  end)
+
+  it("may wait in a generator in the first turn of run, while others go on", function()
+    local order = {}
+    lunarch.run(function()
+      lunarch.spawn(function() order[#order + 1] = "other" end)
+      lunarch.sleep(0)
+      coroutine.wrap(function() lunarch.sleep(0.02) end)()
+      order[#order + 1] = "main"
+    end)
+    assert.same({ "other", "main" }, order)
+  end)
+
+  it("sleeps for ever where it is told to", function()
+    for _, seconds in ipairs { math.huge, 1e300, 1e15 } do
+      local task = lunarch.spawn(lunarch.sleep, seconds)
+      assert.equal("timeout", (select(3, task:join(0.01))))
+      task:interrupt "enough"
+      assert.is_false((task:join()))
+    end
+  end)
+
+  it("that catches its interruption again and again does not hold up the others", function()
+    local n, task = 0, nil
+    lunarch.run(function()
+      task = lunarch.spawn(function()
+        while n < 20 do
+          pcall(lunarch.sleep, 1)
+          n = n + 1
+        end
+      end)
+      lunarch.sleep(0)
+      task:interrupt "enough"
+      lunarch.sleep(0.02)
+      assert.is_true(task:is_running())
+      task:join()
+    end)
+    assert.equal(20, n)
+  end)
+
   it("may wait in a generator for what another task must do first", function()
     lunarch.run(function()
       local name, holder = locked_name()

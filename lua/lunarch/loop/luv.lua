@@ -3,7 +3,9 @@
 -- luv ends the process when a callback raises: every callback of ours is caught and reported.
 local uv = require "luv"
 
-require "lunarch.args".is_ours()
+local args = require "lunarch.args"
+
+args.is_ours()
 
 local core = require "lunarch.core"
 
@@ -74,7 +76,7 @@ function luv.timer(seconds, callback)
   local timer = table.remove(idle_timers) or new_timer()
   timer.callback = callback
   uv.update_time()
-  timer.handle:start(seconds > 0 and math.ceil(seconds * 1000) + 1 or 0, 0, timer.run)
+  timer.handle:start(seconds > 0 and args.milliseconds(seconds) + 1 or 0, 0, timer.run)
   return function()
     if timer.callback ~= callback then return end
     timer.callback = nil

@@ -23,6 +23,9 @@ local running = coroutine.running
 local is_yieldable = coroutine.isyieldable or function() return true end
 
 local LAST_WAITS_S = 5
+-- Who catches what interrupts him, and goes on, is held up from then on so that he does not hold up the others.
+local PROMPT_RAISES = 10
+local HELD_UP_S = 0.02
 
 local methods = {}
 local Task, check = args.class("task", methods)
@@ -33,6 +36,7 @@ local alive, n_alive = {}, 0
 local n_turners = 0     -- how many waits and runs are turning the loop, one inside the other
 local ready, first_ready, last_ready = {}, 1, 0
 local first_failed      -- the first task that failed with nobody to join it
+local all_interrupted = false
 
 local run_ready
 
@@ -43,7 +47,9 @@ local function need_luv(call)
     args.misuse("%s needs luv, which cannot be loaded (Debian: apt install lua-luv): %s", call, tostring(found))
   end
   luv = require "lunarch.loop.luv"
-  kick = luv.kicker(function() run_ready() end)
+  kick = luv.kicker(function()
+    if n_turners == 0 then run_ready() end
+  end)
 end
 
 local function make_ready(task)
@@ -69,12 +75,21 @@ local function ask_guard(task)
   if err ~= nil then task.interruption = { err = err } end
 end
 
+local hold_up
+
+local function raise_interruption(task)
+  local interruption = task.interruption
+  interruption.n_raised = (interruption.n_raised or 0) + 1
+  if interruption.n_raised > PROMPT_RAISES then hold_up(task) end
+  error(interruption.err, 0)
+end
+
 -- Every call that may wait begins with this: a task that was interrupted raises.
 function tasks.enter()
   local task = current
   if not task then return end
   if task.guarded then ask_guard(task) end
-  if task.interruption then error(task.interruption.err, 0) end
+  if task.interruption then raise_interruption(task) end
 end
 
 -- And every wait that was not cut short ends with this: the guard may find that it lasted too long. What to raise then,
@@ -112,6 +127,18 @@ local function turn_guarded(is_over)
   return is_fine, why
 end
 
+hold_up = function(task)
+  local wait = { task = task }
+  luv.timer(HELD_UP_S, function() tasks.wake(wait) end)
+  if tasks.way() == "park" then
+    task.wait = wait
+    repeat coroutine.yield() until wait.is_done
+    task.wait = nil
+  else
+    turn_guarded(function() return wait.is_done end)
+  end
+end
+
 -- Returns once wait.is_done. Raises when the task is interrupted, or Lua itself (Ctrl-C), after wait:cancel().
 function tasks.suspend(wait)
   local task = current
@@ -131,6 +158,7 @@ function tasks.suspend(wait)
   end
   if wait.is_done then return end
   wait:cancel()
+  if task and failure == task.interruption then raise_interruption(task) end
   error(failure.err, 0)
 end
 
@@ -235,8 +263,10 @@ local function resume(task, ...)
   end
 end
 
+-- Those that are ready now. One of them may turn the loop itself, and so run the rest before its turn here has ended.
 run_ready = function()
-  for _ = first_ready, last_ready do
+  local last = last_ready
+  while first_ready <= last do
     local task = ready[first_ready]
     ready[first_ready] = nil
     first_ready = first_ready + 1
@@ -260,6 +290,7 @@ end
 
 -- Interrupts every task there is; their failures are told to nobody but their joiners.
 function tasks.interrupt_all(err)
+  all_interrupted = true
   for task in pairs(alive) do
     task.is_quiet = true
     task:interrupt(err)
@@ -277,9 +308,12 @@ function tasks.run(fn, ...)
   if n_turners > 0 or luv.is_inside() then args.misuse "lunarch.run: the loop is running already: use lunarch.spawn" end
   local main = tasks.spawn(fn, ...)
   main.is_quiet = true
-  local ok, why = turn_guarded(function() return n_alive == 0 or main.traceback and main.has_ended end)
-  if ok and main.traceback and n_alive > 0 then
-    tasks.interrupt_all "the main task failed"
+  all_interrupted = false
+  local ok, why = turn_guarded(function()
+    return n_alive == 0 or main.has_ended and (main.traceback or all_interrupted)
+  end)
+  if ok and n_alive > 0 then
+    if main.traceback then tasks.interrupt_all "the main task failed" end
     local is_late = false
     local stop = luv.timer(LAST_WAITS_S, function() is_late = true end)
     ok, why = turn_guarded(function() return n_alive == 0 or is_late end)
