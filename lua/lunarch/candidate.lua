@@ -20,7 +20,7 @@ local pack = table.pack or function(...) return { n = select("#", ...), ... } en
 local CONNECT_S = 3          -- one attempt to get a session
 local RESIGN_S = 3           -- afterwards it goes on in the background
 local CLOSE_S = 2
-local INSIST_S = 1           -- how long an interrupted on_lost is waited for
+local INSIST_S = 1           -- how long an interrupted handler outside of the work is waited for
 local LONG_TERM_S = 30       -- a term that lasted longer ends a row of failures
 local LONGEST_PAUSE_S = 1e9
 local STOOD_STILL_TTLS = 3
@@ -28,6 +28,9 @@ local SAY_AGAIN_S = 60
 
 -- What stops the driver's own waits.
 local STOP = setmetatable({}, { __tostring = function() return "the candidate is being stopped" end })
+
+-- What makes the driver leave work behind that does not end.
+local LEAVE = setmetatable({}, { __tostring = function() return "the work does not end" end })
 
 local function endpoints_check(call, name, value)
   if type(value) ~= "string" and type(value) ~= "table" then
@@ -45,12 +48,18 @@ local SETTINGS = {
   interval = args.seconds, stop_timeout = args.seconds, endpoints = endpoints_check,
 }
 
+local LEVELS = { "info", "warn", "error" }
+
 local OPTIONS = {
   client = function(call, name, value)
     if type(value) ~= "table" and type(value) ~= "userdata" then args.bad(call, name, "a client", value) end
   end,
   log = function(call, name, value)
-    if type(value) ~= "table" then args.bad(call, name, "a table of functions: info, warn, error", value) end
+    for _, level in ipairs(LEVELS) do
+      if type(value) ~= "table" or not pcall(args.callable, call, level, value[level]) then
+        args.bad(call, name, "a table of functions: info, warn, error", value)
+      end
+    end
   end,
 }
 for _, group in ipairs { HANDLERS, SETTINGS } do
@@ -104,7 +113,7 @@ end
 
 local function stderr_log(name)
   local log = {}
-  for _, level in ipairs { "info", "warn", "error" } do
+  for _, level in ipairs(LEVELS) do
     log[level] = function(format, ...)
       if level == "info" then return end
       local text = select("#", ...) > 0 and format:format(...) or format
@@ -149,6 +158,7 @@ end
 --- Stops the work, calls on_lost, gives the place up and lets run() return. Does not wait; may be called from anywhere.
 function methods:stop(reason)
   check_self(self, "stop")
+  if reason ~= nil then args.text("candidate:stop", "reason", reason) end
   if self.stopping then return end
   self.stopping = reason or "stopping"
   if self.worker then
@@ -198,9 +208,26 @@ end
 
 -- Ends the work of the present term; the first reason counts.
 function methods:_end_term(reason)
+  if not self.worker then return end
+  self.insister = self.insister or self:_spawn(methods._insist)
   if self.over then return end
   self.over = reason
   self.worker:interrupt(lost_error(reason))
+end
+
+-- Work that goes on although it is over keeps the place until the deadline takes it: nothing may overlap with it, not
+-- even on_lost. Only who stops for good does not wait for it.
+function methods:_insist()
+  local worker = self.worker
+  self.lunarch.sleep(self.stop_timeout)
+  if not worker:is_running() then return end
+  self.log.error("%s has not ended %g s after it was told to (%s): the place is left to lapse with its lease",
+    self.last_handler, self.stop_timeout, self.over)
+  self.session:orphan()
+  while not self.stopping do
+    self.lunarch.sleep(INSIST_S)
+  end
+  if worker:is_running() then self.driver:interrupt(LEAVE) end
 end
 
 -- A term that a handler gave up is over as "closed" for its session.
@@ -289,11 +316,11 @@ function methods:_watch_session(session)
   end
 end
 
--- Ends a helper's task, and returns when it has ended.
+-- Ends a helper's task. False: the handler in it goes on all the same.
 local function dismiss(task)
-  if not task then return end
+  if not task then return true end
   task:interrupt(STOP)
-  task:join()
+  return task:join(INSIST_S) ~= nil
 end
 
 -- Waits for a task of ours. Whoever interrupts the driver itself (lunarch.run does so with all when its main task
@@ -302,21 +329,22 @@ function methods:_join(task)
   local results = pack(pcall(task.join, task))
   if results[1] then return unpack(results, 2, results.n) end
   self.driver:allow()
+  if results[2] == LEAVE then return nil end
   self:stop()
   return self:_join(task)
 end
 
--- Runs the work to its end, whatever ends it.
+-- Runs the work to its end, whatever ends it. False: it does not end, and we are to stop.
 function methods:_serve_term(session, term)
   local worker = self:_spawn(methods._work, term)
   worker:guard(function() return self:_guard(term) end)
-  self.worker = worker
+  self.worker, self.session, self.insister = worker, session, nil
   local watcher = self:_spawn(methods._watch_term, term)
   local session_watcher = self:_spawn(methods._watch_session, session)
   -- stop() came between the last look and the worker's birth.
   if self.stopping then self:_end_term(self.stopping) end
   local ok, trace, err = self:_join(worker)
-  if not ok and not is_lost_error(err) then
+  if ok == false and not is_lost_error(err) then
     self.over = self.over or "error"
     self.log.error("the work failed: %s", trace)
   end
@@ -324,8 +352,10 @@ function methods:_serve_term(session, term)
   if self.over == "expired" then self.over = reason_of(term) end
   self.over = self.over or "error"
   self.worker = nil
+  dismiss(self.insister)
   dismiss(watcher)
   dismiss(session_watcher)
+  return ok ~= nil
 end
 
 -- on_lost is given its time, then interrupted at every wait. One that goes on all the same keeps the place until the
@@ -345,7 +375,11 @@ end
 -- From being elected to having given the place up. The seconds until we stand again, and whether they are there so that
 -- others go first; nil: the session is given up.
 function methods:_lead(session, term)
-  self:_end_standby()
+  if not self:_end_standby() then
+    self.log.error "do_standby does not end: the place is given up, so that others go first"
+    term:resign(RESIGN_S)
+    return self.stand_backoff:next(), true
+  end
   -- Not entered, so there is nothing to be told as lost.
   if self.stopping or term:remaining() <= 0 then
     term:resign(RESIGN_S)
@@ -353,10 +387,10 @@ function methods:_lead(session, term)
   end
   self.state, self.term, self.over, self.is_entered = "leading", term, nil, false
   local began_at = self.lunarch.now()
-  self:_serve_term(session, term)
+  local has_ended = self:_serve_term(session, term)
   self.state = "stepping down"
   -- Who was not told of winning is not told of losing.
-  local is_ours_to_give = not self.is_entered or self:_lose_term(session, term)
+  local is_ours_to_give = has_ended and (not self.is_entered or self:_lose_term(session, term))
   local reason = self.over
   self.term, self.over = nil, nil
   if self.leader and self.leader.token == term.token then self.leader = nil end
@@ -407,9 +441,9 @@ function methods:_start_standby()
 end
 
 function methods:_end_standby()
-  local task = self.standby
-  self.standby = nil
-  dismiss(task)
+  local has_ended = dismiss(self.standby)
+  if has_ended then self.standby = nil end
+  return has_ended
 end
 
 -- ---- the driver -------------------------------------------------------------------------------------------------

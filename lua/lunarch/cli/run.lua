@@ -113,7 +113,7 @@ end
 
 function Run:declare(own)
   if self.given.election and self.candidates[1] then
-    error("--election: the script declares more than one candidate", 3)
+    args.misuse "--election: the script declares more than one candidate: which of them is meant?"
   end
   local options = self.settings.merge(self.given, own, _G)
   options.name = options.name or self.default_name
@@ -282,7 +282,7 @@ local function set_globals(run, flags)
   _G.lunarch = run.lunarch
   _G.log = run.log
   _G.candidate = function(own)
-    if type(own) ~= "table" then error("candidate: a table of handlers and settings is expected", 2) end
+    if type(own) ~= "table" then args.misuse "candidate: a table of handlers and settings is expected" end
     return run:declare(own)
   end
   _G.arg = table.move(flags.args, 1, #flags.args, 1, { [-1] = host.prefix .. "/bin/lunarch", [0] = flags.script })
