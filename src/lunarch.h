@@ -233,9 +233,10 @@ int lun_mutex_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lu
 /* Writes nothing when somebody is there: LUN_ELOCKED, text "locked by web-2 (pid 4711)". Otherwise like lock. */
 int lun_mutex_try_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                        struct lun_err *ret_err);
-/* Completes once etcd has answered; compared with our create revision. LUN_ENOTOWNER (the key had gone),
- * LUN_ELOST (so had the session), LUN_ETIMEOUT (goes on in the background until answered). The object is free
- * to be locked again in each case. Returns LUN_ENOTOWNER when not locked. */
+/* Completes once etcd has answered. Deletes this very place and no other, however often and late the request
+ * is carried out. LUN_ENOTOWNER (the key had gone), LUN_ELOST (so had the session), LUN_ETIMEOUT (goes on in
+ * the background until answered). The object is free to be locked again in each case. Returns LUN_ENOTOWNER
+ * when not locked. */
 int lun_mutex_unlock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                      struct lun_err *ret_err);
 /* Completes with `leader`: the key, value and token of whoever owns it now; NULL: nobody. */
