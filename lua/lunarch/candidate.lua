@@ -305,7 +305,8 @@ function methods:_watch_session(session)
   while true do
     state = session:await(state)
     if state == "jeopardy" then
-      self.log.warn("etcd has not answered for half a TTL; safe for %.1f s more", session:remaining())
+      local left_s = session:remaining()
+      if left_s > 0 then self.log.warn("etcd has not answered for half a TTL; safe for %.1f s more", left_s) end
       self:_tell("on_jeopardy", self.term)
     elseif state == "alive" then
       self.log.info "etcd answers again"

@@ -121,6 +121,19 @@ describe("lunarch run", function()
       second:wait_line "^on_elected"
     end)
 
+    it("names a setting or handler among its globals that is none, without a traceback of us", function()
+      for global, expected in pairs {
+        ["ttl = 'ten'"] = "script.lua: 'ttl' must be a whole number of seconds, 1 or more, not the string \"ten\"",
+        ["election = 12"] = "script.lua: 'election' must be a string",
+        ["on_elected = 5"] = "script.lua: 'on_elected' must be a function, not 5",
+      } do
+        local output, status = script.run("election = '/e'\n" .. global .. "\nfunction do_work() end")
+        assert.equal(1, status)
+        assert.truthy(output:find(expected, 1, true), output)
+        assert.is_nil(output:find("traceback", 1, true), output)
+      end
+    end)
+
     it("shows a traceback of the script and not of us", function()
       local child = script.start([[
         local function deep() error "here" end

@@ -71,7 +71,8 @@ Run.__index = Run
 
 -- A script that waits for an etcd that is not there should not do so without a word.
 function Run:check(client)
-  local members = client:status(CHECK_S)
+  local members, _, code = client:status(CHECK_S)
+  if code == "closed" then return end
   for _, member in ipairs(members or {}) do
     if not member.error then return end
   end
@@ -128,17 +129,19 @@ end
 
 -- The handlers that stand in the script as globals.
 function Run:declare_globals()
-  local handlers = {}
+  local handlers, has_functions = {}, false
   for name in pairs(self.settings.handlers) do
-    if type(_G[name]) == "function" then handlers[name] = _G[name] end
+    handlers[name] = _G[name]
+    has_functions = has_functions or type(_G[name]) == "function"
   end
-  if not next(handlers) then return end
+  if not has_functions then return end
   if not (self.given.election or _G.election) then
     local name = next(handlers)
     complain("%s declares %s, but no election to stand in: write election = \"/some/name\" in it, or give --election",
       self.script, name)
   end
-  self:declare(handlers)
+  local ok, trouble = pcall(self.declare, self, handlers)
+  if not ok then complain("%s: %s", self.script, tostring(trouble):gsub("^lunarch%.candidate: ", "")) end
 end
 
 function Run:check_spelling(known_before)
