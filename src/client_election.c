@@ -105,10 +105,14 @@ static void on_stop(struct place *place, enum lun_reason reason, bool is_lost) {
     struct lun_term *term = place_owner(place);
     term->is_stopped = true;
     term->reason = reason;
-    if (is_lost)
+    if (is_lost) {
         end_term(term, reason);
-    else
+        if (term->proclaim_op)
+            term->proclaim_op->on_give_up(term->proclaim_op, LUN_ELOST);
+        ops_give_up(&term->txn_ops, LUN_ELOST);
+    } else {
         answer_loss(term);
+    }
 }
 
 static void on_left(struct place *place, const struct lun_err *err) {
@@ -444,6 +448,16 @@ struct guarded {
     const char *name;
 };
 
+/* No answer came before the term was lost. One that comes now could only be a refusal, or the news of a write
+ * that was carried out in time. */
+static void set_cut_short(struct lun_err *err) {
+    if (err->is_outcome_unknown)
+        (void)lun_err_set(err, LUN_EUNKNOWN,
+                          "the term was lost before the reply: the write may or may not have been carried out");
+    else
+        (void)lun_err_set(err, LUN_ELOST, "the term was lost before etcd answered");
+}
+
 static void on_guarded(void *arg, const struct etcd_reply *reply) {
     struct guarded *guarded = arg;
     struct lun_op *op = guarded->op;
@@ -451,7 +465,9 @@ static void on_guarded(void *arg, const struct etcd_reply *reply) {
     op->call = NULL;
     if (reply->err) {
         err = *reply->err;
-        if (err.code == LUN_ECANCELLED && op->give_up_code)
+        if (err.code == LUN_ECANCELLED && op->give_up_code == LUN_ELOST)
+            set_cut_short(&err);
+        else if (err.code == LUN_ECANCELLED && op->give_up_code)
             err.code = op->give_up_code;
         finish(op, &err, "txn", guarded->name);
         return;
