@@ -452,8 +452,9 @@ struct guarded {
  * that was carried out in time. */
 static void set_cut_short(struct lun_err *err) {
     if (err->is_outcome_unknown)
-        (void)lun_err_set(err, LUN_EUNKNOWN,
-                          "the term was lost before the reply: the write may or may not have been carried out");
+        (void)lun_err_set(
+            err, LUN_EUNKNOWN,
+            "the term was lost before the reply: the write may or may not have been carried out");
     else
         (void)lun_err_set(err, LUN_ELOST, "the term was lost before etcd answered");
 }
