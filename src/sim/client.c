@@ -1,0 +1,677 @@
+/* sim/client.c - the seam as a client sees it: its clock, its calls and streams, its fences and notes.
+ *
+ * Whatever reaches a client comes as an event of the world. While it is paused these are left lying; when it
+ * runs again they are taken up in an order that is drawn. Timers, fences and deadlines are looked at by one
+ * event, `wake`, set anew whenever the core is left. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/world.h"
+
+enum { MAX_ROUNDS = 100000 };
+#define BASE_NS (1000 * NS_PER_S)
+#define FAR_NS (3600 * NS_PER_S)
+
+struct sim_peer {
+    struct rpc_peer base;
+    int member;
+};
+
+struct sim_call {
+    struct rpc_call base;
+    struct list in_calls;
+    struct sim_client *client;
+    int member;
+    struct sim_request *request; /* NULL: answered, or lost */
+    struct sim_event done;
+    bool is_settled; /* the result stands; `done` brings it */
+    int64_t deadline_ns;
+    rpc_reply_cb on_reply;
+    void *arg;
+    int status;
+    bool is_unsent;
+    char text[96];
+    ProtobufCMessage *reply;
+};
+
+struct sim_stream {
+    struct rpc_stream base;
+    struct list in_streams;
+    struct sim_client *client;
+    int member;
+    struct sim_server_stream *server; /* NULL: gone */
+    bool is_cancelled, is_ending;
+    int64_t last_in_ns, last_out_ns;
+    struct list arrivals;
+    struct rpc_stream_callbacks callbacks;
+    void *arg;
+};
+
+struct arrival {
+    struct sim_event event;
+    struct list in_arrivals;
+    struct sim_stream *stream;
+    ProtobufCMessage *message; /* NULL: the end */
+    int status;
+    char text[96];
+};
+
+static struct sim_client *client_of(struct rpc *rpc) {
+    return CONTAINER_OF(rpc, struct sim_client, base);
+}
+
+static struct sim_call *call_at(struct list *node) {
+    return CONTAINER_OF(node, struct sim_call, in_calls);
+}
+
+static struct sim_stream *stream_at(struct list *node) {
+    return CONTAINER_OF(node, struct sim_stream, in_streams);
+}
+
+/* ---- its clock ------------------------------------------------------------------------------------------ */
+
+static int64_t op_now(struct rpc *rpc) {
+    const struct sim_client *client = client_of(rpc);
+    return BASE_NS + client->offset_ns +
+           (client->sim->now_ns - BASE_NS) / 1000 * (1000000 + client->rate_ppm) / 1000;
+}
+
+/* When its clock will show that; RPC_NEVER: not before long. */
+static int64_t world_instant(struct sim_client *client, int64_t local_ns) {
+    int64_t ahead = local_ns - op_now(&client->base);
+    if (ahead > FAR_NS)
+        return RPC_NEVER;
+    if (ahead <= 0)
+        return client->sim->now_ns;
+    return client->sim->now_ns + ahead / (1000000 + client->rate_ppm) * 1000000 + 2000000 / 1000 +
+           ahead % (1000000 + client->rate_ppm) * 1000000 / (1000000 + client->rate_ppm);
+}
+
+static uint64_t op_random(struct rpc *rpc) {
+    uint64_t z = client_of(rpc)->seed += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static int64_t earlier(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* When the fence has something to tell; does not change it. */
+static int64_t fence_instant(const struct rpc_fence *fence) {
+    int64_t until = atomic_load(&fence->valid_until_ns);
+    if (until == 0)
+        return fence->is_told_lost ? RPC_NEVER : 0;
+    return fence->told_stop_for == until ? until : until - atomic_load(&fence->grace_ns);
+}
+
+static int64_t next_instant(const struct sim_client *client) {
+    int64_t at = rpc_timers_next(&client->base);
+    for (struct list *node = client->calls.next; node != &client->calls; node = node->next)
+        at = earlier(at, call_at(node)->deadline_ns);
+    for (struct list *node = client->fences.next; node != &client->fences; node = node->next)
+        at = earlier(at, fence_instant(CONTAINER_OF(node, struct rpc_fence, in_fences)));
+    return list_is_empty(&client->inbox) ? at : 0;
+}
+
+/* Whoever is woken runs a little later, now and then much later. */
+static void set_wake(struct sim_client *client) {
+    struct sim *sim = client->sim;
+    int64_t at = world_instant(client, next_instant(client));
+    if (client->is_dead || client->is_paused || at == RPC_NEVER) {
+        sim_off(sim, &client->wake);
+        return;
+    }
+    at += sim_below(sim, sim_chance(sim, 20) ? 30 * NS_PER_MS : NS_PER_MS / 2);
+    sim_at(sim, &client->wake, at);
+}
+
+static void op_enter(struct rpc *rpc) {
+    if (client_of(rpc)->is_inside)
+        sim_die("rpc_enter from inside");
+    client_of(rpc)->is_inside = true;
+}
+
+static void op_leave(struct rpc *rpc) {
+    client_of(rpc)->is_inside = false;
+    set_wake(client_of(rpc));
+}
+
+/* ---- peers ---------------------------------------------------------------------------------------------- */
+
+static int op_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
+                        struct lun_err *ret_err) {
+    for (int i = 0; i < SIM_MEMBERS; i++) {
+        if (strcmp(address, sim_addresses[i]) != 0)
+            continue;
+        struct sim_peer *peer = sim_alloc(sizeof *peer);
+        peer->base = (struct rpc_peer){rpc, strdup(address)};
+        peer->member = i;
+        client_of(rpc)->n_peers++;
+        *ret_peer = &peer->base;
+        return 0;
+    }
+    return lun_err_set(ret_err, LUN_EINVALID, "%s: no member of the simulated cluster has this address",
+                       address);
+}
+
+static void op_peer_close(struct rpc_peer *base) {
+    client_of(base->rpc)->n_peers--;
+    free(base->address);
+    free(CONTAINER_OF(base, struct sim_peer, base));
+}
+
+/* ---- calls ---------------------------------------------------------------------------------------------- */
+
+/* On its way from or to that member, at the earliest. */
+static int64_t crossing(struct sim_client *client, int member) {
+    struct sim *sim = client->sim;
+    int64_t at = sim->now_ns + sim_delay(sim), held = client->held_until_ns[member];
+    return at > held ? at : held + sim_below(sim, 10 * NS_PER_MS);
+}
+
+static void forget_request(struct sim_call *call, bool is_cancelled) {
+    if (!call->request)
+        return;
+    call->request->call = NULL;
+    call->request->is_cancelled = is_cancelled;
+    call->request = NULL;
+}
+
+static void settle(struct sim_call *call, int status, const char *text, int64_t at_ns) {
+    call->is_settled = true;
+    call->status = status;
+    (void)snprintf(call->text, sizeof call->text, "%s", text);
+    sim_at(call->client->sim, &call->done, at_ns);
+}
+
+static void complete(struct sim_call *call) {
+    struct sim_client *client = call->client;
+    forget_request(call, !sim_chance(client->sim, client->sim->faults.late_after_cancel));
+    list_remove(&call->in_calls);
+    sim_off(client->sim, &call->done);
+    struct rpc_result result = {call->status, call->text, call->is_unsent};
+    rpc_enter(&client->base);
+    call->on_reply(call->arg, &result, call->reply);
+    rpc_leave(&client->base);
+    if (call->reply)
+        protobuf_c_message_free_unpacked(call->reply, NULL);
+    free(call);
+}
+
+static void on_done(struct sim_event *event) {
+    struct sim_call *call = CONTAINER_OF(event, struct sim_call, done);
+    if (!call->client->is_paused)
+        complete(call);
+}
+
+void sim_answer_call(struct sim_call *call, int status, const char *text, bool is_unsent,
+                     ProtobufCMessage *reply) {
+    struct sim *sim = call->client->sim;
+    call->request = NULL;
+    if (call->is_settled || (!is_unsent && sim_chance(sim, sim->faults.reply_lost))) {
+        if (reply)
+            protobuf_c_message_free_unpacked(reply, NULL);
+        reply = NULL;
+        status = RPC_UNAVAILABLE;
+        text = "Socket closed";
+    }
+    if (call->is_settled)
+        return;
+    call->reply = reply;
+    call->is_unsent = is_unsent;
+    settle(call, status, text, crossing(call->client, call->member));
+}
+
+static int op_call(struct rpc_peer *base, enum rpc_method method, const ProtobufCMessage *message,
+                   const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
+                   struct rpc_call **ret_call) {
+    struct sim_client *client = client_of(base->rpc);
+    struct sim *sim = client->sim;
+    struct sim_call *call = sim_alloc(sizeof *call);
+    call->base.rpc = base->rpc;
+    call->client = client;
+    call->member = CONTAINER_OF(base, struct sim_peer, base)->member;
+    call->deadline_ns = options->deadline_ns;
+    call->on_reply = on_reply;
+    call->arg = arg;
+    call->done.run = on_done;
+    list_push_back(&client->calls, &call->in_calls);
+    if (ret_call)
+        *ret_call = &call->base;
+    if (client->is_dead)
+        return 0;
+    if (sim_chance(sim, sim->faults.request_lost)) {
+        if (options->deadline_ns == RPC_NEVER || sim_chance(sim, 500))
+            settle(call, RPC_UNAVAILABLE, "Socket closed", crossing(client, call->member));
+        return 0;
+    }
+    struct sim_request *request = sim_alloc(sizeof *request);
+    list_init(&request->in_member);
+    request->event.run = sim_request_arrives;
+    request->sim = sim;
+    request->member = &sim->members[call->member];
+    request->call = call;
+    request->method = method;
+    request->message = sim_copy(message);
+    request->has_leader = options->has_leader;
+    call->request = request;
+    sim_at(sim, &request->event, crossing(client, call->member));
+    return 0;
+}
+
+static void op_cancel(struct rpc_call *base) {
+    struct sim_call *call = CONTAINER_OF(base, struct sim_call, base);
+    struct sim *sim = call->client->sim;
+    if (call->is_settled)
+        return;
+    forget_request(call, !sim_chance(sim, sim->faults.late_after_cancel));
+    settle(call, RPC_CANCELLED, "Cancelled", sim->now_ns + sim_below(sim, NS_PER_MS));
+}
+
+/* ---- streams -------------------------------------------------------------------------------------------- */
+
+static void drop_arrivals(struct sim_stream *stream) {
+    struct list *node;
+    while ((node = list_pop_front(&stream->arrivals))) {
+        struct arrival *arrival = CONTAINER_OF(node, struct arrival, in_arrivals);
+        sim_off(stream->client->sim, &arrival->event);
+        if (arrival->message)
+            protobuf_c_message_free_unpacked(arrival->message, NULL);
+        free(arrival);
+    }
+}
+
+static void close_stream(struct sim_stream *stream, int status, const char *text) {
+    struct sim_client *client = stream->client;
+    if (stream->server)
+        sim_server_free(stream->server);
+    list_remove(&stream->in_streams);
+    struct rpc_result result = {status, text, false};
+    rpc_enter(&client->base);
+    stream->callbacks.on_close(stream->arg, &stream->base, &result);
+    rpc_leave(&client->base);
+    drop_arrivals(stream);
+    free(stream);
+}
+
+/* What has arrived, in order. */
+static void take_arrivals(struct sim_stream *stream) {
+    struct sim_client *client = stream->client;
+    while (!list_is_empty(&stream->arrivals)) {
+        struct arrival *arrival = CONTAINER_OF(stream->arrivals.next, struct arrival, in_arrivals);
+        if (arrival->event.node.index)
+            return;
+        list_remove(&arrival->in_arrivals);
+        bool is_end = !arrival->message;
+        if (is_end) {
+            close_stream(stream, arrival->status, arrival->text);
+        } else {
+            rpc_enter(&client->base);
+            stream->callbacks.on_message(stream->arg, &stream->base, arrival->message);
+            rpc_leave(&client->base);
+            protobuf_c_message_free_unpacked(arrival->message, NULL);
+        }
+        free(arrival);
+        if (is_end)
+            return;
+    }
+}
+
+static void on_arrival(struct sim_event *event) {
+    struct arrival *arrival = CONTAINER_OF(event, struct arrival, event);
+    if (!arrival->stream->client->is_paused)
+        take_arrivals(arrival->stream);
+}
+
+static void push_arrival(struct sim_stream *stream, ProtobufCMessage *message, int status, const char *text,
+                         int64_t at_ns) {
+    struct arrival *arrival = sim_alloc(sizeof *arrival);
+    arrival->event.run = on_arrival;
+    arrival->stream = stream;
+    arrival->message = message;
+    arrival->status = status;
+    (void)snprintf(arrival->text, sizeof arrival->text, "%s", text);
+    list_push_back(&stream->arrivals, &arrival->in_arrivals);
+    stream->last_in_ns = at_ns > stream->last_in_ns ? at_ns : stream->last_in_ns + 1;
+    sim_at(stream->client->sim, &arrival->event, stream->last_in_ns);
+}
+
+void sim_say_on(struct sim_server_stream *server, ProtobufCMessage *message, int status, const char *text) {
+    struct sim_stream *stream = server->stream;
+    struct sim *sim = server->sim;
+    if (server->is_over || !stream) {
+        if (message)
+            protobuf_c_message_free_unpacked(message, NULL);
+        return;
+    }
+    if (message && sim_chance(sim, sim->faults.reply_lost)) {
+        protobuf_c_message_free_unpacked(message, NULL);
+        message = NULL;
+        status = RPC_UNAVAILABLE;
+        text = "Socket closed";
+    }
+    server->is_over = !message;
+    push_arrival(stream, message, status, text, crossing(stream->client, stream->member));
+}
+
+static int op_stream_open(struct rpc_peer *base, enum rpc_method method, const struct rpc_options *options,
+                          const struct rpc_stream_callbacks *callbacks, void *arg,
+                          struct rpc_stream **ret_stream) {
+    struct sim_client *client = client_of(base->rpc);
+    struct sim *sim = client->sim;
+    struct sim_stream *stream = sim_alloc(sizeof *stream);
+    stream->base.rpc = base->rpc;
+    stream->client = client;
+    stream->member = CONTAINER_OF(base, struct sim_peer, base)->member;
+    stream->callbacks = *callbacks;
+    stream->arg = arg;
+    list_init(&stream->arrivals);
+    list_push_back(&client->streams, &stream->in_streams);
+    *ret_stream = &stream->base;
+    if (client->is_dead)
+        return 0;
+    struct sim_member *member = &sim->members[stream->member];
+    stream->server = sim_server_open(member, method, options->has_leader, stream);
+    if (member->is_down)
+        sim_say_on(stream->server, NULL, RPC_UNAVAILABLE, "failed to connect: Connection refused");
+    return 0;
+}
+
+static int op_stream_send(struct rpc_stream *base, const ProtobufCMessage *message) {
+    struct sim_stream *stream = CONTAINER_OF(base, struct sim_stream, base);
+    struct sim *sim = stream->client->sim;
+    if (stream->is_cancelled || !stream->server || stream->server->is_over)
+        return 0;
+    struct sim_inbound *inbound = sim_alloc(sizeof *inbound);
+    inbound->event.run = sim_inbound_arrives;
+    inbound->server = stream->server;
+    inbound->message = sim_copy(message);
+    list_push_back(&stream->server->inbound, &inbound->in_queue);
+    int64_t at = crossing(stream->client, stream->member);
+    stream->last_out_ns = at > stream->last_out_ns ? at : stream->last_out_ns + 1;
+    sim_at(sim, &inbound->event, stream->last_out_ns);
+    return 0;
+}
+
+static void break_off(struct sim_stream *stream, int status, const char *text) {
+    struct sim *sim = stream->client->sim;
+    drop_arrivals(stream);
+    if (stream->server)
+        sim_server_free(stream->server);
+    stream->server = NULL;
+    stream->last_in_ns = 0;
+    push_arrival(stream, NULL, status, text, sim->now_ns + sim_below(sim, NS_PER_MS));
+}
+
+static void op_stream_cancel(struct rpc_stream *base) {
+    struct sim_stream *stream = CONTAINER_OF(base, struct sim_stream, base);
+    if (stream->is_cancelled)
+        return;
+    stream->is_cancelled = true;
+    break_off(stream, RPC_CANCELLED, "Cancelled");
+}
+
+/* ---- fences and notes ----------------------------------------------------------------------------------- */
+
+static void op_fence_changed(struct rpc_fence *fence, bool is_new) {
+    if (is_new)
+        list_push_back(&client_of(fence->rpc)->fences, &fence->in_fences);
+}
+
+static void op_fence_stopped(struct rpc_fence *fence) {
+    list_remove(&fence->in_fences);
+}
+
+static void op_post(struct rpc *rpc, struct rpc_note *note) {
+    if (list_is_empty(&note->in_inbox))
+        list_push_back(&client_of(rpc)->inbox, &note->in_inbox);
+}
+
+static void op_unpost(struct rpc *rpc, struct rpc_note *note) {
+    (void)rpc;
+    list_remove(&note->in_inbox);
+}
+
+static int op_poll(struct rpc *rpc, int64_t until_ns) {
+    (void)until_ns;
+    int n = 0;
+    struct list batch, *node;
+    list_move(&client_of(rpc)->inbox, &batch);
+    while ((node = list_pop_front(&batch))) {
+        struct rpc_note *note = CONTAINER_OF(node, struct rpc_note, in_inbox);
+        note->on_poll(note);
+        n++;
+    }
+    return n;
+}
+
+static int op_fd(struct rpc *rpc) {
+    (void)rpc;
+    return -1;
+}
+
+static void op_free(struct rpc *rpc) {
+    (void)rpc; /* the world frees its clients */
+}
+
+static const struct rpc_ops ops = {
+    .now = op_now,
+    .random = op_random,
+    .enter = op_enter,
+    .leave = op_leave,
+    .peer_open = op_peer_open,
+    .peer_close = op_peer_close,
+    .call = op_call,
+    .cancel = op_cancel,
+    .stream_open = op_stream_open,
+    .stream_send = op_stream_send,
+    .stream_cancel = op_stream_cancel,
+    .fence_changed = op_fence_changed,
+    .fence_stopped = op_fence_stopped,
+    .post = op_post,
+    .unpost = op_unpost,
+    .poll = op_poll,
+    .fd = op_fd,
+    .free = op_free,
+};
+
+/* ---- running ---------------------------------------------------------------------------------------------- */
+
+static bool run_timers(struct sim_client *client) {
+    int64_t now_ns = op_now(&client->base);
+    if (rpc_timers_next(&client->base) > now_ns)
+        return false;
+    rpc_enter(&client->base);
+    rpc_timers_run(&client->base, now_ns);
+    rpc_leave(&client->base);
+    return true;
+}
+
+static bool run_fences(struct sim_client *client) {
+    for (struct list *node = client->fences.next; node != &client->fences; node = node->next) {
+        struct rpc_fence *fence = CONTAINER_OF(node, struct rpc_fence, in_fences);
+        bool is_due;
+        (void)rpc_fence_look(fence, &is_due);
+        if (!is_due)
+            continue;
+        rpc_enter(&client->base);
+        fence->on_due(fence, fence->is_told_lost);
+        rpc_leave(&client->base);
+        return true;
+    }
+    return false;
+}
+
+static bool run_calls(struct sim_client *client) {
+    int64_t now_ns = op_now(&client->base);
+    for (struct list *node = client->calls.next; node != &client->calls; node = node->next) {
+        struct sim_call *call = call_at(node);
+        bool is_here = call->is_settled && !call->done.node.index;
+        if (!is_here && call->deadline_ns > now_ns)
+            continue;
+        if (!is_here) {
+            if (call->reply)
+                protobuf_c_message_free_unpacked(call->reply, NULL);
+            call->reply = NULL;
+            call->is_unsent = false;
+            call->status = RPC_DEADLINE_EXCEEDED;
+            (void)strcpy(call->text, "Deadline Exceeded");
+        }
+        complete(call);
+        return true;
+    }
+    return false;
+}
+
+static bool run_streams(struct sim_client *client) {
+    for (struct list *node = client->streams.next; node != &client->streams; node = node->next) {
+        struct sim_stream *stream = stream_at(node);
+        if (list_is_empty(&stream->arrivals) ||
+            CONTAINER_OF(stream->arrivals.next, struct arrival, in_arrivals)->event.node.index)
+            continue;
+        take_arrivals(stream);
+        return true;
+    }
+    return false;
+}
+
+static bool run_notes(struct sim_client *client) {
+    return op_poll(&client->base, 0) > 0;
+}
+
+static void on_wake(struct sim_event *event) {
+    struct sim_client *client = CONTAINER_OF(event, struct sim_client, wake);
+    static bool (*const runners[])(struct sim_client *) = {run_timers, run_fences, run_calls, run_streams,
+                                                           run_notes};
+    enum { N = sizeof runners / sizeof runners[0] };
+    for (int round = 0; !client->is_paused && !client->is_dead; round++) {
+        if (round > MAX_ROUNDS)
+            sim_die("a client does not come to rest");
+        bool is_busy = false;
+        int64_t from = sim_below(client->sim, N);
+        for (int64_t i = 0; i < N; i++)
+            is_busy = runners[(from + i) % N](client) || is_busy;
+        if (!is_busy)
+            break;
+    }
+    set_wake(client);
+}
+
+void sim_client_pause(struct sim_client *client) {
+    client->is_paused = true;
+    sim_say(client->sim, "fault: %s paused", client->name);
+    set_wake(client);
+}
+
+void sim_client_resume(struct sim_client *client) {
+    if (!client->is_paused)
+        return;
+    client->is_paused = false;
+    sim_say(client->sim, "fault: %s runs again", client->name);
+    sim_at(client->sim, &client->wake, client->sim->now_ns);
+}
+
+void sim_client_hold(struct sim_client *client, int member, int64_t for_ns) {
+    client->held_until_ns[member] = client->sim->now_ns + for_ns;
+    sim_say(client->sim, "fault: nothing between %s and %s for %lld ms", client->name, sim_addresses[member],
+            (long long)(for_ns / NS_PER_MS));
+}
+
+void sim_client_reset(struct sim_client *client, int member) {
+    struct sim *sim = client->sim;
+    sim_say(sim, "fault: %s loses its connection to %s", client->name, sim_addresses[member]);
+    for (struct list *node = client->calls.next; node != &client->calls; node = node->next) {
+        struct sim_call *call = call_at(node);
+        if (call->member != member || call->is_settled)
+            continue;
+        forget_request(call, sim_chance(sim, 500));
+        settle(call, RPC_UNAVAILABLE, "Socket closed", sim->now_ns + sim_below(sim, NS_PER_MS));
+    }
+    for (struct list *node = client->streams.next; node != &client->streams; node = node->next) {
+        struct sim_stream *stream = stream_at(node);
+        if (stream->member == member && !stream->is_cancelled)
+            break_off(stream, RPC_UNAVAILABLE, "Socket closed");
+    }
+}
+
+/* ---- the end ---------------------------------------------------------------------------------------------- */
+
+void sim_client_kill(struct sim_client *client) {
+    struct sim *sim = client->sim;
+    client->is_paused = false;
+    client->is_dead = true;
+    for (struct list *node = client->calls.next; node != &client->calls; node = node->next)
+        forget_request(call_at(node), sim_chance(sim, 500));
+    for (struct list *node = client->streams.next; node != &client->streams; node = node->next)
+        if (!stream_at(node)->is_cancelled)
+            break_off(stream_at(node), RPC_UNAVAILABLE, "killed");
+    set_wake(client);
+}
+
+void sim_client_drain(struct sim_client *client) {
+    for (int round = 0; round < MAX_ROUNDS; round++) {
+        if (!list_is_empty(&client->calls)) {
+            struct sim_call *call = call_at(client->calls.next);
+            if (!call->is_settled) {
+                call->status = RPC_CANCELLED;
+                (void)strcpy(call->text, "killed");
+            }
+            complete(call);
+        } else if (!list_is_empty(&client->streams)) {
+            close_stream(stream_at(client->streams.next), RPC_CANCELLED, "killed");
+        } else if (rpc_timers_next(&client->base) != RPC_NEVER) {
+            int64_t ahead = rpc_timers_next(&client->base) - op_now(&client->base);
+            client->offset_ns += ahead > 0 ? ahead : 0;
+            (void)run_timers(client);
+        } else if (!run_fences(client) && !run_notes(client)) {
+            return;
+        }
+    }
+    sim_die("a killed client does not come to rest");
+}
+
+const char *sim_client_leftovers(const struct sim_client *client) {
+    if (client->n_peers > 0)
+        return "a peer";
+    if (!list_is_empty(&client->calls))
+        return "a call";
+    if (!list_is_empty(&client->streams))
+        return "a stream";
+    if (client->base.n_timers > 0)
+        return "a timer";
+    if (!list_is_empty(&client->fences))
+        return "a fence";
+    if (!list_is_empty(&client->inbox))
+        return "a note";
+    return NULL;
+}
+
+struct sim_client *sim_client_new(struct sim *sim, const char *name, int64_t rate_ppm) {
+    struct sim_client *client = sim_alloc(sizeof *client);
+    rpc_init(&client->base, &ops);
+    client->sim = sim;
+    (void)snprintf(client->name, sizeof client->name, "%s", name);
+    client->rate_ppm = rate_ppm;
+    client->offset_ns = sim_below(sim, 1000 * NS_PER_S);
+    client->seed = sim_random(sim);
+    client->wake.run = on_wake;
+    list_init(&client->calls);
+    list_init(&client->streams);
+    list_init(&client->fences);
+    list_init(&client->inbox);
+    list_push_back(&sim->clients, &client->in_clients);
+    return client;
+}
+
+struct rpc *sim_client_rpc(struct sim_client *client) {
+    return &client->base;
+}
+
+void sim_client_free(struct sim_client *client) {
+    sim_off(client->sim, &client->wake);
+    rpc_fini(&client->base);
+    free(client);
+}

@@ -1,0 +1,119 @@
+/* sim/serve.c - a request's way: it arrives, is carried out where a leader leads, and is answered once the
+ * member asked has applied it. One that meets a member that does not run lies there. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sim/world.h"
+
+#define ASK_AGAIN_NS (50 * NS_PER_MS)
+#define GIVE_UP_NS (5 * NS_PER_S)
+
+void sim_request_free(struct sim_request *request) {
+    list_remove(&request->in_member);
+    if (request->event.node.index)
+        sim_off(request->sim, &request->event);
+    protobuf_c_message_free_unpacked(request->message, NULL);
+    if (request->reply)
+        protobuf_c_message_free_unpacked(request->reply, NULL);
+    free(request);
+}
+
+static void refuse(struct sim_request *request, int status, const char *text, bool is_unsent) {
+    if (request->call)
+        sim_answer_call(request->call, status, text, is_unsent, NULL);
+    sim_request_free(request);
+}
+
+static void answer(struct sim_request *request) {
+    struct sim_member *member = request->member;
+    if (member->applied < request->needs) {
+        list_push_back(&member->waiting, &request->in_member);
+        return;
+    }
+    /* Every reply's header is its first field. */
+    struct with_header {
+        ProtobufCMessage base;
+        Etcdserverpb__ResponseHeader *header;
+    };
+    if (request->reply)
+        ((struct with_header *)(void *)request->reply)->header->raft_term = member->term;
+    if (request->call) {
+        ProtobufCMessage *reply = request->reply;
+        request->reply = NULL;
+        sim_answer_call(request->call, request->status, request->text, false, reply);
+    }
+    sim_request_free(request);
+}
+
+/* The leader is not there, or was another when this began. True: nothing more to do now. */
+static bool is_hindered(struct sim_request *request) {
+    struct sim *sim = request->sim;
+    bool is_write = sim_is_write(request->method, request->message);
+    if (!request->term) {
+        request->term = request->member->term;
+        request->give_up_ns = sim->now_ns + GIVE_UP_NS;
+    }
+    if (sim->now_ns > request->give_up_ns) {
+        refuse(request, RPC_UNAVAILABLE, "etcdserver: request timed out", false);
+        return true;
+    }
+    bool is_changed = request->term != sim->term;
+    if (!sim_can_commit(sim, request->member)) {
+        sim_at(sim, &request->event, sim->now_ns + ASK_AGAIN_NS);
+        return true;
+    }
+    if (is_changed && !is_write && sim_chance(sim, 500)) {
+        refuse(request, RPC_UNAVAILABLE, "etcdserver: leader changed", false);
+        return true;
+    }
+    if (is_changed && is_write && sim_chance(sim, 300)) {
+        refuse(request, RPC_UNAVAILABLE,
+               "etcdserver: request timed out, possibly due to previous leader failure", false);
+        return true;
+    }
+    return false;
+}
+
+void sim_request_arrives(struct sim_event *event) {
+    struct sim_request *request = CONTAINER_OF(event, struct sim_request, event);
+    struct sim_member *member = request->member;
+    struct sim *sim = request->sim;
+    if (request->is_cancelled && !request->is_answered) {
+        sim_request_free(request);
+    } else if (member->is_down) {
+        bool is_unsent = !request->term && !request->is_answered;
+        refuse(request, RPC_UNAVAILABLE,
+               is_unsent ? "failed to connect: Connection refused" : "Socket closed", is_unsent);
+    } else if (member->is_frozen) {
+        list_push_back(&member->parked, &request->in_member);
+    } else if (request->is_answered) {
+        answer(request);
+    } else if (request->has_leader && !member->has_leader) {
+        refuse(request, RPC_UNAVAILABLE, "etcdserver: no leader", false);
+    } else if (request->method == RPC_MEMBER_STATUS || !is_hindered(request)) {
+        struct sim_answer done = sim_carry_out(sim, request->method, request->message);
+        request->is_answered = true;
+        request->status = done.status;
+        (void)snprintf(request->text, sizeof request->text, "%s", done.message);
+        request->reply = done.reply ? sim_copy(done.reply) : NULL;
+        sim_drop_garbage(sim);
+        request->needs = request->method == RPC_MEMBER_STATUS ? 0 : sim->n_entries;
+        sim_at(sim, event, sim->now_ns + sim_delay(sim) / 2);
+    }
+}
+
+static void serve_all(struct sim_member *member, struct list *list) {
+    struct list batch, *node;
+    list_move(list, &batch);
+    while ((node = list_pop_front(&batch)))
+        sim_at(member->sim, &CONTAINER_OF(node, struct sim_request, in_member)->event,
+               member->sim->now_ns + sim_below(member->sim, NS_PER_MS));
+}
+
+void sim_serve_parked(struct sim_member *member) {
+    serve_all(member, &member->parked);
+}
+
+void sim_serve_waiting(struct sim_member *member) {
+    serve_all(member, &member->waiting);
+}

@@ -1,0 +1,111 @@
+/* sim/sim.h - the second implementation of the seam: an etcd of several members in memory, under virtual time.
+ *
+ * Nothing sleeps and nothing is random but by the seed: the same seed and the same callers give the same
+ * history. Every client is a `struct rpc` of its own, with a clock of its own rate; what travels between it
+ * and a member is delayed, reordered, lost, repeated late, as the faults in force have it. One thread. */
+#ifndef LUN_SIM_SIM_H
+#define LUN_SIM_SIM_H
+
+#include "base/clock.h"
+#include "rpc/rpc.h"
+
+struct sim;
+struct sim_client;
+
+enum { SIM_MEMBERS = 3, SIM_KEY_BYTES = 96 };
+
+/* ---- the world ---------------------------------------------------------------------------------------- */
+
+/* Time begins at 1000 s. Aborts when memory runs out: a simulator has no use for half a world. */
+struct sim *sim_new(uint64_t seed);
+/* All clients must have ended (sim_client_leftovers). */
+void sim_free(struct sim *sim);
+
+int64_t sim_now(const struct sim *sim);
+uint64_t sim_random(struct sim *sim);
+/* Below `n`. */
+int64_t sim_below(struct sim *sim, int64_t n);
+bool sim_chance(struct sim *sim, int per_mille);
+/* Whoever wants to know what happens; NULL: nobody. `line` is borrowed. */
+void sim_trace(struct sim *sim, void (*on_line)(void *arg, int64_t now_ns, const char *line), void *arg);
+void sim_say(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Something that happens at an instant of the world's time. Memory of whoever starts it. */
+struct sim_event {
+    struct heap_node node;
+    void (*run)(struct sim_event *event);
+};
+void sim_at(struct sim *sim, struct sim_event *event, int64_t at_ns);
+void sim_off(struct sim *sim, struct sim_event *event);
+
+/* Lets the next thing happen. */
+void sim_step(struct sim *sim);
+
+/* ---- faults: what may go wrong while they are on ------------------------------------------------------- */
+
+struct sim_faults {
+    int reply_lost, request_lost, delayed, late_after_cancel, event_dropped; /* per mille, per message */
+};
+void sim_set_faults(struct sim *sim, const struct sim_faults *faults);
+
+int sim_leader(const struct sim *sim); /* -1: none */
+void sim_freeze(struct sim *sim, int member);
+void sim_thaw(struct sim *sim, int member);
+/* Alone among its peers; clients still reach it. */
+void sim_cut(struct sim *sim, int member);
+void sim_join(struct sim *sim, int member);
+void sim_stop(struct sim *sim, int member);
+void sim_start(struct sim *sim, int member);
+bool sim_is_well(const struct sim *sim, int member);
+
+/* ---- what an operator does ----------------------------------------------------------------------------- */
+
+void sim_delete(struct sim *sim, const char *key);
+void sim_revoke(struct sim *sim, int64_t lease);
+void sim_compact(struct sim *sim);
+
+/* ---- what is in the store, seen from above ------------------------------------------------------------- */
+
+struct sim_kv {
+    char key[SIM_KEY_BYTES], value[SIM_KEY_BYTES];
+    int64_t create_rev, mod_rev, version, lease;
+};
+size_t sim_n_kvs(const struct sim *sim);
+const struct sim_kv *sim_kv_at(const struct sim *sim, size_t i);
+/* The place first in line; NULL: nobody. */
+const struct sim_kv *sim_first(const struct sim *sim, const char *prefix);
+size_t sim_n_leases(const struct sim *sim);
+bool sim_has_lease(const struct sim *sim, int64_t lease);
+
+enum sim_cause { SIM_BY_REQUEST, SIM_BY_REVOKE, SIM_BY_EXPIRY, SIM_BY_OPERATOR };
+struct sim_watcher {
+    /* Before a key is deleted, and before it is put. */
+    void (*on_delete)(void *arg, const struct sim_kv *kv, enum sim_cause cause);
+    void (*on_put)(void *arg, const char *key, const char *value);
+    void *arg;
+};
+void sim_look_on(struct sim *sim, const struct sim_watcher *watcher);
+
+/* ---- clients ------------------------------------------------------------------------------------------- */
+
+/* `rate_ppm` is how much faster than the world its clock goes. Ended by sim_free, after sim_client_end. */
+struct sim_client *sim_client_new(struct sim *sim, const char *name, int64_t rate_ppm);
+struct rpc *sim_client_rpc(struct sim_client *client);
+/* Nothing of it runs. */
+void sim_client_pause(struct sim_client *client);
+void sim_client_resume(struct sim_client *client);
+/* Nothing leaves it or arrives any more; what it sent may yet be carried out. Its memory can then be tidied
+ * up from inside, with sim_client_drain. */
+void sim_client_kill(struct sim_client *client);
+/* Runs what is due at a killed one, until nothing is in flight. */
+void sim_client_drain(struct sim_client *client);
+/* Messages to and from that member wait that long. */
+void sim_client_hold(struct sim_client *client, int member, int64_t for_ns);
+/* All its connections to that member break. */
+void sim_client_reset(struct sim_client *client, int member);
+/* What is left of calls, streams, peers, timers, fences and notes: NULL, or which. */
+const char *sim_client_leftovers(const struct sim_client *client);
+
+extern const char *const sim_addresses[SIM_MEMBERS];
+
+#endif

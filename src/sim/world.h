@@ -1,0 +1,188 @@
+/* sim/world.h - what the simulator is made of. For the files of this folder only. */
+#ifndef LUN_SIM_WORLD_H
+#define LUN_SIM_WORLD_H
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "etcd.pb-c.h"
+#include "sim/sim.h"
+
+enum { SIM_EVENTS_MAX = 1 << 20 };
+#define SIM_ELECTION_NS NS_PER_S
+
+struct sim_change {
+    bool is_delete;
+    struct sim_kv kv;
+};
+
+struct sim_entry {
+    int64_t revision; /* of the store, once it is carried out */
+    size_t n_changes; /* of all, up to here */
+};
+
+struct sim_lease {
+    int64_t id, ttl_s, expires_ns; /* the last: as the present leader counts */
+    size_t granted_at, gone_at;    /* entries; gone_at 0: it lives */
+    bool is_expiring;
+};
+
+struct sim_member {
+    struct sim *sim;
+    int index;
+    bool is_frozen, is_cut, is_down;
+    bool is_stale_leader; /* believes it leads, under an old term */
+    bool has_leader;
+    int64_t no_leader_since_ns;
+    uint64_t term;
+    size_t applied; /* entries */
+    struct sim_event apply, learn, slow_loop;
+    struct list parked;  /* requests: arrived, or to be answered, while it does not run */
+    struct list waiting; /* requests that wait until something is applied */
+    struct list streams; /* the servers' ends */
+};
+
+struct sim {
+    int64_t now_ns;
+    uint64_t seed;
+    struct heap events;
+    bool is_ended;
+    struct sim_faults faults;
+    void (*on_line)(void *arg, int64_t now_ns, const char *line);
+    void *on_line_arg;
+    struct sim_watcher watcher;
+    /* what is committed */
+    struct sim_kv *kvs;
+    size_t n_kvs, kvs_room;
+    struct sim_entry *entries;
+    size_t n_entries, entries_room;
+    struct sim_change *changes;
+    size_t n_changes, changes_room;
+    struct sim_lease *leases;
+    size_t n_leases, leases_room;
+    int64_t revision, compacted_rev;
+    enum sim_cause cause;
+    /* who leads */
+    struct sim_member members[SIM_MEMBERS];
+    int leader; /* -1 before the first election */
+    uint64_t term;
+    int64_t leaderless_since_ns, election_after_ns;
+    struct sim_event tick, expiry;
+    struct list clients;
+    void **garbage;
+    size_t n_garbage, garbage_room;
+};
+
+/* ---- memory: aborts rather than fails */
+void *sim_alloc(size_t n_bytes);
+void *sim_grow(void *array, size_t n, size_t *room, size_t size);
+/* Lives until the reply under way has been packed. */
+void *sim_take(struct sim *sim, size_t n_bytes);
+void sim_drop_garbage(struct sim *sim);
+void sim_die(const char *what) __attribute__((noreturn));
+ProtobufCMessage *sim_copy(const ProtobufCMessage *message);
+void sim_text(char *to, ProtobufCBinaryData data);
+int64_t sim_delay(struct sim *sim);
+
+/* ---- store.c */
+bool sim_is_inside(const char *key, const char *from, const char *range_end);
+Etcdserverpb__ResponseHeader *sim_header(struct sim *sim);
+struct sim_answer {
+    int status; /* RPC_OK: `reply` */
+    const char *message;
+    const ProtobufCMessage *reply;
+};
+/* Carries out a request on what is committed; a write makes an entry. */
+struct sim_answer sim_carry_out(struct sim *sim, enum rpc_method method, const ProtobufCMessage *request);
+bool sim_is_write(enum rpc_method method, const ProtobufCMessage *request);
+Etcdserverpb__KeyValue *sim_kv_message(struct sim *sim, const struct sim_kv *kv, bool has_value);
+struct sim_lease *sim_find_lease(struct sim *sim, int64_t id);
+void sim_end_lease(struct sim *sim, struct sim_lease *lease, enum sim_cause cause);
+
+/* ---- cluster.c */
+void sim_cluster_init(struct sim *sim);
+void sim_cluster_fini(struct sim *sim);
+bool sim_can_run(const struct sim_member *member);
+/* The leader leads, and `member` reaches it. */
+bool sim_can_commit(const struct sim *sim, const struct sim_member *member);
+bool sim_knows_lease(const struct sim_member *member, const struct sim_lease *lease);
+void sim_committed(struct sim *sim);
+
+/* ---- serve.c: requests on their way and at work */
+struct sim_call;
+struct sim_request {
+    struct sim_event event;
+    struct list in_member;
+    struct sim *sim;
+    struct sim_member *member;
+    struct sim_call *call; /* NULL: nobody waits any more */
+    enum rpc_method method;
+    ProtobufCMessage *message, *reply;
+    bool has_leader, is_cancelled, is_answered;
+    int status;
+    char text[96];
+    size_t needs; /* entries applied before it is answered */
+    int64_t give_up_ns;
+    uint64_t term;
+};
+void sim_request_arrives(struct sim_event *event);
+void sim_request_free(struct sim_request *request);
+void sim_serve_parked(struct sim_member *member);
+void sim_serve_waiting(struct sim_member *member);
+
+/* ---- stream.c: the servers' ends of streams */
+struct sim_stream;
+struct sim_server_stream {
+    struct list in_streams;
+    struct sim *sim;
+    struct sim_member *member;
+    struct sim_stream *stream; /* NULL: the client's end is gone */
+    enum rpc_method method;
+    bool has_leader, is_busy, is_over;
+    struct list inbound;
+    int64_t asked_ns;
+    int64_t n_watches_made;
+    struct sim_event work;
+    struct list watches;
+};
+struct sim_inbound {
+    struct sim_event event;
+    struct list in_queue;
+    struct sim_server_stream *server;
+    ProtobufCMessage *message;
+};
+struct sim_watch {
+    struct list in_watches;
+    int64_t id, next_rev;
+    char key[SIM_KEY_BYTES], range_end[SIM_KEY_BYTES];
+    bool is_deletes_only, is_slow;
+};
+struct sim_server_stream *sim_server_open(struct sim_member *member, enum rpc_method method, bool has_leader,
+                                          struct sim_stream *stream);
+void sim_server_free(struct sim_server_stream *server);
+void sim_inbound_arrives(struct sim_event *event);
+void sim_serve_streams(struct sim_member *member);
+void sim_tell_watches(struct sim_member *member, bool is_slow_loop);
+void sim_end_streams(struct sim_member *member, bool only_has_leader, const char *why);
+
+/* ---- client.c */
+struct sim_client {
+    struct rpc base;
+    struct sim *sim;
+    struct list in_clients;
+    char name[16];
+    int64_t rate_ppm, offset_ns;
+    uint64_t seed;
+    bool is_inside, is_paused, is_dead;
+    size_t n_peers;
+    int64_t held_until_ns[SIM_MEMBERS];
+    struct list calls, streams, fences, inbox;
+    struct sim_event wake;
+};
+void sim_client_free(struct sim_client *client);
+/* Takes the reply over. `is_late`: besides the way it takes. */
+void sim_answer_call(struct sim_call *call, int status, const char *text, bool is_unsent,
+                     ProtobufCMessage *reply);
+/* Sends to the client's end, in order. Takes the message over. NULL: the stream ends. */
+void sim_say_on(struct sim_server_stream *server, ProtobufCMessage *message, int status, const char *text);
+
+#endif
