@@ -279,6 +279,19 @@ out:
     return rc;
 }
 
+void lun_mutex_release(struct lun_mutex *mutex) {
+    struct lun_client *client = client_of(mutex);
+    if (client_enter_closed(client))
+        return;
+    if (mutex->state == LOCKED && mutex->depth > 1 && !mutex->is_lost) {
+        mutex->depth--;
+    } else if (mutex->state == LOCKED) {
+        become_free(mutex);
+        answer_loss(mutex, LUN_LOST_CLOSED);
+    }
+    client_leave(client);
+}
+
 int lun_mutex_owner(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                     struct lun_err *ret_err) {
     struct lun_client *client = client_of(mutex);

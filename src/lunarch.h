@@ -239,6 +239,9 @@ int lun_mutex_try_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struc
  * when not locked. */
 int lun_mutex_unlock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                      struct lun_err *ret_err);
+/* Unlocks in the background (a reentrant one once): the object is free to be locked again at once, behind its old
+ * place if need be. Harmless when not locked. */
+void lun_mutex_release(struct lun_mutex *mutex);
 /* Completes with `leader`: the key, value and token of whoever owns it now; NULL: nobody. */
 int lun_mutex_owner(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                     struct lun_err *ret_err);

@@ -35,11 +35,23 @@ function properties:stop_at()
   return handle.instant(self._core:stop_at())
 end
 
+-- Asks C for the lock. An error out of nowhere (Ctrl-C) may have left an earlier call of this object to the collector: it
+-- is collected, and its answer taken in, before we say that the object is locked already.
+local function ask(self, method, ms)
+  local id, message, code = self._core[method](self._core, ms)
+  if not id and code == "invalid" then
+    collectgarbage()
+    loop.dispatch(self._client._hub)
+    id, message, code = self._core[method](self._core, ms)
+  end
+  return id, message, code
+end
+
 -- A lock with no time to wait: one look. etcd's answer is waited for, else nothing could ever be locked so.
 local LOOK_MS = 1000
 
 local function look(self)
-  local ok, message, code = handle.await(self, self._core:try_lock(LOOK_MS))
+  local ok, message, code = handle.await(self, ask(self, "try_lock", LOOK_MS))
   if ok then return true, message end
   return nil, message, code == "locked" and "timeout" or code
 end
@@ -49,14 +61,14 @@ function methods:lock(timeout)
   local ms = args.timeout("mutex:lock", timeout)
   loop.enter()
   if ms == 0 then return look(self) end
-  return handle.await(self, self._core:lock(ms))
+  return handle.await(self, ask(self, "lock", ms))
 end
 
 function methods:try_lock(timeout)
   check(self, "try_lock")
   local ms = args.timeout("mutex:try_lock", timeout)
   loop.enter()
-  return handle.await(self, self._core:try_lock(ms))
+  return handle.await(self, ask(self, "try_lock", ms))
 end
 
 function methods:unlock(timeout)

@@ -38,8 +38,8 @@ describe("a member cut off from the others", function()
     local follower = cluster:followers()[1]
     cluster:isolate(follower)
     local shortest = keepers.hold(list, 7.5)
+    -- Its return is another matter: etcd 3.4 then elects a leader anew, for which a TTL of 3 s is too short.
     cluster:join()
-    keepers.hold(list, 3)
     print(("a follower cut off: %d of %d sessions had noticed; the shortest had %.2f s left"):format(
       keepers.n_affected(list, follower.endpoint), #list, shortest))
   end))

@@ -705,6 +705,26 @@ static void one_thread_polls_while_others_ask(void) {
     close_client(client);
 }
 
+static void a_released_mutex_is_free_at_once(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_mutex *mutex = new_mutex(session, "/door/released");
+    struct answer first, second;
+    struct lun_ask ask = asking(&first, LIMIT_MS);
+    lun_mutex_release(mutex);
+    ANSWERED(client, lun_mutex_lock(mutex, &ask, NULL, NULL), first);
+    lun_mutex_release(mutex);
+    CHECK(!lun_mutex_is_held(mutex));
+    ask = asking(&second, LIMIT_MS);
+    ANSWERED(client, lun_mutex_lock(mutex, &ask, NULL, NULL), second);
+    CHECK_TEXT(second.text, "");
+    CHECK(second.token > first.token);
+    CHECK(count_under(client, "/door/released/") == 1);
+    lun_mutex_free(mutex);
+    lun_session_free(session);
+    close_client(client);
+}
+
 int main(int argc, char **argv) {
     (void)argv;
     is_traced = argc > 1;
@@ -733,6 +753,7 @@ int main(int argc, char **argv) {
     RUN(a_win_that_is_told_too_late_is_a_loss);
     RUN(wins_that_nobody_takes_are_given_up_with_the_client);
     RUN(one_thread_polls_while_others_ask);
+    RUN(a_released_mutex_is_free_at_once);
     etcd_server_stop(&server);
     return check_end();
 }

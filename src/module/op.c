@@ -23,20 +23,13 @@ struct token {
     lua_Integer id;
 };
 
-static void ignore(void *arg, const struct lun_result *result) {
-    (void)arg;
-    (void)result;
-}
-
 static void undo(struct op *op, const struct lun_result *result) {
     if (result->err)
         return;
     lun_session_free(result->session);
     lun_term_free(result->term);
-    if (op->answer == ANSWER_TOKEN && op->handle && op->handle->object) {
-        struct lun_ask ask = {.timeout_ms = -1, .on_done = ignore};
-        lun_mutex_unlock(op->handle->object, &ask, NULL, NULL);
-    }
+    if (op->answer == ANSWER_TOKEN && op->handle && op->handle->object)
+        lun_mutex_release(op->handle->object);
 }
 
 static void on_done(void *arg, const struct lun_result *result) {
