@@ -35,8 +35,8 @@ function properties:stop_at()
   return handle.instant(self._core:stop_at())
 end
 
--- Asks C for the lock. An error out of nowhere (Ctrl-C) may have left an earlier call of this object to the collector: it
--- is collected, and its answer taken in, before we say that the object is locked already.
+-- Asks C for the lock. An error out of nowhere (Ctrl-C) may have left an earlier call of this object to the collector:
+-- it is collected, and its answer taken in, before we say that the object is locked already.
 local function ask(self, method, ms)
   local id, message, code = self._core[method](self._core, ms)
   if not id and code == "invalid" then
