@@ -58,7 +58,7 @@ struct grave {
     enum sim_cause cause;
 };
 
-enum cure { THAW, JOIN, START, RESUME };
+enum cure { THAW, JOIN, START, RESUME, FALL_SILENT };
 struct recovery {
     int64_t at_ns;
     enum cure cure;
@@ -411,8 +411,9 @@ static void close_session(struct machine *machine, bool is_revoked) {
     sim_say(machine->world->sim, "%s: closes, %s", machine->name, is_revoked ? "revoking" : "leaving");
     machine->life = ENDING;
     /* Once the session is closed nobody keeps its debts: a late copy of an entering transaction stands there as
-     * long as whoever shares the lease renews it. A known limit; the operator tidies up. */
-    if (!is_revoked && machine->world->phase != CALM)
+     * long as whoever shares the lease renews it; so does everything when the revocation is not answered within a
+     * TTL. A known limit; the operator tidies up. */
+    if (machine->world->phase != CALM)
         forsake(machine);
     session_close(&machine->session, is_revoked);
 }
@@ -529,6 +530,24 @@ static void later(struct world *world, enum cure cure, int index, int64_t in_ns)
             (struct recovery){sim_now(world->sim) + in_ns, cure, index};
 }
 
+/* Everything comes late for a while, and then nothing comes at all: a deadline counted from an answer's arrival
+ * outlives the lease. */
+static void slow_down(struct world *world, int victim) {
+    struct machine *machine = &world->machines[victim];
+    int64_t late = MS(300) + sim_below(world->sim, SECONDS(3));
+    for (int i = 0; i < SIM_MEMBERS; i++)
+        sim_client_hold(machine->client, i, late);
+    later(world, FALL_SILENT, victim, late);
+}
+
+static void fall_silent(struct world *world, int victim) {
+    struct machine *machine = &world->machines[victim];
+    if (world->phase != FAULTY || !machine->is_up || machine->is_paused)
+        return;
+    for (int i = 0; i < SIM_MEMBERS; i++)
+        sim_client_hold(machine->client, i, SECONDS(3) + sim_below(world->sim, SECONDS(12)));
+}
+
 static void cure(struct world *world, const struct recovery *recovery) {
     struct machine *machine = &world->machines[recovery->index];
     switch (recovery->cure) {
@@ -540,6 +559,9 @@ static void cure(struct world *world, const struct recovery *recovery) {
         break;
     case START:
         sim_start(world->sim, recovery->index);
+        break;
+    case FALL_SILENT:
+        fall_silent(world, recovery->index);
         break;
     case RESUME:
         if (machine->is_up && machine->is_paused) {
@@ -635,7 +657,9 @@ static void hurt(struct world *world) {
             kill_machine(machine);
         break;
     case 5:
-        if (machine->is_up)
+        if (machine->is_up && sim_chance(sim, 400))
+            slow_down(world, victim);
+        else if (machine->is_up)
             sim_client_hold(machine->client, member, MS(50) + sim_below(sim, SECONDS(4)));
         break;
     case 6:
@@ -743,6 +767,9 @@ static void end_faults(struct world *world) {
     world->phase = RECOVERING;
     sim_set_faults(world->sim, &(struct sim_faults){0});
     recover(world, true);
+    for (int i = 0; i < MACHINES * SIM_MEMBERS; i++)
+        if (world->machines[i / SIM_MEMBERS].is_up)
+            sim_client_hold(world->machines[i / SIM_MEMBERS].client, i % SIM_MEMBERS, 0);
     sim_say(world->sim, "fault: no more of them");
 }
 

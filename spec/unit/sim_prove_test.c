@@ -2,7 +2,11 @@
 #include "check.h"
 #include "history.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SEEDS = 200 }; /* ten times as slow */
+#else
 enum { SEEDS = 2000 };
+#endif
 
 static void one_seed_tells_one_story(void) {
     struct history once, again, other;
@@ -13,7 +17,7 @@ static void one_seed_tells_one_story(void) {
     CHECK(once.digest != other.digest);
 }
 
-static void nothing_breaks_in_two_thousand_histories(void) {
+static void nothing_breaks_in_the_fixed_set(void) {
     unsigned wins = 0, writes = 0, lost = 0, kills = 0;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         struct history history;
@@ -34,6 +38,6 @@ static void nothing_breaks_in_two_thousand_histories(void) {
 
 int main(void) {
     RUN(one_seed_tells_one_story);
-    RUN(nothing_breaks_in_two_thousand_histories);
+    RUN(nothing_breaks_in_the_fixed_set);
     return check_end();
 }
