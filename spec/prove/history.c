@@ -534,9 +534,9 @@ static void later(struct world *world, enum cure cure, int index, int64_t in_ns)
  * outlives the lease. */
 static void slow_down(struct world *world, int victim) {
     struct machine *machine = &world->machines[victim];
-    int64_t late = MS(300) + sim_below(world->sim, SECONDS(3));
+    int64_t late = MS(300) + sim_below(world->sim, SECONDS(1));
     for (int i = 0; i < SIM_MEMBERS; i++)
-        sim_client_hold(machine->client, i, late);
+        sim_client_lag(machine->client, i, late);
     later(world, FALL_SILENT, victim, late);
 }
 

@@ -172,6 +172,11 @@ static int64_t crossing(struct sim_client *client, int member) {
     return at > held ? at : held + sim_below(sim, 10 * NS_PER_MS);
 }
 
+static int64_t coming_back(struct sim_client *client, int member) {
+    int64_t at = crossing(client, member), held = client->answers_held_until_ns[member];
+    return at > held ? at : held;
+}
+
 static void forget_request(struct sim_call *call, bool is_cancelled) {
     if (!call->request)
         return;
@@ -222,7 +227,7 @@ void sim_answer_call(struct sim_call *call, int status, const char *text, bool i
         return;
     call->reply = reply;
     call->is_unsent = is_unsent;
-    settle(call, status, text, crossing(call->client, call->member));
+    settle(call, status, text, coming_back(call->client, call->member));
 }
 
 static int op_call(struct rpc_peer *base, enum rpc_method method, const ProtobufCMessage *message,
@@ -354,7 +359,7 @@ void sim_say_on(struct sim_server_stream *server, ProtobufCMessage *message, int
         text = "Socket closed";
     }
     server->is_over = !message;
-    push_arrival(stream, message, status, text, crossing(stream->client, stream->member));
+    push_arrival(stream, message, status, text, coming_back(stream->client, stream->member));
 }
 
 static int op_stream_open(struct rpc_peer *base, enum rpc_method method, const struct rpc_options *options,
@@ -577,6 +582,12 @@ void sim_client_resume(struct sim_client *client) {
 void sim_client_hold(struct sim_client *client, int member, int64_t for_ns) {
     client->held_until_ns[member] = client->sim->now_ns + for_ns;
     sim_say(client->sim, "fault: nothing between %s and %s for %lld ms", client->name, sim_addresses[member],
+            (long long)(for_ns / NS_PER_MS));
+}
+
+void sim_client_lag(struct sim_client *client, int member, int64_t for_ns) {
+    client->answers_held_until_ns[member] = client->sim->now_ns + for_ns;
+    sim_say(client->sim, "fault: answers of %s to %s take %lld ms", sim_addresses[member], client->name,
             (long long)(for_ns / NS_PER_MS));
 }
 

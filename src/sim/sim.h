@@ -101,6 +101,8 @@ void sim_client_kill(struct sim_client *client);
 void sim_client_drain(struct sim_client *client);
 /* Messages to and from that member wait that long. */
 void sim_client_hold(struct sim_client *client, int member, int64_t for_ns);
+/* What that member answers waits that long. */
+void sim_client_lag(struct sim_client *client, int member, int64_t for_ns);
 /* All its connections to that member break. */
 void sim_client_reset(struct sim_client *client, int member);
 /* What is left of calls, streams, peers, timers, fences and notes: NULL, or which. */

@@ -174,7 +174,7 @@ struct sim_client {
     uint64_t seed;
     bool is_inside, is_paused, is_dead;
     size_t n_peers;
-    int64_t held_until_ns[SIM_MEMBERS];
+    int64_t held_until_ns[SIM_MEMBERS], answers_held_until_ns[SIM_MEMBERS];
     struct list calls, streams, fences, inbox;
     struct sim_event wake;
 };
