@@ -18,6 +18,7 @@ describe("a Lua program", function()
       local name = "/waiting/" .. session.lease
       local held, mutex = session:mutex(name), session:mutex(name)
       assert(held:lock())
+      holder = held -- a collected one would unlock
       return mutex, held
     end
   ]]

@@ -23,7 +23,7 @@
  *   CHECKING   held, and the same read
  *   FINDING    a read of our key, whose create revision we do not know; or a cancelled look, until it is back
  *   LEAVING    the delete; sent again until answered. After an error that etcd insists on the timer: again later
- *   OWING      nothing. A watch on our key: whatever appears there is deleted (a debt of the session)
+ *   OWING      nothing. A watch on our key, a timer: whatever appears there is deleted (a debt of the session)
  *   OVER       possibly a cancelled call on its way back; freed once it is, and the owner has let go
  *
  * The happy path is ENTERING, HELD, LEAVING, OVER, or through WAITING and LOOKING. Possible failure modes are

@@ -15,8 +15,9 @@ void place_settle(struct place *place, int64_t revision) {
     place->create_rev = 0;
     place->own_watch.is_deletes_only = false;
     place->own_watch.start_rev = revision + 1;
-    if (watch_start(place_etcd(place), &place->own_watch))
-        rpc_timer_start(&place->timer, place_now(place) + REWATCH_NS);
+    bool is_watching = watch_start(place_etcd(place), &place->own_watch) == 0;
+    int64_t until_reread = is_watching ? place_jittered(place, REREAD_NS) : REWATCH_NS;
+    rpc_timer_start(&place->timer, place_now(place) + until_reread);
 }
 
 static int64_t leave_deadline(const struct place *place) {
