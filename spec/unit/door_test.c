@@ -662,22 +662,25 @@ static void on_asked(void *arg, const struct lun_result *result) {
 
 static void *ask_in_a_thread(void *arg) {
     struct asker *asker = arg;
+    int n_asked = 0; /* an unlock's answer must not be taken for that of the next lock */
     for (int i = 0; i < 40; i++) {
         struct lun_mutex *mutex = new_mutex(asker->session, "/door/threads");
-        int n = asker->n_answered;
         struct lun_ask ask = {LIMIT_MS, on_asked, asker};
         struct lun_op *op = NULL;
         CHECK(lun_mutex_lock(mutex, &ask, &op, NULL) == 0);
+        n_asked++;
         if ((i + asker->number) % 4 == 0) {
             lun_mutex_free(mutex); /* whatever it is doing */
         } else {
-            while (asker->n_answered == n)
+            while (asker->n_answered < n_asked)
                 usleep(50);
-            if (i % 4 == 1)
+            if (i % 4 == 1) {
                 CHECK(lun_mutex_unlock(mutex, &ask, NULL, NULL) == 0);
+                n_asked++;
+            }
             lun_mutex_free(mutex);
         }
-        while (asker->n_answered == n)
+        while (asker->n_answered < n_asked)
             usleep(50);
     }
     asker->is_done = true;
