@@ -36,6 +36,11 @@ void client_leave(struct lun_client *client) {
     rpc_leave(client->rpc);
 }
 
+int64_t client_deadline_ns(const struct lun_client *client, int64_t timeout_ms) {
+    bool is_none = timeout_ms < 0 || timeout_ms >= INT64_MAX / (2 * NS_PER_MS);
+    return is_none ? RPC_NEVER : rpc_now(client->rpc) + timeout_ms * NS_PER_MS;
+}
+
 int64_t lun_now_ns(void) {
     return clock_boottime_ns();
 }
@@ -155,12 +160,7 @@ int lun_client_fd(const struct lun_client *client) {
 int lun_client_poll(struct lun_client *client, int64_t timeout_ms) {
     if (client->pid != getpid())
         return LUN_ECLOSED;
-    int64_t until_ns = 0;
-    if (timeout_ms > 0)
-        until_ns = timeout_ms < INT64_MAX / (2 * NS_PER_MS) ? rpc_now(client->rpc) + timeout_ms * NS_PER_MS
-                                                            : RPC_NEVER;
-    else if (timeout_ms < 0)
-        until_ns = RPC_NEVER;
+    int64_t until_ns = timeout_ms == 0 ? 0 : client_deadline_ns(client, timeout_ms);
     client->n_called = 0;
     int rc = rpc_poll(client->rpc, until_ns);
     if (client->n_called > 0)
@@ -230,8 +230,7 @@ static void begin_closing(struct lun_client *client, int64_t timeout_ms) {
         list_push_back(&client->sessions, node);
         session_close(&session->core, !session->core.is_adopted);
     }
-    if (timeout_ms >= 0 && timeout_ms < INT64_MAX / (2 * NS_PER_MS))
-        rpc_timer_start(&client->close_timer, rpc_now(client->rpc) + timeout_ms * NS_PER_MS);
+    rpc_timer_start(&client->close_timer, client_deadline_ns(client, timeout_ms));
     client_on_ended(client);
 }
 

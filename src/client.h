@@ -77,6 +77,10 @@ struct lun_op {
 int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
              void (*on_give_up)(struct lun_op *op, int code), bool has_timer, struct lun_op **ret_op,
              struct lun_err *ret_err);
+/* on_give_up of an op that waits for nothing but its call, whose answer then finishes it with `code`. */
+void op_give_up_call(struct lun_op *op, int code);
+/* The instant at which `timeout_ms` from now has passed; RPC_NEVER for none, and for what is as good as none. */
+int64_t client_deadline_ns(const struct lun_client *client, int64_t timeout_ms);
 /* Takes back one that was not begun. */
 void op_discard(struct lun_op *op);
 /* Answers: NULL, or a copy of `err`. The result is filled in before. */

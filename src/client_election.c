@@ -489,12 +489,6 @@ static void on_guarded(void *arg, const struct etcd_reply *reply) {
         (void)op_fail(op, LUN_ENOMEM, "txn %s: out of memory", guarded->name);
 }
 
-static void give_up_guarded(struct lun_op *op, int code) {
-    op->give_up_code = code;
-    if (op->call)
-        etcd_cancel(op->call);
-}
-
 int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct lun_ask *ask,
                  struct lun_op **ret_op, struct lun_err *ret_err) {
     struct lun_client *client = client_of(term);
@@ -508,12 +502,10 @@ int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct 
     if (!rc)
         rc = guard_init(&guard, txn, bytes_view(&term->key), strlen(term->name) + 1, term->token, ret_err);
     if (!rc)
-        rc = op_begin(client, ask, NULL, give_up_guarded, false, &op, ret_err);
+        rc = op_begin(client, ask, NULL, op_give_up_call, false, &op, ret_err);
     if (rc)
         goto out;
-    struct etcd_how how = {.deadline_ns = RPC_NEVER};
-    if (ask->timeout_ms >= 0 && ask->timeout_ms < INT64_MAX / (2 * NS_PER_MS))
-        how.deadline_ns = rpc_now(client->rpc) + ask->timeout_ms * NS_PER_MS;
+    struct etcd_how how = {.deadline_ns = client_deadline_ns(client, ask->timeout_ms)};
     struct guarded *guarded = op_alloc(op, sizeof *guarded);
     if (!guarded || !op_copy(op, lun_bytes_of(term->name), &name))
         rc = LUN_ENOMEM;

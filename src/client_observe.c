@@ -26,18 +26,12 @@ static void on_leader(void *arg, const struct etcd_reply *reply) {
         op_finish(op, NULL);
 }
 
-static void give_up_asking(struct lun_op *op, int code) {
-    op->give_up_code = code;
-    if (op->call)
-        etcd_cancel(op->call);
-}
-
 int leader_ask(struct lun_client *client, const char *what, const char *name, const struct lun_ask *ask,
                struct lun_op **ret_op, struct lun_err *ret_err) {
     struct lun_op *op;
     struct bytes prefix = {NULL, 0}, prefix_end = {NULL, 0}, text = {NULL, 0};
     struct lun_bytes kept;
-    int rc = op_begin(client, ask, NULL, give_up_asking, false, &op, ret_err);
+    int rc = op_begin(client, ask, NULL, op_give_up_call, false, &op, ret_err);
     if (rc)
         return rc;
     if (bytes_printf(&prefix, "%s/", name) || bytes_prefix_end(&prefix_end, bytes_view(&prefix)) ||
@@ -51,9 +45,8 @@ int leader_ask(struct lun_client *client, const char *what, const char *name, co
                                  .sort_target = LUN_SORT_CREATE,
                                  .sort_order = LUN_SORT_ASCEND,
                                  .limit = 1};
-        struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
-        if (ask->timeout_ms >= 0 && ask->timeout_ms < INT64_MAX / (2 * NS_PER_MS))
-            how.deadline_ns = rpc_now(client->rpc) + ask->timeout_ms * NS_PER_MS;
+        struct etcd_how how = {.deadline_ns = client_deadline_ns(client, ask->timeout_ms),
+                               .is_idempotent = true};
         rc = etcd_do(client->etcd, &read, &how, on_leader, op, &op->call);
     }
     bytes_fini(&prefix);

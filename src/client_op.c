@@ -178,11 +178,17 @@ int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
         op_free(op);
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     }
-    if (has_timer && ask->timeout_ms >= 0 && ask->timeout_ms < INT64_MAX / (2 * NS_PER_MS))
-        rpc_timer_start(&op->timer, rpc_now(client->rpc) + ask->timeout_ms * NS_PER_MS);
+    if (has_timer)
+        rpc_timer_start(&op->timer, client_deadline_ns(client, ask->timeout_ms));
     list_push_back(&client->ops, &op->in_client);
     *ret_op = op;
     return 0;
+}
+
+void op_give_up_call(struct lun_op *op, int code) {
+    op->give_up_code = code;
+    if (op->call)
+        etcd_cancel(op->call);
 }
 
 void op_discard(struct lun_op *op) {

@@ -53,16 +53,10 @@ static void on_reply(void *arg, const struct etcd_reply *reply) {
         op_finish(op, NULL);
 }
 
-static void give_up_call(struct lun_op *op, int code) {
-    op->give_up_code = code;
-    if (op->call)
-        etcd_cancel(op->call);
-}
-
 /* `what` is kept for errors: "get /config". */
 static int begin(struct lun_client *client, const struct lun_ask *ask, const char *what, bool is_idempotent,
                  struct lun_op **ret, struct etcd_how *ret_how, struct lun_err *ret_err) {
-    int rc = op_begin(client, ask, NULL, give_up_call, false, ret, ret_err);
+    int rc = op_begin(client, ask, NULL, op_give_up_call, false, ret, ret_err);
     if (rc)
         return rc;
     struct lun_bytes copy;
@@ -71,9 +65,8 @@ static int begin(struct lun_client *client, const struct lun_ask *ask, const cha
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     }
     (*ret)->object = (void *)(uintptr_t)copy.data;
-    *ret_how = (struct etcd_how){.deadline_ns = RPC_NEVER, .is_idempotent = is_idempotent};
-    if (ask->timeout_ms >= 0 && ask->timeout_ms < INT64_MAX / (2 * NS_PER_MS))
-        ret_how->deadline_ns = rpc_now(client->rpc) + ask->timeout_ms * NS_PER_MS;
+    *ret_how = (struct etcd_how){.deadline_ns = client_deadline_ns(client, ask->timeout_ms),
+                                 .is_idempotent = is_idempotent};
     return 0;
 }
 
