@@ -117,12 +117,7 @@ static int start(struct lun_client *client, const struct lun_config *config, str
 
 static void reap_abandoned(void);
 
-int lun_client_open(const struct lun_config *config, struct lun_client **ret_client,
-                    struct lun_err *ret_err) {
-    reap_abandoned();
-    struct lun_client *client = calloc(1, sizeof *client);
-    if (!client)
-        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+static int fill(struct lun_client *client, const struct lun_config *config, struct lun_err *ret_err) {
     client->pid = getpid();
     crowd_init(&client->crowd);
     list_init(&client->ops);
@@ -137,13 +132,20 @@ int lun_client_open(const struct lun_config *config, struct lun_client **ret_cli
         client->on_trace = config->on_trace;
         client->trace_arg = config->trace_arg;
     }
-    int rc = 0;
     if (place_identity(&client->identity, config ? config->name : NULL))
-        rc = lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    return 0;
+}
+
+int client_open_on(struct rpc *rpc, const struct lun_config *config, struct lun_client **ret_client,
+                   struct lun_err *ret_err) {
+    struct lun_client *client = calloc(1, sizeof *client);
+    if (!client)
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    client->rpc = rpc;
+    int rc = fill(client, config, ret_err);
     if (!rc)
-        rc = rpc_grpc_new(&client->rpc, ret_err);
-    if (!rc && (rc = start(client, config, ret_err)))
-        rpc_free(client->rpc);
+        rc = start(client, config, ret_err);
     if (rc) {
         bytes_fini(&client->identity);
         free(client);
@@ -151,6 +153,16 @@ int lun_client_open(const struct lun_config *config, struct lun_client **ret_cli
     }
     *ret_client = client;
     return 0;
+}
+
+int lun_client_open(const struct lun_config *config, struct lun_client **ret_client,
+                    struct lun_err *ret_err) {
+    reap_abandoned();
+    struct rpc *rpc;
+    int rc = rpc_grpc_new(&rpc, ret_err);
+    if (!rc && (rc = client_open_on(rpc, config, ret_client, ret_err)))
+        rpc_free(rpc);
+    return rc;
 }
 
 int lun_client_fd(const struct lun_client *client) {

@@ -42,6 +42,11 @@ struct lun_client {
     struct list in_abandoned;
 };
 
+/* What lun_client_open does once gRPC stands: a client on any implementation of the seam. On success the client
+ * owns `rpc` and ends it by rpc_free; on failure it is still the caller's. LUN_EINVALID, LUN_ENOMEM. Outside. */
+int client_open_on(struct rpc *rpc, const struct lun_config *config, struct lun_client **ret_client,
+                   struct lun_err *ret_err);
+
 /* Outside: 0 and inside, or LUN_ECLOSED and still outside: closed, or in a forked child. */
 int client_enter(struct lun_client *client, struct lun_err *ret_err);
 /* The same for what answers closed clients too: only a forked child is turned away. */
