@@ -151,18 +151,17 @@ static void ttl_0_whose_read_fails_is_not_believed(void) {
     end();
 }
 
-static void ttl_0_said_once_is_asked_again(void) {
+static void ttl_0_said_once_is_asked_again_when_etcds_leader_has_caught_up(void) {
     begin(1, 10);
-    (void)carrier();
     world->members[0].renewals_term = world->raft_term;
     world->members[0].renewals_ttl = 0;
-    world->is_held[RPC_RANGE] = true;
     int n = world->n_renewals;
     while (world->n_renewals == n)
         world_advance(world, MS(1));
+    world_advance(world, MS(250));
+    CHECK(world->n_renewals == n + 1);
     world->members[0].renewals_term = 0; /* the grant has been carried out by now */
-    world->is_held[RPC_RANGE] = false;
-    world_run(world);
+    world_advance(world, MS(100));
     CHECK(world->n_renewals == n + 2);
     STORY(world, "");
     world_advance(world, SECONDS(30));
@@ -170,11 +169,32 @@ static void ttl_0_said_once_is_asked_again(void) {
     end();
 }
 
+static void ttl_0_is_asked_again_elsewhere(void) {
+    begin(3, 10);
+    struct world_member *liar = carrier();
+    liar->renewals_term = world->raft_term;
+    liar->renewals_ttl = 0;
+    world_advance(world, SECONDS(60));
+    STORY(world, "");
+    end();
+}
+
+static void ttl_0_said_by_the_only_member_that_answers_ends_the_session(void) {
+    begin(3, 10);
+    struct world_member *member = carrier();
+    world_revoke(world, ann.session.lease);
+    for (int i = 0; i < 3; i++)
+        world->members[i].is_frozen = &world->members[i] != member;
+    world_advance(world, SECONDS(8));
+    STORY(world, "Ann jeopardy, Ann lost revoked");
+    end();
+}
+
 static void ttl_0_confirmed_twice_ends_the_session(void) {
     begin(3, 10);
     int n = world->n_renewals;
     world_revoke(world, ann.session.lease);
-    world_advance(world, MS(3400));
+    world_advance(world, MS(3800));
     STORY(world, "Ann lost revoked");
     CHECK(world->n_renewals == n + 2);
     CHECK(fake_n_streams(world->fake, RPC_LEASE_KEEP_ALIVE) == 0);
@@ -279,7 +299,7 @@ static void a_broken_stream_is_replaced_at_once_if_an_answer_was_due(void) {
     begin(3, 10);
     (void)carrier();
     world->is_held[RPC_LEASE_KEEP_ALIVE] = true;
-    world_advance(world, MS(3400));
+    world_advance(world, MS(3800));
     CHECK(fake_n_streams(world->fake, RPC_LEASE_KEEP_ALIVE) == 1);
     world->is_held[RPC_LEASE_KEEP_ALIVE] = false;
     int64_t before = confirmed_send();
@@ -306,7 +326,7 @@ static void streams_that_are_refused_are_tried_again_with_growing_delays(void) {
     begin(1, 10);
     (void)carrier();
     world->is_held[RPC_LEASE_KEEP_ALIVE] = true;
-    world_advance(world, MS(3400));
+    world_advance(world, MS(3800));
     size_t n = fake_n_streams_opened(world->fake);
     for (int64_t ms = 0; ms < 2000; ms++) {
         world_break_streams(world, RPC_LEASE_KEEP_ALIVE);
@@ -348,7 +368,9 @@ int main(void) {
     RUN(a_member_of_the_past_costs_nothing_while_others_live_in_the_present);
     RUN(ttl_0_of_a_member_of_the_past_is_not_believed);
     RUN(ttl_0_whose_read_fails_is_not_believed);
-    RUN(ttl_0_said_once_is_asked_again);
+    RUN(ttl_0_said_once_is_asked_again_when_etcds_leader_has_caught_up);
+    RUN(ttl_0_is_asked_again_elsewhere);
+    RUN(ttl_0_said_by_the_only_member_that_answers_ends_the_session);
     RUN(ttl_0_confirmed_twice_ends_the_session);
     RUN(a_frozen_member_costs_nothing);
     RUN(members_frozen_in_turn_cost_nothing);

@@ -14,6 +14,11 @@
 
 #define MIN_SILENCE_NS (300 * NS_PER_MS)
 #define FIRST_RETRY_NS (50 * NS_PER_MS)
+/* How far a leader may be behind its followers in carrying out a grant; one that has renewed the lease once has
+ * done so. */
+#define LEADER_LAG_NS (300 * NS_PER_MS)
+/* Nobody else answers: then the same member is taken at its word. */
+#define NOBODY_ELSE_NS NS_PER_S
 enum { MAX_RETRY_DOUBLINGS = 3 };
 
 static int64_t silence_ns(const struct renewer *renewer) {
@@ -96,7 +101,7 @@ static void on_broken(void *arg, struct keepalive *keepalive, const struct lun_e
 
 static const struct keepalive_callbacks keepalive_callbacks = {on_reply, on_broken};
 
-static void send_on(struct renewer *renewer, struct renewer_stream *stream);
+static void send_on_fresh(struct renewer *renewer, struct etcd_member *member);
 
 static void succeed(struct renewer *renewer, struct renewer_stream *stream) {
     for (int i = 0; i < RENEWER_MAX_STREAMS; i++)
@@ -104,9 +109,34 @@ static void succeed(struct renewer *renewer, struct renewer_stream *stream) {
             stream_close(&renewer->streams[i]);
     etcd_member_answered(keepalive_member(stream->keepalive));
     renewer->is_renewing = false;
-    renewer->is_gone_once = false;
+    renewer->gone_member = NULL;
+    renewer->is_renewed_once = true;
     rpc_timer_start(&renewer->timer, stream->sent_ns + jittered(renewer, renewer->ttl_ns / 3));
     renewer->callbacks->on_renewed(renewer, stream->sent_ns, stream->ttl_s);
+}
+
+/* A leader that has not yet carried out the grant answers 0 too (etcd #13675), and the read through a follower
+ * that has confirms it. So a second answer has to come from elsewhere, asked when the leader has caught up. */
+static bool is_gone(const struct renewer *renewer, const struct renewer_stream *stream) {
+    if (!renewer->gone_member || stream->sent_ns < renewer->ask_elsewhere_ns)
+        return false;
+    return keepalive_member(stream->keepalive) != renewer->gone_member ||
+           etcd_n_members(renewer->etcd) == 1 ||
+           stream->sent_ns >= renewer->ask_elsewhere_ns + NOBODY_ELSE_NS;
+}
+
+static void doubt(struct renewer *renewer, struct renewer_stream *stream) {
+    int64_t now_ns = rpc_now(renewer->rpc);
+    if (!renewer->gone_member) {
+        renewer->gone_member = keepalive_member(stream->keepalive);
+        renewer->ask_elsewhere_ns = renewer->is_renewed_once ? now_ns : now_ns + LEADER_LAG_NS;
+    }
+    renewer->last_member = keepalive_member(stream->keepalive);
+    stream_close(stream);
+    if (renewer->ask_elsewhere_ns > now_ns)
+        rpc_timer_start(&renewer->timer, renewer->ask_elsewhere_ns);
+    else
+        send_on_fresh(renewer, etcd_after(renewer->etcd, renewer->last_member));
 }
 
 static void on_confirmed(struct confirm *confirm, const struct lun_err *err, uint64_t raft_term) {
@@ -120,11 +150,8 @@ static void on_confirmed(struct confirm *confirm, const struct lun_err *err, uin
         try_again_soon(renewer);
     } else if (stream->ttl_s > 0) {
         succeed(renewer, stream);
-    } else if (!renewer->is_gone_once) {
-        /* A leader that has not yet carried out the grant answers 0 too (etcd #13675); after the read it has.
-         */
-        renewer->is_gone_once = true;
-        send_on(renewer, stream);
+    } else if (!is_gone(renewer, stream)) {
+        doubt(renewer, stream);
     } else {
         renewer_stop(renewer);
         renewer->callbacks->on_gone(renewer);
@@ -213,7 +240,8 @@ void renewer_hurry(struct renewer *renewer) {
 void renewer_stop(struct renewer *renewer) {
     if (!renewer->rpc)
         return;
-    renewer->is_started = renewer->is_renewing = renewer->is_gone_once = false;
+    renewer->is_started = renewer->is_renewing = renewer->is_renewed_once = false;
+    renewer->gone_member = NULL;
     rpc_timer_stop(&renewer->timer);
     for (int i = 0; i < RENEWER_MAX_STREAMS; i++)
         if (renewer->streams[i].keepalive)

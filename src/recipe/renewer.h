@@ -39,9 +39,11 @@ struct renewer {
     struct rpc_timer timer;
     struct etcd_member *last_member; /* the latest one tried */
     bool is_started;
-    bool is_renewing;    /* a round is on: asked, not yet confirmed */
-    bool is_gone_once;   /* a confirmed answer said that there is no such lease; a second one is asked for */
-    unsigned n_failures; /* in this round, without silence: delays grow with it */
+    bool is_renewed_once;
+    bool is_renewing;                /* a round is on: asked, not yet confirmed */
+    struct etcd_member *gone_member; /* a confirmed answer of this one said that there is no such lease... */
+    int64_t ask_elsewhere_ns;        /* ...and from then on others are asked whether that is so */
+    unsigned n_failures;             /* in this round, without silence: delays grow with it */
     struct renewer_stream streams[RENEWER_MAX_STREAMS];
 };
 
