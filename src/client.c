@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/fork.h"
 #include "client.h"
 #include "rpc/grpc.h"
 
@@ -15,7 +15,7 @@
 /* ---- inside and outside ----------------------------------------------------------------------------- */
 
 int client_enter_closed(struct lun_client *client) {
-    if (client->pid != getpid())
+    if (client->fork_depth != fork_depth())
         return LUN_ECLOSED;
     rpc_enter(client->rpc);
     return 0;
@@ -118,7 +118,7 @@ static int start(struct lun_client *client, const struct lun_config *config, str
 static void reap_abandoned(void);
 
 static int fill(struct lun_client *client, const struct lun_config *config, struct lun_err *ret_err) {
-    client->pid = getpid();
+    client->fork_depth = fork_depth();
     crowd_init(&client->crowd);
     list_init(&client->ops);
     list_init(&client->sessions);
@@ -170,7 +170,7 @@ int lun_client_fd(const struct lun_client *client) {
 }
 
 int lun_client_poll(struct lun_client *client, int64_t timeout_ms) {
-    if (client->pid != getpid())
+    if (client->fork_depth != fork_depth())
         return LUN_ECLOSED;
     int64_t until_ns = timeout_ms == 0 ? 0 : client_deadline_ns(client, timeout_ms);
     client->n_called = 0;
@@ -292,7 +292,7 @@ static void cut_off(struct lun_client *client) {
 }
 
 void lun_client_free(struct lun_client *client) {
-    if (!client || client->pid != getpid())
+    if (!client || client->fork_depth != fork_depth())
         return;
     rpc_enter(client->rpc);
     client->on_trace = NULL;
@@ -318,7 +318,7 @@ static pthread_mutex_t abandoned_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list abandoned = {&abandoned, &abandoned};
 
 void lun_client_abandon(struct lun_client *client) {
-    if (!client || client->pid != getpid())
+    if (!client || client->fork_depth != fork_depth())
         return;
     rpc_enter(client->rpc);
     client->on_trace = NULL;
@@ -338,7 +338,7 @@ static struct lun_client *take_abandoned(bool is_ended_only) {
     pthread_mutex_lock(&abandoned_lock);
     for (struct list *node = abandoned.next; node != &abandoned && !found; node = node->next) {
         struct lun_client *client = CONTAINER_OF(node, struct lun_client, in_abandoned);
-        if (client->pid != getpid())
+        if (client->fork_depth != fork_depth())
             continue;
         rpc_enter(client->rpc);
         if (client->is_etcd_closed || !is_ended_only)

@@ -3,7 +3,7 @@
 #ifndef LUN_CLIENT_H
 #define LUN_CLIENT_H
 
-#include <sys/types.h>
+#include <stdatomic.h>
 
 #include "base/list.h"
 #include "base/trace.h"
@@ -20,7 +20,7 @@ enum { CLIENT_MAX_TRACE_LINES = 1000 }; /* waiting for a poll; what comes on top
 struct lun_client {
     struct rpc *rpc;
     struct etcd *etcd;
-    pid_t pid;
+    unsigned fork_depth;   /* of the process that opened it */
     struct bytes identity; /* what a lock's value says of us */
     struct crowd crowd;
     struct list ops;       /* asked and not yet answered */
@@ -72,7 +72,7 @@ struct lun_op {
     int give_up_code;
     struct lun_session *session;     /* a win counts only while this one is valid; referenced */
     void (*drop)(struct lun_op *op); /* undelivered or turned into a loss: frees the handle in the result */
-    struct lun_result *result;
+    struct lun_result result;
     struct lun_err *err;
     struct list blocks; /* memory that the result points into */
 };
@@ -111,7 +111,8 @@ struct lun_session {
     struct session core;
     struct lun_client *client;
     struct list in_client;
-    unsigned n_refs; /* the user, each mutex, election, term, op that needs it, and the machine until it has
+    atomic_uint
+        n_refs; /* the user, each mutex, election, term, op that needs it, and the machine until it has
                         ended */
     bool is_ended;
     bool is_wanted; /* the user has not freed it */
@@ -120,6 +121,7 @@ struct lun_session {
     struct list state_ops;
 };
 
+/* Inside and outside, on any thread. */
 void session_ref(struct lun_session *session);
 void session_unref(struct lun_session *session);
 /* Ends it without waiting for anything. */

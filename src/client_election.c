@@ -40,7 +40,7 @@ static void answer_loss(struct lun_term *term) {
     struct list *node;
     while ((node = list_pop_front(&term->loss_ops))) {
         struct lun_op *op = CONTAINER_OF(node, struct lun_op, in_object);
-        op->result->reason = term->reason;
+        op->result.reason = term->reason;
         op_finish(op, NULL);
     }
 }
@@ -94,8 +94,8 @@ static void on_entered(struct place *place, const struct lun_err *err) {
     }
     term->is_begun = true;
     term->token = term->mod_rev = place_create_rev(place);
-    op->result->term = term;
-    op->result->token = term->token;
+    op->result.term = term;
+    op->result.token = term->token;
     op->session = term->session;
     session_ref(term->session);
     finish(op, NULL, "campaign", term->name);
@@ -169,7 +169,7 @@ static void give_up_campaigning(struct lun_op *op, int code) {
 
 /* Elected, but nobody came to take it. Inside. */
 static void drop_term(struct lun_op *op) {
-    struct lun_term *term = op->result->term;
+    struct lun_term *term = op->result.term;
     if (!term)
         return;
     end_term(term, LUN_LOST_CLOSED);
@@ -341,7 +341,7 @@ static void on_proclaimed(void *arg, const struct etcd_reply *reply) {
     proclaim->op->call = NULL;
     if (term && reply->err)
         term->is_mod_unsure |= reply->has_unanswered || reply->err->is_outcome_unknown;
-    proclaim->op->result->revision = reply->revision;
+    proclaim->op->result.revision = reply->revision;
     if (!reply->err && reply->is_success) {
         if (term) {
             term->mod_rev = reply->revision;
@@ -478,8 +478,8 @@ static void on_guarded(void *arg, const struct etcd_reply *reply) {
         finish(op, &err, "txn", guarded->name);
         return;
     }
-    op->result->revision = reply->revision;
-    op->result->is_success = reply->is_success;
+    op->result.revision = reply->revision;
+    op->result.is_success = reply->is_success;
     struct etcd_reply shown = *reply;
     if (!reply->is_success)
         shown.n_results--;

@@ -49,7 +49,7 @@ static void answer_loss(struct lun_mutex *mutex, enum lun_reason reason) {
     struct list *node;
     while ((node = list_pop_front(&mutex->loss_ops))) {
         struct lun_op *op = CONTAINER_OF(node, struct lun_op, in_object);
-        op->result->reason = reason;
+        op->result.reason = reason;
         op_finish(op, NULL);
     }
 }
@@ -87,7 +87,7 @@ static void on_entered(struct place *place, const struct lun_err *err) {
     mutex->state = LOCKED;
     mutex->depth = 1;
     mutex->token = place_create_rev(place);
-    mutex->op->result->token = mutex->token;
+    mutex->op->result.token = mutex->token;
     mutex->op->session = mutex->session;
     session_ref(mutex->session);
     finish(mutex, NULL, "lock");
@@ -192,7 +192,7 @@ static int lock_again(struct lun_mutex *mutex, const struct lun_ask *ask, struct
     if (rc)
         return rc;
     mutex->depth++;
-    op->result->token = mutex->token;
+    op->result.token = mutex->token;
     op->session = mutex->session;
     session_ref(mutex->session);
     if (ret_op)
@@ -320,7 +320,7 @@ int lun_mutex_await_loss(struct lun_mutex *mutex, const struct lun_ask *ask, str
     if (ret_op)
         *ret_op = op;
     if (mutex->is_lost || session_stop_at_ns(&mutex->session->core) <= rpc_now(client->rpc)) {
-        op->result->reason = mutex->is_lost ? mutex->reason : LUN_LOST_EXPIRED;
+        op->result.reason = mutex->is_lost ? mutex->reason : LUN_LOST_EXPIRED;
         op_finish(op, NULL);
     } else {
         list_push_back(&mutex->loss_ops, &op->in_object);

@@ -19,7 +19,7 @@ static void on_leader(void *arg, const struct etcd_reply *reply) {
         op_finish(op, &err);
         return;
     }
-    op->result->revision = reply->revision;
+    op->result.revision = reply->revision;
     if (reply->results[0].n_kvs > 0 && !op_set_leader(op, &reply->results[0].kvs[0]))
         (void)op_fail(op, LUN_ENOMEM, "out of memory");
     else
@@ -98,7 +98,7 @@ static void deliver(struct lun_observer *observer) {
     observer->was_leader = core->has_leader;
     observer->told_create_rev = core->create_rev;
     observer->told_mod_rev = core->mod_rev;
-    op->result->revision = core->revision;
+    op->result.revision = core->revision;
     op_finish(op, NULL);
 }
 

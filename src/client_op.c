@@ -44,7 +44,7 @@ bool op_set_leader(struct lun_op *op, const struct lun_kv *kv) {
         return false;
     leader->token = kv->create_rev;
     leader->revision = kv->mod_rev;
-    op->result->leader = leader;
+    op->result.leader = leader;
     return true;
 }
 
@@ -64,14 +64,12 @@ static bool is_late_win(const struct lun_op *op) {
     return op->session && !op->err && session_valid_until_ns(&op->session->core) == 0;
 }
 
-static void release(struct lun_op *op, bool is_dropped) {
-    struct lun_client *client = op->client;
-    rpc_enter(client->rpc);
-    if (is_dropped && op->drop)
-        op->drop(op);
-    if (op->session)
-        session_unref(op->session);
-    rpc_leave(client->rpc);
+static void drop(struct lun_op *op) {
+    if (!op->drop)
+        return;
+    rpc_enter(op->client->rpc);
+    op->drop(op);
+    rpc_leave(op->client->rpc);
 }
 
 /* The client ends before anybody polled. Inside. */
@@ -94,15 +92,17 @@ static void on_poll(struct rpc_note *note) {
     }
     bool is_late = is_late_win(op);
     struct lun_err late;
-    if (is_late)
+    if (is_late) {
         (void)lun_err_set(&late, LUN_ELOST, "the session was lost in the moment of winning");
+        drop(op);
+    }
     if (op->session)
-        release(op, is_late);
+        session_unref(op->session);
     op->session = NULL;
     struct lun_result lost = {.err = &late};
     client->n_called++;
-    op->result->err = op->err;
-    op->ask.on_done(op->ask.arg, is_late ? &lost : op->result);
+    op->result.err = op->err;
+    op->ask.on_done(op->ask.arg, is_late ? &lost : &op->result);
     op_free(op);
 }
 
@@ -173,8 +173,7 @@ int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
     list_init(&op->in_client);
     list_init(&op->in_object);
     list_init(&op->blocks);
-    op->result = op_alloc(op, sizeof *op->result);
-    if (!op->result || rpc_timer_init(client->rpc, &op->timer, on_timer)) {
+    if (rpc_timer_init(client->rpc, &op->timer, on_timer)) {
         op_free(op);
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     }

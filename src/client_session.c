@@ -6,12 +6,13 @@
 #include "client.h"
 
 void session_ref(struct lun_session *session) {
-    session->n_refs++;
+    (void)atomic_fetch_add(&session->n_refs, 1);
 }
 
 void session_unref(struct lun_session *session) {
-    assert(session->n_refs > 0);
-    if (--session->n_refs == 0)
+    unsigned before = atomic_fetch_sub(&session->n_refs, 1);
+    assert(before > 0);
+    if (before == 1)
         free(session);
 }
 
@@ -32,7 +33,7 @@ static void on_opened(struct session *core, const struct lun_err *err) {
     if (!op)
         return; /* given up before */
     if (!err) {
-        op->result->session = session;
+        op->result.session = session;
         session_ref(session); /* the user's */
         session->is_wanted = true;
     }
@@ -47,8 +48,8 @@ static void on_state(struct session *core) {
     list_move(&session->state_ops, &todo);
     while ((node = list_pop_front(&todo))) {
         struct lun_op *op = CONTAINER_OF(node, struct lun_op, in_object);
-        op->result->state = session_state(core);
-        op->result->reason = core->reason;
+        op->result.state = session_state(core);
+        op->result.reason = core->reason;
         op_finish(op, NULL);
     }
 }
@@ -80,7 +81,7 @@ static void give_up_opening(struct lun_op *op, int code) {
 
 /* Opened, but nobody came to take it. Inside. */
 static void drop_session(struct lun_op *op) {
-    struct lun_session *session = op->result->session;
+    struct lun_session *session = op->result.session;
     if (session) {
         session_close(&session->core, !session->core.is_adopted);
         session_unref(session);
@@ -204,9 +205,9 @@ int lun_session_await(struct lun_session *session, enum lun_session_state known,
     if (!rc) {
         if (ret_op)
             *ret_op = op;
-        op->result->state = session_state(&session->core);
-        op->result->reason = session->core.reason;
-        if (op->result->state != known)
+        op->result.state = session_state(&session->core);
+        op->result.reason = session->core.reason;
+        if (op->result.state != known)
             op_finish(op, NULL);
         else
             list_push_back(&session->state_ops, &op->in_object);

@@ -26,8 +26,8 @@ bool op_copy_results(struct lun_op *op, const struct etcd_reply *reply) {
         results[i] = *from;
         results[i].kvs = kvs;
     }
-    op->result->results = results;
-    op->result->n_results = reply->n_results;
+    op->result.results = results;
+    op->result.n_results = reply->n_results;
     return true;
 }
 
@@ -42,11 +42,11 @@ static void on_reply(void *arg, const struct etcd_reply *reply) {
         op_finish(op, &err);
         return;
     }
-    op->result->revision = reply->revision;
-    op->result->is_success = reply->is_success;
-    op->result->lease = reply->lease;
-    op->result->ttl_s = reply->ttl;
-    op->result->granted_ttl_s = reply->granted_ttl;
+    op->result.revision = reply->revision;
+    op->result.is_success = reply->is_success;
+    op->result.lease = reply->lease;
+    op->result.ttl_s = reply->ttl;
+    op->result.granted_ttl_s = reply->granted_ttl;
     if (reply->n_results > 0 && !op_copy_results(op, reply))
         (void)op_fail(op, LUN_ENOMEM, "out of memory");
     else
@@ -246,8 +246,8 @@ static void finish_status(struct status *status) {
     struct lun_op *op = status->op;
     if (status->n_out > 0)
         return;
-    op->result->members = status->members;
-    op->result->n_members = status->n_members;
+    op->result.members = status->members;
+    op->result.n_members = status->n_members;
     if (status->give_up_code)
         (void)op_fail(op, status->give_up_code, "status: %s", lun_strerror(status->give_up_code));
     else
@@ -406,8 +406,8 @@ static void deliver(struct lun_watch *watch) {
         (void)op_fail(op, LUN_ENOMEM, "watch: out of memory: events were lost");
         return;
     }
-    op->result->events = events;
-    op->result->n_events = n;
+    op->result.events = events;
+    op->result.n_events = n;
     op_finish(op, NULL);
 }
 
@@ -417,7 +417,7 @@ static void on_created(struct watcher *watcher, int64_t revision) {
     watch->is_created = true;
     while ((node = list_pop_front(&watch->ready_ops))) {
         struct lun_op *op = CONTAINER_OF(node, struct lun_op, in_object);
-        op->result->revision = revision;
+        op->result.revision = revision;
         op_finish(op, NULL);
     }
 }

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/fork.h"
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/sm.h"
@@ -274,6 +275,19 @@ static void the_clock_goes_forward(void) {
     CHECK(a > 0 && b >= a);
 }
 
+/* ---- forks ------------------------------------------------------------------------------------------ */
+
+static void a_fork_is_counted_in_the_child_alone(void) {
+    unsigned before = fork_depth();
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(fork_depth() == before + 1 ? 0 : 1);
+    int status = -1;
+    waitpid(pid, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(fork_depth() == before);
+}
+
 int main(void) {
     RUN(a_heap_gives_the_smallest_key_first);
     RUN(a_heap_survives_any_order_of_inserts_moves_and_removals);
@@ -287,5 +301,6 @@ int main(void) {
     RUN(a_machine_moves_along_its_arcs_and_traces_them);
     RUN(a_move_without_an_arc_aborts);
     RUN(the_clock_goes_forward);
+    RUN(a_fork_is_counted_in_the_child_alone);
     return check_end();
 }

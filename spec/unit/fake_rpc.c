@@ -59,6 +59,10 @@ static bool should_fail(struct fake *fake) {
     return true;
 }
 
+static ProtobufCMessage *unpack(const ProtobufCMessageDescriptor *descriptor, struct lun_bytes packed) {
+    return must(protobuf_c_message_unpack(descriptor, NULL, packed.len, packed.data));
+}
+
 /* Through the wire and back, so that a forgotten oneof case is forgotten here too. */
 static ProtobufCMessage *copy_message(const ProtobufCMessage *message,
                                       const ProtobufCMessageDescriptor *descriptor) {
@@ -67,7 +71,7 @@ static ProtobufCMessage *copy_message(const ProtobufCMessage *message,
     size_t n = protobuf_c_message_get_packed_size(message);
     uint8_t *packed = must(malloc(n + 1));
     protobuf_c_message_pack(message, packed);
-    ProtobufCMessage *copy = must(protobuf_c_message_unpack(descriptor, NULL, n, packed));
+    ProtobufCMessage *copy = unpack(descriptor, (struct lun_bytes){packed, n});
     free(packed);
     return copy;
 }
@@ -123,7 +127,7 @@ static void op_peer_close(struct rpc_peer *peer) {
     free(peer);
 }
 
-static int op_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+static int op_call(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
                    const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                    struct rpc_call **ret_call) {
     struct fake *fake = fake_of(peer->rpc);
@@ -137,7 +141,7 @@ static int op_call(struct rpc_peer *peer, enum rpc_method method, const Protobuf
     call->fake = fake;
     call->method = method;
     (void)snprintf(call->address, sizeof call->address, "%s", peer->address);
-    call->request = copy_message(request, rpc_method_info(method)->request);
+    call->request = unpack(rpc_method_info(method)->request, request);
     call->sent_ns = fake->now_ns;
     call->deadline_ns = options->deadline_ns;
     call->has_leader = options->has_leader;

@@ -68,7 +68,7 @@ struct etcd_call {
     char why[ETCD_WHY_BYTES]; /* what the latest failure was, for the last error's text */
 
     size_t n_kinds, n_packed;
-    uint8_t tail[]; /* the kinds, then the request packed, for further attempts */
+    uint8_t tail[]; /* the kinds, then the request packed, for every attempt */
 };
 
 static bool may_repeat(const struct etcd_call *call) {
@@ -171,30 +171,22 @@ static int64_t attempt_until(const struct etcd_call *call, int64_t now_ns, bool 
     return now_ns + least(span, left_ns);
 }
 
-static int send(struct etcd_call *call, enum state state, enum rpc_method method,
-                const ProtobufCMessage *message) {
+static int send(struct etcd_call *call, enum state state, enum rpc_method method, struct lun_bytes request) {
     call->sent_ns = rpc_now(call->etcd->rpc);
     call->attempt_until_ns = attempt_until(call, call->sent_ns, state == VERIFYING || may_repeat(call));
     struct rpc_options options = etcd_options(call->etcd, call->attempt_until_ns);
     options.has_leader = state == ASKING && !call->shape.needs_no_leader;
     sm_move(&call->sm, (int)state);
-    return rpc_call(call->member->peer, method, message, &options, on_attempt, call, &call->attempt);
+    return rpc_call_packed(call->member->peer, method, request, &options, on_attempt, call, &call->attempt);
 }
 
 static int send_status(struct etcd_call *call) {
-    Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;
-    return send(call, VERIFYING, RPC_MEMBER_STATUS, &request.base);
+    return send(call, VERIFYING, RPC_MEMBER_STATUS, (struct lun_bytes){"", 0}); /* a message without fields */
 }
 
-static int send_again(struct etcd_call *call) {
-    const ProtobufCMessageDescriptor *descriptor = rpc_method_info(call->shape.method)->request;
-    ProtobufCMessage *request =
-        protobuf_c_message_unpack(descriptor, NULL, call->n_packed, call->tail + call->n_kinds);
-    if (!request)
-        return LUN_ENOMEM;
-    int rc = send(call, ASKING, call->shape.method, request);
-    protobuf_c_message_free_unpacked(request, NULL);
-    return rc;
+static int send_request(struct etcd_call *call) {
+    struct lun_bytes request = {call->tail + call->n_kinds, call->n_packed};
+    return send(call, ASKING, call->shape.method, request);
 }
 
 static bool must_verify(const struct etcd_call *call) {
@@ -232,7 +224,7 @@ static void ask_next(struct etcd_call *call) {
         finish_unavailable(call);
     else if (!choose(call))
         wait(call);
-    else if (must_verify(call) ? send_status(call) : send_again(call))
+    else if (must_verify(call) ? send_status(call) : send_request(call))
         finish_memory(call);
 }
 
@@ -288,7 +280,7 @@ static void on_verified(struct etcd_call *call) {
         finish_cancelled(call);
     else if (is_past_deadline(call))
         finish_unavailable(call);
-    else if (send_again(call))
+    else if (send_request(call))
         finish_memory(call);
 }
 
@@ -379,14 +371,14 @@ static struct etcd_call *call_new(struct etcd *etcd, const struct request_shape 
     return call;
 }
 
-static int first_attempt(struct etcd_call *call, const ProtobufCMessage *request) {
+static int first_attempt(struct etcd_call *call) {
     if (is_past_deadline(call)) {
         sm_move(&call->sm, WAITING);
         rpc_timer_start(&call->timer, call->how.deadline_ns);
         return 0;
     }
     (void)choose(call);
-    return must_verify(call) ? send_status(call) : send(call, ASKING, call->shape.method, request);
+    return must_verify(call) ? send_status(call) : send_request(call);
 }
 
 int call_start(struct etcd *etcd, const struct request_shape *shape, const uint8_t *kinds,
@@ -403,7 +395,7 @@ int call_start(struct etcd *etcd, const struct request_shape *shape, const uint8
     call->started_ns = rpc_now(etcd->rpc);
     list_push_back(&etcd->calls, &call->in_calls);
     etcd_out_begin(etcd);
-    int rc = first_attempt(call, request);
+    int rc = first_attempt(call);
     if (rc) {
         discard(call);
         free(call);

@@ -8,6 +8,17 @@
 
 /* ---- the key ---------------------------------------------------------------------------------------- */
 
+/* Lower case, unpadded, terminated; the number of digits. (printf would be felt in every lock.) */
+static size_t print_hex(char *to, uint64_t number) {
+    size_t n = 1;
+    for (uint64_t rest = number >> 4; rest; rest >>= 4)
+        n++;
+    to[n] = '\0';
+    for (size_t i = n; i-- > 0; number >>= 4)
+        to[i] = "0123456789abcdef"[number & 15];
+    return n;
+}
+
 /* "<name>/<lease>", so that others' clients stand in the same line; with a random suffix for a second place
  * of the session in the line (one that still has to be cleaned up counts), and always under an adopted lease.
  * Behind it "<name>0", the end of the prefix. */
@@ -18,7 +29,8 @@ static int make_key(struct place *place, struct lun_bytes name) {
         return LUN_ENOMEM;
     memcpy(key, name.data, name.len);
     place->prefix_len = name.len + 1;
-    place->key_len = name.len + (size_t)sprintf(key + name.len, "/%" PRIx64, (uint64_t)place->session->lease);
+    key[name.len] = '/';
+    place->key_len = name.len + 1 + print_hex(key + name.len + 1, (uint64_t)place->session->lease);
     if (place->session->is_adopted ||
         crowd_find(place->session->crowd, (struct lun_bytes){key, place->key_len}))
         place->key_len +=

@@ -166,10 +166,23 @@ void rpc_peer_close(struct rpc_peer *peer) {
 const char *rpc_peer_address(const struct rpc_peer *peer) {
     return peer->address;
 }
+int rpc_call_packed(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+                    const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
+                    struct rpc_call **ret_call) {
+    return peer->rpc->ops->call(peer, method, request, options, on_reply, arg, ret_call);
+}
 int rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
              struct rpc_call **ret_call) {
-    return peer->rpc->ops->call(peer, method, request, options, on_reply, arg, ret_call);
+    size_t n_bytes = protobuf_c_message_get_packed_size(request);
+    uint8_t *packed = malloc(n_bytes + 1);
+    if (!packed)
+        return LUN_ENOMEM;
+    (void)protobuf_c_message_pack(request, packed);
+    int rc =
+        rpc_call_packed(peer, method, (struct lun_bytes){packed, n_bytes}, options, on_reply, arg, ret_call);
+    free(packed);
+    return rc;
 }
 void rpc_cancel(struct rpc_call *call) {
     call->rpc->ops->cancel(call);

@@ -25,6 +25,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/heap.h"
 #include "base/list.h"
@@ -143,6 +144,10 @@ typedef void (*rpc_reply_cb)(void *arg, const struct rpc_result *result, const P
  * valid until on_reply has been called. */
 int rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);
+/* The same for a request that is packed already: one that may have to be sent again is packed once. */
+int rpc_call_packed(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+                    const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
+                    struct rpc_call **ret_call);
 /* on_reply still comes (RPC_CANCELLED, or the real reply if that was faster). The server is told. */
 void rpc_cancel(struct rpc_call *call);
 
@@ -235,7 +240,7 @@ struct rpc_ops {
     int (*peer_open)(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
                      struct lun_err *ret_err);
     void (*peer_close)(struct rpc_peer *peer);
-    int (*call)(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+    int (*call)(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
                 const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                 struct rpc_call **ret_call);
     void (*cancel)(struct rpc_call *call);

@@ -230,7 +230,7 @@ void sim_answer_call(struct sim_call *call, int status, const char *text, bool i
     settle(call, status, text, coming_back(call->client, call->member));
 }
 
-static int op_call(struct rpc_peer *base, enum rpc_method method, const ProtobufCMessage *message,
+static int op_call(struct rpc_peer *base, enum rpc_method method, struct lun_bytes packed,
                    const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                    struct rpc_call **ret_call) {
     struct sim_client *client = client_of(base->rpc);
@@ -260,7 +260,7 @@ static int op_call(struct rpc_peer *base, enum rpc_method method, const Protobuf
     request->member = &sim->members[call->member];
     request->call = call;
     request->method = method;
-    request->message = sim_copy(message);
+    request->message = sim_unpack(rpc_method_info(method)->request, packed);
     request->has_leader = options->has_leader;
     call->request = request;
     sim_at(sim, &request->event, crossing(client, call->member));

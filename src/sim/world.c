@@ -40,13 +40,18 @@ void sim_drop_garbage(struct sim *sim) {
         free(sim->garbage[--sim->n_garbage]);
 }
 
+ProtobufCMessage *sim_unpack(const ProtobufCMessageDescriptor *descriptor, struct lun_bytes packed) {
+    ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, NULL, packed.len, packed.data);
+    if (!message)
+        sim_die("a message does not unpack");
+    return message;
+}
+
 ProtobufCMessage *sim_copy(const ProtobufCMessage *message) {
     size_t n = protobuf_c_message_get_packed_size(message);
     uint8_t *packed = sim_alloc(n);
     (void)protobuf_c_message_pack(message, packed);
-    ProtobufCMessage *copy = protobuf_c_message_unpack(message->descriptor, NULL, n, packed);
-    if (!copy)
-        sim_die("a message does not unpack");
+    ProtobufCMessage *copy = sim_unpack(message->descriptor, (struct lun_bytes){packed, n});
     free(packed);
     return copy;
 }

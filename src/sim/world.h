@@ -79,6 +79,7 @@ void *sim_grow(void *array, size_t n, size_t *room, size_t size);
 void *sim_take(struct sim *sim, size_t n_bytes);
 void sim_drop_garbage(struct sim *sim);
 void sim_die(const char *what) __attribute__((noreturn));
+ProtobufCMessage *sim_unpack(const ProtobufCMessageDescriptor *descriptor, struct lun_bytes packed);
 ProtobufCMessage *sim_copy(const ProtobufCMessage *message);
 void sim_text(char *to, ProtobufCBinaryData data);
 int64_t sim_delay(struct sim *sim);

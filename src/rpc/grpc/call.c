@@ -37,11 +37,11 @@ static void on_done(struct tag *tag, bool is_ok) {
     free(call);
 }
 
-static bool start(struct call *call, const ProtobufCMessage *request) {
+static bool start(struct call *call, struct lun_bytes request) {
     grpc_op ops[6];
     wire_op_send_metadata(&call->wire, &ops[0]);
     ops[1] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE};
-    ops[1].data.send_message.send_message = message_pack(request);
+    ops[1].data.send_message.send_message = message_copy(request);
     ops[2] = (grpc_op){.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
     wire_op_receive_metadata(&call->wire, &ops[3]);
     ops[4] = (grpc_op){.op = GRPC_OP_RECV_MESSAGE};
@@ -52,7 +52,7 @@ static bool start(struct call *call, const ProtobufCMessage *request) {
     return is_started;
 }
 
-int env_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+int env_call(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
              struct rpc_call **ret_call) {
     struct call *call = malloc(sizeof *call);

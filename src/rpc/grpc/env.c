@@ -10,16 +10,20 @@
 #include "base/clock.h"
 #include "rpc/grpc.h"
 
+static sigset_t blocked;
+
+static void choose_signals(void) {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    (void)sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        (void)sigdelset(&blocked, faults[i]);
+}
+
 /* Signals are blocked around everything that may enter gRPC: its threads inherit the mask of whoever makes it
  * start them, and a handler that runs in one of them, or a SIGTERM that ends the process from there, is
  * nobody's wish. */
 void env_block_signals(sigset_t *ret_outer) {
-    sigset_t set;
-    (void)sigfillset(&set);
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
-        (void)sigdelset(&set, faults[i]);
-    (void)pthread_sigmask(SIG_SETMASK, &set, ret_outer);
+    (void)pthread_sigmask(SIG_SETMASK, &blocked, ret_outer);
 }
 
 void env_unblock_signals(const sigset_t *outer) {
@@ -132,6 +136,8 @@ int rpc_grpc_new(struct rpc **ret_rpc, struct lun_err *ret_err) {
     struct env *env = calloc(1, sizeof *env);
     if (!env)
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, choose_signals);
     rpc_init(&env->rpc, &ops);
     env->pid = getpid();
     (void)pthread_mutex_init(&env->core, NULL);

@@ -50,8 +50,8 @@ struct inbox {
     int fd;
     bool is_polled; /* core lock: a thread is awake in rpc_poll and will look before it sleeps or returns */
     pthread_mutex_t lock;
-    struct list notes;   /* inbox lock, as all below */
-    struct list running; /* taken out by rpc_poll, not yet run */
+    struct list notes;   /* changed inside and under the inbox lock: to read it, either is enough */
+    struct list running; /* inbox lock, as below: taken out by rpc_poll, not yet run */
     bool is_raised;      /* fd is readable */
 };
 
@@ -147,6 +147,7 @@ void env_fence_stopped(struct rpc_fence *fence);
 
 /* ---- message.c ---- */
 
+grpc_byte_buffer *message_copy(struct lun_bytes packed);
 grpc_byte_buffer *message_pack(const ProtobufCMessage *message);
 /* NULL when it does not unpack. In the arena: gone with arena_clear, which is due in either case. */
 ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer,
@@ -190,7 +191,7 @@ bool wire_start(struct wire *wire, const grpc_op *ops, size_t n_ops, struct tag 
 /* The result; `ret_text` owns what result->message points to, and is freed with gpr_free after the callback. */
 void wire_result(struct wire *wire, struct rpc_result *ret_result, char **ret_text);
 
-int env_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+int env_call(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);
 void env_cancel(struct rpc_call *call);
 int env_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,

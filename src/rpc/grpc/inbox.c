@@ -46,10 +46,7 @@ void inbox_raise(struct inbox *inbox) {
 }
 
 bool inbox_is_empty(struct env *env) {
-    pthread_mutex_lock(&env->inbox.lock);
-    bool is_empty = list_is_empty(&env->inbox.notes);
-    pthread_mutex_unlock(&env->inbox.lock);
-    return is_empty;
+    return list_is_empty(&env->inbox.notes);
 }
 
 void inbox_settle(struct env *env) {

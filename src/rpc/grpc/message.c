@@ -6,12 +6,20 @@
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/slice.h>
 
-grpc_byte_buffer *message_pack(const ProtobufCMessage *message) {
-    grpc_slice slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(message));
-    (void)protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
+static grpc_byte_buffer *buffer_of(grpc_slice slice) {
     grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
     grpc_slice_unref(slice);
     return buffer;
+}
+
+grpc_byte_buffer *message_copy(struct lun_bytes packed) {
+    return buffer_of(grpc_slice_from_copied_buffer(packed.data, packed.len));
+}
+
+grpc_byte_buffer *message_pack(const ProtobufCMessage *message) {
+    grpc_slice slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(message));
+    (void)protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
+    return buffer_of(slice);
 }
 
 static ProtobufCMessage *unpack(const ProtobufCMessageDescriptor *descriptor, grpc_slice slice,

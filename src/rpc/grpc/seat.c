@@ -21,7 +21,7 @@
 static const int64_t DRIVE_NS = 10 * NS_PER_MS;
 static const int64_t STAY_OUT_NS = 1 * NS_PER_MS;
 /* While callers drive, how often the pump looks whether they still do. */
-static const int64_t LOOK_NS = 4 * NS_PER_MS;
+static const int64_t LOOK_NS = 10 * NS_PER_MS;
 enum { MOST_TAKEN_ALONG = 16 };
 /* gRPC's clock stands still while the machine is suspended, ours does not: the longest that a timer may be
  * late because of it. */
