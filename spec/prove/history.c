@@ -13,7 +13,7 @@
 #include "recipe/session.h"
 #include "sim/sim.h"
 
-enum { MACHINES = 4, STANDS = 3, LINES = 2, GRAVES = 256, RECOVERIES = 64 };
+enum { MACHINES = 4, STANDS = 3, LINES = 2, GRAVES = 256, RECOVERIES = 64, KEY_BYTES = 96 };
 
 #define MS(n) ((n)*NS_PER_MS)
 #define SECONDS(n) ((n)*NS_PER_S)
@@ -30,7 +30,7 @@ struct stand {
     struct place *place;
     enum stand_state state;
     int line;
-    char key[SIM_KEY_BYTES];
+    char key[KEY_BYTES];
     int64_t token, until_ns, held_since_ns;
     int64_t robbed_ns; /* somebody else took its key away, then; 0: nobody */
 };
@@ -53,7 +53,7 @@ struct machine {
 };
 
 struct grave {
-    char key[SIM_KEY_BYTES];
+    char key[KEY_BYTES];
     int64_t create_rev, at_ns;
     enum sim_cause cause;
 };

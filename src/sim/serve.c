@@ -90,14 +90,14 @@ void sim_request_arrives(struct sim_event *event) {
         answer(request);
     } else if (request->has_leader && !member->has_leader) {
         refuse(request, RPC_UNAVAILABLE, "etcdserver: no leader", false);
-    } else if (request->method == RPC_MEMBER_STATUS || !is_hindered(request)) {
-        struct sim_answer done = sim_carry_out(sim, request->method, request->message);
+    } else if (sim_is_local(request->method, request->message) || !is_hindered(request)) {
+        struct sim_answer done = sim_carry_out(member, request->method, request->message);
         request->is_answered = true;
         request->status = done.status;
         (void)snprintf(request->text, sizeof request->text, "%s", done.message);
         request->reply = done.reply ? sim_copy(done.reply) : NULL;
         sim_drop_garbage(sim);
-        request->needs = request->method == RPC_MEMBER_STATUS ? 0 : sim->n_entries;
+        request->needs = sim_is_local(request->method, request->message) ? 0 : sim->n_entries;
         sim_at(sim, event, sim->now_ns + sim_delay(sim) / 2);
     }
 }

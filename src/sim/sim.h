@@ -12,7 +12,7 @@
 struct sim;
 struct sim_client;
 
-enum { SIM_MEMBERS = 3, SIM_KEY_BYTES = 96 };
+enum { SIM_MEMBERS = 3 };
 
 /* ---- the world ---------------------------------------------------------------------------------------- */
 
@@ -66,10 +66,14 @@ void sim_compact(struct sim *sim);
 
 /* ---- what is in the store, seen from above ------------------------------------------------------------- */
 
+/* Behind key and value stands a zero that their lengths do not count. Both live as long as the world. */
 struct sim_kv {
-    char key[SIM_KEY_BYTES], value[SIM_KEY_BYTES];
+    const char *key, *value;
+    size_t key_bytes, value_bytes;
     int64_t create_rev, mod_rev, version, lease;
+    size_t change; /* the simulator's */
 };
+/* In the order of their keys. */
 size_t sim_n_kvs(const struct sim *sim);
 const struct sim_kv *sim_kv_at(const struct sim *sim, size_t i);
 /* The place first in line; NULL: nobody. */

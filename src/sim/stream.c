@@ -7,13 +7,9 @@
 #define ASK_AGAIN_NS (50 * NS_PER_MS)
 #define GIVE_UP_NS (5 * NS_PER_S)
 
-static int64_t applied_rev(const struct sim_member *member) {
-    return member->applied ? member->sim->entries[member->applied - 1].revision : 1;
-}
-
 static Etcdserverpb__ResponseHeader *header_of(struct sim_member *member) {
     Etcdserverpb__ResponseHeader *header = sim_header(member->sim);
-    header->revision = applied_rev(member);
+    header->revision = sim_applied_rev(member);
     header->raft_term = member->term;
     return header;
 }
@@ -84,19 +80,30 @@ static void renew(struct sim_server_stream *server, int64_t id) {
 
 /* ---- watches -------------------------------------------------------------------------------------------- */
 
+static struct lun_bytes own(struct lun_bytes bytes) {
+    char *copy = sim_alloc(bytes.len + 1);
+    if (bytes.len > 0)
+        memcpy(copy, bytes.data, bytes.len);
+    return (struct lun_bytes){copy, bytes.len};
+}
+
 static void create(struct sim_server_stream *server, const Etcdserverpb__WatchCreateRequest *request) {
     struct sim *sim = server->sim;
     struct sim_member *member = server->member;
     struct sim_watch *watch = sim_alloc(sizeof *watch);
     watch->id = server->n_watches_made++;
-    sim_text(watch->key, request->key);
-    sim_text(watch->range_end, request->range_end);
-    watch->is_deletes_only = request->n_filters > 0;
-    watch->next_rev = request->start_revision ? request->start_revision : applied_rev(member) + 1;
+    watch->range = sim_range_of(own(sim_bytes(request->key)), own(sim_bytes(request->range_end)));
+    for (size_t i = 0; i < request->n_filters; i++) {
+        watch->has_no_puts |= request->filters[i] == ETCDSERVERPB__WATCH_CREATE_REQUEST__FILTER_TYPE__NOPUT;
+        watch->has_no_deletes |=
+            request->filters[i] == ETCDSERVERPB__WATCH_CREATE_REQUEST__FILTER_TYPE__NODELETE;
+    }
+    watch->wants_prev_kv = request->prev_kv;
+    watch->next_rev = request->start_revision ? request->start_revision : sim_applied_rev(member) + 1;
     /* "From now on" becomes a number before the watcher is registered: now and then somebody writes between.
      */
     watch->is_slow =
-        watch->next_rev <= applied_rev(member) || (!request->start_revision && sim_chance(sim, 30));
+        watch->next_rev <= sim_applied_rev(member) || (!request->start_revision && sim_chance(sim, 30));
     list_push_back(&server->watches, &watch->in_watches);
     Etcdserverpb__WatchResponse response = ETCDSERVERPB__WATCH_RESPONSE__INIT;
     response.header = header_of(member);
@@ -107,6 +114,8 @@ static void create(struct sim_server_stream *server, const Etcdserverpb__WatchCr
 
 static void drop_watch(struct sim_watch *watch) {
     list_remove(&watch->in_watches);
+    free((void *)(uintptr_t)watch->range.from.data);
+    free((void *)(uintptr_t)watch->range.end.data);
     free(watch);
 }
 
@@ -137,6 +146,18 @@ static size_t first_change_at(const struct sim *sim, int64_t revision) {
     return low;
 }
 
+static Etcdserverpb__Event *event_of(struct sim *sim, const struct sim_watch *watch,
+                                     const struct sim_change *change) {
+    Etcdserverpb__Event *event = sim_take(sim, sizeof *event);
+    etcdserverpb__event__init(event);
+    event->type =
+        change->is_delete ? ETCDSERVERPB__EVENT__EVENT_TYPE__DELETE : ETCDSERVERPB__EVENT__EVENT_TYPE__PUT;
+    event->kv = sim_kv_message(sim, &change->kv, true);
+    if (watch->wants_prev_kv && change->before && change->kv.mod_rev > sim->compacted_rev)
+        event->prev_kv = sim_kv_message(sim, &sim->changes[change->before - 1].kv, true);
+    return event;
+}
+
 static void tell(struct sim_server_stream *server, struct sim_watch *watch) {
     struct sim *sim = server->sim;
     struct sim_member *member = server->member;
@@ -151,30 +172,23 @@ static void tell(struct sim_server_stream *server, struct sim_watch *watch) {
         return;
     }
     watch->is_slow = false;
-    if (member->applied == 0 || watch->next_rev > applied_rev(member))
+    if (member->applied == 0 || watch->next_rev > sim_applied_rev(member))
         return;
     size_t end = sim->entries[member->applied - 1].n_changes;
     size_t i = first_change_at(sim, watch->next_rev);
-    watch->next_rev = applied_rev(member) + 1;
+    watch->next_rev = sim_applied_rev(member) + 1;
     Etcdserverpb__WatchResponse response = ETCDSERVERPB__WATCH_RESPONSE__INIT;
     response.events = end > i ? sim_take(sim, (end - i) * sizeof *response.events) : NULL;
     for (; i < end; i++) {
         const struct sim_change *change = &sim->changes[i];
-        if (!sim_is_inside(change->kv.key, watch->key, watch->range_end) ||
-            (watch->is_deletes_only && !change->is_delete))
+        if (!sim_range_has(&watch->range, sim_key_of(&change->kv)) ||
+            (change->is_delete ? watch->has_no_deletes : watch->has_no_puts))
             continue;
         if (change->is_delete && sim_chance(sim, sim->faults.event_dropped)) {
             sim_say(sim, "fault: %s forgets to tell of %s", sim_addresses[member->index], change->kv.key);
             continue;
         }
-        struct sim_kv bare = {.mod_rev = change->kv.mod_rev};
-        (void)strcpy(bare.key, change->kv.key);
-        Etcdserverpb__Event *event = sim_take(sim, sizeof *event);
-        etcdserverpb__event__init(event);
-        event->type = change->is_delete ? ETCDSERVERPB__EVENT__EVENT_TYPE__DELETE
-                                        : ETCDSERVERPB__EVENT__EVENT_TYPE__PUT;
-        event->kv = sim_kv_message(sim, change->is_delete ? &bare : &change->kv, true);
-        response.events[response.n_events++] = event;
+        response.events[response.n_events++] = event_of(sim, watch, change);
     }
     if (response.n_events > 0) {
         response.header = header_of(member);

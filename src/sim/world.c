@@ -31,13 +31,11 @@ void *sim_grow(void *array, size_t n, size_t *room, size_t size) {
 }
 
 void *sim_take(struct sim *sim, size_t n_bytes) {
-    sim->garbage = sim_grow(sim->garbage, sim->n_garbage, &sim->garbage_room, sizeof *sim->garbage);
-    return sim->garbage[sim->n_garbage++] = sim_alloc(n_bytes);
+    return sim_arena_take(&sim->garbage, n_bytes);
 }
 
 void sim_drop_garbage(struct sim *sim) {
-    while (sim->n_garbage > 0)
-        free(sim->garbage[--sim->n_garbage]);
+    sim_arena_reset(&sim->garbage);
 }
 
 ProtobufCMessage *sim_unpack(const ProtobufCMessageDescriptor *descriptor, struct lun_bytes packed) {
@@ -54,16 +52,6 @@ ProtobufCMessage *sim_copy(const ProtobufCMessage *message) {
     ProtobufCMessage *copy = sim_unpack(message->descriptor, (struct lun_bytes){packed, n});
     free(packed);
     return copy;
-}
-
-void sim_text(char *to, ProtobufCBinaryData data) {
-    if (data.len >= SIM_KEY_BYTES)
-        sim_die("a key or value is too long");
-    if (data.len > 0)
-        memcpy(to, data.data, data.len);
-    to[data.len] = '\0';
-    if (data.len == 1 && to[0] == '\0') /* "to the end", and the key nobody uses */
-        (void)strcpy(to, "\xff");
 }
 
 /* ---- chance -------------------------------------------------------------------------------------------- */
@@ -176,9 +164,9 @@ void sim_free(struct sim *sim) {
         }
     }
     heap_fini(&sim->events);
-    sim_drop_garbage(sim);
-    free(sim->garbage);
-    free(sim->kvs);
+    sim_arena_fini(&sim->garbage);
+    sim_arena_fini(&sim->kept);
+    sim_keys_fini(&sim->keys);
     free(sim->entries);
     free(sim->changes);
     free(sim->leases);

@@ -5,6 +5,8 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "etcd.pb-c.h"
+#include "sim/arena.h"
+#include "sim/keys.h"
 #include "sim/sim.h"
 
 enum { SIM_EVENTS_MAX = 1 << 20 };
@@ -13,6 +15,7 @@ enum { SIM_EVENTS_MAX = 1 << 20 };
 struct sim_change {
     bool is_delete;
     struct sim_kv kv;
+    size_t before; /* the number of the change that this one undoes, from 1; 0: there was nothing */
 };
 
 struct sim_entry {
@@ -51,8 +54,7 @@ struct sim {
     void *on_line_arg;
     struct sim_watcher watcher;
     /* what is committed */
-    struct sim_kv *kvs;
-    size_t n_kvs, kvs_room;
+    struct sim_keys keys;
     struct sim_entry *entries;
     size_t n_entries, entries_room;
     struct sim_change *changes;
@@ -68,8 +70,7 @@ struct sim {
     int64_t leaderless_since_ns, election_after_ns;
     struct sim_event tick, expiry;
     struct list clients;
-    void **garbage;
-    size_t n_garbage, garbage_room;
+    struct sim_arena garbage, kept; /* until a reply is packed; as long as the world */
 };
 
 /* ---- memory: aborts rather than fails */
@@ -81,23 +82,70 @@ void sim_drop_garbage(struct sim *sim);
 void sim_die(const char *what) __attribute__((noreturn));
 ProtobufCMessage *sim_unpack(const ProtobufCMessageDescriptor *descriptor, struct lun_bytes packed);
 ProtobufCMessage *sim_copy(const ProtobufCMessage *message);
-void sim_text(char *to, ProtobufCBinaryData data);
 int64_t sim_delay(struct sim *sim);
 
-/* ---- store.c */
-bool sim_is_inside(const char *key, const char *from, const char *range_end);
-Etcdserverpb__ResponseHeader *sim_header(struct sim *sim);
+/* ---- store.c: what is committed */
+/* A copy that lives as long as the world, and a zero behind it. */
+const char *sim_keep(struct sim *sim, struct lun_bytes bytes);
+void sim_put(struct sim *sim, const Etcdserverpb__PutRequest *request, int64_t revision);
+void sim_delete_at(struct sim *sim, size_t i, int64_t revision);
+int64_t sim_delete_range(struct sim *sim, const struct sim_range *range, int64_t revision);
+/* One more entry of the log; its changes are made. */
+void sim_commit(struct sim *sim);
+/* What was there then. The caller ends it. */
+void sim_keys_of_revision(const struct sim *sim, int64_t revision, struct sim_keys *ret_keys);
+
+/* ---- answers: built of sim_take's memory and of what the store lends */
 struct sim_answer {
     int status; /* RPC_OK: `reply` */
     const char *message;
     const ProtobufCMessage *reply;
 };
-/* Carries out a request on what is committed; a write makes an entry. */
-struct sim_answer sim_carry_out(struct sim *sim, enum rpc_method method, const ProtobufCMessage *request);
-bool sim_is_write(enum rpc_method method, const ProtobufCMessage *request);
+static inline struct sim_answer sim_refusal(int status, const char *message) {
+    return (struct sim_answer){status, message, NULL};
+}
+static inline struct sim_answer sim_reply(const ProtobufCMessage *reply) {
+    return (struct sim_answer){RPC_OK, "", reply};
+}
+static inline ProtobufCBinaryData sim_lend(struct lun_bytes bytes) {
+    return (ProtobufCBinaryData){bytes.len, (uint8_t *)(uintptr_t)bytes.data};
+}
+Etcdserverpb__ResponseHeader *sim_header(struct sim *sim);
+
+/* ---- range.c */
 Etcdserverpb__KeyValue *sim_kv_message(struct sim *sim, const struct sim_kv *kv, bool has_value);
-struct sim_lease *sim_find_lease(struct sim *sim, int64_t id);
+/* NULL: that revision can be read. */
+const char *sim_refuses_revision(const struct sim *sim, int64_t revision);
+/* As of `revision`, unless the request names another. Without a header. */
+Etcdserverpb__RangeResponse *sim_read(struct sim *sim, const Etcdserverpb__RangeRequest *request,
+                                      int64_t revision);
+
+/* ---- txn.c */
+struct sim_answer sim_range(struct sim *sim, const Etcdserverpb__RangeRequest *request, int64_t revision);
+struct sim_answer sim_put_asked(struct sim *sim, const Etcdserverpb__PutRequest *request);
+struct sim_answer sim_delete_asked(struct sim *sim, const Etcdserverpb__DeleteRangeRequest *request);
+struct sim_answer sim_txn(struct sim *sim, const Etcdserverpb__TxnRequest *request);
+bool sim_txn_writes(const Etcdserverpb__TxnRequest *request);
+
+/* ---- lease.c */
+struct sim_lease *sim_find_lease(const struct sim *sim, int64_t id);
 void sim_end_lease(struct sim *sim, struct sim_lease *lease, enum sim_cause cause);
+struct sim_answer sim_grant(struct sim *sim, const Etcdserverpb__LeaseGrantRequest *request);
+struct sim_answer sim_revoke_asked(struct sim *sim, const Etcdserverpb__LeaseRevokeRequest *request);
+struct sim_answer sim_time_to_live(struct sim *sim, const Etcdserverpb__LeaseTimeToLiveRequest *request);
+
+/* ---- check.c */
+/* What etcd refuses before anything else: RPC_OK, or why. */
+struct sim_answer sim_check(enum rpc_method method, const ProtobufCMessage *request);
+
+/* ---- apply.c */
+/* Carries out a request on what is committed, through `member`; a write makes an entry. */
+struct sim_answer sim_carry_out(struct sim_member *member, enum rpc_method method,
+                                const ProtobufCMessage *request);
+int64_t sim_applied_rev(const struct sim_member *member);
+bool sim_is_write(enum rpc_method method, const ProtobufCMessage *request);
+/* Needs no leader: what the member has applied is good enough. */
+bool sim_is_local(enum rpc_method method, const ProtobufCMessage *request);
 
 /* ---- cluster.c */
 void sim_cluster_init(struct sim *sim);
@@ -154,8 +202,8 @@ struct sim_inbound {
 struct sim_watch {
     struct list in_watches;
     int64_t id, next_rev;
-    char key[SIM_KEY_BYTES], range_end[SIM_KEY_BYTES];
-    bool is_deletes_only, is_slow;
+    struct sim_range range;
+    bool has_no_puts, has_no_deletes, wants_prev_kv, is_slow;
 };
 struct sim_server_stream *sim_server_open(struct sim_member *member, enum rpc_method method, bool has_leader,
                                           struct sim_stream *stream);

@@ -1,0 +1,83 @@
+/* sim/apply.c - which request is carried out by whom, and the header all replies bear. */
+#include "sim/world.h"
+
+enum { CLUSTER_ID = 77 };
+
+Etcdserverpb__ResponseHeader *sim_header(struct sim *sim) {
+    Etcdserverpb__ResponseHeader *header = sim_take(sim, sizeof *header);
+    etcdserverpb__response_header__init(header);
+    header->cluster_id = CLUSTER_ID;
+    header->member_id = 1;
+    header->revision = sim->revision;
+    header->raft_term = sim->term;
+    return header;
+}
+
+int64_t sim_applied_rev(const struct sim_member *member) {
+    return member->applied ? member->sim->entries[member->applied - 1].revision : 1;
+}
+
+bool sim_is_write(enum rpc_method method, const ProtobufCMessage *request) {
+    if (method == RPC_TXN)
+        return sim_txn_writes((const Etcdserverpb__TxnRequest *)request);
+    return method != RPC_RANGE && method != RPC_MEMBER_STATUS && method != RPC_LEASE_TIME_TO_LIVE;
+}
+
+bool sim_is_local(enum rpc_method method, const ProtobufCMessage *request) {
+    return method == RPC_MEMBER_STATUS ||
+           (method == RPC_RANGE && ((const Etcdserverpb__RangeRequest *)request)->serializable);
+}
+
+static struct sim_answer compact(struct sim *sim, const Etcdserverpb__CompactionRequest *request) {
+    if (request->revision > sim->revision)
+        return sim_refusal(RPC_OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision");
+    if (request->revision <= sim->compacted_rev)
+        return sim_refusal(RPC_OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted");
+    sim->compacted_rev = request->revision;
+    sim_say(sim, "etcd: compacted at %lld", (long long)sim->compacted_rev);
+    sim_commit(sim);
+    Etcdserverpb__CompactionResponse *response = sim_take(sim, sizeof *response);
+    etcdserverpb__compaction_response__init(response);
+    response->header = sim_header(sim);
+    return sim_reply(&response->base);
+}
+
+static struct sim_answer tell_status(struct sim_member *member) {
+    struct sim *sim = member->sim;
+    Etcdserverpb__StatusResponse *response = sim_take(sim, sizeof *response);
+    etcdserverpb__status_response__init(response);
+    response->header = sim_header(sim);
+    response->header->revision = sim_applied_rev(member);
+    return sim_reply(&response->base);
+}
+
+struct sim_answer sim_carry_out(struct sim_member *member, enum rpc_method method,
+                                const ProtobufCMessage *request) {
+    struct sim *sim = member->sim;
+    int64_t revision = sim_is_local(method, request) ? sim_applied_rev(member) : sim->revision;
+    struct sim_answer answer = sim_check(method, request);
+    if (answer.status)
+        return answer;
+    switch (method) {
+    case RPC_RANGE:
+        return sim_range(sim, (const Etcdserverpb__RangeRequest *)request, revision);
+    case RPC_PUT:
+        return sim_put_asked(sim, (const Etcdserverpb__PutRequest *)request);
+    case RPC_DELETE_RANGE:
+        return sim_delete_asked(sim, (const Etcdserverpb__DeleteRangeRequest *)request);
+    case RPC_TXN:
+        return sim_txn(sim, (const Etcdserverpb__TxnRequest *)request);
+    case RPC_COMPACT:
+        return compact(sim, (const Etcdserverpb__CompactionRequest *)request);
+    case RPC_LEASE_GRANT:
+        return sim_grant(sim, (const Etcdserverpb__LeaseGrantRequest *)request);
+    case RPC_LEASE_REVOKE:
+        return sim_revoke_asked(sim, (const Etcdserverpb__LeaseRevokeRequest *)request);
+    case RPC_LEASE_TIME_TO_LIVE:
+        return sim_time_to_live(sim, (const Etcdserverpb__LeaseTimeToLiveRequest *)request);
+    case RPC_MEMBER_STATUS:
+        return tell_status(member);
+    default:
+        return sim_refusal(RPC_UNIMPLEMENTED, "unknown method");
+    }
+}
