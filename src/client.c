@@ -1,4 +1,4 @@
-/* client.c - a client: opening, polling, closing, and the ways to end one that nobody closed. */
+/* client.c - a client: polling it, closing it, freeing it. */
 #include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -7,9 +7,7 @@
 
 #include "base/fork.h"
 #include "client.h"
-#include "rpc/grpc.h"
 
-#define ABANDONED_MS 5000
 #define CUT_OFF_SLICE_NS (20 * NS_PER_MS)
 
 /* ---- inside and outside ----------------------------------------------------------------------------- */
@@ -39,10 +37,6 @@ void client_leave(struct lun_client *client) {
 int64_t client_deadline_ns(const struct lun_client *client, int64_t timeout_ms) {
     bool is_none = timeout_ms < 0 || timeout_ms >= INT64_MAX / (2 * NS_PER_MS);
     return is_none ? RPC_NEVER : rpc_now(client->rpc) + timeout_ms * NS_PER_MS;
-}
-
-int64_t lun_now_ns(void) {
-    return clock_boottime_ns();
 }
 
 /* ---- trace ------------------------------------------------------------------------------------------ */
@@ -115,8 +109,6 @@ static int start(struct lun_client *client, const struct lun_config *config, str
     return rc;
 }
 
-static void reap_abandoned(void);
-
 static int fill(struct lun_client *client, const struct lun_config *config, struct lun_err *ret_err) {
     client->fork_depth = fork_depth();
     crowd_init(&client->crowd);
@@ -153,16 +145,6 @@ int client_open_on(struct rpc *rpc, const struct lun_config *config, struct lun_
     }
     *ret_client = client;
     return 0;
-}
-
-int lun_client_open(const struct lun_config *config, struct lun_client **ret_client,
-                    struct lun_err *ret_err) {
-    reap_abandoned();
-    struct rpc *rpc;
-    int rc = rpc_grpc_new(&rpc, ret_err);
-    if (!rc && (rc = client_open_on(rpc, config, ret_client, ret_err)))
-        rpc_free(rpc);
-    return rc;
 }
 
 int lun_client_fd(const struct lun_client *client) {
@@ -300,77 +282,25 @@ void lun_client_free(struct lun_client *client) {
     cut_off(client);
     rpc_leave(client->rpc);
     /* What was answered before is still in the inbox; nobody is to be called any more. */
-    for (;;) {
-        rpc_enter(client->rpc);
-        bool is_done = client->is_etcd_closed;
-        rpc_leave(client->rpc);
-        if (is_done)
-            break;
+    while (!client_is_over(client))
         (void)rpc_poll(client->rpc, rpc_now(client->rpc) + CUT_OFF_SLICE_NS);
-    }
     (void)rpc_poll(client->rpc, 0);
     finish_free(client);
 }
 
-/* ---- abandoned -------------------------------------------------------------------------------------- */
-
-static pthread_mutex_t abandoned_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct list abandoned = {&abandoned, &abandoned};
-
-void lun_client_abandon(struct lun_client *client) {
-    if (!client || client->fork_depth != fork_depth())
-        return;
+void client_dismiss(struct lun_client *client, int64_t timeout_ms) {
     rpc_enter(client->rpc);
     client->on_trace = NULL;
     client->trace.on_line = NULL;
     client->is_cut_off = true;
     if (!client->is_closing)
-        begin_closing(client, ABANDONED_MS);
+        begin_closing(client, timeout_ms);
     rpc_leave(client->rpc);
-    pthread_mutex_lock(&abandoned_lock);
-    list_push_back(&abandoned, &client->in_abandoned);
-    pthread_mutex_unlock(&abandoned_lock);
 }
 
-/* Takes out the first abandoned client, or the first that has ended; of this process. */
-static struct lun_client *take_abandoned(bool is_ended_only) {
-    struct lun_client *found = NULL;
-    pthread_mutex_lock(&abandoned_lock);
-    for (struct list *node = abandoned.next; node != &abandoned && !found; node = node->next) {
-        struct lun_client *client = CONTAINER_OF(node, struct lun_client, in_abandoned);
-        if (client->fork_depth != fork_depth())
-            continue;
-        rpc_enter(client->rpc);
-        if (client->is_etcd_closed || !is_ended_only)
-            found = client;
-        rpc_leave(client->rpc);
-    }
-    if (found)
-        list_remove(&found->in_abandoned);
-    pthread_mutex_unlock(&abandoned_lock);
-    return found;
-}
-
-static void reap_abandoned(void) {
-    struct lun_client *client;
-    while ((client = take_abandoned(true)))
-        lun_client_free(client);
-}
-
-void lun_shutdown(int64_t timeout_ms) {
-    int64_t until_ns = timeout_ms < 0 ? RPC_NEVER : clock_boottime_ns() + timeout_ms * NS_PER_MS;
-    struct lun_client *client;
-    while ((client = take_abandoned(false))) {
-        for (;;) {
-            rpc_enter(client->rpc);
-            bool is_done = client->is_etcd_closed;
-            rpc_leave(client->rpc);
-            int64_t now_ns = clock_boottime_ns();
-            if (is_done || now_ns >= until_ns)
-                break;
-            int64_t slice_ns = until_ns - now_ns < CUT_OFF_SLICE_NS ? until_ns - now_ns : CUT_OFF_SLICE_NS;
-            (void)rpc_poll(client->rpc, now_ns + slice_ns);
-        }
-        lun_client_free(client);
-    }
+bool client_is_over(struct lun_client *client) {
+    rpc_enter(client->rpc);
+    bool is_over = client->is_etcd_closed;
+    rpc_leave(client->rpc);
+    return is_over;
 }

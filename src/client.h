@@ -47,6 +47,11 @@ struct lun_client {
 int client_open_on(struct rpc *rpc, const struct lun_config *config, struct lun_client **ret_client,
                    struct lun_err *ret_err);
 
+/* Outside: closes it in the background, sessions for at most `timeout_ms`; no callback comes any more. */
+void client_dismiss(struct lun_client *client, int64_t timeout_ms);
+/* Outside: nothing of it is in flight any more; lun_client_free then waits for nothing. */
+bool client_is_over(struct lun_client *client);
+
 /* Outside: 0 and inside, or LUN_ECLOSED and still outside: closed, or in a forked child. */
 int client_enter(struct lun_client *client, struct lun_err *ret_err);
 /* The same for what answers closed clients too: only a forked child is turned away. */
