@@ -113,7 +113,7 @@ static int64_t next_instant(const struct sim_client *client) {
         at = earlier(at, call_at(node)->deadline_ns);
     for (struct list *node = client->fences.next; node != &client->fences; node = node->next)
         at = earlier(at, fence_instant(CONTAINER_OF(node, struct rpc_fence, in_fences)));
-    return list_is_empty(&client->inbox) ? at : 0;
+    return client->host || list_is_empty(&client->inbox) ? at : 0;
 }
 
 /* Whoever is woken runs a little later, now and then much later. */
@@ -431,8 +431,12 @@ static void op_fence_stopped(struct rpc_fence *fence) {
 }
 
 static void op_post(struct rpc *rpc, struct rpc_note *note) {
-    if (list_is_empty(&note->in_inbox))
-        list_push_back(&client_of(rpc)->inbox, &note->in_inbox);
+    struct sim_client *client = client_of(rpc);
+    if (!list_is_empty(&note->in_inbox))
+        return;
+    list_push_back(&client->inbox, &note->in_inbox);
+    if (client->host)
+        client->host->on_note(client->host_arg);
 }
 
 static void op_unpost(struct rpc *rpc, struct rpc_note *note) {
@@ -440,17 +444,28 @@ static void op_unpost(struct rpc *rpc, struct rpc_note *note) {
     list_remove(&note->in_inbox);
 }
 
-static int op_poll(struct rpc *rpc, int64_t until_ns) {
-    (void)until_ns;
+static int run_inbox(struct sim_client *client) {
     int n = 0;
     struct list batch, *node;
-    list_move(&client_of(rpc)->inbox, &batch);
+    list_move(&client->inbox, &batch);
     while ((node = list_pop_front(&batch))) {
         struct rpc_note *note = CONTAINER_OF(node, struct rpc_note, in_inbox);
         note->on_poll(note);
         n++;
     }
     return n;
+}
+
+/* Whoever frees a dead client polls until nothing is in flight. */
+static int op_poll(struct rpc *rpc, int64_t until_ns) {
+    struct sim_client *client = client_of(rpc);
+    if (client->is_dead)
+        sim_client_drain(client);
+    int n = run_inbox(client);
+    if (n > 0 || !client->host || until_ns <= op_now(rpc))
+        return n;
+    client->host->wait(client->host_arg, until_ns);
+    return run_inbox(client);
 }
 
 static int op_fd(struct rpc *rpc) {
@@ -544,7 +559,7 @@ static bool run_streams(struct sim_client *client) {
 }
 
 static bool run_notes(struct sim_client *client) {
-    return op_poll(&client->base, 0) > 0;
+    return (client->is_dead || !client->host) && run_inbox(client) > 0;
 }
 
 static void on_wake(struct sim_event *event) {
@@ -679,6 +694,18 @@ struct sim_client *sim_client_new(struct sim *sim, const char *name, int64_t rat
 
 struct rpc *sim_client_rpc(struct sim_client *client) {
     return &client->base;
+}
+
+void sim_client_join(struct sim_client *client, const struct sim_client *other, const struct sim_host *host,
+                     void *host_arg) {
+    client->rate_ppm = other->rate_ppm;
+    client->offset_ns = other->offset_ns;
+    client->host = host;
+    client->host_arg = host_arg;
+}
+
+int64_t sim_client_instant(struct sim_client *client, int64_t local_ns) {
+    return world_instant(client, local_ns);
 }
 
 void sim_client_free(struct sim_client *client) {

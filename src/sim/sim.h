@@ -95,6 +95,17 @@ void sim_look_on(struct sim *sim, const struct sim_watcher *watcher);
 /* `rate_ppm` is how much faster than the world its clock goes. Ended by sim_free, after sim_client_end. */
 struct sim_client *sim_client_new(struct sim *sim, const char *name, int64_t rate_ppm);
 struct rpc *sim_client_rpc(struct sim_client *client);
+/* Whoever lives on a client's thread, as a user's code does. Its notes then run in rpc_poll and nowhere else. */
+struct sim_host {
+    void (*on_note)(void *arg); /* rpc_poll would have something to do. Inside: only takes note of it */
+    /* rpc_poll waits: returns after on_note was called, or once the client's clock shows `until_ns`. */
+    void (*wait)(void *arg, int64_t until_ns);
+};
+/* A further client of a process: it has the clock of `other`, and that host. Before anything is asked of it. */
+void sim_client_join(struct sim_client *client, const struct sim_client *other, const struct sim_host *host,
+                     void *host_arg);
+/* When its clock will show that, as the world counts; RPC_NEVER: not within an hour. */
+int64_t sim_client_instant(struct sim_client *client, int64_t local_ns);
 /* Nothing of it runs. */
 void sim_client_pause(struct sim_client *client);
 void sim_client_resume(struct sim_client *client);

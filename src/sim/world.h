@@ -221,6 +221,8 @@ struct sim_client {
     char name[16];
     int64_t rate_ppm, offset_ns;
     uint64_t seed;
+    const struct sim_host *host; /* NULL: nobody polls, notes run as they come */
+    void *host_arg;
     bool is_inside, is_paused, is_dead;
     size_t n_peers;
     int64_t held_until_ns[SIM_MEMBERS], answers_held_until_ns[SIM_MEMBERS];
