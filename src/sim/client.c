@@ -89,10 +89,29 @@ static int64_t world_instant(struct sim_client *client, int64_t local_ns) {
 }
 
 static uint64_t op_random(struct rpc *rpc) {
-    uint64_t z = client_of(rpc)->seed += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
+    return sim_draw(&client_of(rpc)->seed);
+}
+
+/* ---- chance: on its way, and when its thread gets to run ------------------------------------------------- */
+
+static int64_t below(struct sim_client *client, int64_t n) {
+    return (int64_t)(sim_draw(&client->way_seed) % (uint64_t)n);
+}
+
+static bool chance(struct sim_client *client, int per_mille) {
+    return per_mille > 0 && below(client, 1000) < per_mille;
+}
+
+static bool is_hit(struct sim_client *client, enum sim_fault fault, int per_mille) {
+    const struct sim_umpire *umpire = &client->sim->umpire;
+    if (!chance(client, per_mille))
+        return false;
+    unsigned number = client->n_hits[fault]++;
+    return !umpire->may_hit || umpire->may_hit(umpire->arg, fault, client->name, number);
+}
+
+static bool is_carried_out_late(struct sim_client *client) {
+    return is_hit(client, SIM_LATE_AFTER_CANCEL, client->sim->faults.late_after_cancel);
 }
 
 static int64_t earlier(int64_t a, int64_t b) {
@@ -124,7 +143,7 @@ static void set_wake(struct sim_client *client) {
         sim_off(sim, &client->wake);
         return;
     }
-    at += sim_below(sim, sim_chance(sim, 20) ? 30 * NS_PER_MS : NS_PER_MS / 2);
+    at += below(client, chance(client, 20) ? 30 * NS_PER_MS : NS_PER_MS / 2);
     sim_at(sim, &client->wake, at);
 }
 
@@ -167,9 +186,12 @@ static void op_peer_close(struct rpc_peer *base) {
 
 /* On its way from or to that member, at the earliest. */
 static int64_t crossing(struct sim_client *client, int member) {
-    struct sim *sim = client->sim;
-    int64_t at = sim->now_ns + sim_delay(sim), held = client->held_until_ns[member];
-    return at > held ? at : held + sim_below(sim, 10 * NS_PER_MS);
+    /* Mostly under 2 ms, with a tail. */
+    int64_t at = client->sim->now_ns + 100000 + below(client, 2 * NS_PER_MS);
+    if (is_hit(client, SIM_DELAYED, client->sim->faults.delayed))
+        at += below(client, chance(client, 200) ? 3 * NS_PER_S : 200 * NS_PER_MS);
+    int64_t held = client->held_until_ns[member];
+    return at > held ? at : held + below(client, 10 * NS_PER_MS);
 }
 
 static int64_t coming_back(struct sim_client *client, int member) {
@@ -194,7 +216,7 @@ static void settle(struct sim_call *call, int status, const char *text, int64_t 
 
 static void complete(struct sim_call *call) {
     struct sim_client *client = call->client;
-    forget_request(call, !sim_chance(client->sim, client->sim->faults.late_after_cancel));
+    forget_request(call, !call->request || !is_carried_out_late(client));
     list_remove(&call->in_calls);
     sim_off(client->sim, &call->done);
     struct rpc_result result = {call->status, call->text, call->is_unsent};
@@ -216,7 +238,7 @@ void sim_answer_call(struct sim_call *call, int status, const char *text, bool i
                      ProtobufCMessage *reply) {
     struct sim *sim = call->client->sim;
     call->request = NULL;
-    if (call->is_settled || (!is_unsent && sim_chance(sim, sim->faults.reply_lost))) {
+    if (call->is_settled || (!is_unsent && is_hit(call->client, SIM_REPLY_LOST, sim->faults.reply_lost))) {
         if (reply)
             protobuf_c_message_free_unpacked(reply, NULL);
         reply = NULL;
@@ -248,8 +270,8 @@ static int op_call(struct rpc_peer *base, enum rpc_method method, struct lun_byt
         *ret_call = &call->base;
     if (client->is_dead)
         return 0;
-    if (sim_chance(sim, sim->faults.request_lost)) {
-        if (options->deadline_ns == RPC_NEVER || sim_chance(sim, 500))
+    if (is_hit(client, SIM_REQUEST_LOST, sim->faults.request_lost)) {
+        if (options->deadline_ns == RPC_NEVER || chance(client, 500))
             settle(call, RPC_UNAVAILABLE, "Socket closed", crossing(client, call->member));
         return 0;
     }
@@ -272,8 +294,8 @@ static void op_cancel(struct rpc_call *base) {
     struct sim *sim = call->client->sim;
     if (call->is_settled)
         return;
-    forget_request(call, !sim_chance(sim, sim->faults.late_after_cancel));
-    settle(call, RPC_CANCELLED, "Cancelled", sim->now_ns + sim_below(sim, NS_PER_MS));
+    forget_request(call, !call->request || !is_carried_out_late(call->client));
+    settle(call, RPC_CANCELLED, "Cancelled", sim->now_ns + below(call->client, NS_PER_MS));
 }
 
 /* ---- streams -------------------------------------------------------------------------------------------- */
@@ -352,7 +374,7 @@ void sim_say_on(struct sim_server_stream *server, ProtobufCMessage *message, int
             protobuf_c_message_free_unpacked(message, NULL);
         return;
     }
-    if (message && sim_chance(sim, sim->faults.reply_lost)) {
+    if (message && is_hit(stream->client, SIM_REPLY_LOST, sim->faults.reply_lost)) {
         protobuf_c_message_free_unpacked(message, NULL);
         message = NULL;
         status = RPC_UNAVAILABLE;
@@ -408,7 +430,7 @@ static void break_off(struct sim_stream *stream, int status, const char *text) {
         sim_server_free(stream->server);
     stream->server = NULL;
     stream->last_in_ns = 0;
-    push_arrival(stream, NULL, status, text, sim->now_ns + sim_below(sim, NS_PER_MS));
+    push_arrival(stream, NULL, status, text, sim->now_ns + below(stream->client, NS_PER_MS));
 }
 
 static void op_stream_cancel(struct rpc_stream *base) {
@@ -571,7 +593,7 @@ static void on_wake(struct sim_event *event) {
         if (round > MAX_ROUNDS)
             sim_die("a client does not come to rest");
         bool is_busy = false;
-        int64_t from = sim_below(client->sim, N);
+        int64_t from = below(client, N);
         for (int64_t i = 0; i < N; i++)
             is_busy = runners[(from + i) % N](client) || is_busy;
         if (!is_busy)
@@ -613,8 +635,8 @@ void sim_client_reset(struct sim_client *client, int member) {
         struct sim_call *call = call_at(node);
         if (call->member != member || call->is_settled)
             continue;
-        forget_request(call, sim_chance(sim, 500));
-        settle(call, RPC_UNAVAILABLE, "Socket closed", sim->now_ns + sim_below(sim, NS_PER_MS));
+        forget_request(call, chance(client, 500));
+        settle(call, RPC_UNAVAILABLE, "Socket closed", sim->now_ns + below(client, NS_PER_MS));
     }
     for (struct list *node = client->streams.next; node != &client->streams; node = node->next) {
         struct sim_stream *stream = stream_at(node);
@@ -626,11 +648,10 @@ void sim_client_reset(struct sim_client *client, int member) {
 /* ---- the end ---------------------------------------------------------------------------------------------- */
 
 void sim_client_kill(struct sim_client *client) {
-    struct sim *sim = client->sim;
     client->is_paused = false;
     client->is_dead = true;
     for (struct list *node = client->calls.next; node != &client->calls; node = node->next)
-        forget_request(call_at(node), sim_chance(sim, 500));
+        forget_request(call_at(node), chance(client, 500));
     for (struct list *node = client->streams.next; node != &client->streams; node = node->next)
         if (!stream_at(node)->is_cancelled)
             break_off(stream_at(node), RPC_UNAVAILABLE, "killed");
@@ -675,14 +696,26 @@ const char *sim_client_leftovers(const struct sim_client *client) {
     return NULL;
 }
 
+/* A client's fortunes follow from its name, and from how many bore it before: not from what others do. */
+static uint64_t seed_of(struct sim *sim, const char *name) {
+    uint64_t hash = sim->first_seed;
+    for (struct list *node = sim->clients.next; node != &sim->clients; node = node->next)
+        hash += strcmp(CONTAINER_OF(node, struct sim_client, in_clients)->name, name) == 0;
+    for (; *name; name++)
+        hash = (hash ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
+    return sim_draw(&hash);
+}
+
 struct sim_client *sim_client_new(struct sim *sim, const char *name, int64_t rate_ppm) {
     struct sim_client *client = sim_alloc(sizeof *client);
+    uint64_t seed = seed_of(sim, name);
     rpc_init(&client->base, &ops);
     client->sim = sim;
     (void)snprintf(client->name, sizeof client->name, "%s", name);
     client->rate_ppm = rate_ppm;
-    client->offset_ns = sim_below(sim, 1000 * NS_PER_S);
-    client->seed = sim_random(sim);
+    client->seed = sim_draw(&seed);
+    client->way_seed = sim_draw(&seed);
+    client->offset_ns = below(client, 1000 * NS_PER_S);
     client->wake.run = on_wake;
     list_init(&client->calls);
     list_init(&client->streams);

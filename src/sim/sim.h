@@ -38,15 +38,26 @@ struct sim_event {
 void sim_at(struct sim *sim, struct sim_event *event, int64_t at_ns);
 void sim_off(struct sim *sim, struct sim_event *event);
 
-/* Lets the next thing happen. */
+/* Lets the next thing happen. An event may call it: what comes next then happens within. */
 void sim_step(struct sim *sim);
 
 /* ---- faults: what may go wrong while they are on ------------------------------------------------------- */
 
+/* Per mille, per message. */
 struct sim_faults {
-    int reply_lost, request_lost, delayed, late_after_cancel, event_dropped; /* per mille, per message */
+    int reply_lost, request_lost, delayed, late_after_cancel, event_dropped;
 };
 void sim_set_faults(struct sim *sim, const struct sim_faults *faults);
+
+/* Each fault that hits a message to or from a client has a name: its kind, the client, and a number that counts
+ * those of its kind at that client. Whoever wants to leave one out says so; NULL: none. */
+enum sim_fault { SIM_REPLY_LOST, SIM_REQUEST_LOST, SIM_DELAYED, SIM_LATE_AFTER_CANCEL, SIM_N_FAULTS };
+struct sim_umpire {
+    bool (*may_hit)(void *arg, enum sim_fault fault, const char *client, unsigned number);
+    void *arg;
+};
+void sim_let_judge(struct sim *sim, const struct sim_umpire *umpire);
+const char *sim_fault_text(enum sim_fault fault);
 
 int sim_leader(const struct sim *sim); /* -1: none */
 void sim_freeze(struct sim *sim, int member);

@@ -56,11 +56,16 @@ ProtobufCMessage *sim_copy(const ProtobufCMessage *message) {
 
 /* ---- chance -------------------------------------------------------------------------------------------- */
 
-uint64_t sim_random(struct sim *sim) {
-    uint64_t z = sim->seed += UINT64_C(0x9e3779b97f4a7c15);
+/* splitmix64. */
+uint64_t sim_draw(uint64_t *state) {
+    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return z ^ (z >> 31);
+}
+
+uint64_t sim_random(struct sim *sim) {
+    return sim_draw(&sim->seed);
 }
 
 int64_t sim_below(struct sim *sim, int64_t n) {
@@ -127,6 +132,20 @@ void sim_set_faults(struct sim *sim, const struct sim_faults *faults) {
     sim->faults = *faults;
 }
 
+void sim_let_judge(struct sim *sim, const struct sim_umpire *umpire) {
+    sim->umpire = *umpire;
+}
+
+const char *sim_fault_text(enum sim_fault fault) {
+    static const char *const texts[] = {
+        [SIM_REPLY_LOST] = "a reply is lost",
+        [SIM_REQUEST_LOST] = "a request is lost",
+        [SIM_DELAYED] = "a message is late",
+        [SIM_LATE_AFTER_CANCEL] = "a request that was taken back is carried out all the same",
+    };
+    return texts[fault];
+}
+
 void sim_look_on(struct sim *sim, const struct sim_watcher *watcher) {
     sim->watcher = *watcher;
 }
@@ -135,7 +154,7 @@ void sim_look_on(struct sim *sim, const struct sim_watcher *watcher) {
 
 struct sim *sim_new(uint64_t seed) {
     struct sim *sim = sim_alloc(sizeof *sim);
-    sim->seed = seed * UINT64_C(0x2545f4914f6cdd1d) + 1;
+    sim->seed = sim->first_seed = seed * UINT64_C(0x2545f4914f6cdd1d) + 1;
     sim->now_ns = 1000 * NS_PER_S;
     heap_init(&sim->events);
     list_init(&sim->clients);

@@ -46,13 +46,14 @@ struct sim_member {
 
 struct sim {
     int64_t now_ns;
-    uint64_t seed;
+    uint64_t seed, first_seed;
     struct heap events;
     bool is_ended;
     struct sim_faults faults;
     void (*on_line)(void *arg, int64_t now_ns, const char *line);
     void *on_line_arg;
     struct sim_watcher watcher;
+    struct sim_umpire umpire;
     /* what is committed */
     struct sim_keys keys;
     struct sim_entry *entries;
@@ -82,6 +83,8 @@ void sim_drop_garbage(struct sim *sim);
 void sim_die(const char *what) __attribute__((noreturn));
 ProtobufCMessage *sim_unpack(const ProtobufCMessageDescriptor *descriptor, struct lun_bytes packed);
 ProtobufCMessage *sim_copy(const ProtobufCMessage *message);
+/* 64 bits of the sequence at `state`. */
+uint64_t sim_draw(uint64_t *state);
 int64_t sim_delay(struct sim *sim);
 
 /* ---- store.c: what is committed */
@@ -220,7 +223,9 @@ struct sim_client {
     struct list in_clients;
     char name[16];
     int64_t rate_ppm, offset_ns;
-    uint64_t seed;
+    uint64_t seed;     /* what it draws itself */
+    uint64_t way_seed; /* what is drawn for its messages and its thread: others' doings do not move it */
+    unsigned n_hits[SIM_N_FAULTS];
     const struct sim_host *host; /* NULL: nobody polls, notes run as they come */
     void *host_arg;
     bool is_inside, is_paused, is_dead;
