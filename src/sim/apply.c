@@ -13,6 +13,18 @@ Etcdserverpb__ResponseHeader *sim_header(struct sim *sim) {
     return header;
 }
 
+uint64_t sim_member_id(const struct sim_member *member) {
+    return (uint64_t)member->index + 1;
+}
+
+Etcdserverpb__ResponseHeader *sim_member_header(struct sim_member *member) {
+    Etcdserverpb__ResponseHeader *header = sim_header(member->sim);
+    header->member_id = sim_member_id(member);
+    header->revision = sim_applied_rev(member);
+    header->raft_term = member->term;
+    return header;
+}
+
 int64_t sim_applied_rev(const struct sim_member *member) {
     return member->applied ? member->sim->entries[member->applied - 1].revision : 1;
 }
@@ -20,11 +32,12 @@ int64_t sim_applied_rev(const struct sim_member *member) {
 bool sim_is_write(enum rpc_method method, const ProtobufCMessage *request) {
     if (method == RPC_TXN)
         return sim_txn_writes((const Etcdserverpb__TxnRequest *)request);
-    return method != RPC_RANGE && method != RPC_MEMBER_STATUS && method != RPC_LEASE_TIME_TO_LIVE;
+    return method != RPC_RANGE && method != RPC_LEASE_TIME_TO_LIVE && method != RPC_MEMBER_STATUS &&
+           method != RPC_MEMBER_LIST;
 }
 
 bool sim_is_local(enum rpc_method method, const ProtobufCMessage *request) {
-    return method == RPC_MEMBER_STATUS ||
+    return method == RPC_MEMBER_STATUS || method == RPC_MEMBER_LIST ||
            (method == RPC_RANGE && ((const Etcdserverpb__RangeRequest *)request)->serializable);
 }
 
@@ -42,20 +55,11 @@ static struct sim_answer compact(struct sim *sim, const Etcdserverpb__Compaction
     return sim_reply(&response->base);
 }
 
-static struct sim_answer tell_status(struct sim_member *member) {
-    struct sim *sim = member->sim;
-    Etcdserverpb__StatusResponse *response = sim_take(sim, sizeof *response);
-    etcdserverpb__status_response__init(response);
-    response->header = sim_header(sim);
-    response->header->revision = sim_applied_rev(member);
-    return sim_reply(&response->base);
-}
-
 struct sim_answer sim_carry_out(struct sim_member *member, enum rpc_method method,
                                 const ProtobufCMessage *request) {
     struct sim *sim = member->sim;
     int64_t revision = sim_is_local(method, request) ? sim_applied_rev(member) : sim->revision;
-    struct sim_answer answer = sim_check(method, request);
+    struct sim_answer answer = sim_check(sim, method, request);
     if (answer.status)
         return answer;
     switch (method) {
@@ -76,7 +80,9 @@ struct sim_answer sim_carry_out(struct sim_member *member, enum rpc_method metho
     case RPC_LEASE_TIME_TO_LIVE:
         return sim_time_to_live(sim, (const Etcdserverpb__LeaseTimeToLiveRequest *)request);
     case RPC_MEMBER_STATUS:
-        return tell_status(member);
+        return sim_tell_status(member);
+    case RPC_MEMBER_LIST:
+        return sim_list_members(member);
     default:
         return sim_refusal(RPC_UNIMPLEMENTED, "unknown method");
     }

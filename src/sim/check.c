@@ -1,7 +1,15 @@
 /* sim/check.c - what etcd refuses by looking at the request alone, in the order in which it looks. */
+#include <stdio.h>
+
 #include "sim/world.h"
 
-enum { MAX_TXN_OPS = 128 };
+/* An entry of the log is a request and a few bytes more; a message, what gRPC lets in. */
+enum {
+    MAX_TXN_OPS = 128,
+    MAX_ENTRY_BYTES = 1536 * 1024,
+    ENTRY_BYTES = 18,
+    MAX_MESSAGE_BYTES = MAX_ENTRY_BYTES + 512 * 1024
+};
 
 static struct sim_answer fine(void) {
     return sim_reply(NULL);
@@ -87,7 +95,7 @@ static struct sim_answer check_txn(const Etcdserverpb__TxnRequest *request) {
     return answer;
 }
 
-struct sim_answer sim_check(enum rpc_method method, const ProtobufCMessage *request) {
+static struct sim_answer check_content(enum rpc_method method, const ProtobufCMessage *request) {
     switch (method) {
     case RPC_RANGE:
         return check_key(((const Etcdserverpb__RangeRequest *)request)->key);
@@ -100,4 +108,19 @@ struct sim_answer sim_check(enum rpc_method method, const ProtobufCMessage *requ
     default:
         return fine();
     }
+}
+
+struct sim_answer sim_check(struct sim *sim, enum rpc_method method, const ProtobufCMessage *request) {
+    size_t n_bytes = protobuf_c_message_get_packed_size(request);
+    if (n_bytes > MAX_MESSAGE_BYTES) {
+        enum { TEXT_BYTES = 96 };
+        char *why = sim_take(sim, TEXT_BYTES);
+        (void)snprintf(why, TEXT_BYTES, "grpc: received message larger than max (%zu vs. %d)", n_bytes,
+                       MAX_MESSAGE_BYTES);
+        return sim_refusal(RPC_RESOURCE_EXHAUSTED, why);
+    }
+    struct sim_answer answer = check_content(method, request);
+    if (!answer.status && n_bytes + ENTRY_BYTES > MAX_ENTRY_BYTES && sim_is_write(method, request))
+        return invalid("etcdserver: request is too large");
+    return answer;
 }

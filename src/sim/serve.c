@@ -35,8 +35,11 @@ static void answer(struct sim_request *request) {
         ProtobufCMessage base;
         Etcdserverpb__ResponseHeader *header;
     };
-    if (request->reply)
-        ((struct with_header *)(void *)request->reply)->header->raft_term = member->term;
+    if (request->reply) {
+        Etcdserverpb__ResponseHeader *header = ((struct with_header *)(void *)request->reply)->header;
+        header->member_id = sim_member_id(member);
+        header->raft_term = member->term;
+    }
     if (request->call) {
         ProtobufCMessage *reply = request->reply;
         request->reply = NULL;

@@ -114,6 +114,8 @@ static inline ProtobufCBinaryData sim_lend(struct lun_bytes bytes) {
     return (ProtobufCBinaryData){bytes.len, (uint8_t *)(uintptr_t)bytes.data};
 }
 Etcdserverpb__ResponseHeader *sim_header(struct sim *sim);
+/* As the member sees it. */
+Etcdserverpb__ResponseHeader *sim_member_header(struct sim_member *member);
 
 /* ---- range.c */
 Etcdserverpb__KeyValue *sim_kv_message(struct sim *sim, const struct sim_kv *kv, bool has_value);
@@ -139,12 +141,17 @@ struct sim_answer sim_time_to_live(struct sim *sim, const Etcdserverpb__LeaseTim
 
 /* ---- check.c */
 /* What etcd refuses before anything else: RPC_OK, or why. */
-struct sim_answer sim_check(enum rpc_method method, const ProtobufCMessage *request);
+struct sim_answer sim_check(struct sim *sim, enum rpc_method method, const ProtobufCMessage *request);
+
+/* ---- member.c */
+struct sim_answer sim_tell_status(struct sim_member *member);
+struct sim_answer sim_list_members(struct sim_member *member);
 
 /* ---- apply.c */
 /* Carries out a request on what is committed, through `member`; a write makes an entry. */
 struct sim_answer sim_carry_out(struct sim_member *member, enum rpc_method method,
                                 const ProtobufCMessage *request);
+uint64_t sim_member_id(const struct sim_member *member);
 int64_t sim_applied_rev(const struct sim_member *member);
 bool sim_is_write(enum rpc_method method, const ProtobufCMessage *request);
 /* Needs no leader: what the member has applied is good enough. */
@@ -192,7 +199,7 @@ struct sim_server_stream {
     bool has_leader, is_busy, is_over;
     struct list inbound;
     int64_t asked_ns;
-    int64_t n_watches_made;
+    int64_t next_watch_id;
     struct sim_event work;
     struct list watches;
 };
@@ -202,19 +209,22 @@ struct sim_inbound {
     struct sim_server_stream *server;
     ProtobufCMessage *message;
 };
-struct sim_watch {
-    struct list in_watches;
-    int64_t id, next_rev;
-    struct sim_range range;
-    bool has_no_puts, has_no_deletes, wants_prev_kv, is_slow;
-};
 struct sim_server_stream *sim_server_open(struct sim_member *member, enum rpc_method method, bool has_leader,
                                           struct sim_stream *stream);
 void sim_server_free(struct sim_server_stream *server);
 void sim_inbound_arrives(struct sim_event *event);
 void sim_serve_streams(struct sim_member *member);
-void sim_tell_watches(struct sim_member *member, bool is_slow_loop);
 void sim_end_streams(struct sim_member *member, bool only_has_leader, const char *why);
+
+/* Packs, sends, and drops what was taken for it. */
+void sim_tell(struct sim_server_stream *server, const ProtobufCMessage *message);
+
+/* ---- watch.c */
+void sim_create_watch(struct sim_server_stream *server, const Etcdserverpb__WatchCreateRequest *request);
+void sim_cancel_watch(struct sim_server_stream *server, int64_t id);
+void sim_drop_watches(struct sim_server_stream *server);
+/* Of what `member` has applied. */
+void sim_tell_watches(struct sim_member *member, bool is_slow_loop);
 
 /* ---- client.c */
 struct sim_client {

@@ -1,0 +1,99 @@
+/* spec/conform/conform_test.c - plays every scene to the simulator and to a real etcd, and compares. */
+#include "check.h"
+#include "etcd_server.h"
+#include "scene.h"
+
+static struct etcd_server server;
+static struct party real;
+static size_t n_scenes, n_lines;
+
+/* The first line in which they differ, and what led to it. */
+static void show_difference(const char *scene, const char *a, const char *b) {
+    const char *asked = a;
+    size_t asked_n = 0, at = 0;
+    for (;;) {
+        size_t n = strcspn(a + at, "\n"), m = strcspn(b + at, "\n");
+        if (n != m || memcmp(a + at, b + at, n) != 0) {
+            printf("# %s\n#   after  %.*s\n#   %s: %.*s\n#   sim : %.*s\n", scene, (int)asked_n, asked, real.name,
+                   (int)n, a + at, (int)m, b + at);
+            return;
+        }
+        if (a[at] != ' ' && a[at] != '<') {
+            asked = a + at;
+            asked_n = n;
+        }
+        at += n + 1;
+    }
+}
+
+static void count_lines(const char *text) {
+    for (n_scenes++; *text; text++)
+        n_lines += *text == '\n';
+}
+
+static bool play(const struct scene *scene) {
+    struct party simulated;
+    party_open_sim(&simulated);
+    snprintf(simulated.version, sizeof simulated.version, "%s", real.version);
+    party_begin(&simulated);
+    party_begin(&real);
+    scene->play(&simulated);
+    scene->play(&real);
+    const char *a = party_tale(&real), *b = party_tale(&simulated);
+    bool is_alike = strcmp(a, b) == 0;
+    if (!is_alike)
+        show_difference(scene->name, a, b);
+    if (getenv("TELL"))
+        printf("%s\n", b);
+    count_lines(a);
+    party_close(&simulated);
+    return is_alike;
+}
+
+static void play_all(const struct scene *scenes) {
+    const char *only = getenv("SCENE");
+    for (; scenes->name; scenes++)
+        if (!only || strstr(scenes->name, only))
+            CHECK(play(scenes));
+}
+
+static void they_read_alike(void) {
+    play_all(range_scenes);
+}
+
+static void they_write_alike(void) {
+    play_all(write_scenes);
+}
+
+static void their_transactions_are_alike(void) {
+    play_all(txn_scenes);
+}
+
+static void their_leases_are_alike(void) {
+    play_all(lease_scenes);
+}
+
+static void their_watches_are_alike(void) {
+    play_all(watch_scenes);
+}
+
+static void their_limits_are_alike(void) {
+    play_all(limit_scenes);
+}
+
+int main(void) {
+    if (!etcd_program())
+        return check_skip("no etcd");
+    if (!etcd_server_start(&server) || !party_open_etcd(&real, &server))
+        return check_skip("etcd does not start");
+    RUN(they_read_alike);
+    RUN(they_write_alike);
+    RUN(their_transactions_are_alike);
+    RUN(their_leases_are_alike);
+    RUN(their_watches_are_alike);
+    RUN(their_limits_are_alike);
+    printf("# etcd %s: %zu scenes, %zu lines\n", real.version, n_scenes, n_lines);
+    party_close(&real);
+    etcd_server_stop(&server);
+    return check_end();
+}
