@@ -14,8 +14,8 @@ static void show_difference(const char *scene, const char *a, const char *b) {
     for (;;) {
         size_t n = strcspn(a + at, "\n"), m = strcspn(b + at, "\n");
         if (n != m || memcmp(a + at, b + at, n) != 0) {
-            printf("# %s\n#   after  %.*s\n#   %s: %.*s\n#   sim : %.*s\n", scene, (int)asked_n, asked, real.name,
-                   (int)n, a + at, (int)m, b + at);
+            printf("# %s\n#   after  %.*s\n#   %s: %.*s\n#   sim : %.*s\n", scene, (int)asked_n, asked,
+                   real.name, (int)n, a + at, (int)m, b + at);
             return;
         }
         if (a[at] != ' ' && a[at] != '<') {

@@ -94,8 +94,9 @@ static void expiry(struct party *party) {
     talk_close(watch);
 }
 
-const struct scene lease_scenes[] = {{"a lease is granted", grants},
-                                     {"a revocation deletes all keys at once", revocation},
-                                     {"a renewal of an unknown lease answers 0, and the stream stays", renewals},
-                                     {"an expiry deletes all keys in one revision", expiry},
-                                     {0}};
+const struct scene lease_scenes[] = {
+    {"a lease is granted", grants},
+    {"a revocation deletes all keys at once", revocation},
+    {"a renewal of an unknown lease answers 0, and the stream stays", renewals},
+    {"an expiry deletes all keys in one revision", expiry},
+    {0}};

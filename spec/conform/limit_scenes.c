@@ -39,6 +39,5 @@ static void status(struct party *party) {
     ask(party, RPC_MEMBER_STATUS, &request.base);
 }
 
-const struct scene limit_scenes[] = {{"a request has a weight it may have", weights},
-                                     {"a member tells how it is", status},
-                                     {0}};
+const struct scene limit_scenes[] = {
+    {"a request has a weight it may have", weights}, {"a member tells how it is", status}, {0}};

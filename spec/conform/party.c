@@ -352,7 +352,7 @@ bool party_open_etcd(struct party *party, struct etcd_server *server) {
         return false;
     Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;
     Etcdserverpb__RangeRequest read = ETCDSERVERPB__RANGE_REQUEST__INIT;
-    read.key = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t)"x"};
+    read.key = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t) "x"};
     for (int64_t end = clock_boottime_ns() + LIMIT_NS; clock_boottime_ns() < end;) {
         struct asked asked = {.is_silent = true};
         if (ask_aside(party, RPC_RANGE, &read.base) == RPC_OK) {

@@ -16,8 +16,9 @@ static bool ends_in(const char *name, const char *end) {
 }
 
 static bool is_private(const ProtobufCFieldDescriptor *field) {
-    static const char *const names[] = {"cluster_id", "member_id",        "raft_term", "raftTerm", "raftIndex",
-                                        "leader",     "raftAppliedIndex", "dbSize",    "token",    "dbSizeInUse"};
+    static const char *const names[] = {"cluster_id", "member_id",  "raft_term",        "raftTerm",
+                                        "raftIndex",  "leader",     "raftAppliedIndex", "dbSize",
+                                        "token",      "dbSizeInUse"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(field->name, names[i]) == 0)
             return true;
@@ -41,7 +42,7 @@ static void print_bytes(FILE *out, const uint8_t *data, size_t n) {
 }
 
 static void print_integer(FILE *out, const ProtobufCFieldDescriptor *field, int64_t value, int64_t base_rev) {
-    if (ends_in(field->name, "revision") && value != 0)
+    if (ends_in(field->name, "revision") && value > 0)
         (void)fprintf(out, "r%+" PRId64, value - base_rev);
     else if (strcmp(field->name, "ID") == 0 || strcmp(field->name, "lease") == 0)
         (void)fprintf(out, "%" PRIx64, (uint64_t)value);

@@ -47,8 +47,8 @@ static void limits(struct party *party) {
     fill(party);
     for (int64_t limit = 1; limit <= 5; limit++)
         range(party, (struct lun_kv_op){.key = B("/a/"), .range_end = B("/a0"), .limit = limit});
-    range(party, (struct lun_kv_op){
-                     .key = B("/a/"), .range_end = B("/a0"), .limit = 2, .is_count_only = true});
+    range(party,
+          (struct lun_kv_op){.key = B("/a/"), .range_end = B("/a0"), .limit = 2, .is_count_only = true});
     range(party, (struct lun_kv_op){.key = B("/a/"), .range_end = B("/a0"), .is_count_only = true});
     range(party,
           (struct lun_kv_op){.key = B("/a/"), .range_end = B("/a0"), .limit = 2, .is_keys_only = true});
@@ -92,7 +92,8 @@ static void past(struct party *party) {
         range(party,
               (struct lun_kv_op){.key = B("/a/"), .range_end = B("/a0"), .revision = party->base_rev + rev});
     range(party, (struct lun_kv_op){.key = B("/a/2"), .revision = -1});
-    range(party, (struct lun_kv_op){.key = B("/a/2"), .revision = party->base_rev + 3, .is_serializable = true});
+    range(party,
+          (struct lun_kv_op){.key = B("/a/2"), .revision = party->base_rev + 3, .is_serializable = true});
 }
 
 static void compaction(struct party *party) {
@@ -119,8 +120,7 @@ static void any_bytes(struct party *party) {
     range(party, (struct lun_kv_op){.key = B("a"), .range_end = B("b")});
     range(party, (struct lun_kv_op){.key = B("\xff"), .range_end = B("\0")});
     get_all(party);
-    range(party, (struct lun_kv_op){
-                     .key = B("\0"), .range_end = B("\0"), .sort_order = LUN_SORT_DESCEND});
+    range(party, (struct lun_kv_op){.key = B("\0"), .range_end = B("\0"), .sort_order = LUN_SORT_DESCEND});
 }
 
 const struct scene range_scenes[] = {{"ranges have their bounds", bounds},

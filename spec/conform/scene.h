@@ -17,14 +17,22 @@ extern const struct scene range_scenes[], write_scenes[], txn_scenes[], lease_sc
 extern const struct scene full_scenes[], auth_scenes[], leaderless_scenes[];
 
 /* Lease ids of the scenes; no two share one. */
-enum { LEASE_PUT = 0x1000, LEASE_TXN = 0x2000, LEASE_LEASE = 0x3000, LEASE_WATCH = 0x4000, LEASE_FULL = 0x5000, LEASE_AUTH = 0x6000 };
+enum {
+    LEASE_PUT = 0x1000,
+    LEASE_TXN = 0x2000,
+    LEASE_LEASE = 0x3000,
+    LEASE_WATCH = 0x4000,
+    LEASE_FULL = 0x5000,
+    LEASE_AUTH = 0x6000
+};
 
 /* ---- small requests that many scenes make */
 
 static inline int put(struct party *party, struct lun_bytes key, struct lun_bytes value) {
     return ask_op(party, &(struct lun_kv_op){.kind = LUN_OP_PUT, .key = key, .value = value});
 }
-static inline int put_leased(struct party *party, struct lun_bytes key, struct lun_bytes value, int64_t lease) {
+static inline int put_leased(struct party *party, struct lun_bytes key, struct lun_bytes value,
+                             int64_t lease) {
     return ask_op(party, &(struct lun_kv_op){.kind = LUN_OP_PUT, .key = key, .value = value, .lease = lease});
 }
 static inline int get(struct party *party, struct lun_bytes key) {

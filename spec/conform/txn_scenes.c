@@ -17,11 +17,11 @@ static void every_compare(struct party *party) {
     put(party, B("/c/1"), B("v1"));
     put(party, B("/c/2"), B("v2"));
     put_leased(party, B("/c/2"), B("v2"), LEASE_TXN);
-    static const struct lun_bytes ranges[][2] = {{B("/c/2"), B("")},      {B("/c/"), B("/c0")},
+    static const struct lun_bytes ranges[][2] = {{B("/c/2"), B("")},         {B("/c/"), B("/c0")},
                                                  {B("/none/"), B("/none0")}, {B("/none"), B("")},
-                                                 {B("/c/2"), B("\0")},    {B("/c/2"), B("/c/1")}};
+                                                 {B("/c/2"), B("\0")},       {B("/c/2"), B("/c/1")}};
     int64_t base = party->base_rev;
-    int64_t numbers[] = {0, 1, 2, base, base + 1, base + 2, base + 3, LEASE_TXN};
+    int64_t counts[] = {0, 1, 2, LEASE_TXN}, revisions[] = {0, base, base + 1, base + 3};
     for (size_t r = 0; r < N_OF(ranges); r++)
         for (int target = LUN_CMP_VERSION; target <= LUN_CMP_LEASE; target++)
             for (int result = LUN_CMP_EQUAL; result <= LUN_CMP_NOT_EQUAL; result++) {
@@ -30,8 +30,9 @@ static void every_compare(struct party *party) {
                                       .key = ranges[r][0],
                                       .range_end = ranges[r][1],
                                       .value = B("v2")};
-                for (size_t i = 0; i < (target == LUN_CMP_VALUE ? 1 : N_OF(numbers)); i++) {
-                    cmp.number = numbers[i];
+                bool is_revision = target == LUN_CMP_CREATE || target == LUN_CMP_MOD;
+                for (size_t i = 0; i < (target == LUN_CMP_VALUE ? 1 : N_OF(counts)); i++) {
+                    cmp.number = is_revision ? revisions[i] : counts[i];
                     compare(party, cmp);
                 }
             }
@@ -120,8 +121,7 @@ static void duplicates(struct party *party) {
     ask_txn(party, &(struct lun_txn){.success = inside, .n_success = 2});
     ask_txn(party, &(struct lun_txn){.success = beside, .n_success = 2});
     ask_txn(party, &(struct lun_txn){.success = deleted, .n_success = 2});
-    ask_txn(party, &(struct lun_txn){
-                       .success = twice, .n_success = 1, .failure = &twice[1], .n_failure = 1});
+    ask_txn(party, &(struct lun_txn){.success = twice, .n_success = 1, .failure = &twice[1], .n_failure = 1});
     get_all(party);
 }
 
@@ -171,7 +171,7 @@ static void hollow(struct party *party) {
         }
     cmp.target = ETCDSERVERPB__COMPARE__COMPARE_TARGET__VERSION;
     cmp.target_union_case = ETCDSERVERPB__COMPARE__TARGET_UNION_CREATE_REVISION;
-    cmp.create_revision = 1;
+    cmp.create_revision = party->base_rev;
     cmp.result = ETCDSERVERPB__COMPARE__COMPARE_RESULT__EQUAL;
     ask(party, RPC_TXN, &request.base);
 }

@@ -4,10 +4,10 @@
 static void puts_count(struct party *party) {
     put(party, B("/k"), B("1"));
     put(party, B("/k"), B("2"));
-    ask_op(party, &(struct lun_kv_op){
-                      .kind = LUN_OP_PUT, .key = B("/k"), .value = B("3"), .wants_prev_kv = true});
-    ask_op(party, &(struct lun_kv_op){
-                      .kind = LUN_OP_PUT, .key = B("/new"), .value = B(""), .wants_prev_kv = true});
+    ask_op(party,
+           &(struct lun_kv_op){.kind = LUN_OP_PUT, .key = B("/k"), .value = B("3"), .wants_prev_kv = true});
+    ask_op(party,
+           &(struct lun_kv_op){.kind = LUN_OP_PUT, .key = B("/new"), .value = B(""), .wants_prev_kv = true});
     get_all(party);
     del(party, B("/k"), B(""));
     put(party, B("/k"), B("reborn"));
@@ -20,10 +20,8 @@ static void deletions(struct party *party) {
     put(party, B("/d/1"), B("a"));
     put(party, B("/d/3"), B("c"));
     del(party, B("/none"), B(""));
-    ask_op(party, &(struct lun_kv_op){.kind = LUN_OP_DELETE,
-                                      .key = B("/d/"),
-                                      .range_end = B("/d/3"),
-                                      .wants_prev_kv = true});
+    ask_op(party, &(struct lun_kv_op){
+                      .kind = LUN_OP_DELETE, .key = B("/d/"), .range_end = B("/d/3"), .wants_prev_kv = true});
     ask_op(party, &(struct lun_kv_op){.kind = LUN_OP_DELETE, .key = B("/d/1"), .wants_prev_kv = true});
     del(party, B("/d/9"), B("/d/0"));
     del(party, B(""), B(""));
