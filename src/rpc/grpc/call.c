@@ -1,4 +1,7 @@
-/* rpc/grpc/call.c - one request, one reply: all in one batch, so one tag. */
+/* rpc/grpc/call.c - one request, one reply: all in one batch, so one tag.
+ *
+ * The deadline is a timer of ours, not gRPC's: for one of gRPC's, and the header that tells the server of it, every
+ * call would pay a twentieth more. The server learns of it as of any other cancellation. */
 #include "rpc/grpc/env.h"
 
 #include <stdlib.h>
@@ -6,23 +9,36 @@
 #include <grpc/byte_buffer.h>
 #include <grpc/support/alloc.h>
 
+#include "base/clock.h"
+
 struct call {
     struct rpc_call call;
     struct wire wire;
     struct tag tag;
     grpc_byte_buffer *reply;
+    struct rpc_timer deadline;
+    bool is_overdue; /* cancelled for it */
     rpc_reply_cb on_reply;
     void *arg;
 };
+
+static void on_deadline(struct rpc_timer *timer) {
+    struct call *call = CONTAINER_OF(timer, struct call, deadline);
+    call->is_overdue = true;
+    (void)grpc_call_cancel(call->wire.call, NULL);
+}
 
 static void on_done(struct tag *tag, bool is_ok) {
     (void)is_ok; /* a batch that receives a status is always ok */
     struct call *call = CONTAINER_OF(tag, struct call, tag);
     struct env *env = call->wire.env;
     env->n_calls--;
+    rpc_timer_fini(&call->deadline);
     struct rpc_result result;
     char *text;
     wire_result(&call->wire, &result, &text);
+    if (call->is_overdue && result.status == RPC_CANCELLED)
+        result = (struct rpc_result){.status = RPC_DEADLINE_EXCEEDED, .message = "deadline exceeded"};
     ProtobufCMessage *reply = NULL;
     if (result.status == RPC_OK) {
         reply = message_unpack(call->wire.info->reply, call->reply, &env->arena);
@@ -59,15 +75,22 @@ int env_call(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes req
     if (!call)
         return LUN_ENOMEM;
     *call = (struct call){.call.rpc = peer->rpc, .tag.on_done = on_done, .on_reply = on_reply, .arg = arg};
-    int rc = wire_open(&call->wire, CONTAINER_OF(peer, struct peer, peer), method, options);
+    struct rpc_options grpc_options = *options;
+    if (options->deadline_ns > clock_boottime_ns()) /* one that has passed is gRPC's: it sends nothing then */
+        grpc_options.deadline_ns = RPC_NEVER;
+    int rc = rpc_timer_init(peer->rpc, &call->deadline, on_deadline);
+    if (!rc)
+        rc = wire_open(&call->wire, CONTAINER_OF(peer, struct peer, peer), method, &grpc_options);
     if (!rc && !start(call, request)) {
         wire_close(&call->wire);
         rc = LUN_EINVALID;
     }
     if (rc) {
+        rpc_timer_fini(&call->deadline);
         free(call);
         return rc;
     }
+    rpc_timer_start(&call->deadline, options->deadline_ns);
     env_of(peer->rpc)->n_calls++;
     if (ret_call)
         *ret_call = &call->call;
