@@ -63,6 +63,7 @@ end
 
 function clients.connect(options)
   options = args.options("lunarch.connect", options, OPTIONS)
+  loop.connect "lunarch.connect"
   local on_trace = trace_of(options.trace)
   local endpoints, variable = endpoints_of(options.endpoints)
   local core_client, message, code = core.connect(endpoints, options.name, on_trace ~= nil)

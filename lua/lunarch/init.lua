@@ -3,7 +3,7 @@
 local args = require "lunarch.args"
 local clients = require "lunarch.client"
 local core = require "lunarch.core"
-local tasks = require "lunarch.loop.task"
+local tasks = require "lunarch.loop".tasks
 
 args.is_ours()
 

@@ -2,8 +2,12 @@
  * one Lua state. */
 #include "module/module.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <time.h>
+
+#include "module/bell.h"
 
 /* Exported by name. */
 int luaopen_lunarch_core(lua_State *L);
@@ -31,14 +35,26 @@ static int core_await_fd(lua_State *L) {
     return 1;
 }
 
+/* process_exists(pid) -> whether there is one, ours or not. */
+static int core_process_exists(lua_State *L) {
+    lua_pushboolean(L, kill((pid_t)luaL_checkinteger(L, 1), 0) == 0 || errno == EPERM);
+    return 1;
+}
+
 static int core_shutdown(lua_State *L) {
     lun_shutdown(luaL_checkinteger(L, 1));
     return 0;
 }
 
 static const luaL_Reg FUNCTIONS[] = {
-    {"connect", box_connect},    {"now", core_now},           {"sleep", core_sleep},
-    {"await_fd", core_await_fd}, {"shutdown", core_shutdown}, {NULL, NULL},
+    {"bell", bell_open},
+    {"connect", box_connect},
+    {"process_exists", core_process_exists},
+    {"now", core_now},
+    {"sleep", core_sleep},
+    {"await_fd", core_await_fd},
+    {"shutdown", core_shutdown},
+    {NULL, NULL},
 };
 
 int luaopen_lunarch_core(lua_State *L) {
@@ -46,6 +62,7 @@ int luaopen_lunarch_core(lua_State *L) {
                                                   &term_class,    &observer_class, &watch_class};
     box_register(L);
     op_register(L);
+    bell_register(L);
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         handle_register(L, classes[i]);
     luaL_newlib(L, FUNCTIONS);

@@ -4,14 +4,23 @@
 -- A hub belongs to one client: it knows who waits for which of the client's operations, and tells them.
 local args = require "lunarch.args"
 local block = require "lunarch.loop.block"
-local tasks = require "lunarch.loop.task"
+
+-- One world for all that runs inside nginx: there every wait asks the phase it is in.
+local nginx = _G.ngx and require "lunarch.loop.nginx"
+local tasks = nginx or require "lunarch.loop.task"
 
 args.is_ours()
 
 local loop = {}
 
+loop.tasks = tasks
 loop.enter = tasks.enter
 loop.sleep = tasks.sleep
+
+-- Asked before a client is opened: raises where it could not live.
+function loop.connect(call)
+  if nginx then nginx.connect(call) end
+end
 
 -- `core`: the client of lunarch.core. `on_trace(line)` or nil. `world`: "block" or "luv" instead of choosing at each
 -- wait.
@@ -45,9 +54,11 @@ end
 -- The watch does not keep its client from being collected.
 local function watch(hub)
   local weak = setmetatable({ hub = hub }, { __mode = "v" })
-  return require "lunarch.loop.luv".watch(hub.core:pollfd(), function()
+  local function on_ready()
     if weak.hub then loop.dispatch(weak.hub) end
-  end)
+  end
+  if nginx then return nginx.watch(hub.core, on_ready) end
+  return require "lunarch.loop.luv".watch(hub.core:pollfd(), on_ready)
 end
 
 local Wait = {}
@@ -84,7 +95,12 @@ end
 -- operation is cancelled, and what it brought is given back; a release (unlock, resign, close) `is_kept`: it goes on by
 -- itself. `token` and `owner` are kept by being here, see lunarch.handle.
 function loop.await(hub, id, is_kept, token, owner) -- luacheck: ignore token owner
-  if hub.world == "block" or tasks.way() == "block" then
+  local way = tasks.way()
+  if not way then
+    -- Only releases come here: `enter` lets nobody else begin.
+    hub.core:forget(id)
+    return true
+  elseif hub.world == "block" or way == "block" then
     wait_blocking(hub, id, is_kept)
   else
     wait_in_loop(hub, id, is_kept)

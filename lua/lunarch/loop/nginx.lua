@@ -1,0 +1,515 @@
+-- Waiting inside nginx: a wait yields its own light thread, and nothing else stands still.
+--
+-- The worker's loop cannot watch a descriptor of ours, but a light thread can read a socket: the *reader*, one per
+-- worker, in a timer of its own, reads the bytes that a thread of the core writes (core.bell), one per batch of
+-- answers, and posts the semaphore of each wait that is over. It begins with the first wait and stays.
+--
+-- Tasks are timers of nginx's: whatever runs in the timer of a task, light threads and coroutines included, belongs to
+-- the task, and is known by ngx.ctx.
+--
+-- A light thread that waits may vanish without a word: the client went away, or the request was ended by ngx.exit. Its
+-- semaphore then has nobody who waits for it: that is looked for once a second, and its operation is cancelled.
+--
+-- When the worker is told to leave (reload, quit) those who asked for it (nginx.on_leave) are told at once; waits in
+-- timers that are nobody's are raised out of a second later; those of requests, and of tasks that see to their end
+-- themselves, are waited for. With the last wait the reader goes, and nothing of ours keeps the worker.
+local args = require "lunarch.args"
+
+args.is_ours()
+
+local core = require "lunarch.core"
+local semaphore = require "ngx.semaphore"
+
+local get_phase = ngx.get_phase
+local is_exiting = ngx.worker.exiting
+
+local nginx = {}
+
+local pack = function(...) return { n = select("#", ...), ... } end
+local unpack = unpack
+
+local LONGEST_S = 1e6        -- what nginx's timers can count
+local FAR_S = 1e6
+local LOOK_S = 1             -- between two looks for waits that nobody waits in
+local LEAVE_S = 1
+local LAST_MS = 1000         -- what the last revocations are given when the worker ends
+local POLL_S = 0.005         -- where no socket can be had
+local PROMPT_RAISES = 10
+local HELD_UP_S = 0.02
+
+-- The field of ngx.ctx that names the task a timer belongs to.
+local TASK = "lunarch.task"
+
+-- ---- phases -----------------------------------------------------------------------------------------------------
+
+local CAN_WAIT = {
+  rewrite = true, server_rewrite = true, access = true, content = true, timer = true, preread = true, ssl_cert = true,
+  ssl_client_hello = true, ssl_session_fetch = true,
+}
+
+-- How a wait that begins here is made: "park", or "block" where nothing else is left to be held up; nil: not at all.
+function nginx.way()
+  local phase = get_phase()
+  return CAN_WAIT[phase] and "park" or phase == "exit_worker" and "block" or nil
+end
+
+-- Raises where nginx is about to fork, or has not begun to.
+function nginx.connect(call)
+  if get_phase() == "init" then
+    args.misuse("%s: a client opened in init_by_lua* would not survive the start of nginx's workers (require is fine "
+      .. "there): open it in init_worker_by_lua* or later", call)
+  end
+end
+
+-- The task this code runs in, or nil.
+function nginx.current()
+  return get_phase() == "timer" and ngx.ctx[TASK] or nil
+end
+
+-- ---- who waits --------------------------------------------------------------------------------------------------
+
+local waits = {}        -- all that wait now, the dead ones included
+local is_late = false   -- the worker should have left by now
+local ring_reader, start
+
+local function forget(wait)
+  waits[wait] = nil
+  if wait.task then wait.task.waits[wait] = nil end
+  if not next(waits) and is_exiting() then ring_reader() end
+end
+
+-- Gives up the waits whose light thread is gone. One that was told, and not resumed a look later, is dead as well.
+local function look(is_second_look)
+  local dead
+  for wait in pairs(waits) do
+    local is_dead = wait.was_told_before or not wait.is_told and wait.semaphore:count() >= 0
+    if is_dead then
+      dead = dead or {}
+      dead[#dead + 1] = wait
+    elseif is_second_look then
+      wait.was_told_before = wait.is_told
+    end
+  end
+  for _, wait in ipairs(dead or {}) do
+    forget(wait)
+    if wait.cancel then wait:cancel() end
+  end
+end
+
+-- To be called when a request may just have ended in the middle of a wait.
+function nginx.look()
+  look(false)
+end
+
+local function tell(wait)
+  if wait.is_told or not wait.semaphore then return end
+  wait.is_told = true
+  wait.semaphore:post(1)
+end
+
+-- Ends a wait, from anywhere: its light thread goes on later, not now.
+function nginx.wake(wait)
+  wait.is_done = true
+  tell(wait)
+end
+
+-- ---- interruptions ----------------------------------------------------------------------------------------------
+
+local Leaving = { __name = "lunarch.leaving", __tostring = function(self) return self.message end }
+local LEAVING = setmetatable({
+  code = "cancelled", message = "the worker is leaving: nginx was told to reload or to quit",
+}, Leaving)
+
+local function ask_guard(task)
+  if task.interruption or not task.guarded then return end
+  local err = task.guarded()
+  if err ~= nil then task.interruption = { err = err } end
+end
+
+-- Who catches what interrupts him, and goes on, is held up from then on so that he does not hold up the others.
+local n_raised_leaving = { n_raised = 0 }
+
+local function raise(err, counter)
+  counter.n_raised = (counter.n_raised or 0) + 1
+  if counter.n_raised > PROMPT_RAISES then ngx.sleep(HELD_UP_S) end
+  error(err, 0)
+end
+
+local function is_overdue(task)
+  return is_late and not (task and task.is_protected) and get_phase() == "timer"
+end
+
+-- What ends the waits of `task` (or of a light thread that is none): an error and what counts how often it was raised.
+local function interruption_of(task)
+  if task and task.interruption then return task.interruption.err, task.interruption end
+  if is_overdue(task) then return LEAVING, n_raised_leaving end
+  return nil
+end
+
+local WHERE = { init_worker = "init_worker_by_lua*", set = "set_by_lua*", init = "init_by_lua*" }
+
+-- Every call that may wait begins with this.
+function nginx.enter()
+  local phase = get_phase()
+  if phase == "timer" then
+    local task = ngx.ctx[TASK]
+    if task then ask_guard(task) end
+    local err, counter = interruption_of(task)
+    if err then raise(err, counter) end
+  elseif not CAN_WAIT[phase] and phase ~= "exit_worker" then
+    args.misuse("nothing can wait in %s: nginx does not allow it; start a timer that does: "
+      .. "ngx.timer.at(0, function() ... end)", WHERE[phase] or phase .. "_by_lua*")
+  end
+end
+
+-- And every wait that was not cut short ends with this: what to raise then, as `interruption.err`.
+function nginx.leave()
+  local task = nginx.current()
+  if not task then return nil end
+  ask_guard(task)
+  return task.interruption
+end
+
+-- ---- waiting ----------------------------------------------------------------------------------------------------
+
+-- Returns true once wait.is_done, and false after so many seconds. Raises when the task is interrupted, after
+-- wait:cancel().
+local function suspend(wait, seconds)
+  start()
+  local task = nginx.current()
+  local until_s = seconds and core.now() + seconds
+  wait.semaphore = semaphore.new()
+  wait.task, wait.is_told, wait.is_in_timer = task, false, get_phase() == "timer"
+  waits[wait] = true
+  if task then task.waits[wait] = true end
+  local failure, counter, is_over = nil, nil, false
+  while not wait.is_done do
+    failure, counter = interruption_of(task)
+    local left_s = until_s and until_s - core.now()
+    is_over = left_s ~= nil and left_s <= 0
+    if failure or is_over then break end
+    -- nginx counts in whole milliseconds.
+    local ok, err = wait.semaphore:wait(math.min(left_s and left_s + 0.001 or LONGEST_S, LONGEST_S))
+    wait.is_told, wait.was_told_before = wait.is_done, false
+    if not ok and err ~= "timeout" then
+      failure, counter = "nginx's semaphore: " .. tostring(err), {}
+      break
+    end
+  end
+  forget(wait)
+  if wait.is_done then return true end
+  if not failure then return false end
+  if wait.cancel then wait:cancel() end
+  raise(failure, counter)
+end
+
+function nginx.suspend(wait)
+  suspend(wait)
+end
+
+local function raise_if_late()
+  local interruption = nginx.leave()
+  if interruption then error(interruption.err, 0) end
+end
+
+function nginx.sleep(seconds)
+  nginx.enter()
+  if nginx.way() == "block" then
+    require "lunarch.loop.block".sleep(seconds)
+  elseif seconds == 0 then
+    ngx.sleep(0)
+  else
+    suspend({}, seconds)
+    raise_if_late()
+  end
+  return true
+end
+
+-- ---- the reader -------------------------------------------------------------------------------------------------
+
+-- What to do for each client when it has something to tell. Collected clients go by themselves.
+local clients = setmetatable({}, { __mode = "v" })
+local bell
+local is_reading = false
+
+ring_reader = function()
+  if bell then bell:ring() end
+end
+
+local function dispatch_all()
+  for on_ready in pairs(clients) do
+    on_ready()
+  end
+end
+
+local function is_wanted()
+  return next(waits) ~= nil or not is_exiting()
+end
+
+-- A bell and a socket to hear it by, or nil and why not.
+local function connect_bell()
+  local path, message
+  for _, folder in ipairs { os.getenv "TMPDIR" or "/tmp", "/tmp", "/dev/shm", "/var/tmp" } do
+    bell, path = core.bell(folder)
+    if bell then break end
+    message = message or path
+  end
+  if not bell then return nil, message end
+  for _, client in pairs(clients) do
+    bell:watch(client)
+  end
+  local socket = ngx.socket.tcp()
+  socket:settimeouts(10000, 10000, 2^31 - 1)
+  local ok, err = socket:connect("unix:" .. path)
+  if ok then return socket end
+  bell:close()
+  bell = nil
+  return nil, ("connecting to %s: %s"):format(path, err)
+end
+
+local function read_bell(socket)
+  while is_wanted() do
+    local bytes, err = socket:receiveany(256)
+    if not bytes and err ~= "timeout" then return err end
+    dispatch_all()
+  end
+end
+
+local function poll()
+  while is_wanted() do
+    ngx.sleep(POLL_S)
+    dispatch_all()
+  end
+end
+
+local function read()
+  local socket, message = connect_bell()
+  if socket then
+    local failure = read_bell(socket)
+    socket:close()
+    bell:close()
+    bell = nil
+    is_reading = false
+    -- What failed is begun anew by the next wait; those that wait now must not have to wait for that.
+    if failure and next(waits) then start() end
+  else
+    ngx.log(ngx.WARN, "lunarch: no socket to be woken by, looking every ", POLL_S * 1000, " ms instead: ", message)
+    poll()
+    is_reading = false
+  end
+end
+
+-- ---- leaving ----------------------------------------------------------------------------------------------------
+
+local leavers = {}
+local is_watching_exit = false
+
+local function is_strange(wait)
+  return wait.is_in_timer and not (wait.task and wait.task.is_protected)
+end
+
+local function any_strange()
+  for wait in pairs(waits) do
+    if is_strange(wait) then return true end
+  end
+  return false
+end
+
+local function leave()
+  for _, leaver in ipairs(leavers) do
+    local ok, err = xpcall(leaver, debug.traceback)
+    if not ok then ngx.log(ngx.ERR, "lunarch: on leaving: ", err) end
+  end
+  local until_s = core.now() + LEAVE_S
+  while next(waits) do
+    look(true)
+    if not is_late and core.now() >= until_s then
+      is_late = true
+      for wait in pairs(waits) do
+        tell(wait)
+      end
+    end
+    ngx.sleep(is_late and LOOK_S or 0.02)
+  end
+  ring_reader()
+end
+
+local watch_exit
+
+-- Fires early when the worker is told to leave; or when connections run out, and then it is set again.
+watch_exit = function()
+  local ok, err = ngx.timer.at(FAR_S, function()
+    if is_exiting() then return leave() end
+    watch_exit()
+  end)
+  is_watching_exit = ok
+  if not ok and err ~= "process exiting" then ngx.log(ngx.ERR, "lunarch: no timer for the worker's end: ", err) end
+end
+
+-- `fn` is called when the worker is told to leave, in a timer, and should not wait.
+function nginx.on_leave(fn)
+  leavers[#leavers + 1] = fn
+  start()
+end
+
+-- ---- beginning --------------------------------------------------------------------------------------------------
+
+local is_looking = false
+
+start = function()
+  if not is_watching_exit and not is_exiting() then watch_exit() end
+  if not is_looking and not is_exiting() then
+    is_looking = ngx.timer.every(LOOK_S, function() look(true) end)
+  end
+  if is_reading then return end
+  local ok, err = ngx.timer.at(0, read)
+  if not ok then
+    args.misuse("nginx starts no timer, without which nothing is told: %s (lua_max_pending_timers, worker_connections)",
+      tostring(err))
+  end
+  is_reading = true
+end
+
+-- Calls back whenever the client (of lunarch.core) has something to tell.
+function nginx.watch(client, on_ready)
+  clients[on_ready] = client
+  if bell then bell:watch(client) end
+  local watch = { on_ready = on_ready }
+  function watch.ref() end
+  function watch.unref() end
+  function watch.stop() clients[on_ready] = nil end
+  return watch
+end
+
+-- Made before every client, so it is collected after them when the worker ends: leases that are left are revoked.
+local last = newproxy(true)
+getmetatable(last).__gc = function() core.shutdown(LAST_MS) end
+nginx.last = last
+
+-- ---- tasks ------------------------------------------------------------------------------------------------------
+
+local methods = {}
+local Task, check = args.class("task", methods)
+
+-- Called with a task that failed while nobody waited to join it.
+function nginx.on_failure(task)
+  ngx.log(ngx.ERR, "lunarch: a task failed: ", task.traceback)
+end
+
+local function finish(task, ok, ...)
+  task.has_ended = true
+  if ok then
+    task.results = pack(...)
+  else
+    task.err = ...
+    -- To end by its interruption, or by the worker's, is no failure.
+    local is_interrupted = task.interruption and task.interruption.err == task.err or task.err == LEAVING
+    if not next(task.joiners) and not is_interrupted then nginx.on_failure(task) end
+  end
+  for wait in pairs(task.joiners) do
+    nginx.wake(wait)
+  end
+  task.joiners = nil
+end
+
+local function body(_, task, fn, ...)
+  ngx.ctx[TASK] = task
+  finish(task, xpcall(fn, function(err)
+    task.traceback = debug.traceback(tostring(err), 2)
+    return err
+  end, ...))
+end
+
+local function new_task(is_protected, fn, ...)
+  local task = setmetatable({ joiners = {}, waits = {}, is_protected = is_protected }, Task)
+  local ok, err = ngx.timer.at(0, body, task, fn, ...)
+  if not ok then args.misuse("lunarch.spawn: nginx starts no timer: %s", tostring(err)) end
+  return task
+end
+
+function nginx.spawn(fn, ...)
+  local parent = nginx.current()
+  return new_task(parent and parent.is_protected or false, fn, ...)
+end
+
+-- A task that sees to its end itself when the worker leaves, and so do those that are spawned in it.
+function nginx.spawn_protected(fn, ...)
+  return new_task(true, fn, ...)
+end
+
+-- Calls `fn` in a timer of its own, which still is the same task: what a timer has allocated is freed with its end, and
+-- handlers are called for months.
+function nginx.apart(fn, ...)
+  local task = nginx.current()
+  local done, results = semaphore.new(), nil
+  local ok = ngx.timer.at(0, function(_, ...)
+    ngx.ctx[TASK] = task
+    results = pack(xpcall(fn, function(err)
+      return type(err) == "string" and debug.traceback(err, 2) or err
+    end, ...))
+    done:post(1)
+  end, ...)
+  if not ok then return fn(...) end
+  while not results do
+    done:wait(LONGEST_S)
+  end
+  if not results[1] then error(results[2], 0) end
+  return unpack(results, 2, results.n)
+end
+
+function nginx.run()
+  args.misuse "lunarch.run: nginx turns the loop already: use lunarch.spawn, or call what waits as it is"
+end
+
+function Task.__tostring(task)
+  local state = task == nginx.current() and "running" or "waiting"
+  if task.has_ended then state = task.traceback and "failed" or "ended" end
+  return ("lunarch.task: in nginx (%s)"):format(state)
+end
+
+function methods:is_running()
+  check(self, "is_running")
+  return not self.has_ended
+end
+
+function methods:join(timeout)
+  check(self, "join")
+  args.timeout("task:join", timeout)
+  nginx.enter()
+  if self == nginx.current() then args.misuse "task:join: a task cannot wait for its own end" end
+  if not self.has_ended then
+    local joiners = self.joiners
+    local wait = { cancel = function(wait) joiners[wait] = nil end }
+    joiners[wait] = true
+    if not suspend(wait, timeout) then
+      joiners[wait] = nil
+      return nil, ("the task has not ended after %g s"):format(timeout), "timeout"
+    end
+    raise_if_late()
+  end
+  if self.traceback then return false, self.traceback, self.err end
+  return true, unpack(self.results, 1, self.results.n)
+end
+
+function methods:interrupt(err)
+  check(self, "interrupt")
+  if err == nil then args.bad("task:interrupt", "err", "the error to raise", err) end
+  if self.has_ended then return false end
+  self.interruption = { err = err }
+  for wait in pairs(self.waits) do
+    tell(wait)
+  end
+  return true
+end
+
+function methods:allow()
+  check(self, "allow")
+  self.interruption = nil
+end
+
+function methods:guard(fn)
+  check(self, "guard")
+  self.guarded = args.callable("task:guard", "fn", fn)
+end
+
+return nginx
