@@ -32,6 +32,7 @@ local LONGEST_S = 1e6        -- what nginx's timers can count
 local FAR_S = 1e6
 local LOOK_S = 1             -- between two looks for waits that nobody waits in
 local LEAVE_S = 1
+local LINGER_S = 0.02
 local LAST_MS = 1000         -- what the last revocations are given when the worker ends
 local POLL_S = 0.005         -- where no socket can be had
 local PROMPT_RAISES = 10
@@ -182,12 +183,11 @@ local function suspend(wait, seconds)
   wait.task, wait.is_told, wait.is_in_timer = task, false, get_phase() == "timer"
   waits[wait] = true
   if task then task.waits[wait] = true end
-  local failure, counter, is_over = nil, nil, false
+  local failure, counter
   while not wait.is_done do
     failure, counter = interruption_of(task)
     local left_s = until_s and until_s - core.now()
-    is_over = left_s ~= nil and left_s <= 0
-    if failure or is_over then break end
+    if failure or left_s and left_s <= 0 then break end
     -- nginx counts in whole milliseconds.
     local ok, err = wait.semaphore:wait(math.min(left_s and left_s + 0.001 or LONGEST_S, LONGEST_S))
     wait.is_told, wait.was_told_before = wait.is_done, false
@@ -284,54 +284,60 @@ end
 
 local function read()
   local socket, message = connect_bell()
+  if not socket then
+    ngx.log(ngx.WARN, "lunarch: no socket to be woken by, looking every ", POLL_S * 1000, " ms instead: ", message)
+  end
+  local ok, failure
   if socket then
-    local failure = read_bell(socket)
+    ok, failure = xpcall(read_bell, debug.traceback, socket)
     socket:close()
     bell:close()
     bell = nil
-    is_reading = false
-    -- What failed is begun anew by the next wait; those that wait now must not have to wait for that.
-    if failure and next(waits) then start() end
   else
-    ngx.log(ngx.WARN, "lunarch: no socket to be woken by, looking every ", POLL_S * 1000, " ms instead: ", message)
-    poll()
-    is_reading = false
+    ok, failure = xpcall(poll, debug.traceback)
   end
+  is_reading = false
+  if ok and not failure then return end
+  ngx.log(ngx.ERR, "lunarch: what wakes the waiting has failed, and begins anew: ", failure)
+  ngx.sleep(POLL_S)
+  start()
 end
 
 -- ---- leaving ----------------------------------------------------------------------------------------------------
 
 local leavers = {}
 local is_watching_exit = false
+local is_lingering = false
+local leave_by_s
 
 local function is_strange(wait)
   return wait.is_in_timer and not (wait.task and wait.task.is_protected)
 end
 
-local function any_strange()
-  for wait in pairs(waits) do
-    if is_strange(wait) then return true end
+-- Stays as long as anybody waits: the worker would not end before anyway.
+local function linger()
+  leave_by_s = leave_by_s or core.now() + LEAVE_S
+  while next(waits) do
+    look(true)
+    if not is_late and core.now() >= leave_by_s then
+      is_late = true
+      for wait in pairs(waits) do
+        if is_strange(wait) then tell(wait) end
+      end
+    end
+    ngx.sleep(LINGER_S)
   end
-  return false
+  is_lingering = false
+  ring_reader()
 end
 
 local function leave()
+  is_lingering = true
   for _, leaver in ipairs(leavers) do
     local ok, err = xpcall(leaver, debug.traceback)
     if not ok then ngx.log(ngx.ERR, "lunarch: on leaving: ", err) end
   end
-  local until_s = core.now() + LEAVE_S
-  while next(waits) do
-    look(true)
-    if not is_late and core.now() >= until_s then
-      is_late = true
-      for wait in pairs(waits) do
-        tell(wait)
-      end
-    end
-    ngx.sleep(is_late and LOOK_S or 0.02)
-  end
-  ring_reader()
+  linger()
 end
 
 local watch_exit
@@ -357,9 +363,11 @@ end
 local is_looking = false
 
 start = function()
-  if not is_watching_exit and not is_exiting() then watch_exit() end
-  if not is_looking and not is_exiting() then
-    is_looking = ngx.timer.every(LOOK_S, function() look(true) end)
+  if is_exiting() then
+    is_lingering = is_lingering or ngx.timer.at(0, linger)
+  else
+    if not is_watching_exit then watch_exit() end
+    is_looking = is_looking or ngx.timer.every(LOOK_S, function() look(true) end)
   end
   if is_reading then return end
   local ok, err = ngx.timer.at(0, read)

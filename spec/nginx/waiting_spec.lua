@@ -1,0 +1,286 @@
+-- How calls wait inside nginx: in every phase that may, without holding up the worker, and with a clear word elsewhere.
+local etcd = require "support.etcd"
+local lunarch = require "lunarch"
+local nginx = require "support.nginx"
+local tree = require "support.tree"
+local wait = require "support.wait"
+
+local N_WAITING = 500
+local TICKS_PER_S = 100
+local MOST_CPU = 0.05
+
+-- What the specs below rely on in the worker: `client`, and `session()`, opened once.
+local SHARED = [[
+  lua_shared_dict counters 1m;
+  init_worker_by_lua_block {
+    lunarch = require "lunarch"
+    client = assert(lunarch.connect { endpoints = os.getenv "ENDPOINT" })
+    local own, is_opening
+    function session()
+      while is_opening do ngx.sleep(0.001) end
+      if not own then
+        is_opening = true
+        own = assert(client:session { ttl = 60 })
+        is_opening = false
+      end
+      return own
+    end
+  }
+]]
+
+describe("a wait inside nginx", function()
+  local server, client, session, web
+
+  setup(function()
+    server = etcd.start()
+    client = assert(lunarch.connect { endpoints = server.endpoint })
+    session = assert(client:session { ttl = 60 })
+  end)
+
+  teardown(function()
+    client:close(5)
+    server:stop()
+  end)
+
+  after_each(function()
+    if web then web:stop() end
+    web = nil
+  end)
+
+  local function start(options)
+    options.env = { ENDPOINT = server.endpoint }
+    options.http = (options.shared or SHARED) .. (options.http or "")
+    web = nginx.start(options)
+  end
+
+  local function locked(name)
+    local mutex = assert(session:mutex(name))
+    assert(mutex:lock(5))
+    return mutex
+  end
+
+  local function count(prefix)
+    local _, found = client:get(prefix, { prefix = true, count_only = true })
+    return found.count
+  end
+
+  it("holds up its own request alone", function()
+    local holder = locked "/wait/alone"
+    start {
+      workers = 1,
+      server = [[
+        location = /lock { content_by_lua_block {
+          local mutex = session():mutex "/wait/alone"
+          assert(mutex:lock(20))
+          ngx.print(mutex.token)
+          mutex:unlock()
+        } }
+        location = /campaign { content_by_lua_block {
+          local term = assert(session():election("/wait/election"):campaign("nginx", 20))
+          ngx.print(term.election:leader().value)
+          term:resign()
+        } }
+        location = /observe { content_by_lua_block {
+          for leader in client:observe "/wait/election" do
+            if leader.value then
+              ngx.print(leader.value)
+              break
+            end
+          end
+        } }
+        location = /store { content_by_lua_block {
+          assert(client:put("/wait/k", "v"))
+          ngx.print((client:get "/wait/k"))
+        } }
+      ]],
+    }
+    local locking, observing = web:open "/lock", web:open "/observe"
+    wait.eventually(function() return count "/wait/alone/" == 2 end)
+    assert.same({ 200, "v" }, { web:get "/store" })
+    assert.same({ 200, "nginx" }, { web:get "/campaign" })
+    assert.same({ 200, "nginx" }, { observing:wait() })
+    assert.is_false(locking:is_over())
+    local token = holder.token
+    holder:unlock()
+    local status, body = locking:wait()
+    assert.equal(200, status)
+    assert.is_true(tonumber(body) > token)
+  end)
+
+  it("is possible in rewrite, access, content and timers, and answers as everywhere", function()
+    local holder = locked "/wait/phases"
+    local try = [[
+      local ok, message, code = session():mutex("/wait/phases"):lock(0.05)
+      ngx.ctx.codes = (ngx.ctx.codes or "") .. ngx.get_phase() .. " " .. tostring(code) .. "\n"
+    ]]
+    start {
+      server = ([[
+        location = /phases {
+          rewrite_by_lua_block { TRY }
+          access_by_lua_block { TRY }
+          content_by_lua_block {
+            TRY
+            local timer = lunarch.spawn(function()
+              TRY
+              return ngx.ctx.codes
+            end)
+            local ok, codes = timer:join(5)
+            ngx.print(ngx.ctx.codes, codes)
+          }
+        } ]]):gsub("TRY", try),
+    }
+    local status, body = web:get "/phases"
+    assert.equal(200, status, web:log())
+    assert.equal("rewrite timeout\naccess timeout\ncontent timeout\ntimer timeout\n", body)
+    holder:unlock()
+  end)
+
+  it("is refused by name in phases where nginx lets nobody wait", function()
+    start {
+      shared = SHARED:gsub("local own,", [[
+        init_error = select(2, pcall(client.get, client, "/k"))
+        local own,]], 1),
+      server = [[
+        location = /init_worker { content_by_lua_block { ngx.print(init_error) } }
+        location = /filters {
+          set_by_lua_block $unused { errors = { select(2, pcall(client.get, client, "/k")) } return "" }
+          content_by_lua_block { ngx.print "x" }
+          header_filter_by_lua_block { errors[2] = select(2, pcall(lunarch.sleep, 1)) }
+          body_filter_by_lua_block { errors[3] = select(2, pcall(client.put, client, "/k", "v")) }
+          log_by_lua_block { errors[4] = select(2, pcall(client.session, client)) }
+        }
+        location = /errors { content_by_lua_block { ngx.print(table.concat(errors, "\n")) } }
+      ]],
+      workers = 1,
+    }
+    local function refusal(phase)
+      return "nothing can wait in " .. phase .. "_by_lua%*: nginx does not allow it; start a timer that does"
+    end
+    assert.matches(refusal "init_worker", select(2, web:get "/init_worker"))
+    web:get "/filters"
+    local _, errors = web:get "/errors"
+    local phases, i = { "set", "header_filter", "body_filter", "log" }, 0
+    for line in errors:gmatch "[^\n]+" do
+      i = i + 1
+      assert.matches(refusal(phases[i]), line)
+    end
+    assert.equal(4, i)
+  end)
+
+  it("is not what a release needs: in log_by_lua it begins, and goes on by itself", function()
+    start {
+      server = [[
+        location = /kept {
+          access_by_lua_block {
+            ngx.ctx.mutex = session():mutex "/wait/kept"
+            assert(ngx.ctx.mutex:lock(5))
+          }
+          content_by_lua_block { ngx.print(ngx.ctx.mutex.token) }
+          log_by_lua_block { assert(ngx.ctx.mutex:unlock()) }
+        }
+      ]],
+    }
+    for _ = 1, 3 do
+      assert.equal(200, (web:get "/kept"))
+    end
+    wait.eventually(function() return count "/wait/kept/" == 0 end)
+  end)
+
+  it("refuses a client in init_by_lua, before nginx forks, with a word that says what to do", function()
+    start {
+      shared = [[ init_by_lua_block {
+        require "lunarch"
+        require("lunarch").connect()
+      } ]],
+      is_expected_to_fail = true,
+    }
+    wait.eventually(function() return not web:is_running() end)
+    assert.matches("lunarch.connect: a client opened in init_by_lua%* would not survive", web:output())
+    assert.matches("open it in init_worker_by_lua%*", web:output())
+  end)
+
+  it("works in tasks, light threads and coroutines of the user's", function()
+    start {
+      server = [[
+        location = /x { content_by_lua_block {
+          local function get() return client:get "/wait/threads" end
+          assert(client:put("/wait/threads", "t"))
+          local threads = {}
+          for i = 1, 3 do threads[i] = ngx.thread.spawn(get) end
+          for i = 1, 3 do
+            local ok, value = ngx.thread.wait(threads[i])
+            ngx.print(value)
+          end
+          local generator = coroutine.wrap(function()
+            for i = 1, 3 do coroutine.yield((get())) end
+          end)
+          for i = 1, 3 do ngx.print(generator()) end
+          local task = lunarch.spawn(function(...)
+            lunarch.sleep(0.01)
+            return get(), ...
+          end, "a", nil, "b")
+          local results = { task:join(5) }
+          ngx.print(tostring(results[1]), tostring(results[2]), tostring(results[4]), results[5])
+          local failing = lunarch.spawn(function() error "on purpose" end)
+          local ok, traceback = failing:join(5)
+          ngx.print(tostring(ok), traceback:match "on purpose")
+          local sleeper = lunarch.spawn(lunarch.sleep, 100)
+          local _, _, code = sleeper:join(0.01)
+          sleeper:interrupt "enough"
+          ngx.print(code, select(3, sleeper:join(5)))
+        } }
+      ]],
+    }
+    assert.same({ 200, "tttttt" .. "truetnilb" .. "falseon purpose" .. "timeoutenough" }, { web:get "/x" })
+  end)
+
+  it("serves " .. N_WAITING .. " requests that wait for one lock in order, the worker idle meanwhile", function()
+    local holder = locked "/wait/many"
+    start {
+      server = [[
+        location = /many { content_by_lua_block {
+          local mutex = session():mutex "/wait/many"
+          assert(mutex:lock(60))
+          ngx.print(ngx.shared.counters:incr("served", 1, 0), " ", mutex.token)
+          assert(mutex:unlock())
+        } }
+      ]],
+    }
+    local requests = {}
+    for i = 1, N_WAITING do
+      requests[i] = web:open "/many"
+    end
+    wait.eventually(function() return count "/wait/many/" == N_WAITING + 1 end, 30)
+
+    local function cpu_s()
+      local ticks = 0
+      for _, pid in ipairs(web:workers()) do
+        local fields = tree.read("/proc/" .. pid .. "/stat"):match "%) (.*)"
+        local n = 0
+        for field in fields:gmatch "%S+" do
+          n = n + 1
+          if n == 12 or n == 13 then ticks = ticks + tonumber(field) end
+        end
+      end
+      return ticks / TICKS_PER_S
+    end
+    wait.pass(0.3)
+    local before = cpu_s()
+    wait.pass(1)
+    assert.is_true(cpu_s() - before <= MOST_CPU * 2, "the workers used " .. cpu_s() - before .. " s")
+
+    holder:unlock()
+    local token_of = {}
+    for i = 1, N_WAITING do
+      local status, body = requests[i]:wait(60)
+      assert.equal(200, status, web:log():sub(-2000))
+      local place, token = body:match "^(%d+) (%d+)$"
+      token_of[tonumber(place)] = tonumber(token)
+    end
+    assert.equal(N_WAITING, #token_of)
+    for i = 2, N_WAITING do
+      assert.is_true(token_of[i] > token_of[i - 1])
+    end
+    assert.equal(0, #web:lines "%[error%]")
+  end)
+end)
