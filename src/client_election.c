@@ -267,7 +267,7 @@ struct lun_bytes lun_term_key(const struct lun_term *term) {
 int64_t lun_term_stop_at_ns(struct lun_term *term) {
     if (client_enter_closed(client_of(term)))
         return 0;
-    int64_t at = term->is_stopped ? 0 : session_stop_at_ns(&term->session->core);
+    int64_t at = term->is_stopped || term->resign_op ? 0 : session_stop_at_ns(&term->session->core);
     client_leave(client_of(term));
     return at;
 }
@@ -275,7 +275,7 @@ int64_t lun_term_stop_at_ns(struct lun_term *term) {
 int64_t lun_term_valid_until_ns(struct lun_term *term) {
     if (client_enter_closed(client_of(term)))
         return 0;
-    int64_t at = term->is_over ? 0 : session_valid_until_ns(&term->session->core);
+    int64_t at = term->is_over || term->resign_op ? 0 : session_valid_until_ns(&term->session->core);
     client_leave(client_of(term));
     return at;
 }
