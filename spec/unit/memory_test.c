@@ -10,7 +10,7 @@
 #include "starve.h"
 #include "tale.h"
 
-enum { SEED = 7 };
+static uint64_t seed;
 
 #define LONG TALE_PATIENCE_MS
 
@@ -203,13 +203,19 @@ static void waiters_give_up_and_the_next_is_served(void) {
     tale_close(1);
 }
 
+static void worsen(bool is_poor) {
+    sim_set_faults(tale->sim, &(struct sim_faults){.reply_lost = is_poor ? 150 : 0,
+                                                   .request_lost = is_poor ? 50 : 0,
+                                                   .late_after_cancel = is_poor ? 300 : 0});
+}
+
 /* Replies are lost, requests too: debts are made, and paid. */
 static void a_lock_is_taken_where_replies_get_lost(void) {
     (void)tale_open(0);
     (void)tale_open(1);
     struct lun_session *one = tale_session(0), *other = tale_session(1);
     struct lun_mutex *first = tale_mutex(one, "/poor"), *second = tale_mutex(other, "/poor");
-    sim_set_faults(tale->sim, &(struct sim_faults){.reply_lost = 150, .request_lost = 50});
+    worsen(true);
     for (int i = 0; i < 3; i++) {
         (void)tale_lock(first);
         struct answer *waiting;
@@ -220,13 +226,112 @@ static void a_lock_is_taken_where_replies_get_lost(void) {
         FINE(waiting);
         tale_unlock(second);
     }
-    sim_set_faults(tale->sim, &(struct sim_faults){0});
+    worsen(false);
     tale_mutex_free(first);
     tale_mutex_free(second);
     tale_close_session(one);
     tale_close_session(other);
     tale_close(0);
     tale_close(1);
+}
+
+enum { CROWD = 20 };
+
+/* More of everything than there was room for at first: places, watches, timers, calls. */
+static void a_crowd_waits_and_is_served(void) {
+    (void)tale_open(0);
+    (void)tale_open(1);
+    struct lun_session *one = tale_session(0), *other = tale_session(1);
+    struct lun_mutex *held[CROWD], *wanted[CROWD];
+    struct answer *waiting[CROWD], *reads[2 * CROWD];
+    for (int i = 0; i < CROWD; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "/crowd%d", i);
+        held[i] = tale_mutex(one, name);
+        wanted[i] = tale_mutex(other, name);
+        (void)tale_lock(held[i]);
+        BEGIN(waiting[i], LONG, lun_mutex_lock(wanted[i], &ask, &a->op, NULL));
+    }
+    struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = lun_bytes_of("/crowd0")};
+    for (int i = 0; i < 2 * CROWD; i++)
+        BEGIN(reads[i], LONG, lun_kv(client_of(1), &read, &ask, &a->op, NULL));
+    tale_pass(400);
+    for (int i = 0; i < 2 * CROWD; i++)
+        tale_await(reads[i]);
+    for (int i = 0; i < CROWD; i++)
+        tale_disbelieve(held[i]);
+    tale_close_session(one);
+    for (int i = 0; i < CROWD; i++) {
+        SETTLE(waiting[i], LONG, lun_mutex_lock(wanted[i], &ask, &a->op, NULL));
+        FINE(waiting[i]);
+        tale_mutex_free(wanted[i]);
+        lun_mutex_free(held[i]);
+    }
+    tale_close_session(other);
+    tale_close(0);
+    tale_close(1);
+}
+
+/* Connections break, etcd's leader stops and comes back, revisions are compacted, while they wait. */
+static void waiters_are_served_though_connections_break(void) {
+    (void)tale_open(0);
+    (void)tale_open(1);
+    struct lun_session *one = tale_session(0), *other = tale_session(1), *third = tale_session(1);
+    struct lun_mutex *first = tale_mutex(one, "/broken"), *second = tale_mutex(other, "/broken"),
+                     *behind = tale_mutex(third, "/broken");
+    struct lun_observer *observer = NULL;
+    MAKE(lun_observer_open(client_of(1), "/broken", &observer, NULL));
+    struct answer *waiting, *last, *seen;
+    (void)tale_lock(first);
+    BEGIN(waiting, -1, lun_mutex_lock(second, &ask, &a->op, NULL));
+    tale_pass(50);
+    BEGIN(last, -1, lun_mutex_lock(behind, &ask, &a->op, NULL));
+    tale_pass(250);
+    for (int member = 0; member < SIM_MEMBERS; member++) {
+        sim_client_reset(tale->parties[1].sim, member);
+        sim_compact(tale->sim);
+        tale_pass(300);
+    }
+    int leader = sim_leader(tale->sim);
+    sim_stop(tale->sim, leader);
+    tale_pass(2500);
+    sim_start(tale->sim, leader);
+    tale_pass(500);
+    tale_unlock(first);
+    SETTLE(waiting, LONG, lun_mutex_lock(second, &ask, &a->op, NULL));
+    FINE(waiting);
+    GET(seen, LONG, lun_observer_next(observer, &ask, &a->op, NULL));
+    CHECK(seen->code == 0);
+    tale_close_session(other);
+    SETTLE(last, LONG, lun_mutex_lock(behind, &ask, &a->op, NULL));
+    FINE(last);
+    lun_observer_free(observer);
+    tale_mutex_free(first);
+    tale_mutex_free(second);
+    tale_mutex_free(behind);
+    tale_close_session(one);
+    tale_close_session(third);
+    tale_close(0);
+    tale_close(1);
+}
+
+static void a_reentrant_mutex_counts(void) {
+    (void)tale_open(0);
+    struct lun_session *session = tale_session(0);
+    struct lun_mutex *mutex = NULL;
+    MAKE(lun_mutex_new(session, "/again", true, &mutex, NULL));
+    tale_believe(mutex, NULL, "/again");
+    (void)tale_lock(mutex);
+    (void)tale_lock(mutex);
+    struct answer *answer;
+    GET(answer, LONG, lun_mutex_unlock(mutex, &ask, &a->op, NULL));
+    CHECK(answer->code == 0 || starve_has_refused());
+    lun_mutex_release(mutex);
+    lun_mutex_release(mutex);
+    tale_mutex_free(mutex);
+    lun_session_orphan(session);
+    lun_session_free(session);
+    tale_close(0);
 }
 
 /* ---- elections -------------------------------------------------------------------------------------- */
@@ -331,6 +436,46 @@ static void a_leader_writes_guarded_and_is_deposed(void) {
     tale_close(0);
 }
 
+/* Nobody answers for sure; values are changed all the same, and terms end in whatever way. */
+static void terms_end_in_every_way_where_replies_get_lost(void) {
+    (void)tale_open(0);
+    (void)tale_open(1);
+    struct lun_session *one = tale_session(0), *other = tale_session(1);
+    struct lun_election *first = new_election(one, "/ways"), *second = new_election(other, "/ways");
+    struct lun_kv_op put = {.kind = LUN_OP_PUT, .key = lun_bytes_of("/data"), .value = lun_bytes_of("1")};
+    struct lun_txn txn = {.success = &put, .n_success = 1};
+    for (int i = 0; i < 3; i++) {
+        worsen(true);
+        struct lun_term *term = campaign(first, "/ways", "A");
+        REQUIRE(term);
+        struct answer *answer;
+        for (int k = 0; k < 4; k++) {
+            const char *value = k % 2 ? "odd" : "even";
+            GET(answer, k ? LONG : 20, lun_term_proclaim(term, lun_bytes_of(value), &ask, &a->op, NULL));
+            CHECK(answer->code == 0 || (k == 0 && answer->code == LUN_ETIMEOUT));
+        }
+        GET(answer, 400, lun_election_campaign(second, lun_bytes_of("B"), &ask, &a->op, NULL));
+        CHECK(answer->code == LUN_ETIMEOUT || answer->code == LUN_EUNAVAILABLE);
+        BEGIN(answer, LONG, lun_term_proclaim(term, lun_bytes_of("more"), &ask, &a->op, NULL));
+        BEGIN(answer, LONG, lun_term_txn(term, &txn, &ask, &a->op, NULL));
+        if (i == 1) {
+            BEGIN(answer, 1, lun_term_resign(term, &ask, &a->op, NULL));
+            tale_await(answer);
+        } else if (i == 2) {
+            BEGIN(answer, LONG, lun_term_resign(term, &ask, &a->op, NULL));
+        }
+        worsen(false);
+        term_free(term);
+        tale_pass(100);
+    }
+    lun_election_free(first);
+    lun_election_free(second);
+    tale_close_session(one);
+    tale_close_session(other);
+    tale_close(0);
+    tale_close(1);
+}
+
 /* ---- the plain store -------------------------------------------------------------------------------- */
 
 static struct answer *do_op(int party, const struct lun_kv_op *op) {
@@ -418,6 +563,65 @@ static void a_watch_tells_of_every_event(void) {
     tale_close(1);
 }
 
+static void cancel(const struct answer *answer) {
+    if (answer->rc == 0 && answer->n_times == 0)
+        lun_op_cancel(answer->op);
+}
+
+/* Each is taken back: at once, on its way, or when it has been answered already. */
+static void what_was_asked_is_cancelled(void) {
+    (void)tale_open(0);
+    struct lun_session *session = tale_session(0);
+    struct lun_mutex *mutex = tale_mutex(session, "/cancel"), *held = tale_mutex(session, "/cancel2");
+    struct lun_election *election = new_election(session, "/cancel3");
+    struct lun_observer *observer = NULL;
+    struct lun_watch *watch = watch_from(0);
+    struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = lun_bytes_of("/x")},
+                     write = {.kind = LUN_OP_PUT, .key = lun_bytes_of("/x")};
+    MAKE(lun_observer_open(client_of(0), "/cancel3", &observer, NULL));
+    (void)tale_lock(held);
+    for (int64_t delay_ms = 0; delay_ms < 8; delay_ms += 3) {
+        enum { N = 12 };
+        struct answer *answers[N];
+        struct lun_client *client = client_of(0);
+        BEGIN(answers[0], LONG, lun_mutex_lock(mutex, &ask, &a->op, NULL));
+        BEGIN(answers[1], LONG, lun_mutex_await_loss(held, &ask, &a->op, NULL));
+        BEGIN(answers[2], LONG, lun_election_campaign(election, lun_bytes_of("A"), &ask, &a->op, NULL));
+        BEGIN(answers[3], LONG, lun_observer_next(observer, &ask, &a->op, NULL));
+        BEGIN(answers[4], LONG, lun_watch_next(watch, &ask, &a->op, NULL));
+        BEGIN(answers[5], LONG, lun_kv(client, &read, &ask, &a->op, NULL));
+        BEGIN(answers[6], LONG, lun_kv(client, &write, &ask, &a->op, NULL));
+        BEGIN(answers[7], LONG, lun_status(client, &ask, &a->op, NULL));
+        BEGIN(answers[8], LONG, lun_session_open(client, NULL, &ask, &a->op, NULL));
+        BEGIN(answers[9], LONG, lun_session_await(session, LUN_SESSION_ALIVE, &ask, &a->op, NULL));
+        BEGIN(answers[10], LONG, lun_election_leader(election, &ask, &a->op, NULL));
+        BEGIN(answers[11], LONG, lun_watch_ready(watch, &ask, &a->op, NULL));
+        tale_pass(delay_ms);
+        for (int i = 0; i < N; i++)
+            cancel(answers[i]);
+        for (int i = 0; i < N; i++) {
+            tale_await(answers[i]);
+            CHECK(answers[i]->code == 0 || answers[i]->code == LUN_ECANCELLED ||
+                  answers[i]->code == LUN_ENOMEM || answers[i]->code == LUN_EUNKNOWN);
+        }
+        if (answers[4]->code == LUN_ENOMEM || answers[11]->code == LUN_ENOMEM) {
+            lun_watch_free(watch);
+            watch = watch_from(0);
+        }
+        if (lun_mutex_is_held(mutex))
+            lun_mutex_release(mutex);
+        lun_term_free(answers[2]->term);
+        lun_session_free(answers[8]->session);
+    }
+    lun_observer_free(observer);
+    lun_watch_free(watch);
+    lun_election_free(election);
+    tale_mutex_free(mutex);
+    tale_mutex_free(held);
+    tale_close_session(session);
+    tale_close(0);
+}
+
 /* ---- ends ------------------------------------------------------------------------------------------- */
 
 /* Everything is under way, and the client is closed, then freed; the other one is freed without being closed. */
@@ -459,12 +663,27 @@ static void clients_are_closed_and_freed_amid_everything(void) {
     tale_free(1);
 }
 
+static void a_client_is_abandoned_and_shut_down(void) {
+    (void)tale_open(0);
+    struct lun_session *session = tale_session(0);
+    struct lun_mutex *mutex = tale_mutex(session, "/left");
+    struct answer *answer;
+    (void)tale_lock(mutex);
+    BEGIN(answer, LONG, lun_mutex_await_loss(mutex, &ask, &a->op, NULL));
+    (void)answer;
+    tale_mutex_free(mutex);
+    lun_session_free(session);
+    tale->is_cut_off = true;
+    lun_client_abandon(client_of(0));
+    lun_shutdown(LONG);
+}
+
 /* ---- telling them ----------------------------------------------------------------------------------- */
 
 /* False: it came to its end without having been refused anything. */
 static bool tell(void (*story)(void), size_t n_before, size_t n_refused) {
     bool was_failing = check_is_failing;
-    tale_begin(SEED);
+    tale_begin(seed);
     starve_begin(n_before, n_refused);
     story();
     bool has_refused = starve_has_refused();
@@ -510,8 +729,16 @@ STARVE(a_leader_writes_guarded_and_is_deposed)
 STARVE(the_plain_store_answers)
 STARVE(a_watch_tells_of_every_event)
 STARVE(clients_are_closed_and_freed_amid_everything)
+STARVE(a_crowd_waits_and_is_served)
+STARVE(waiters_are_served_though_connections_break)
+STARVE(a_reentrant_mutex_counts)
+STARVE(terms_end_in_every_way_where_replies_get_lost)
+STARVE(what_was_asked_is_cancelled)
+STARVE(a_client_is_abandoned_and_shut_down)
 
 int main(void) {
+    const char *chosen = getenv("SEED");
+    seed = chosen ? (uint64_t)atoll(chosen) : 7;
     tale_on_failure = check_fail;
     RUN(a_client_opens_and_closes_whenever_memory_fails);
     RUN(a_session_opens_is_renewed_and_closes_whenever_memory_fails);
@@ -528,5 +755,11 @@ int main(void) {
     RUN(the_plain_store_answers_whenever_memory_fails);
     RUN(a_watch_tells_of_every_event_whenever_memory_fails);
     RUN(clients_are_closed_and_freed_amid_everything_whenever_memory_fails);
+    RUN(a_crowd_waits_and_is_served_whenever_memory_fails);
+    RUN(waiters_are_served_though_connections_break_whenever_memory_fails);
+    RUN(a_reentrant_mutex_counts_whenever_memory_fails);
+    RUN(terms_end_in_every_way_where_replies_get_lost_whenever_memory_fails);
+    RUN(what_was_asked_is_cancelled_whenever_memory_fails);
+    RUN(a_client_is_abandoned_and_shut_down_whenever_memory_fails);
     return check_end();
 }

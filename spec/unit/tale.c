@@ -224,10 +224,17 @@ void tale_end(void) {
     tale = NULL;
 }
 
+static void on_trace(void *arg, const char *line) {
+    (void)arg;
+    if (getenv("TALE_TRACE"))
+        printf("# %.3f %s\n", (double)sim_now(tale->sim) / (double)NS_PER_S, line);
+}
+
 struct lun_client *tale_open(int i) {
     static const char *const names[] = {"one", "other"};
     struct party *party = &tale->parties[i];
-    struct lun_config config = {.endpoints = sim_addresses, .n_endpoints = SIM_MEMBERS, .name = names[i]};
+    struct lun_config config = {
+        .endpoints = sim_addresses, .n_endpoints = SIM_MEMBERS, .name = names[i], .on_trace = on_trace};
     struct lun_err err;
     int rc;
     do {

@@ -13,7 +13,7 @@
 #include "lunarch.h"
 #include "sim/sim.h"
 
-enum { TALE_PARTIES = 2, TALE_ANSWERS = 256, TALE_BELIEVERS = 8, TALE_TTL_S = 10, TALE_PATIENCE_MS = 60000 };
+enum { TALE_PARTIES = 2, TALE_ANSWERS = 1024, TALE_BELIEVERS = 64, TALE_TTL_S = 10, TALE_PATIENCE_MS = 60000 };
 
 /* An answer, copied out of the callback. */
 struct answer {
