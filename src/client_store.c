@@ -377,37 +377,48 @@ static void end_watch(struct lun_watch *watch, const struct lun_err *err) {
         op_finish(CONTAINER_OF(node, struct lun_op, in_object), watch->end);
 }
 
-/* Hands the queue over to the op: its entries become blocks of its own. */
+static bool copy_event(struct lun_op *op, const struct entry *entry, struct lun_event *ret) {
+    *ret = entry->event;
+    if (!op_copy(op, bytes_view(&entry->key), &ret->kv.key) ||
+        !op_copy(op, bytes_view(&entry->value), &ret->kv.value))
+        return false;
+    if (ret->prev_kv.key.len == 0)
+        return true;
+    ret->prev_kv.key = ret->kv.key;
+    return op_copy(op, bytes_view(&entry->prev_value), &ret->prev_kv.value);
+}
+
+static bool copy_events(struct lun_op *op, const struct lun_watch *watch) {
+    struct lun_event *events = op_alloc(op, (size_t)watch->n_entries * sizeof *events);
+    size_t n = 0;
+    if (!events)
+        return false;
+    for (struct list *node = watch->entries.next; node != &watch->entries; node = node->next)
+        if (!copy_event(op, CONTAINER_OF(node, struct entry, in_watch), &events[n++]))
+            return false;
+    op->result.events = events;
+    op->result.n_events = n;
+    return true;
+}
+
+static void drop_entries(struct lun_watch *watch) {
+    struct list *node;
+    while ((node = list_pop_front(&watch->entries)))
+        entry_free(CONTAINER_OF(node, struct entry, in_watch));
+    watch->n_entries = 0;
+}
+
+/* Hands the queue over to the op. Without memory for it the events stay where they are. */
 static void deliver(struct lun_watch *watch) {
     struct lun_op *op = watch->next_op;
     if (!op || watch->n_entries == 0)
         return;
     watch->next_op = NULL;
-    struct lun_event *events = op_alloc(op, (size_t)watch->n_entries * sizeof *events);
-    size_t n = 0;
-    struct list *node;
-    bool is_enough = events != NULL;
-    while ((node = list_pop_front(&watch->entries))) {
-        struct entry *entry = CONTAINER_OF(node, struct entry, in_watch);
-        if (is_enough) {
-            events[n] = entry->event;
-            is_enough = op_copy(op, bytes_view(&entry->key), &events[n].kv.key) &&
-                        op_copy(op, bytes_view(&entry->value), &events[n].kv.value);
-            if (is_enough && entry->event.prev_kv.key.len > 0) {
-                events[n].prev_kv.key = events[n].kv.key;
-                is_enough = op_copy(op, bytes_view(&entry->prev_value), &events[n].prev_kv.value);
-            }
-            n++;
-        }
-        entry_free(entry);
-    }
-    watch->n_entries = 0;
-    if (!is_enough) {
-        (void)op_fail(op, LUN_ENOMEM, "watch: out of memory: events were lost");
+    if (!copy_events(op, watch)) {
+        (void)op_fail(op, LUN_ENOMEM, "watch: out of memory; ask again for its events");
         return;
     }
-    op->result.events = events;
-    op->result.n_events = n;
+    drop_entries(watch);
     op_finish(op, NULL);
 }
 
@@ -565,10 +576,8 @@ void lun_watch_free(struct lun_watch *watch) {
     if (!watch || client_enter_closed(watch->client))
         return;
     struct lun_client *client = watch->client;
-    struct list *node;
     watch_cut_off(watch);
-    while ((node = list_pop_front(&watch->entries)))
-        entry_free(CONTAINER_OF(node, struct entry, in_watch));
+    drop_entries(watch);
     bytes_fini(&watch->key);
     bytes_fini(&watch->range_end);
     if (watch->end != &no_memory)
