@@ -372,6 +372,9 @@ static void on_proclaimed(void *arg, const struct etcd_reply *reply) {
         }
         if (send_proclaim(proclaim) == 0)
             return;
+        (void)lun_err_set(&err, LUN_ENOMEM, "out of memory");
+        finish_proclaim(proclaim, &err);
+        return;
     }
     (void)lun_err_set(&err, LUN_ENOTLEADER,
                       is_standing ? "somebody else has changed the value: resign and stand again"
