@@ -31,12 +31,17 @@ static bool is_cut_short(const struct place *place, const struct etcd_reply *rep
     return reply->err && reply->err->code == LUN_ECANCELLED && session_is_dispersing(place->session);
 }
 
-/* etcd would not (permission, no memory): the key must not stay as long as its lease is renewed. */
-static void insist_later(struct place *place) {
-    if (session_is_over(place->session))
+/* etcd would not, or there was no memory to ask: the key must not stay as long as its lease is renewed. What etcd
+ * refuses is given up once the session is over. */
+static void insist_later(struct place *place, const struct lun_err *err) {
+    bool is_ours = err->code == LUN_ENOMEM;
+    if (!is_ours && session_is_over(place->session)) {
         sm_move(&place->sm, OVER);
-    else
-        rpc_timer_start(&place->timer, place_now(place) + place_jittered(place, REREAD_NS));
+        place_release_followers(place);
+        return;
+    }
+    rpc_timer_start(&place->timer,
+                    place_now(place) + place_jittered(place, is_ours ? REWATCH_NS : REREAD_NS));
 }
 
 static void on_deleted(void *arg, const struct etcd_reply *reply) {
@@ -54,7 +59,7 @@ static void on_deleted(void *arg, const struct etcd_reply *reply) {
     bool is_owned = place->callbacks != NULL;
     if (reply->err) {
         struct lun_err err = *reply->err;
-        insist_later(place);
+        insist_later(place, &err);
         place_tell_left(place, &err);
     } else {
         bool is_deleted = reply->results[0].deleted > 0 || reply->has_unanswered;
@@ -87,7 +92,7 @@ static void on_found(void *arg, const struct etcd_reply *reply) {
             return;
         }
         if (reply->err) {
-            insist_later(place);
+            insist_later(place, reply->err);
         } else if (reply->results[0].n_kvs > 0) {
             place->create_rev = reply->results[0].kvs[0].create_rev;
             place_begin_leaving(place);
