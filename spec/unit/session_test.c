@@ -570,13 +570,30 @@ static void revoking_is_killed(void) {
     end();
 }
 
-static void a_revocation_without_memory_lets_the_lease_lapse(void) {
+static void a_revocation_without_memory_is_asked_for_again(void) {
     begin(1);
     person_arrive(&ann, world, "Ann");
+    int64_t lease = ann.session.lease;
     fake_fail_next(world->fake, 1);
     person_close(&ann, true);
     world_run(world);
-    STORY(world, "Ann closed, Ann ended");
+    STORY(world, "Ann closed");
+    world_advance(world, SECONDS(1));
+    STORY(world, "Ann ended");
+    CHECK(!world_has_lease(world, lease));
+    end();
+}
+
+static void a_revocation_that_never_has_memory_lets_the_lease_lapse(void) {
+    begin(1);
+    person_arrive(&ann, world, "Ann");
+    fake_fail_next(world->fake, 100);
+    person_close(&ann, true);
+    world_advance(world, SECONDS(14));
+    STORY(world, "Ann closed");
+    world_advance(world, SECONDS(2));
+    STORY(world, "Ann ended");
+    fake_fail_next(world->fake, 0);
     end();
 }
 
@@ -770,7 +787,8 @@ int main(void) {
     RUN(a_revocation_that_etcd_refuses_ends_too);
     RUN(a_revocation_that_nobody_answers_ends_once_the_lease_has_surely_lapsed);
     RUN(revoking_is_killed);
-    RUN(a_revocation_without_memory_lets_the_lease_lapse);
+    RUN(a_revocation_without_memory_is_asked_for_again);
+    RUN(a_revocation_that_never_has_memory_lets_the_lease_lapse);
     RUN(dispersing_removes_each_place_and_keeps_the_lease);
     RUN(dispersing_that_nobody_answers_ends);
     RUN(dispersing_that_etcd_refuses_ends);

@@ -48,7 +48,8 @@ static const struct sm_class session_class = {"session", states, sizeof states /
 #define FROZEN_NS (250 * NS_PER_MS) /* found lost that much too late: we were not running */
 #define REVOKE_EXTRA_NS                                                                                      \
     (5 * NS_PER_S) /* after a change of etcd's leader leases live on for a full TTL and more */
-#define LEASE_ID_MIN (INT64_C(1) << 60) /* 16 hex digits however printed */
+#define REVOKE_AGAIN_NS (500 * NS_PER_MS) /* after want of memory */
+#define LEASE_ID_MIN (INT64_C(1) << 60)   /* 16 hex digits however printed */
 
 static int64_t margin_ns(int64_t ttl_ns) {
     return ttl_ns / 10 > MIN_MARGIN_NS ? ttl_ns / 10 : MIN_MARGIN_NS;
@@ -127,8 +128,15 @@ static void maybe_ended(struct session *session) {
         rpc_timer_start(&session->end_timer, rpc_now(session->rpc));
 }
 
+static void begin_revoking(struct session *session);
+
 static void on_end_timer(struct rpc_timer *timer) {
     struct session *session = CONTAINER_OF(timer, struct session, end_timer);
+    if (session->sm.state == REVOKING) { /* there was no memory to ask for it */
+        begin_revoking(session);
+        maybe_ended(session);
+        return;
+    }
     sm_move(&session->sm, ENDED);
     rpc_fence_stop(&session->fence);
     rpc_timer_fini(&session->jeopardy_timer);
@@ -255,7 +263,8 @@ static int grant(struct session *session);
 
 static void on_gone(struct renewer *renewer) {
     struct session *session = CONTAINER_OF(renewer, struct session, renewer);
-    if (session->sm.state == ADOPTING && !session->is_adopted && grant(session) == 0) {
+    bool is_ours = session->sm.state == ADOPTING && !session->is_adopted;
+    if (is_ours && grant(session) == 0) {
         sm_move(&session->sm, GRANTING); /* our own, lapsed before its grant was answered: another */
         session->is_grant_unsure = false;
         return;
@@ -263,7 +272,11 @@ static void on_gone(struct renewer *renewer) {
     session->is_lease_gone = true;
     if (session->sm.state == ADOPTING) {
         struct lun_err err;
-        (void)lun_err_set(&err, LUN_ELOST, "lease %016" PRIx64 " does not exist", (uint64_t)session->lease);
+        if (is_ours)
+            (void)lun_err_set(&err, LUN_ENOMEM, "session: out of memory");
+        else
+            (void)lun_err_set(&err, LUN_ELOST, "lease %016" PRIx64 " does not exist",
+                              (uint64_t)session->lease);
         fail_opening(session, &err, false);
         return;
     }
@@ -273,8 +286,6 @@ static void on_gone(struct renewer *renewer) {
 static const struct renewer_callbacks renewer_callbacks = {on_renewed, on_gone};
 
 /* ---- granting --------------------------------------------------------------------------------------- */
-
-static void begin_revoking(struct session *session);
 
 static void fail_opening(struct session *session, const struct lun_err *err, bool is_lease_there) {
     session->reason = LUN_LOST_CLOSED;
@@ -379,6 +390,10 @@ no_memory:
 static void on_revoked(void *arg, const struct etcd_reply *reply) {
     struct session *session = arg;
     session->call = NULL;
+    if (session->sm.state == REVOKING && reply->err && reply->err->code == LUN_ENOMEM) {
+        rpc_timer_start(&session->end_timer, rpc_now(session->rpc) + REVOKE_AGAIN_NS);
+        return;
+    }
     if (!reply->err || etcd_is_lease_not_found(reply->err))
         session->is_lease_gone = true;
     else
@@ -395,11 +410,17 @@ static void begin_revoking(struct session *session) {
         sm_move(&session->sm, REVOKING);
     if (session->call)
         return;
-    struct etcd_how how = {.is_idempotent = true};
+    int64_t now_ns = rpc_now(session->rpc);
     int64_t ttl = session->ttl_s ? ttl_ns(session) : session->asked_ttl_s * NS_PER_S;
-    how.deadline_ns = rpc_now(session->rpc) + ttl + REVOKE_EXTRA_NS;
+    if (session->revoke_until_ns == 0)
+        session->revoke_until_ns = now_ns + ttl + REVOKE_EXTRA_NS;
+    if (now_ns >= session->revoke_until_ns) {
+        sm_move(&session->sm, ENDING);
+        return;
+    }
+    struct etcd_how how = {.deadline_ns = session->revoke_until_ns, .is_idempotent = true};
     if (etcd_lease_revoke(session->etcd, session->lease, &how, on_revoked, session, &session->call))
-        sm_move(&session->sm, ENDING); /* no memory to ask for it: the lease lapses */
+        rpc_timer_start(&session->end_timer, now_ns + REVOKE_AGAIN_NS);
 }
 
 static void finish(struct session *session, int next_state) {

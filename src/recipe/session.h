@@ -48,9 +48,11 @@ struct session {
     int64_t confirmed_send_ns; /* of the latest confirmed grant or renewal */
     struct rpc_fence fence;
     struct rpc_timer jeopardy_timer;
-    struct rpc_timer end_timer; /* defers on_ended out of whatever call led there */
+    struct rpc_timer
+        end_timer; /* defers on_ended out of whatever call led there; REVOKING: when to ask again */
     struct renewer renewer;
-    struct etcd_call *call; /* grant or revoke in flight */
+    struct etcd_call *call;  /* grant or revoke in flight */
+    int64_t revoke_until_ns; /* the lease has surely lapsed by then */
     struct list places;
     struct crowd *crowd, own_crowd;
     enum lun_reason reason;
