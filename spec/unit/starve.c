@@ -17,6 +17,9 @@ int __real_rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer *
 int __real_rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
                     const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                     struct rpc_call **ret_call);
+int __real_rpc_call_packed(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+                           const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
+                           struct rpc_call **ret_call);
 int __real_rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
                            const struct rpc_stream_callbacks *callbacks, void *arg,
                            struct rpc_stream **ret_stream);
@@ -37,6 +40,9 @@ int __wrap_rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer *
 int __wrap_rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
                     const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                     struct rpc_call **ret_call);
+int __wrap_rpc_call_packed(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+                           const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
+                           struct rpc_call **ret_call);
 int __wrap_rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
                            const struct rpc_stream_callbacks *callbacks, void *arg,
                            struct rpc_stream **ret_stream);
@@ -169,6 +175,14 @@ int __wrap_rpc_call(struct rpc_peer *peer, enum rpc_method method, const Protobu
     if (starve_refuses())
         return LUN_ENOMEM;
     return __real_rpc_call(peer, method, request, options, on_reply, arg, ret_call);
+}
+
+int __wrap_rpc_call_packed(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+                           const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
+                           struct rpc_call **ret_call) {
+    if (starve_refuses())
+        return LUN_ENOMEM;
+    return __real_rpc_call_packed(peer, method, request, options, on_reply, arg, ret_call);
 }
 
 int __wrap_rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,

@@ -23,6 +23,7 @@ static void on_delete(void *arg, const struct sim_kv *kv, enum sim_cause cause) 
 
 static void on_put(void *arg, const char *key, const char *value) {
     (void)arg, (void)key, (void)value;
+    tale->n_puts++;
     tale->is_changed = true;
 }
 
@@ -270,8 +271,10 @@ struct lun_session *tale_session(int i) {
 
 void tale_close_session(struct lun_session *session) {
     struct answer *answer;
+    int64_t lease = lun_session_lease(session);
     GET(answer, 30000, lun_session_close(session, true, &ask, &a->op, NULL));
     FINE(answer);
+    TALE_CHECK(!sim_has_lease(tale->sim, lease));
     lun_session_free(session);
 }
 

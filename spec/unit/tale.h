@@ -13,7 +13,13 @@
 #include "lunarch.h"
 #include "sim/sim.h"
 
-enum { TALE_PARTIES = 2, TALE_ANSWERS = 1024, TALE_BELIEVERS = 64, TALE_TTL_S = 10, TALE_PATIENCE_MS = 60000 };
+enum {
+    TALE_PARTIES = 2,
+    TALE_ANSWERS = 1024,
+    TALE_BELIEVERS = 64,
+    TALE_TTL_S = 10,
+    TALE_PATIENCE_MS = 60000
+};
 
 /* An answer, copied out of the callback. */
 struct answer {
@@ -51,6 +57,7 @@ struct tale {
     size_t n_answers;
     struct believer believers[TALE_BELIEVERS];
     struct sim_event famine_end;
+    size_t n_puts;   /* carried out */
     bool is_changed; /* the store, since beliefs were looked at */
     bool is_robbed;  /* an operator deleted something: its owner may not know yet */
     bool is_cut_off; /* a client was freed with calls still out: these need no answer */
