@@ -9,7 +9,9 @@ exclude_files = { "build" }
 self = false
 
 files["spec"] = { std = "max+busted" }
-files["lua/lunarch/loop/nginx.lua"] = { std = "max+ngx_lua" }
+for _, path in ipairs { "lua/lunarch/loop/nginx.lua", "lua/lunarch/singleton.lua", "lua/resty" } do
+  files[path] = { std = "max+ngx_lua" }
+end
 
 -- A script of the host declares its handlers and settings as globals.
 files["examples"] = {

@@ -572,6 +572,7 @@ end
 return setmetatable({
   handlers = HANDLERS,
   settings = SETTINGS,
+  options = OPTIONS,
 
   --- The candidate whose handler runs here, or nil.
   current = function() return owners[coroutine.running()] end,

@@ -33,12 +33,14 @@ function lunarch.shutdown(seconds)
   return true
 end
 
--- The driver of handlers is loaded by the first who wants it.
+-- Drivers of handlers are loaded by the first who wants them.
+local LATER = { candidate = true, singleton = true }
+
 return setmetatable(lunarch, {
   __index = function(self, name)
-    if name ~= "candidate" then return nil end
-    local candidate = require "lunarch.candidate"
-    rawset(self, name, candidate)
-    return candidate
+    if not LATER[name] then return nil end
+    local found = require("lunarch." .. name)
+    rawset(self, name, found)
+    return found
   end,
 })

@@ -1,0 +1,159 @@
+-- Locks and background jobs for OpenResty, in its own manner: one client and one session per worker, opened when they
+-- are first needed and anew after a loss, shared by all requests.
+--
+--   local lunarch = require "resty.lunarch"
+--   local here = assert(lunarch.new { endpoints = "127.0.0.1:2379", ttl = 10 })
+--   local lock, err, code = here:lock("/orders/7", 0.2)      -- waits at most 0.2 s
+--   lock:unlock()
+--
+-- A lock that was taken in a request is given up at its end, however it ends, by `release` in log_by_lua*:
+--
+--   log_by_lua_block { require("resty.lunarch").release() }
+--
+-- (But not across ngx.exec and error pages, where nginx empties ngx.ctx: unlock before.)
+local args = require "lunarch.args"
+
+args.is_ours()
+
+if not _G.ngx then args.misuse "resty.lunarch: it exists inside nginx only; elsewhere: require \"lunarch\"" end
+
+local core = require "lunarch.core"
+local lunarch = require "lunarch"
+local nginx = require "lunarch.loop.nginx"
+
+local resty = { _VERSION = lunarch.version }
+
+local OPEN_S = 5
+-- The field of ngx.ctx that holds the locks of a request.
+local LOCKS = "lunarch.locks"
+
+local methods = {}
+local Here, check = args.class("worker", methods)
+
+local TAKEN = { rewrite = true, server_rewrite = true, access = true, content = true }
+
+local OPTIONS = {
+  endpoints = function(call, name, value)
+    if type(value) ~= "string" and type(value) ~= "table" then
+      args.bad(call, name, "\"host:port,...\" or a list of \"host:port\"", value)
+    end
+  end,
+  name = args.word, ttl = args.whole_seconds, grace = args.seconds, trace = args.callable,
+}
+
+-- One for each set of options, so that a handler may call `new` for every request.
+local known = {}
+
+local function key_of(options)
+  local endpoints = options.endpoints
+  if type(endpoints) == "table" then endpoints = table.concat(endpoints, ",") end
+  return ("%s %s %s %s"):format(tostring(endpoints), tostring(options.name), tostring(options.ttl),
+    tostring(options.grace))
+end
+
+--- What this worker has: nil, message, code when there is no memory or thread to be had.
+function resty.new(options)
+  options = args.options("resty.lunarch.new", options, OPTIONS)
+  local key = key_of(options)
+  if known[key] then return known[key] end
+  local client, message, code =
+    lunarch.connect { endpoints = options.endpoints, name = options.name, trace = options.trace }
+  if not client then return nil, message, code end
+  known[key] = setmetatable({ client = client, ttl = options.ttl, grace = options.grace }, Here)
+  return known[key]
+end
+
+local function is_usable(session)
+  local state = session and session:state()
+  return state == "alive" or state == "jeopardy"
+end
+
+-- In a task: the request that wants it first may go away.
+local function open(self)
+  local session, message, code = self.client:session({ ttl = self.ttl, grace = self.grace }, OPEN_S)
+  self.current, self.opening = session, nil
+  return session, message, code
+end
+
+--- The session of this worker, opened if there is none that serves.
+function methods:session(timeout)
+  check(self, "session")
+  args.timeout("worker:session", timeout)
+  if is_usable(self.current) then return self.current end
+  self.opening = self.opening or lunarch.spawn(open, self)
+  local ok, session, message, code = self.opening:join(timeout)
+  if ok then return session, message, code end
+  if ok == nil then return nil, "no session with etcd in the time allowed", "timeout" end
+  error(session, 0)
+end
+
+local function remember(mutex)
+  if not TAKEN[ngx.get_phase()] then return end
+  local ctx = ngx.ctx
+  local locks = ctx[LOCKS] or {}
+  locks[#locks + 1] = mutex
+  ctx[LOCKS] = locks
+end
+
+--- Locks a name: a mutex of the worker's session, locked; or nil, message, code. Waits at most `timeout` seconds, nil:
+--- for ever.
+function methods:lock(name, timeout)
+  check(self, "lock")
+  args.timeout("worker:lock", timeout)
+  local until_s = timeout and core.now() + timeout
+  local session, message, code = self:session(timeout)
+  if not session then return nil, message, code end
+  local mutex
+  mutex, message, code = session:mutex(name)
+  if not mutex then return nil, message, code end
+  remember(mutex)
+  local ok
+  ok, message, code = mutex:lock(until_s and math.max(until_s - core.now(), 0))
+  if not ok then return nil, message, code end
+  return mutex
+end
+
+--- Locks a name around a function; what it returns, or nil, message, code. Released however the function ends.
+function methods:with(name, timeout, fn)
+  check(self, "with")
+  args.callable("worker:with", "fn", fn)
+  local mutex, message, code = self:lock(name, timeout)
+  if not mutex then return nil, message, code end
+  local results = { n = 0 }
+  local function keep(...)
+    results = { n = select("#", ...), ... }
+  end
+  keep(pcall(fn, mutex))
+  if mutex.token then mutex:unlock() end
+  if not results[1] then error(results[2], 0) end
+  return unpack(results, 2, results.n)
+end
+
+--- Gives up the locks of this request, and those it was still waiting for when it ended. For log_by_lua*; waits for
+--- nothing.
+function resty.release()
+  nginx.look()
+  local locks = ngx.ctx[LOCKS]
+  if not locks then return end
+  ngx.ctx[LOCKS] = nil
+  for _, mutex in ipairs(locks) do
+    if mutex.token then mutex:unlock() end
+  end
+end
+
+--- Gives up everything of this worker, for at most so many seconds: for exit_worker_by_lua*, where it may hold the
+--- worker up. What is not closed here is closed when the worker's Lua ends, which takes a second at most.
+function resty.exit_worker(seconds)
+  for _, here in pairs(known) do
+    here.client:close(seconds or 1)
+  end
+  known = {}
+end
+
+function Here.__tostring(self)
+  return ("resty.lunarch: %s"):format(tostring(self.client))
+end
+
+resty.singleton = function(options) return lunarch.singleton(options) end
+
+return resty
