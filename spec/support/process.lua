@@ -21,6 +21,9 @@ Process.__index = Process
 
 local alive = {}
 
+-- Whether children are put into sessions of their own, so that Ctrl-C at our terminal is told to us alone.
+process.is_apart = false
+
 -- What the kernel says of a process: "R", "S", "T" (stopped), "Z" (ended, not yet reaped), nil (gone), ...
 ---@param pid integer
 function process.state_of(pid)
@@ -62,6 +65,7 @@ function process.spawn(command, env, stdio, cwd)
     env = env,
     stdio = stdio,
     cwd = cwd,
+    detached = process.is_apart,
   }, function() handle:close() end)
   assert(handle, pid)
   -- A spec's own loop must be able to end while it lives.

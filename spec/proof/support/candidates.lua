@@ -1,24 +1,17 @@
--- A script for `lunarch`: candidates of several elections in one process, each with a client of its own, that tell on
--- stdout what is done to them and when. journal.lua reads it.
+-- A script for `lunarch`: candidates of several elections in one process, each with a client of its own, that tell what
+-- is done to them and when (teller.lua).
 -- luacheck: globals candidate
 --
 --   lunarch run candidates.lua -- WHO LANE...       a lane is ELECTION,TTL,ENDPOINT,SECONDS OF ONE do_work
---
---   <event> <seconds of CLOCK_BOOTTIME> <election> <lease> <token> [<more>]
---
--- elected; work and worked, around each call of do_work; failed, what a wait of do_work raised; put, what became of a
--- guarded write sent then; losing and lost, around on_lost.
 local lunarch = require "lunarch"
+local teller = require "proof.support.teller"
 
 local who = arg[1]
 local PAUSE_S, FAREWELL_S, PUT_S = 0.02, 0.02, 0.2
 
 io.stdout:setvbuf "line"
 
-local function say(event, lane, term, more)
-  local lease = term.key:match "[^/]+$"
-  io.stdout:write(("%s %.6f %s %s %d %s\n"):format(event, lunarch.now(), lane.election, lease, term.token, more or ""))
-end
+local function say(event, lane, term, more) teller.say(event, lane.election, term, more) end
 
 -- A guarded write: "done", or the code it was refused with.
 local function try_put(term)

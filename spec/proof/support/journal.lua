@@ -1,4 +1,4 @@
--- What the candidates of candidates.lua have told so far, as terms; and the laws that terms must obey.
+-- What candidates have told so far by teller.lua, as terms; and the laws that terms must obey.
 local process = require "support.process"
 local tree = require "support.tree"
 
@@ -25,6 +25,13 @@ local journal = {}
 local Journal = {}
 Journal.__index = Journal
 
+-- What a process tells by teller.lua.
+---@param one Process
+---@return Journal
+function journal.follow(who, one)
+  return setmetatable({ who = who, process = one, read = 0, terms = {}, open = {} }, Journal)
+end
+
 -- Starts a process of candidates: lanes are { election =, ttl =, endpoint =, work_s = (0.03) }.
 ---@return Journal
 function journal.start(who, lanes)
@@ -32,7 +39,7 @@ function journal.start(who, lanes)
   for _, lane in ipairs(lanes) do
     command[#command + 1] = ("%s,%d,%s,%g"):format(lane.election, lane.ttl, lane.endpoint, lane.work_s or 0.03)
   end
-  return setmetatable({ who = who, process = process.start(command), read = 0, terms = {}, open = {} }, Journal)
+  return journal.follow(who, process.start(command))
 end
 
 local events = {}

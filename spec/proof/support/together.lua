@@ -32,10 +32,13 @@ function Story:pass(seconds)
 end
 
 -- Runs `tell(item, story)` for each item, all at once, and returns when all have ended. The errors of all those that
--- failed are raised as one.
+-- failed are raised as one. `turn` is called once a round: when it returns something, the stories are left where they
+-- are, and that is returned.
 ---@param items table
 ---@param tell fun(item: any, story: table)
-function together.each(items, tell)
+---@param turn? fun(): any
+---@return any
+function together.each(items, tell, turn)
   local running, failures = {}, {}
   for _, item in ipairs(items) do
     running[#running + 1] = coroutine.create(function() tell(item, setmetatable({}, Story)) end)
@@ -46,6 +49,8 @@ function together.each(items, tell)
       if not ok then failures[#failures + 1] = debug.traceback(running[i], tostring(err)) end
       if coroutine.status(running[i]) == "dead" then table.remove(running, i) end
     end
+    local verdict = turn and turn()
+    if verdict then return verdict end
     uv.sleep(STEP_MS)
   end
   if #failures > 0 then

@@ -1,0 +1,103 @@
+-- The three members of a chaos run, and who of them leads since when, as their own logs tell it: a member that is frozen or
+-- cut off costs no waiting for its answer.
+local clock = require "support.clock"
+local partition = require "proof.support.partition"
+local process = require "support.process"
+local tree = require "support.tree"
+
+local cluster = {}
+
+local SIZE = 3
+
+---@class Leadership
+---@field t number
+---@field index integer
+---@field raft_term integer
+
+---@class ChaosCluster
+---@field members Etcd[]
+---@field leaderships Leadership[] in the order of their raft terms
+local ChaosCluster = {}
+ChaosCluster.__index = ChaosCluster
+
+local function note(self, index, raft_term)
+  local last = self.leaderships[#self.leaderships]
+  if last and last.raft_term >= raft_term then return end
+  self.leaderships[#self.leaderships + 1] = { t = clock.now(), index = index, raft_term = raft_term }
+end
+
+local function read_log(self, index)
+  local file = io.open(self.members[index].folder .. "/log", "r")
+  if not file then return end
+  file:seek("set", self.read_at[index])
+  local text = file:read "a"
+  file:close()
+  local whole = text:match "^.*\n" or ""
+  self.read_at[index] = self.read_at[index] + #whole
+  for raft_term in whole:gmatch "became leader at term (%d+)" do
+    note(self, index, math.tointeger(raft_term))
+  end
+end
+
+-- Takes in what the logs say since.
+function ChaosCluster:update()
+  for index in ipairs(self.members) do
+    read_log(self, index)
+  end
+end
+
+-- The index of the member that leads, as far as is known.
+---@return integer
+function ChaosCluster:leader()
+  return self.leaderships[#self.leaderships].index
+end
+
+-- Asks the leader to hand over. Does not wait.
+---@param index integer of the member to lead
+function ChaosCluster:move_leader(index)
+  local leader = self.members[self:leader()]
+  process.spawn({
+    tree.etcdctl, "--endpoints=" .. leader.endpoint, "--command-timeout=3s", "move-leader", self.ids[index],
+  }, tree.environment { ETCDCTL_API = "3" }, {})
+end
+
+function ChaosCluster:isolate(index) self.etcd:isolate(self.members[index]) end
+
+function ChaosCluster:join() self.etcd:join() end
+
+-- All members run and none is frozen.
+function ChaosCluster:mend()
+  for _, member in ipairs(self.members) do
+    if not member:is_running() then
+      member:restart { no_wait = true }
+    elseif member.is_frozen then
+      member:thaw()
+    end
+  end
+end
+
+---@return string output, boolean ok
+function ChaosCluster:etcdctl(...) return self.etcd:etcdctl(...) end
+
+function ChaosCluster:etcdctl_start(...) return self.etcd:etcdctl_start(...) end
+
+-- Ends them and removes what they wrote.
+function ChaosCluster:stop() self.etcd:stop() end
+
+---@return ChaosCluster
+function cluster.start()
+  local etcd = partition.cluster(SIZE)
+  local self = setmetatable({
+    etcd = etcd, members = etcd.members, leaderships = {}, read_at = {}, ids = {},
+  }, ChaosCluster)
+  local list = etcd:etcdctl("member", "list")
+  for index, member in ipairs(etcd.members) do
+    self.read_at[index] = 0
+    self.ids[index] = assert(list:match("(%x+), started, " .. member.name .. ","), list)
+  end
+  etcd:leader()
+  self:update()
+  return self
+end
+
+return cluster

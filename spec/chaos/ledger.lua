@@ -1,0 +1,112 @@
+-- What one life of a candidate (worker.lua) has told so far: its terms, what it held, and what came of its insertions.
+local journal = require "proof.support.journal"
+local sets = require "chaos.sets"
+
+local ledger = {}
+
+---@class Hold
+---@field who string
+---@field set string
+---@field token integer
+---@field locked number
+---@field claims number[]
+---@field freed number?
+
+---@class Outcome: Insertion
+---@field set string
+---@field code string? of what was not acknowledged
+
+---@class Ledger
+---@field who string
+---@field pid integer? as it said itself
+---@field journal Journal
+---@field holds Hold[]
+---@field acked Outcome[]
+---@field refused Outcome[]
+---@field unknown Outcome[]
+local Ledger = {}
+Ledger.__index = Ledger
+
+---@param who string
+---@param process Process
+---@return Ledger
+function ledger.follow(who, process)
+  return setmetatable({
+    who = who, process = process, journal = journal.follow(who, process), read = 0,
+    holds = {}, open = {}, acked = {}, refused = {}, unknown = {},
+  }, Ledger)
+end
+
+local events = {}
+
+function events.locked(self, t, set, token)
+  local hold = { who = self.who, set = set, token = token, locked = t, claims = {} }
+  self.open[set] = hold
+  table.insert(self.holds, hold)
+end
+
+function events.claim(self, t, set) table.insert(self.open[set].claims, t) end
+
+function events.freed(self, t, set) self.open[set].freed = t end
+
+for _, fate in ipairs { "acked", "refused", "unknown" } do
+  events[fate] = function(self, t, set, token, id, code)
+    table.insert(self[fate], { who = self.who, t = t, set = set, token = token, id = id, code = code })
+  end
+end
+
+local function claim_of_term(self, t, token)
+  local terms = self.journal.terms
+  for i = #terms, 1, -1 do
+    if terms[i].token == token then return table.insert(terms[i].claims, t) end
+  end
+end
+
+function Ledger:obey(text)
+  local event, t, set, token, id, code = text:match "^set (%a+) ([%d.]+) (%a+) (%d+) ?(%S*) ?(%S*)$"
+  if event then return events[event](self, tonumber(t), set, math.tointeger(token), id, code) end
+  t, token = text:match "^claim ([%d.]+) %S+ (%d+)$"
+  if t then return claim_of_term(self, tonumber(t), math.tointeger(token)) end
+  self.pid = self.pid or math.tointeger(text:match "^pid (%d+)$")
+end
+
+-- Takes in what was said since.
+function Ledger:update()
+  self.journal:update()
+  for _, term in ipairs(self.journal.terms) do
+    term.claims = term.claims or {}
+  end
+  local lines = self.process:lines()
+  for i = self.read + 1, #lines do
+    self:obey(lines[i].text)
+  end
+  self.read = #lines
+end
+
+-- Its term that lasts, or nil.
+---@return Term?
+function Ledger:leading()
+  local term = self.journal.terms[#self.journal.terms]
+  return term and not term.losing and term or nil
+end
+
+---@param ledgers Ledger[]
+---@param fate "acked"|"refused"|"unknown"
+---@return table<string, Outcome[]> by the set's name, in the order of their time
+function ledger.outcomes(ledgers, fate)
+  local found = {}
+  for _, set in ipairs(sets.list) do
+    found[set.name] = {}
+  end
+  for _, one in ipairs(ledgers) do
+    for _, outcome in ipairs(one[fate]) do
+      table.insert(found[outcome.set], outcome)
+    end
+  end
+  for _, list in pairs(found) do
+    table.sort(list, function(a, b) return a.t < b.t end)
+  end
+  return found
+end
+
+return ledger

@@ -1,0 +1,3 @@
+local timeline = {}
+function timeline.svg() return "<svg/>" end
+return timeline

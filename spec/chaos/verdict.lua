@@ -1,0 +1,124 @@
+-- What a chaos run must show, and whether it did.
+local ledger = require "chaos.ledger"
+local losses = require "chaos.losses"
+local overlap = require "chaos.overlap"
+local sets = require "chaos.sets"
+
+local verdict = {}
+
+---@class Law
+---@field what string what must be so
+---@field troubles string[] what was not
+
+---@class Verdict
+---@field laws Law[]
+---@field overlaps Overlap[] of terms and of holds
+---@field losses table<string, Loss[]> by the set's name
+---@field told_s number[] from SIGCONT to on_lost, where a term ran out while its process was stopped
+---@field spans Span[] of terms
+---@field is_fine boolean
+
+local function spans_of_terms(outcome)
+  local spans, told = {}, {}
+  for _, term in ipairs(outcome.terms) do
+    local own, told_s = overlap.spans_of(term, term.life.stops, outcome.over)
+    table.move(own, 1, #own, #spans + 1, spans)
+    told[#told + 1] = told_s
+  end
+  table.sort(told)
+  return spans, told
+end
+
+local function spans_of_holds(outcome, set)
+  local spans = {}
+  for _, one in ipairs(outcome.ledgers) do
+    for _, hold in ipairs(one.holds) do
+      if hold.set == set.name then spans[#spans + 1] = overlap.span_of_hold(hold) end
+    end
+  end
+  return spans
+end
+
+local function overlaps_of_holds(outcome)
+  local found = {}
+  for _, set in ipairs(sets.list) do
+    local own = overlap.find(spans_of_holds(outcome, set))
+    table.move(own, 1, #own, #found + 1, found)
+  end
+  return found
+end
+
+-- S3, and S5: the order within a term, and of the tokens.
+local function disorder_of_terms(terms)
+  local troubles = {}
+  for _, term in ipairs(terms) do
+    if term.disorder then
+      troubles[#troubles + 1] = ("term %d of %s: %s"):format(term.token, term.who, term.disorder)
+    end
+  end
+  for i = 2, #terms do
+    if terms[i].elected < terms[i - 1].elected then
+      troubles[#troubles + 1] = ("%s was elected with token %d after %s with %d"):format(
+        terms[i - 1].who, terms[i - 1].token, terms[i].who, terms[i].token)
+    end
+  end
+  return troubles
+end
+
+local function describe_loss(set, loss)
+  return ("%s by %s into %s (token %d): %s"):format(loss.insertion.id, loss.insertion.who, set.name, loss.insertion.token,
+    loss.by and "overwritten by " .. loss.by or "etcd has never had it")
+end
+
+local function losses_of(outcome)
+  local acked, all = ledger.outcomes(outcome.ledgers, "acked"), {}
+  for _, set in ipairs(sets.list) do
+    all[set.name] = losses.find(outcome.histories[set.name], acked[set.name])
+  end
+  return all
+end
+
+local function troubles_of_guarded(outcome, found)
+  local lost, disorder = {}, {}
+  for _, set in ipairs(sets.list) do
+    if set.guarded then
+      for _, loss in ipairs(found[set.name]) do
+        lost[#lost + 1] = describe_loss(set, loss)
+      end
+      for _, line in ipairs(losses.disorder(outcome.histories[set.name])) do
+        disorder[#disorder + 1] = set.name .. ": " .. line
+      end
+    end
+  end
+  return lost, disorder
+end
+
+---@param outcome Outcome
+---@return Verdict
+function verdict.of(outcome)
+  local spans, told_s = spans_of_terms(outcome)
+  local of_terms, of_holds = overlap.find(spans), overlaps_of_holds(outcome)
+  local found = losses_of(outcome)
+  local lost, disorder = troubles_of_guarded(outcome, found)
+  local laws = {
+    { what = "no two terms at once", troubles = overlap.describe(of_terms) },
+    { what = "no mutex held by two at once", troubles = overlap.describe(of_holds) },
+    { what = "handlers in order, tokens rising", troubles = disorder_of_terms(outcome.terms) },
+    { what = "no acknowledged guarded write lost", troubles = lost },
+    { what = "no guarded write twice, or of a stale owner", troubles = disorder },
+  }
+  if not outcome.is_interrupted then
+    table.insert(laws, { what = "everybody back in line and at work afterwards, and gone cleanly",
+      troubles = outcome.complaints })
+  elseif #outcome.complaints > 0 then
+    table.insert(laws, { what = "nobody ended by itself", troubles = outcome.complaints })
+  end
+  local is_fine = true
+  for _, law in ipairs(laws) do
+    is_fine = is_fine and #law.troubles == 0
+  end
+  local overlaps = table.move(of_holds, 1, #of_holds, #of_terms + 1, table.move(of_terms, 1, #of_terms, 1, {}))
+  return { laws = laws, overlaps = overlaps, losses = found, told_s = told_s, spans = spans, is_fine = is_fine }
+end
+
+return verdict
