@@ -11,6 +11,17 @@ if options.help then
   os.exit(0)
 end
 
+if options.schedule then
+  for i, track in ipairs { require "chaos.schedule".draw(options.seed, options.seconds, options.ttl) } do
+    if i > 1 then print() end
+    for _, one in ipairs(track) do
+      print(("%7.1f s  %-10s  %-9s for %4.1f s, %s"):format(one.at, one.track, one.kind, one.length,
+        one.role == "leader" and "of the leader" or "of another"))
+    end
+  end
+  os.exit(0)
+end
+
 -- What etcd and the logs write goes here, and goes in the end; ./dev test removes what a run that was killed left.
 local MEMORY = uv.fs_access("/dev/shm", "W") and "/dev/shm" or "/tmp"
 local FOLDER = ("%s/lunarch-run-%d"):format(MEMORY, uv.os_getpid())
@@ -37,7 +48,6 @@ for _, name in ipairs { "sigint", "sigterm", "sighup" } do
     end
     io.stderr:write("chaos: interrupted: ending what was started, and writing the report (once more: at once)\n")
   end)
-  signal:unref()
 end
 
 local progress = options.json and io.stderr or io.stdout
@@ -47,8 +57,8 @@ local function say(line)
 end
 
 local function main()
-  say(("chaos: %g s, seed %d, TTL %d s; three members, five candidates (Ctrl-C ends it, and still reports)"):format(
-    options.seconds, options.seed, options.ttl))
+  say(("chaos: %.0f s of faults, seed %d, TTL %d s; three members, five candidates (Ctrl-C ends it, and still reports)")
+    :format(options.seconds, options.seed, options.ttl))
   local outcome = play.run {
     seconds = options.seconds, seed = options.seed, ttl = options.ttl, say = say, is_interrupted = is_interrupted,
   }

@@ -1,5 +1,5 @@
--- The three members of a chaos run, and who of them leads since when, as their own logs tell it: a member that is frozen or
--- cut off costs no waiting for its answer.
+-- The three members of a chaos run, and who of them leads since when, as their own logs tell it: a member that is
+-- frozen or cut off costs no waiting for its answer.
 local clock = require "support.clock"
 local partition = require "proof.support.partition"
 local process = require "support.process"

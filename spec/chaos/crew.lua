@@ -1,5 +1,5 @@
--- The five candidates of a chaos run: processes of `lunarch`, each behind links of its own to every member, and started again
--- whenever they died. Each start is a life.
+-- The five candidates of a chaos run: processes of `lunarch`, each behind links of its own to every member, and
+-- started again whenever they died. Each start is a life.
 local clock = require "support.clock"
 local ledger = require "chaos.ledger"
 local link = require "chaos.link"
@@ -161,7 +161,8 @@ function Crew:ledgers()
   return list
 end
 
--- All terms of all lives by their tokens, each with its `life`, and `died` where its process did before on_lost returned.
+-- All terms of all lives by their tokens, each with its `life`, and `died` where its process did before on_lost
+-- returned.
 ---@return Term[]
 function Crew:terms()
   local list = {}

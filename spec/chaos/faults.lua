@@ -1,4 +1,5 @@
--- What is done to candidates and to members, by the names that schedule.lua uses: each fault begins, lasts, and is undone.
+-- What is done to candidates and to members, by the names that schedule.lua uses: each fault begins, lasts, and is
+-- undone.
 local clock = require "support.clock"
 
 local faults = {}
@@ -37,7 +38,8 @@ end
 function candidates.quit(candidate, stage)
   candidate:ask_to_quit()
   return function()
-    table.insert(stage.crew.complaints, candidate:await_end())
+    local complaints = stage.crew.complaints
+    complaints[#complaints + 1] = candidate:await_end()
     candidate:update()
     candidate:start()
   end
@@ -172,16 +174,8 @@ end
 function faults.undo(stage, fault)
   local undo = stage.undoing[fault]
   stage.undoing[fault] = nil
-  undo()
   fault.to = clock.now()
-end
-
--- Ends all that last.
----@param stage Stage
-function faults.undo_all(stage)
-  for _, fault in ipairs(stage.faults) do
-    if stage.undoing[fault] then faults.undo(stage, fault) end
-  end
+  undo()
 end
 
 return faults

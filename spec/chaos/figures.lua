@@ -87,8 +87,8 @@ function figures.endings(outcome)
   return count
 end
 
--- By set: insertions acknowledged, refused, of unknown fate and of these landed; lost; and for those without a guard what
--- one would have refused.
+-- By set: insertions acknowledged, refused, of unknown fate and of these landed; lost; and for those without a guard
+-- what one would have refused.
 ---@param all_losses table<string, Loss[]>
 ---@return table[]
 function figures.sets(outcome, all_losses)

@@ -1,5 +1,5 @@
--- The way between one candidate and one member: a proxy that several faults at once may misuse. It heals with the last of
--- them.
+-- The way between one candidate and one member: a proxy that several faults at once may misuse. It heals with the
+-- last of them.
 local proxies = require "support.proxy"
 
 local link = {}

@@ -56,8 +56,8 @@ function losses.find(history, insertions)
   return found
 end
 
--- What may not be in the history of a guarded set even if it cost nothing: a write carried out twice, or one of an owner
--- after a write of its successor.
+-- What may not be in the history of a guarded set even if it cost nothing: a write carried out twice, or one of an
+-- owner after a write of its successor.
 ---@param history Version[]
 ---@return string[] complaints
 function losses.disorder(history)

@@ -1,8 +1,8 @@
 -- Who acted as an owner from when to when, on one clock, and where two did at once.
 --
--- A process that was stopped (SIGSTOP) for longer than it owned cannot act meanwhile, and cannot be told before it goes
--- on: what it did until the stop counts, and so does everything that it did as an owner afterwards - a do_work begun, an
--- answer of "still ours", or not having entered on_lost within TOLD_S.
+-- A process that was stopped (SIGSTOP) for longer than it owned cannot act meanwhile, and cannot be told before it
+-- goes on: what it did until the stop counts, and so does everything that it did as an owner afterwards - a do_work
+-- begun, an answer of "still ours", or not having entered on_lost within TOLD_S.
 local overlap = {}
 
 overlap.TOLD_S = 0.5
@@ -76,8 +76,8 @@ local function overrun_of(term, stops)
   end
 end
 
--- The spans of a term, from on_elected entered to on_lost returned, death, or `until_s`; and the seconds from SIGCONT until
--- on_lost was entered, where it ran out while its process was stopped.
+-- The spans of a term, from on_elected entered to on_lost returned, death, or `until_s`; and the seconds from SIGCONT
+-- until on_lost was entered, where it ran out while its process was stopped.
 ---@param term Term with `claims` (instants at which it was asked and said to last) and `died` (of its process)
 ---@param stops Stop[] of its process, in order
 ---@param until_s number when the records end
@@ -93,7 +93,8 @@ function overlap.spans_of(term, stops, until_s)
   return spans, term.losing - stop.to
 end
 
--- The span in which a mutex was held: from lock() returned to the last time that is_held() said so; nil if it never did.
+-- The span in which a mutex was held: from lock() returned to the last time that is_held() said so; nil if it never
+-- did.
 ---@param hold { who: string, token: integer, locked: number, claims: number[] }
 ---@return Span?
 function overlap.span_of_hold(hold)

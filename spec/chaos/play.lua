@@ -1,5 +1,5 @@
--- One chaos run, from the first process to the last: three members, five candidates, the faults of a schedule, and then
--- quiet, in which everybody must come back. What was seen is judged elsewhere (verdict.lua).
+-- One chaos run, from the first process to the last: three members, five candidates, the faults of a schedule, and
+-- then quiet, in which everybody must come back. What was seen is judged elsewhere (verdict.lua).
 local clock = require "support.clock"
 local cluster = require "chaos.cluster"
 local crew = require "chaos.crew"
@@ -47,7 +47,7 @@ function Play:who_leads()
 end
 
 local VERBS = {
-  kill = "killed", stop = "stopped", quit = "asked to quit", silent = "cut from the other side", deaf = "gets no replies",
+  kill = "killed", stop = "stopped", quit = "asked to quit", silent = "has a silent network", deaf = "gets no replies",
   slow = "gets late replies", reset = "has its connections reset", move = "has to hand over etcd's leadership",
   majority = "stopped", ["cut off"] = "cut off from the other members",
 }
@@ -80,16 +80,29 @@ function Play:turn()
   return self.deadline and now >= self.deadline and "over" or nil
 end
 
+-- What goes wrong with a fault itself is complained of in the end, and the run goes on.
+function Play:try(what, fn, ...)
+  local ok, result = pcall(fn, self, ...)
+  if ok then return result end
+  self:say("%s failed: %s", what, result)
+  table.insert(self.crew.complaints, ("%s failed: %s"):format(what, result))
+end
+
+function Play:play_fault(planned, story)
+  local fault = self:try("to begin: " .. planned.kind, faults.begin, planned)
+  if not fault then return end
+  self:tell(fault, planned)
+  story:pass(planned.length)
+  while fault.is_lasting and fault.is_lasting() do
+    story:pass(LOOK_S)
+  end
+  self:try("to undo: " .. planned.kind, faults.undo, fault)
+end
+
 function Play:track(planned_faults, story)
   for _, planned in ipairs(planned_faults) do
     story:pass(self.began + planned.at - clock.now())
-    local fault = faults.begin(self, planned)
-    self:tell(fault, planned)
-    story:pass(planned.length)
-    while fault.is_lasting and fault.is_lasting() do
-      story:pass(LOOK_S)
-    end
-    faults.undo(self, fault)
+    self:play_fault(planned, story)
   end
   -- The other track ends with the run.
   while true do
@@ -104,7 +117,9 @@ function Play:perform()
   local verdict = together.each(tracks, function(planned, story) self:track(planned, story) end,
     function() return self:turn() end)
   self.deadline = nil
-  faults.undo_all(self)
+  for _, fault in ipairs(self.faults) do
+    if self.undoing[fault] then self:try("to undo: " .. fault.kind, faults.undo, fault) end
+  end
   self.cluster:mend()
   self.ended = clock.now()
   return verdict == "over"
@@ -214,7 +229,7 @@ function Play:run()
 end
 
 -- Plays it all, and ends all that it started, whatever happens.
----@param options { seconds: number, ttl: integer, seed: integer, say: fun(line: string), is_interrupted: fun(): boolean }
+---@param options table seconds, ttl, seed; say(line), is_interrupted()
 ---@return Outcome
 function play.run(options)
   local self = new(options)

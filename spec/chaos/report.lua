@@ -10,6 +10,8 @@ local report = {}
 
 local SHOWN_TROUBLES = 20
 local VERSION = 1
+-- Debian's cjson takes an empty table for an object.
+local EMPTY = "@an empty list@"
 
 local function commas(number)
   local text = tostring(number):reverse():gsub("(%d%d%d)", "%1,"):reverse()
@@ -67,8 +69,8 @@ end
 function Text:add_sets(outcome, judged)
   self:add "  insertions      acknowledged    lost   refused  unknown"
   for _, row in ipairs(figures.sets(outcome, judged.losses)) do
-    self:add("         %-7s  %12s  %6d  %8d  %7d    %s%s", row.name, commas(row.acked), row.lost, row.refused, row.unknown,
-      row.how, row.guarded and "" or " (unguarded: nothing is promised)")
+    self:add("         %-7s  %12s  %6d  %8d  %7d    %s, %s", row.name, commas(row.acked), row.lost, row.refused,
+      row.unknown, row.guarded and "guarded" or "unguarded", row.how)
   end
 end
 
@@ -93,8 +95,9 @@ function report.text(outcome, judged)
   text:add_laws(judged)
   text:add("  faults of candidates: %s", counted(faults.candidates))
   text:add("  faults of members: %s", counted(faults.members))
-  text:add("  %s terms and %s holds of mutexes in %d lives, %s calls of do_work; somebody led %.0f %% of the time; etcd's "
-    .. "leader changed %d times", commas(counts.terms), commas(counts.holds), counts.lives, commas(counts.works),
+  text:add("  %s terms and %s holds of mutexes in %d lives of candidates, %s calls of do_work", commas(counts.terms),
+    commas(counts.holds), counts.lives, commas(counts.works))
+  text:add("  somebody led %.0f %% of the time; etcd's leader changed %d times",
     100 * figures.share_led(outcome, judged.spans), #outcome.leaderships - 1)
   text:add("  terms ended: %s", counted(figures.endings(outcome)))
   local told = figures.spread(judged.told_s)
@@ -114,7 +117,7 @@ end
 ---@return string
 function report.json(outcome, judged)
   local function since(t) return t and math.floor(1e6 * (t - outcome.began) + 0.5) / 1e6 or json.null end
-  local function list(items) return #items > 0 and items or json.empty_array end
+  local function list(items) return #items > 0 and items or EMPTY end
   local laws, faults, terms = {}, {}, {}
   for i, law in ipairs(judged.laws) do
     laws[i] = { what = law.what, holds = #law.troubles == 0, troubles = list(law.troubles) }
@@ -132,14 +135,16 @@ function report.json(outcome, judged)
     }
   end
   local told = figures.spread(judged.told_s)
-  return json.encode {
+  local text = json.encode {
     version = VERSION, seed = outcome.seed, ttl = outcome.ttl, seconds = since(outcome.ended),
-    interrupted = outcome.is_interrupted, fine = judged.is_fine, laws = laws, faults = list(faults), terms = list(terms),
+    interrupted = outcome.is_interrupted, fine = judged.is_fine, laws = laws, faults = list(faults),
+    terms = list(terms),
     counts = figures.counts(outcome), endings = figures.endings(outcome),
     share_led = figures.share_led(outcome, judged.spans), leader_changes = #outcome.leaderships - 1,
     told_after_continue = { n = told.n, median = told.median, most = told.most },
     handovers = figures.handovers(outcome), sets = figures.sets(outcome, judged.losses), back = outcome.back,
   }
+  return (text:gsub('"' .. EMPTY .. '"', "[]"))
 end
 
 local function write_file(path, text)

@@ -1,6 +1,6 @@
--- Which faults a chaos run is to see, and when: drawn from a seed, all of it beforehand. Two tracks go on side by side, one of
--- the candidates' faults and one of the members'; within a track one fault follows another. Whom a fault hits is said by
--- role, and decided when it comes.
+-- Which faults a chaos run is to see, and when: drawn from a seed, all of it beforehand. Two tracks go on side by
+-- side, one of the candidates' faults and one of the members'; within a track one fault follows another. Whom a fault
+-- hits is said by role, and decided when it comes.
 local schedule = {}
 
 ---@class PlannedFault
@@ -65,7 +65,8 @@ local function draw_track(track, kinds, seconds, ttl)
   return list
 end
 
--- The faults of both tracks. The same seed, length and TTL give the same faults; a longer run begins like a shorter one.
+-- The faults of both tracks. The same seed, length and TTL give the same faults; a longer run begins like a shorter
+-- one.
 ---@param seed integer
 ---@param seconds number
 ---@param ttl integer

@@ -1,9 +1,10 @@
--- The sets that the candidates of a chaos run insert into, all by "read it, wait a little, write it back": what excludes
--- two of them from doing so at once, and what guards the write.
+-- The sets that the candidates of a chaos run insert into, all by "read it, wait a little, write it back": what
+-- excludes two of them from doing so at once, and what guards the write.
 --
--- The whole set is not written each time. A version is "<id> <parent> <token>": the id inserted, the id that the version read
--- before had inserted ("-" for an empty set), and the writer's fencing token. What the set holds is the last version's
--- id, its parent's, and so on: an insertion that was overwritten by somebody who had not read it is no longer in that row.
+-- The whole set is not written each time. A version is "<id> <parent> <token>": the id inserted, the id that the
+-- version read before had inserted ("-" for an empty set), and the writer's fencing token. What the set holds is the
+-- last version's id, its parent's, and so on: an insertion that was overwritten by somebody who had not read it is no
+-- longer in that row.
 local sets = {}
 
 sets.PREFIX = "/chaos/sets/"

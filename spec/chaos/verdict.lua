@@ -66,7 +66,8 @@ local function disorder_of_terms(terms)
 end
 
 local function describe_loss(set, loss)
-  return ("%s by %s into %s (token %d): %s"):format(loss.insertion.id, loss.insertion.who, set.name, loss.insertion.token,
+  return ("%s by %s into %s (token %d): %s"):format(
+    loss.insertion.id, loss.insertion.who, set.name, loss.insertion.token,
     loss.by and "overwritten by " .. loss.by or "etcd has never had it")
 end
 
@@ -93,6 +94,16 @@ local function troubles_of_guarded(outcome, found)
   return lost, disorder
 end
 
+-- What was never tried cannot have failed.
+local function idleness(outcome)
+  local troubles, acked = {}, ledger.outcomes(outcome.ledgers, "acked")
+  if #outcome.terms == 0 then troubles[1] = "nobody was ever elected" end
+  for _, set in ipairs(sets.list) do
+    if #acked[set.name] == 0 then troubles[#troubles + 1] = "nothing was ever inserted into " .. set.name end
+  end
+  return troubles
+end
+
 ---@param outcome Outcome
 ---@return Verdict
 function verdict.of(outcome)
@@ -108,6 +119,7 @@ function verdict.of(outcome)
     { what = "no guarded write twice, or of a stale owner", troubles = disorder },
   }
   if not outcome.is_interrupted then
+    table.insert(laws, { what = "there was work to disturb", troubles = idleness(outcome) })
     table.insert(laws, { what = "everybody back in line and at work afterwards, and gone cleanly",
       troubles = outcome.complaints })
   elseif #outcome.complaints > 0 then

@@ -1,5 +1,5 @@
--- A script for `lunarch`: one of the candidates of a chaos run. As a leader it inserts into a set by guarded writes; beside
--- that it contends for the mutexes of the other sets (sets.lua). ledger.lua reads what it tells:
+-- A script for `lunarch`: one of the candidates of a chaos run. As a leader it inserts into a set by guarded writes;
+-- beside that it contends for the mutexes of the other sets (sets.lua). ledger.lua reads what it tells:
 --
 --   lunarch run worker.lua --endpoints LIST --name WHO --ttl S -- LIFE
 --
@@ -40,16 +40,15 @@ local function insert(client, set, token, hold_s, write)
   local parent = sets.latest(value)
   lunarch.sleep(hold_s)
   local id = new_id()
-  local is_called, ok
-  is_called, ok, message, code = pcall(write, sets.version(id, parent, token))
+  local is_called, ok, _, why = pcall(write, sets.version(id, parent, token))
   if is_called and ok then
     say("acked", lunarch.now(), set, token, id)
     return true
   end
   -- A wait of a term that is over raises.
-  code = is_called and code or "raised"
-  say(REFUSED[code] and "refused" or "unknown", lunarch.now(), set, token, id, code)
-  if REFUSED[code] then return false end
+  why = is_called and why or "raised"
+  say(REFUSED[why] and "refused" or "unknown", lunarch.now(), set, token, id, why)
+  if REFUSED[why] then return false end
   return nil
 end
 

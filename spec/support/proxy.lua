@@ -21,10 +21,7 @@ local tree = require "support.tree"
 
 local proxy = {}
 
--- A proxy that died is an error to report, not the end of this process.
-local broken_pipe = uv.new_signal()
-broken_pipe:start("sigpipe", function() end)
-broken_pipe:unref()
+require "support.sigpipe"
 
 ---@class Proxy
 ---@field endpoint string

@@ -3,6 +3,7 @@
 -- The answer to a command is "ok N ..." or "no <why>", sent when the command is in force, and N more lines.
 local uv = require "luv"
 local clock = require "support.clock"
+require "support.sigpipe"
 
 local HOST = "127.0.0.1"
 local listen_port, target_port = math.tointeger(arg[1]), math.tointeger(arg[2])

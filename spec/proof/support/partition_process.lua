@@ -7,6 +7,7 @@
 --
 -- A connection says who opened it: members put their id into the head of each request, as X-Server-From.
 local uv = require "luv"
+require "support.sigpipe"
 
 local HOST = "127.0.0.1"
 local members, connections = {}, {}

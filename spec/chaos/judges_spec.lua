@@ -1,0 +1,220 @@
+-- Those who judge a chaos run, against journals written by hand: a checker that cannot fail is none.
+local journals = require "chaos.journals"
+local losses = require "chaos.losses"
+local overlap = require "chaos.overlap"
+local sets = require "chaos.sets"
+local verdict = require "chaos.verdict"
+
+local function history(...)
+  local versions = {}
+  for i, text in ipairs { ... } do
+    versions[i] = sets.parse(text)
+  end
+  return versions
+end
+
+local function insertion(id) return { id = id, who = "A", t = 1, token = 1 } end
+
+local function law(judged, what)
+  for _, one in ipairs(judged.laws) do
+    if one.what:find(what, 1, true) then return one.troubles end
+  end
+  error("there is no law '" .. what .. "'")
+end
+
+describe("the finder of overlaps", function()
+  local function span(who, token, from, to) return { who = who, token = token, from = from, to = to } end
+
+  it("finds nothing where one follows the other", function()
+    assert.same({}, overlap.find { span("B", 2, 3, 4), span("A", 1, 1, 3), span("A", 3, 4, 9) })
+  end)
+
+  it("finds two at once, who and for how long", function()
+    local found = overlap.find { span("B", 2, 2.5, 4), span("A", 1, 1, 3) }
+    assert.equal(1, #found)
+    assert.equal("A", found[1].a.who)
+    assert.equal("B", found[1].b.who)
+    assert.near(0.5, found[1].to - found[1].from, 1e-9)
+  end)
+
+  it("finds one that lasts beneath several others", function()
+    assert.equal(3, #overlap.find { span("A", 1, 0, 10), span("B", 2, 1, 2), span("C", 3, 3, 4), span("D", 4, 9, 12) })
+  end)
+
+  it("takes two spans of one candidate's different terms for two owners", function()
+    assert.equal(1, #overlap.find { span("A", 1, 0, 2), span("A", 2, 1, 3) })
+  end)
+
+  it("takes the parts of one term for one owner", function()
+    assert.same({}, overlap.find { span("A", 1, 0, 2), span("A", 1, 1, 3) })
+  end)
+end)
+
+describe("a term's spans", function()
+  local function spans_of(term, stops, more)
+    local life = journals.life("A", journals.term(term), more)
+    local outcome = journals.outcome { life }
+    return overlap.spans_of(outcome.terms[1], stops or {}, outcome.over)
+  end
+
+  it("reach until on_lost returned", function()
+    local spans = spans_of { token = 7, elected = 1, losing = 2, lost = 3 }
+    assert.same({ { who = "A", token = 7, from = 1, to = 3 } }, spans)
+  end)
+
+  it("reach until its process died, and without an end until the records do", function()
+    assert.equal(5, spans_of({ token = 7, elected = 1 }, {}, { ended = 5 })[1].to)
+    assert.equal(62, spans_of({ token = 7, elected = 1 })[1].to)
+  end)
+
+  it("go on over a stop that it outlived", function()
+    local spans, told_s = spans_of({ token = 7, elected = 1, losing = 8, lost = 8.1 }, { { from = 2, to = 3 } })
+    assert.equal(1, #spans)
+    assert.is_nil(told_s)
+  end)
+
+  it("end with the stop in which it ran out, if it was told at once", function()
+    local spans, told_s = spans_of({ token = 7, elected = 1, losing = 9.002, lost = 9.03 }, { { from = 2, to = 9 } })
+    assert.same({ { who = "A", token = 7, from = 1, to = 2 } }, spans)
+    assert.near(0.002, told_s, 1e-6)
+  end)
+
+  it("go on where it was told late", function()
+    assert.equal(9.7, spans_of({ token = 7, elected = 1, losing = 9.6, lost = 9.7 }, { { from = 2, to = 9 } })[1].to)
+  end)
+
+  it("count what it did as an owner after the stop: an answer of 'still ours', a do_work begun", function()
+    local stops = { { from = 2, to = 9 } }
+    local claimed = spans_of({ token = 7, elected = 1, claims = { 1.5, 9.001 }, losing = 9.1, lost = 9.2 }, stops)
+    assert.equal(9.001, claimed[2].to)
+    local worked = spans_of({ token = 7, elected = 1, works = { { 9.01, 9.05 } }, losing = 9.1, lost = 9.2 }, stops)
+    assert.equal(9.05, worked[2].to)
+  end)
+end)
+
+describe("the finder of lost writes", function()
+  it("finds nothing where each has built on the one before", function()
+    local written = history("a - 1", "b a 2", "c b 3")
+    assert.same({}, losses.find(written, { insertion "a", insertion "b", insertion "c" }))
+  end)
+
+  it("finds the insertion that was overwritten, and by whom", function()
+    local written = history("a - 1", "b a 2", "c a 1", "d c 3")
+    local lost = losses.find(written, { insertion "a", insertion "b", insertion "d" })
+    assert.equal(1, #lost)
+    assert.equal("b", lost[1].insertion.id)
+    assert.equal("c", lost[1].by)
+  end)
+
+  it("finds all that one stale write has undone", function()
+    assert.equal(3, #losses.find(history("a - 1", "b a 2", "c b 3", "d c 4", "x a 1"), {
+      insertion "b", insertion "c", insertion "d",
+    }))
+  end)
+
+  it("finds the insertion that was acknowledged and never written", function()
+    local lost = losses.find(history "a - 1", { insertion "a", insertion "b" })
+    assert.equal("b", lost[1].insertion.id)
+    assert.is_nil(lost[1].by)
+    assert.equal(1, #losses.find({}, { insertion "a" }))
+  end)
+
+  it("does not mourn what was never acknowledged", function()
+    assert.same({}, losses.find(history("a - 1", "b a 2", "c a 1"), { insertion "a", insertion "c" }))
+  end)
+
+  it("ends where a history turns in a circle", function()
+    assert.equal(1, #losses.find(history("a b 1", "b a 2"), { insertion "a", insertion "b", insertion "c" }))
+  end)
+
+  it("tells of a write carried out twice, and of one by a stale owner", function()
+    assert.same({}, losses.disorder(history("a - 1", "b a 1", "c b 4")))
+    assert.same({ "a was written twice" }, losses.disorder(history("a - 1", "a - 1")))
+    assert.same({ "c, of token 1, was written after a write of token 2" },
+      losses.disorder(history("a - 1", "b a 2", "c b 1")))
+  end)
+end)
+
+describe("the verdict on a run", function()
+  -- A leads, then B does; each inserts one into every set, in order.
+  local function good_run(change)
+    local a = journals.term { token = 10, elected = 1, works = { { 1.1, 1.2 } }, claims = { 1.1 }, lost = 5.1 }
+    local b = journals.term { token = 20, elected = 6, works = { { 6.1, 6.2 } }, claims = { 6.1 }, lost = 9.1 }
+    local histories = {}
+    for i, set in ipairs(sets.list) do
+      local at = i / 100
+      table.insert(a, ("set locked %.2f %s 10"):format(1 + at, set.name))
+      table.insert(a, ("set acked %.2f %s 10 A1.%d"):format(2 + at, set.name, i))
+      table.insert(a, ("set claim %.2f %s 10"):format(2 + at, set.name))
+      table.insert(b, ("set locked %.2f %s 20"):format(6 + at, set.name))
+      table.insert(b, ("set acked %.2f %s 20 B1.%d"):format(7 + at, set.name, i))
+      table.insert(b, ("set claim %.2f %s 20"):format(7 + at, set.name))
+      histories[set.name] = history(("A1.%d - 10"):format(i), ("B1.%d A1.%d 20"):format(i, i))
+    end
+    local more = { histories = histories }
+    if change then change(a, b, more) end
+    return verdict.of(journals.outcome({ journals.life("A", a), journals.life("B", b) }, more))
+  end
+
+  it("is good where all is", function()
+    local judged = good_run()
+    for _, one in ipairs(judged.laws) do
+      assert.same({}, one.troubles)
+    end
+    assert.is_true(judged.is_fine)
+    assert.equal(2, #judged.spans)
+  end)
+
+  it("is bad for two terms at once", function()
+    local judged = good_run(function(a)
+      for i, line in ipairs(a) do
+        a[i] = line:gsub("^lost 5.1", "lost 6.25")
+      end
+    end)
+    assert.is_false(judged.is_fine)
+    assert.same({ "A (token 10) and B (token 20) for 250.0 ms" }, law(judged, "two terms"))
+    assert.equal(1, #judged.overlaps)
+  end)
+
+  it("is bad for a mutex held by two", function()
+    local judged = good_run(function(a) table.insert(a, "set claim 6.50 fenced 10") end)
+    assert.is_false(judged.is_fine)
+    assert.equal(1, #law(judged, "held by two"))
+  end)
+
+  it("is bad for a guarded insertion lost", function()
+    for i, set in ipairs(sets.list) do
+      local judged = good_run(function(_, _, more)
+        more.histories[set.name] = history(("A1.%d - 10"):format(i), ("B1.%d - 20"):format(i))
+      end)
+      assert.equal(not set.guarded, judged.is_fine, set.name)
+      assert.equal(1, #judged.losses[set.name])
+      assert.equal(set.guarded and 1 or 0, #law(judged, "write lost"))
+    end
+  end)
+
+  it("is bad for a guarded write that came after its successor's", function()
+    local judged = good_run(function(_, _, more)
+      table.insert(more.histories.term, sets.parse "A1.99 B1.1 10")
+    end)
+    assert.is_false(judged.is_fine)
+    assert.same({ "term: A1.99, of token 10, was written after a write of token 20" }, law(judged, "stale owner"))
+  end)
+
+  it("is bad for handlers out of order, and for tokens that fall", function()
+    local judged = good_run(function(a) table.insert(a, "work 5.05 /chaos/leader 00ab 10 ") end)
+    assert.same({ "term 10 of A: do_work began after on_lost" }, law(judged, "handlers in order"))
+    local fallen = journals.outcome {
+      journals.life("A", journals.term { token = 10, elected = 7, lost = 8 }),
+      journals.life("B", journals.term { token = 20, elected = 1, lost = 2 }),
+    }
+    assert.equal(1, #law(verdict.of(fallen), "handlers in order"))
+  end)
+
+  it("is bad for somebody who did not come back, and for a run without work", function()
+    local judged = good_run(function(_, _, more) more.complaints = { "C was not back" } end)
+    assert.is_false(judged.is_fine)
+    assert.same({ "C was not back" }, law(judged, "back in line"))
+    assert.is_false(verdict.of(journals.outcome {}).is_fine)
+  end)
+end)
