@@ -76,6 +76,16 @@ function ChaosCluster:mend()
   end
 end
 
+-- What each member has logged.
+---@return string[]
+function ChaosCluster:logs()
+  local logs = {}
+  for index, member in ipairs(self.members) do
+    logs[index] = member:log()
+  end
+  return logs
+end
+
 ---@return string output, boolean ok
 function ChaosCluster:etcdctl(...) return self.etcd:etcdctl(...) end
 

@@ -154,7 +154,7 @@ local function write_file(path, text)
   file:close()
 end
 
--- What each life has told, for whoever wants to know how it came.
+-- What each life has told, and each member logged, for whoever wants to know how it came.
 local function write_journals(outcome, folder)
   uv.fs_mkdir(folder, 493)
   local count = {}
@@ -166,6 +166,9 @@ local function write_journals(outcome, folder)
       lines[i] = ("%.6f %s %s"):format(line.t - outcome.began, line.from, line.text)
     end
     write_file(("%s/%s%d.log"):format(folder, who, count[who]), table.concat(lines, "\n"))
+  end
+  for index, log in ipairs(outcome.logs) do
+    write_file(("%s/m%d.log"):format(folder, index), log)
   end
 end
 
