@@ -16,6 +16,7 @@ local SIZE = 3
 
 ---@class ChaosCluster
 ---@field members Etcd[]
+---@field version string of etcd, "3.4.23"
 ---@field leaderships Leadership[] in the order of their raft terms
 local ChaosCluster = {}
 ChaosCluster.__index = ChaosCluster
@@ -94,11 +95,18 @@ function ChaosCluster:etcdctl_start(...) return self.etcd:etcdctl_start(...) end
 -- Ends them and removes what they wrote.
 function ChaosCluster:stop() self.etcd:stop() end
 
+local function version_of_etcd()
+  local pipe = assert(io.popen(tree.quote { tree.etcd, "--version" }))
+  local text = pipe:read "a"
+  pipe:close()
+  return text:match "etcd Version: (%S+)" or "unknown"
+end
+
 ---@return ChaosCluster
 function cluster.start()
   local etcd = partition.cluster(SIZE)
   local self = setmetatable({
-    etcd = etcd, members = etcd.members, leaderships = {}, read_at = {}, ids = {},
+    etcd = etcd, version = version_of_etcd(), members = etcd.members, leaderships = {}, read_at = {}, ids = {},
   }, ChaosCluster)
   local list = etcd:etcdctl("member", "list")
   for index, member in ipairs(etcd.members) do

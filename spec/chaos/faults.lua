@@ -11,6 +11,7 @@ local faults = {}
 ---@field from number
 ---@field to number? nil while it lasts
 ---@field token integer? of the term that it found its victim in
+---@field has_stopped_leader? boolean a member that led etcd stands still meanwhile
 ---@field is_lasting? fun(): boolean it cannot be undone yet
 
 ---@class Stage
@@ -145,12 +146,14 @@ local function begin_on_candidate(stage, planned)
 end
 
 local function begin_on_member(stage, planned)
-  local index = pick_member(stage, planned)
-  local fault = { from = clock.now() }
+  local index, leader = pick_member(stage, planned), stage.cluster:leader()
+  local fault = { from = clock.now(), has_stopped_leader = false }
   local undo, hit = members[planned.kind](stage, index)
   fault.lanes = {}
   for i, one in ipairs(hit or { index }) do
     fault.lanes[i] = member_name(one)
+    local is_stopped = planned.kind == "stop" or planned.kind == "majority"
+    fault.has_stopped_leader = fault.has_stopped_leader or (is_stopped and one == leader)
   end
   return fault, undo
 end

@@ -54,7 +54,8 @@ end
 function journals.outcome(lives, more)
   local outcome = {
     seed = 1, ttl = 3, began = 0, ended = 60, over = 62, is_interrupted = false, faults = {}, terms = {}, ledgers = {},
-    lives = lives, leaderships = { { t = 0, index = 1, raft_term = 2 } }, histories = {}, back = {}, complaints = {}, logs = {},
+    lives = lives, leaderships = { { t = 0, index = 1, raft_term = 2 } }, histories = {}, back = {}, complaints = {},
+    logs = {}, etcd_version = "3.4.23",
   }
   for _, set in ipairs(sets.list) do
     outcome.histories[set.name] = {}

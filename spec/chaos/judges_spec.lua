@@ -176,6 +176,51 @@ describe("the verdict on a run", function()
     assert.equal(1, #judged.overlaps)
   end)
 
+  it("lays an overlap to etcd only where etcd gave a living place away, and for a moment", function()
+    local function judge(change)
+      return good_run(function(a, b, more)
+        for i, line in ipairs(a) do
+          a[i] = line:gsub("^lost 5.1", "lost 6.02"):gsub("^losing 5.1(.*)expired", "losing 6.0%1key_deleted")
+        end
+        table.insert(a, "lease /chaos/leader 10 gone")
+        more.faults = {
+          { track = "members", kind = "stop", lanes = { "m1" }, from = 1, to = 4, has_stopped_leader = true },
+        }
+        change(a, b, more)
+      end)
+    end
+    local excused = judge(function() end)
+    for _, one in ipairs(excused.laws) do assert.same({}, one.troubles) end
+    assert.is_true(excused.is_fine)
+    assert.equal(1, #excused.handed_on)
+    assert.equal(1, excused.revoked.terms)
+    for what, change in pairs {
+      ["the lease lived on"] = function(a) a[#a] = "lease /chaos/leader 10 there" end,
+      ["nobody asked for the lease"] = function(a) a[#a] = nil end,
+      ["an etcd that does no such thing"] = function(_, _, more) more.etcd_version = "3.5.13" end,
+      ["no leader of etcd was stopped"] = function(_, _, more) more.faults[1].has_stopped_leader = false end,
+      ["it went on long before"] = function(_, _, more) more.faults[1].to = -3 end,
+      ["it went on only afterwards"] = function(_, _, more) more.faults[1].to = 6.5 end,
+      ["told too late"] = function(a)
+        for i, line in ipairs(a) do a[i] = line:gsub("^lost 6.02", "lost 7.50") end
+      end,
+    } do
+      local judged = judge(change)
+      assert.is_false(judged.is_fine, what)
+      assert.equal(1, #law(judged, "two terms"), what)
+    end
+  end)
+
+  it("knows which versions of etcd do that", function()
+    local revocation = require "chaos.revocation"
+    for version, is_expected in pairs {
+      ["3.3.27"] = true, ["3.4.23"] = true, ["3.4.30"] = true, ["3.4.31"] = false, ["3.5.12"] = true,
+      ["3.5.13"] = false, ["3.6.0"] = false, ["unknown"] = false,
+    } do
+      assert.equal(is_expected, revocation.is_to_be_expected(version), version)
+    end
+  end)
+
   it("is bad for a mutex held by two", function()
     local judged = good_run(function(a) table.insert(a, "set claim 6.50 fenced 10") end)
     assert.is_false(judged.is_fine)

@@ -11,6 +11,7 @@ local ledger = {}
 ---@field locked number
 ---@field claims number[]
 ---@field freed number?
+---@field is_lease_gone boolean? it was not there to be unlocked: whether its lease was gone too
 
 ---@class Outcome: Insertion
 ---@field set string
@@ -55,10 +56,9 @@ for _, fate in ipairs { "acked", "refused", "unknown" } do
   end
 end
 
-local function claim_of_term(self, t, token)
-  local terms = self.journal.terms
-  for i = #terms, 1, -1 do
-    if terms[i].token == token then return table.insert(terms[i].claims, t) end
+local function of_token(list, token)
+  for i = #list, 1, -1 do
+    if list[i].token == token then return list[i] end
   end
 end
 
@@ -66,13 +66,21 @@ function Ledger:obey(text)
   local event, t, set, token, id, code = text:match "^set (%a+) ([%d.]+) (%a+) (%d+) ?(%S*) ?(%S*)$"
   if event then return events[event](self, tonumber(t), set, math.tointeger(token), id, code) end
   t, token = text:match "^claim ([%d.]+) %S+ (%d+)$"
-  if t then return claim_of_term(self, tonumber(t), math.tointeger(token)) end
+  if t then return table.insert(of_token(self.journal.terms, math.tointeger(token)).claims, tonumber(t)) end
+  local what, state
+  what, token, state = text:match "^lease (%S+) (%d+) (%a+)$"
+  if what then
+    local list = what == sets.ELECTION and self.journal.terms or self.holds
+    of_token(list, math.tointeger(token)).is_lease_gone = state == "gone"
+    return
+  end
   self.pid = self.pid or math.tointeger(text:match "^pid (%d+)$")
 end
 
 -- Takes in what was said since.
 function Ledger:update()
   self.journal:update()
+  -- Two fields more than other candidates' terms have: `claims`, and `is_lease_gone` if it was lost.
   for _, term in ipairs(self.journal.terms) do
     term.claims = term.claims or {}
   end

@@ -12,6 +12,7 @@ overlap.TOLD_S = 0.5
 ---@field token integer
 ---@field from number seconds of CLOCK_BOOTTIME
 ---@field to number
+---@field is_etcds? boolean etcd itself ended it: revocation.lua
 
 ---@class Stop
 ---@field from number when SIGSTOP was sent
@@ -43,6 +44,19 @@ function overlap.find(spans)
     open = still_open
   end
   return found
+end
+
+-- Parts them into those that must not be and those that etcd itself has brought about: there the earlier owner had
+-- lost a living lease, and was told within `notice_s`.
+---@param overlaps Overlap[]
+---@return Overlap[] ours, Overlap[] etcds
+function overlap.part(overlaps, notice_s)
+  local ours, etcds = {}, {}
+  for _, one in ipairs(overlaps) do
+    local earlier = one.a.token < one.b.token and one.a or one.b
+    table.insert(earlier.is_etcds and one.to - one.from <= notice_s and etcds or ours, one)
+  end
+  return ours, etcds
 end
 
 ---@param overlaps Overlap[]
@@ -83,7 +97,9 @@ end
 ---@param until_s number when the records end
 ---@return Span[] spans, number? told_s
 function overlap.spans_of(term, stops, until_s)
-  local function span(from, to) return { who = term.who, token = term.token, from = from, to = to } end
+  local function span(from, to)
+    return { who = term.who, token = term.token, from = from, to = to, is_etcds = term.is_etcds }
+  end
   local ended = term.lost or term.died or until_s
   local stop = overrun_of(term, stops)
   if not stop then return { span(term.elected, ended) } end
@@ -100,7 +116,7 @@ end
 function overlap.span_of_hold(hold)
   local latest = hold.claims[#hold.claims]
   if latest and latest > hold.locked then
-    return { who = hold.who, token = hold.token, from = hold.locked, to = latest }
+    return { who = hold.who, token = hold.token, from = hold.locked, to = latest, is_etcds = hold.is_etcds }
   end
 end
 

@@ -28,6 +28,7 @@ local LOOK_S, ASK_S, SILENCE_S = 0.02, 0.5, 10
 ---@field leaderships Leadership[]
 ---@field histories table<string, Version[]> by the set's name
 ---@field back table<string, number> seconds until a candidate was back in line and at work, by its name
+---@field etcd_version string
 ---@field logs string[] what the members have logged
 ---@field complaints string[] of the crew: who ended by itself, or not cleanly, or never came back
 
@@ -205,6 +206,7 @@ function Play:outcome(is_interrupted)
     is_interrupted = is_interrupted, faults = self.faults, terms = self.crew:terms(), ledgers = self.crew:ledgers(),
     lives = self.crew:lives(), leaderships = self.cluster.leaderships, histories = self.histories, back = self.back,
     complaints = self.crew.complaints, logs = self.cluster:logs(),
+    etcd_version = self.cluster.version,
   }
 end
 

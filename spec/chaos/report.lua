@@ -2,6 +2,7 @@
 local crew = require "chaos.crew"
 local figures = require "chaos.figures"
 local json = require "cjson"
+local overlap = require "chaos.overlap"
 local timeline = require "chaos.timeline"
 local tree = require "support.tree"
 local uv = require "luv"
@@ -50,6 +51,19 @@ function Text:add_laws(judged)
       end
       self:add("       %s", (trouble:gsub("\n", "\n       ")))
     end
+  end
+end
+
+-- What etcd did of its own, see revocation.lua.
+function Text:add_revoked(outcome, judged)
+  local revoked = judged.revoked
+  if revoked.terms + revoked.holds == 0 then return end
+  self:add("  etcd %s itself revoked the living leases of %d terms and %d holds, when a stopped leader of its own went "
+    .. "on", outcome.etcd_version, revoked.terms, revoked.holds)
+  self:add "  (its issue 15247, mended in 3.4.31 and 3.5.13: as after an operator's revocation, one is told at once)"
+  if #judged.handed_on > 0 then
+    self:add("  before they had heard of it, the next one had begun: %s",
+      table.concat(overlap.describe(judged.handed_on), ", "))
   end
 end
 
@@ -105,6 +119,7 @@ function report.text(outcome, judged)
     text:add("  stopped for longer than it led: on_lost began %.1f ms after SIGCONT at the median of %d, %.1f at most",
       1000 * told.median, told.n, 1000 * told.most)
   end
+  text:add_revoked(outcome, judged)
   text:add_handovers(outcome)
   text:add_sets(outcome, judged)
   if next(outcome.back) then text:add("  back in line and at work after the last fault: %s", back_line(outcome)) end
@@ -142,6 +157,7 @@ function report.json(outcome, judged)
     counts = figures.counts(outcome), endings = figures.endings(outcome),
     share_led = figures.share_led(outcome, judged.spans), leader_changes = #outcome.leaderships - 1,
     told_after_continue = { n = told.n, median = told.median, most = told.most },
+    etcd = outcome.etcd_version, revoked_by_etcd = judged.revoked, handed_on_by_etcd = #judged.handed_on,
     handovers = figures.handovers(outcome), sets = figures.sets(outcome, judged.losses), back = outcome.back,
   }
   return (text:gsub('"' .. EMPTY .. '"', "[]"))

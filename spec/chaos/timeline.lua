@@ -12,7 +12,7 @@ local CANDIDATE_H, MEMBER_H, WRITES_H, GAP, AXIS_H, BAND_GAP = 19, 14, 22, 3, 18
 local MOST_BANDS, BAND_S = 12, 60
 local WRITES_STEP_S = 0.5
 local LEAST_W = 1.2
-local RED, INK, PALE = "#d90429", "#2b2d42", "#8d99ae"
+local RED, AMBER, INK, PALE = "#d90429", "#f77f00", "#2b2d42", "#8d99ae"
 local MEMBERS = { "m1", "m2", "m3" }
 
 local KINDS = {
@@ -229,7 +229,7 @@ function Page:draw_losses(all_losses)
   end
 end
 
-function Page:draw_overlaps(overlaps)
+function Page:draw_overlaps(overlaps, colour, class)
   for _, one in ipairs(overlaps) do
     local tip = ("overlap: %s and %s for %.1f ms"):format(one.a.who, one.b.who, 1000 * (one.to - one.from))
     local top, low = LANE_Y[one.a.who].y, LANE_Y[one.b.who].y
@@ -237,7 +237,7 @@ function Page:draw_overlaps(overlaps)
     local height = math.max(top, low) + CANDIDATE_H - y
     self:each_piece(crew.NAMES[1], one.from, one.to, function(x, band_top, width)
       self.drawing:rect(x - 1, band_top + y, math.max(3, width), height,
-        { fill = RED, ["fill-opacity"] = 0.75, class = "overlap" }, tip)
+        { fill = colour, ["fill-opacity"] = 0.75, class = class }, tip)
     end)
   end
 end
@@ -279,6 +279,7 @@ function Page:draw_legend()
   for _, one in ipairs(KINDS) do
     x = self:swatch(x, y, one.label, { fill = one.fill, ["fill-opacity"] = one.opacity })
   end
+  self:swatch(x, y, "overlap by etcd's own revocation", { fill = AMBER, ["fill-opacity"] = 0.75 })
 end
 
 function Page:draw_head(outcome, judged)
@@ -327,7 +328,8 @@ function timeline.svg(outcome, judged)
   end
   page:draw_losses(judged.losses)
   page:draw_end(outcome.ended)
-  page:draw_overlaps(judged.overlaps)
+  page:draw_overlaps(judged.handed_on, AMBER, "handed-on")
+  page:draw_overlaps(judged.overlaps, RED, "overlap")
   return page.drawing:close()
 end
 

@@ -2,6 +2,7 @@
 local ledger = require "chaos.ledger"
 local losses = require "chaos.losses"
 local overlap = require "chaos.overlap"
+local revocation = require "chaos.revocation"
 local sets = require "chaos.sets"
 
 local verdict = {}
@@ -13,6 +14,8 @@ local verdict = {}
 ---@class Verdict
 ---@field laws Law[]
 ---@field overlaps Overlap[] of terms and of holds
+---@field handed_on Overlap[] those for which etcd itself gave a living place away
+---@field revoked { terms: integer, holds: integer } how often it did that
 ---@field losses table<string, Loss[]> by the set's name
 ---@field told_s number[] from SIGCONT to on_lost, where a term ran out while its process was stopped
 ---@field spans Span[] of terms
@@ -21,6 +24,7 @@ local verdict = {}
 local function spans_of_terms(outcome)
   local spans, told = {}, {}
   for _, term in ipairs(outcome.terms) do
+    term.is_etcds = revocation.has_ended_term(outcome, term)
     local own, told_s = overlap.spans_of(term, term.life.stops, outcome.over)
     table.move(own, 1, #own, #spans + 1, spans)
     told[#told + 1] = told_s
@@ -33,6 +37,7 @@ local function spans_of_holds(outcome, set)
   local spans = {}
   for _, one in ipairs(outcome.ledgers) do
     for _, hold in ipairs(one.holds) do
+      hold.is_etcds = revocation.has_ended_hold(outcome, hold)
       if hold.set == set.name then spans[#spans + 1] = overlap.span_of_hold(hold) end
     end
   end
@@ -94,6 +99,23 @@ local function troubles_of_guarded(outcome, found)
   return lost, disorder
 end
 
+local function count_revoked(outcome)
+  local revoked = { terms = 0, holds = 0 }
+  for _, term in ipairs(outcome.terms) do
+    if term.is_etcds then revoked.terms = revoked.terms + 1 end
+  end
+  for _, one in ipairs(outcome.ledgers) do
+    for _, hold in ipairs(one.holds) do
+      if hold.is_etcds then revoked.holds = revoked.holds + 1 end
+    end
+  end
+  return revoked
+end
+
+local function join(first, second)
+  return table.move(second, 1, #second, #first + 1, table.move(first, 1, #first, 1, {}))
+end
+
 -- What was never tried cannot have failed.
 local function idleness(outcome)
   local troubles, acked = {}, ledger.outcomes(outcome.ledgers, "acked")
@@ -108,7 +130,8 @@ end
 ---@return Verdict
 function verdict.of(outcome)
   local spans, told_s = spans_of_terms(outcome)
-  local of_terms, of_holds = overlap.find(spans), overlaps_of_holds(outcome)
+  local of_terms, terms_handed_on = overlap.part(overlap.find(spans), revocation.NOTICE_S)
+  local of_holds, holds_handed_on = overlap.part(overlaps_of_holds(outcome), revocation.NOTICE_S)
   local found = losses_of(outcome)
   local lost, disorder = troubles_of_guarded(outcome, found)
   local laws = {
@@ -129,8 +152,10 @@ function verdict.of(outcome)
   for _, law in ipairs(laws) do
     is_fine = is_fine and #law.troubles == 0
   end
-  local overlaps = table.move(of_holds, 1, #of_holds, #of_terms + 1, table.move(of_terms, 1, #of_terms, 1, {}))
-  return { laws = laws, overlaps = overlaps, losses = found, told_s = told_s, spans = spans, is_fine = is_fine }
+  return {
+    laws = laws, overlaps = join(of_terms, of_holds), handed_on = join(terms_handed_on, holds_handed_on),
+    revoked = count_revoked(outcome), losses = found, told_s = told_s, spans = spans, is_fine = is_fine,
+  }
 end
 
 return verdict

@@ -6,6 +6,7 @@
 --   pid <pid>                                      once
 --   events of terms, as teller.lua has them, and "claim <t> ...": at t it was asked, and said, that the term lasts
 --   set <event> <t> <set> <token> [<id> [<code>]]  locked, claim, freed; acked, refused, unknown for an insertion
+--   lease <set or election> <token> gone|there     after a place was lost: whether its lease lives, asked at once
 -- luacheck: globals name ttl on_elected do_work on_lost
 local lunarch = require "lunarch"
 local sets = require "chaos.sets"
@@ -52,6 +53,14 @@ local function insert(client, set, token, hold_s, write)
   return nil
 end
 
+-- Who deleted a place? Whoever deletes the key alone leaves the lease.
+local function tell_of_lease(client, what, token, lease)
+  local left, _, code = client:ttl(lease, CALL_S)
+  if left or code == "lost" then
+    io.stdout:write(("lease %s %d %s\n"):format(what, token, left and "there" or "gone"))
+  end
+end
+
 -- ---- as a leader ------------------------------------------------------------------------------------------------
 
 local leader_client = assert(lunarch.connect())
@@ -92,6 +101,9 @@ function on_lost(term, reason)
   teller.say("losing", sets.ELECTION, term, reason)
   lunarch.sleep(FAREWELL_S)
   teller.say("lost", sets.ELECTION, term)
+  if reason == "key_deleted" or reason == "revoked" then
+    lunarch.spawn(tell_of_lease, leader_client, sets.ELECTION, term.token, term.key:match "[^/]+$")
+  end
 end
 
 -- ---- under a mutex ----------------------------------------------------------------------------------------------
@@ -137,8 +149,9 @@ local function contend_once(set, mutex)
   if not ok then return false end
   say("locked", lunarch.now(), set, token)
   hold(set, mutex, token)
-  mutex:unlock(CALL_S)
+  local is_freed = mutex:unlock(CALL_S)
   say("freed", lunarch.now(), set, token)
+  if not is_freed then tell_of_lease(client, set.name, token, mutex.session.lease) end
   return true
 end
 
