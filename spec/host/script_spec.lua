@@ -455,7 +455,7 @@ describe("lunarch run", function()
     local moved = folder .. "/elsewhere"
     assert(os.rename(folder .. "/p", moved))
     local path = script.write 'print(package.searchpath("lunarch", package.path), lunarch.version)'
-    output, status = process.run { "env", "-u", "LUA_PATH", "-u", "LUA_CPATH", moved .. "/bin/lunarch", path }
+    output, status = process.run { "env", "-u", "LUA_PATH_5_4", "-u", "LUA_CPATH_5_4", moved .. "/bin/lunarch", path }
     assert.equal(0, status, output)
     assert.truthy(output:find(moved .. "/share/lua/5.4/lunarch/init.lua", 1, true), output)
   end)

@@ -45,27 +45,47 @@ describe("what is installed", function()
     assert.same({}, foreign)
   end)
 
-  it("is a Lua module that any Lua 5.4 can load", function()
-    local output = run {
-      "lua5.4", "-e", 'print(type(require("lunarch").connect))',
-      env = {
-        LUA_PATH = prefix .. "/share/lua/5.4/?.lua;" .. prefix .. "/share/lua/5.4/?/init.lua;;",
-        LUA_CPATH = prefix .. "/lib/lua/5.4/?.so;;",
-      },
+  local VMS = { ["5.4"] = "lua5.4", ["5.1"] = tree.build .. "/unit/luajit" }
+
+  for version, program in pairs(VMS) do
+    it("is a Lua module that Lua " .. version .. " can load", function()
+      local share = prefix .. "/share/lua/" .. version
+      local output = run {
+        program, "-e", 'print(_VERSION, type(require("lunarch").connect), package.loaded["lunarch.core"].version)',
+        env = {
+          LUA_PATH_5_4 = false, LUA_PATH = share .. "/?.lua;" .. share .. "/?/init.lua;;",
+          LUA_CPATH_5_4 = false, LUA_CPATH = prefix .. "/lib/lua/" .. version .. "/?.so;;",
+        },
+      }
+      assert.matches("^Lua " .. version .. "\tfunction\t%d+%.%d+%.%d+\n$", output)
+    end)
+
+    it("is a module for Lua " .. version .. " that brings no second VM into the process", function()
+      local dynamic = run { "readelf", "-d", prefix .. "/lib/lua/" .. version .. "/lunarch/core.so" }
+      assert.not_matches("NEEDED[^\n]*lua", dynamic)
+      assert.matches("NODELETE", dynamic)
+    end)
+  end
+
+  it("refuses to load in the wrong VM, and says so", function()
+    local output, status = process.run {
+      "lua5.4", "-e", 'require "lunarch.core"',
+      env = { LUA_CPATH_5_4 = prefix .. "/lib/lua/5.1/?.so" },
     }
-    assert.equal("function\n", output)
+    assert.equal(1, status)
+    assert.matches("undefined symbol", output)
   end)
 
   it("is a program that finds its own files and carries no gRPC", function()
     if not io.open(tree.program) then return pending "the program is not there yet" end
-    run { prefix .. "/bin/lunarch", "--help", env = { LUA_PATH = false, LUA_CPATH = false } }
+    run { prefix .. "/bin/lunarch", "--help", env = { LUA_PATH_5_4 = false, LUA_CPATH_5_4 = false } }
     local libraries = run { "readelf", "-d", prefix .. "/bin/lunarch" }
     assert.matches("liblua5.4", libraries)
     assert.not_matches("grpc", libraries)
   end)
 
   it("holds nothing of the build's paths to libraries", function()
-    for _, name in ipairs { "lib/liblunarch.so", "lib/lua/5.4/lunarch/core.so" } do
+    for _, name in ipairs { "lib/liblunarch.so", "lib/lua/5.4/lunarch/core.so", "lib/lua/5.1/lunarch/core.so" } do
       assert.not_matches("RUNPATH", (run { "readelf", "-d", prefix .. "/" .. name }))
     end
   end)

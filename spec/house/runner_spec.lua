@@ -4,7 +4,8 @@ local tree = require "support.tree"
 -- Runs the runner on a tree of its own, made of `files` (path below spec/ = text).
 local function run(files, ...)
   local root = tree.folder()
-  assert(os.execute(("mkdir -p %s/build/unit %s/spec/unit"):format(root, root)))
+  assert(os.execute(("mkdir -p %s/build/unit %s/spec/unit %s/spec/module"):format(root, root, root)))
+  assert(os.execute(("ln -s %s/unit/luajit %s/build/unit/luajit"):format(tree.build, root)))
   assert(os.execute(("ln -s %s/spec/support %s/spec/support"):format(tree.root, root)))
   for path, text in pairs(files) do
     local file = assert(io.open(root .. "/spec/" .. path, "w"))
@@ -51,6 +52,18 @@ describe("the runner", function()
     local _, status, last = run { ["a_spec.lua"] = GOOD .. 'pending "later"\n' }
     assert.equal("1 passed, 0 failed, 1 skipped", last)
     assert.equal(0, status)
+  end)
+
+  it("runs what lies below spec/module on each VM, and other files where they want to", function()
+    local on_luajit = 'it("is on LuaJIT", function() assert.is_not_nil(rawget(_G, "jit")) end)\n'
+    local output, _, last = run {
+      ["module/a_spec.lua"] = on_luajit, ["b_spec.lua"] = on_luajit, ["c_spec.lua"] = "-- vms: luajit\n" .. on_luajit,
+    }
+    assert.matches("ok +spec/module/a_spec.lua on luajit", output)
+    assert.matches("FAIL +spec/module/a_spec.lua  ", output)
+    assert.matches("FAIL +spec/b_spec.lua  ", output)
+    assert.matches("ok +spec/c_spec.lua on luajit", output)
+    assert.equal("2 passed, 2 failed", last)
   end)
 
   it("is not deceived by os.exit(0) in a spec", function()

@@ -26,7 +26,7 @@ describe("a Lua program", function()
   local function program(text, env)
     env = env or {}
     env.LUNARCH_ENDPOINTS = env.LUNARCH_ENDPOINTS == nil and server.endpoint or env.LUNARCH_ENDPOINTS
-    return process.start { "lua5.4", "-e", PRELUDE .. text, env = env }
+    return process.start { "lua", "-e", PRELUDE .. text, env = env }
   end
 
   local function output_of(text, env)
@@ -107,7 +107,7 @@ describe("a Lua program", function()
 
   it("is told which variable is wrong", function()
     local p = process.start {
-      "lua5.4", "-e", [[print(require "lunarch".connect())]], env = { LUNARCH_ENDPOINTS = "nope" },
+      "lua", "-e", [[print(require "lunarch".connect())]], env = { LUNARCH_ENDPOINTS = "nope" },
     }
     p:wait_exit()
     assert.matches("^nil\tLUNARCH_ENDPOINTS: .*nope.*\tinvalid", p:output())
@@ -122,7 +122,7 @@ describe("a Lua program", function()
 
   it("whose trace function fails goes on, and is told", function()
     local p = process.start {
-      "lua5.4", "-e", [[
+      "lua", "-e", [[
         local client = assert(require "lunarch".connect { trace = function() error "bad trace" end })
         assert(client:session { ttl = 5 })
         print "went on"]],

@@ -16,6 +16,7 @@ local uv = require "luv"
 local ports = require "support.ports"
 local process = require "support.process"
 local tree = require "support.tree"
+local vm = require "support.vm"
 local wait = require "support.wait"
 
 local etcd = {}
@@ -76,10 +77,8 @@ end
 
 -- etcdctl against `endpoints`: what it printed (errors too), and whether it succeeded.
 local function etcdctl(endpoints, words)
-  local command = tree.quote { tree.etcdctl, "--endpoints=" .. endpoints, table.unpack(words) }
-  local pipe = assert(io.popen("ETCDCTL_API=3 " .. command .. " 2>&1 </dev/null"))
-  local output = pipe:read "a"
-  return output, pipe:close() == true
+  local command = tree.quote { tree.etcdctl, "--endpoints=" .. endpoints, vm.unpack(words) }
+  return vm.shell("ETCDCTL_API=3 " .. command .. " 2>&1 </dev/null")
 end
 
 -- A linearizable read through this very member: its port answers long before that.
@@ -189,9 +188,9 @@ function Etcd:status()
     fields[name] = value
   end
   return {
-    revision = math.tointeger(fields.Revision),
-    raft_index = math.tointeger(fields.RaftIndex),
-    raft_term = math.tointeger(fields.RaftTerm),
+    revision = vm.integer(fields.Revision),
+    raft_index = vm.integer(fields.RaftIndex),
+    raft_term = vm.integer(fields.RaftTerm),
     member_id = fields.MemberID,
     is_leader = fields.Leader == fields.MemberID,
   }

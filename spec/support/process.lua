@@ -10,6 +10,7 @@
 local uv = require "luv"
 local clock = require "support.clock"
 local tree = require "support.tree"
+local vm = require "support.vm"
 local wait = require "support.wait"
 
 local process = {}
@@ -61,7 +62,7 @@ end
 function process.spawn(command, env, stdio, cwd)
   local handle, pid
   handle, pid = uv.spawn("setpriv", {
-    args = { "--pdeathsig", "KILL", table.unpack(command) },
+    args = { "--pdeathsig", "KILL", vm.unpack(command) },
     env = env,
     stdio = stdio,
     cwd = cwd,
@@ -73,6 +74,8 @@ function process.spawn(command, env, stdio, cwd)
   return pid
 end
 
+local programs = { lunarch = tree.program, lua = vm.program }
+
 -- The words that run `options`, its changes of the environment among them: they are the command's, not the stamper's.
 local function resolve(options)
   local words = { "env" }
@@ -82,18 +85,20 @@ local function resolve(options)
   for name, value in pairs(options.env or {}) do
     if value then words[#words + 1] = name .. "=" .. value end
   end
-  if options[1] == "lua5.4" and os.getenv "LUNARCH_PRELOAD" then
+  local program = programs[options[1]] or options[1]
+  if (program == "lua5.4" or program == vm.program) and os.getenv "LUNARCH_PRELOAD" then
     words[#words + 1] = "LD_PRELOAD=" .. os.getenv "LUNARCH_PRELOAD"
   end
-  words[#words + 1] = options[1] == "lunarch" and tree.program or options[1]
+  words[#words + 1] = program
   for i = 2, #options do
     words[#words + 1] = tostring(options[i])
   end
   return words
 end
 
--- Starts a command; "lunarch" is the program built here. Options beside the words: `env` (changes; false removes a
--- name), `cwd`, `stdin = true` (then write and close_stdin may be used; else it reads the end of file).
+-- Starts a command; "lunarch" is the program built here, "lua" the VM that this spec runs on. Options beside the words:
+-- `env` (changes; false removes a name), `cwd`, `stdin = true` (then write and close_stdin may be used; else it reads
+-- the end of file).
 ---@param options table
 ---@return Process
 function process.start(options)
@@ -139,16 +144,16 @@ function Process:read()
   local file = io.open(self.log, "r")
   if not file then return end
   file:seek("set", self.read_at)
-  local text = file:read "a"
+  local text = file:read "*a"
   file:close()
   local whole = text:match "^.*\n" or ""
   self.read_at = self.read_at + #whole
   for ns, kind, rest in whole:gmatch "(%d+) (%a+) ([^\n]*)\n" do
     if kind == "pid" then
-      self.started = math.tointeger(rest)
+      self.started = vm.integer(rest)
     elseif kind == "exit" then
       local status, signal = rest:match "(%d+) (%d+)"
-      self.exited = { status = math.tointeger(status), signal = math.tointeger(signal), t = tonumber(ns) / 1e9 }
+      self.exited = { status = vm.integer(status), signal = vm.integer(signal), t = tonumber(ns) / 1e9 }
       alive[self] = nil
     else
       self.seen[#self.seen + 1] = { t = tonumber(ns) / 1e9, from = kind, text = rest }

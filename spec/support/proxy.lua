@@ -18,6 +18,7 @@ local uv = require "luv"
 local process = require "support.process"
 local ports = require "support.ports"
 local tree = require "support.tree"
+local vm = require "support.vm"
 
 local proxy = {}
 
@@ -48,7 +49,7 @@ function Proxy:read_answer()
   local verdict, text = self:read_line():match "^(%a+) (.*)$"
   if verdict ~= "ok" then error("the proxy refuses: " .. tostring(text), 3) end
   local lines = {}
-  for i = 1, math.tointeger(text) do
+  for i = 1, vm.integer(text) do
     lines[i] = self:read_line()
   end
   return lines
@@ -78,12 +79,12 @@ function Proxy:refuse() self:ask "refuse" end
 function Proxy:accept() self:ask "accept" end
 
 ---@return integer how many connections were cut
-function Proxy:cut() return math.tointeger(self:ask("cut")[1]) end
+function Proxy:cut() return vm.integer(self:ask("cut")[1]) end
 
 local function stats(self)
   local numbers = {}
   for number in self:ask("stats")[1]:gmatch "%d+" do
-    numbers[#numbers + 1] = math.tointeger(number)
+    numbers[#numbers + 1] = vm.integer(number)
   end
   return numbers
 end
@@ -101,7 +102,7 @@ function Proxy:last_reply()
 end
 
 ---@return integer requests, integer replies chunks let through so far
-function Proxy:chunks() return table.unpack(stats(self), 3, 4) end
+function Proxy:chunks() return vm.unpack(stats(self), 3, 4) end
 
 ---@return integer
 function Proxy:connections() return stats(self)[5] end

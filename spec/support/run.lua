@@ -4,8 +4,9 @@
 -- A unit test is a program made from spec/unit/*_test.c or spec/conform/*_test.c, which prints "not ok ..." for what
 -- fails and ends with "N passed, N failed", or with status 77 where it cannot run. A spec file is spec/**/*_spec.lua.
 -- Files whose names end in _serial_test or _serial_spec run at the end, alone, because they measure time or take all of
--- the machine. A file is given 120 s; a line `-- limit: 300 s` near its top gives it more. With --tsan only the unit
--- tests are run: the Lua VM is not instrumented.
+-- the machine. A file is given 120 s; a line `-- limit: 300 s` near its top gives it more. A spec file runs on Lua 5.4,
+-- and below spec/module on LuaJIT too, unless a line `-- vms: lua5.4 luajit` near its top says otherwise. With --tsan
+-- only the unit tests are run: the Lua VM is not instrumented.
 local uv = require "luv"
 
 local ROOT = assert(os.getenv "LUNARCH_ROOT", "run this by ./dev test")
@@ -17,6 +18,8 @@ local SANITIZER_SLOWNESS = 3
 local HEARTBEAT_MS = 30000
 local SHOWN_LINES = 60
 local UNIT_SKIPPED = 77
+local VMS = { ["lua5.4"] = "lua5.4", luajit = BUILD .. "/unit/luajit" }
+local MODULE_VMS = "lua5.4 luajit"
 local COMPLAINT_BYTES = 4000
 local MEMORY = uv.fs_access("/dev/shm", "W") and "/dev/shm" or "/tmp"
 local TMP = ("%s/lunarch-run-%d"):format(MEMORY, uv.os_getpid())
@@ -29,12 +32,15 @@ end
 -- ---- what to run ------------------------------------------------------------------------------------------------
 
 local function options_of(args)
-  local options = { asan = false, tsan = false, filter = nil, wanted = {} }
+  local options = { asan = false, tsan = false, restless = false, filter = nil, vm = nil, wanted = {} }
   for _, word in ipairs(args) do
-    if word == "--asan" or word == "--tsan" then
+    if word == "--asan" or word == "--tsan" or word == "--restless" then
       options[word:sub(3)] = true
     elseif word:match "^%-%-filter=." then
       options.filter = word:match "^%-%-filter=(.*)"
+    elseif word:match "^%-%-vm=" then
+      options.vm = word:match "^%-%-vm=(.*)"
+      if not VMS[options.vm] then usage("there is no VM '" .. options.vm .. "': lua5.4 or luajit") end
     elseif word:match "^%-" then
       usage("unknown flag " .. word)
     else
@@ -75,6 +81,25 @@ local function limit_of(path, options)
   return seconds * ((options.asan or options.tsan) and SANITIZER_SLOWNESS or 1)
 end
 
+local function vms_of(path)
+  local named = read_file(ROOT .. "/" .. path):sub(1, 1000):match "%-%- vms: ([%w. ]+)\n"
+  return named or path:match "^spec/module/" and MODULE_VMS or "lua5.4"
+end
+
+local function add_spec_jobs(jobs, path, options)
+  for vm in vms_of(path):gmatch "%S+" do
+    if not options.vm or options.vm == vm then
+      jobs[#jobs + 1] = {
+        name = vm == "lua5.4" and path or path .. " on " .. vm,
+        path = path,
+        vm = vm,
+        is_serial = path:match "_serial_spec%.lua$" ~= nil,
+        limit_s = limit_of(path, options),
+      }
+    end
+  end
+end
+
 local function jobs_of(options)
   local jobs = {}
   local paths = walk("spec", {})
@@ -82,20 +107,16 @@ local function jobs_of(options)
   for _, path in ipairs(paths) do
     if is_wanted(path, options.wanted) then
       local unit = path:match "^spec/%a+/([^/]+_test)%.c$"
-      if unit and not options.filter then
+      if unit and not options.filter and not options.vm then
         jobs[#jobs + 1] = {
+          name = path,
           path = path,
           program = BUILD .. "/unit/" .. unit,
           is_serial = unit:match "_serial_test$" ~= nil,
           limit_s = limit_of(path, options),
         }
       elseif path:match "_spec%.lua$" and not options.tsan then
-        jobs[#jobs + 1] = {
-          path = path,
-          is_spec = true,
-          is_serial = path:match "_serial_spec%.lua$" ~= nil,
-          limit_s = limit_of(path, options),
-        }
+        add_spec_jobs(jobs, path, options)
       end
     end
   end
@@ -123,7 +144,7 @@ end
 -- The longest first, so that none is left running alone at the end.
 local function sort_by_length(jobs, lengths)
   for i, job in ipairs(jobs) do
-    job.order, job.expected_s = i, lengths[job.path] or job.limit_s
+    job.order, job.expected_s = i, lengths[job.name] or job.limit_s
   end
   table.sort(jobs, function(a, b)
     if a.expected_s ~= b.expected_s then return a.expected_s > b.expected_s end
@@ -169,9 +190,9 @@ local function command_of(job, options, sanitizers)
       args[#args + 1] = word
     end
   end
-  if job.is_spec then
+  if job.vm then
     if sanitizers.preload then add("env", "LD_PRELOAD=" .. sanitizers.preload) end
-    add("lua5.4", "/usr/bin/busted", "--output=" .. ROOT .. "/spec/support/report.lua")
+    add(VMS[job.vm], "/usr/bin/busted", "--output=" .. ROOT .. "/spec/support/report.lua")
     add("--helper=" .. ROOT .. "/spec/support/helper.lua")
     if options.filter then add("--filter=" .. options.filter) end
     add(job.path)
@@ -215,14 +236,14 @@ local function complaints_of(job)
 end
 
 local function start(job, options, sanitizers, on_end)
-  local base = OUT .. "/" .. job.path:gsub("[^%w._-]", "_")
+  local base = OUT .. "/" .. job.name:gsub("[^%w._-]", "_")
   job.output, job.report, job.complaints = base .. ".out", base .. ".report", base .. ".sanitizer"
   os.remove(job.report)
   for _, path in ipairs(complaints_of(job)) do
     os.remove(path)
   end
   local fd = assert(uv.fs_open(job.output, "w", 420))
-  job.tmp = TMP .. "/lunarch-" .. job.path:gsub("[^%w._-]", "_")
+  job.tmp = TMP .. "/lunarch-" .. job.name:gsub("[^%w._-]", "_")
   uv.fs_mkdir(job.tmp, 448)
   job.started_ms = uv.now()
   local timer = uv.new_timer()
@@ -233,6 +254,7 @@ local function start(job, options, sanitizers, on_end)
       LUNARCH_REPORT = job.report,
       LUNARCH_TMP = job.tmp,
       LUNARCH_SANITIZED = options.asan and "1" or false,
+      LUNARCH_RESTLESS = options.restless and "1" or false,
       -- Into files of their own: a child's complaint counts even if no spec looks at how it ended. UBSan, loaded beside
       -- ASan, heeds no log_path: stamp.lua picks its lines out.
       ASAN_OPTIONS = options.asan and sanitizers.ASAN_OPTIONS .. ":log_path=" .. job.complaints or false,
@@ -333,7 +355,7 @@ local function show(job)
   local counts = job.passed .. " passed"
   if job.failed > 0 then counts = counts .. ", " .. job.failed .. " failed" end
   if job.skipped > 0 then counts = counts .. ", " .. job.skipped .. " skipped" end
-  print(("%-5s %s  %s, %.1f s"):format(job.failed > 0 and "FAIL" or "ok", job.path, counts, job.seconds))
+  print(("%-5s %s  %s, %.1f s"):format(job.failed > 0 and "FAIL" or "ok", job.name, counts, job.seconds))
   if job.failed == 0 then return end
   for _, trouble in ipairs(job.troubles) do
     print("      " .. trouble)
@@ -392,10 +414,10 @@ local fill
 local function on_end(job)
   running[job] = nil
   job.passed, job.failed, job.skipped, job.troubles = 0, 0, 0, {}
-  if job.is_spec then judge_spec(job, options) else judge_unit(job) end
+  if job.vm then judge_spec(job, options) else judge_unit(job) end
   judge_complaints(job)
   show(job)
-  lengths[job.path] = job.seconds
+  lengths[job.name] = job.seconds
   for name in pairs(total) do
     total[name] = total[name] + job[name]
   end
@@ -423,7 +445,7 @@ end
 
 heartbeat:start(HEARTBEAT_MS, HEARTBEAT_MS, function()
   for job in pairs(running) do
-    print(("...   %s (%d s)"):format(job.path, (uv.now() - job.started_ms) // 1000))
+    print(("...   %s (%d s)"):format(job.name, (uv.now() - job.started_ms) // 1000))
   end
 end)
 for i, name in ipairs { "sigint", "sigterm" } do

@@ -42,7 +42,7 @@ end
 function tree.read(path)
   local file = io.open(path, "r")
   if not file then return "" end
-  local text = file:read "a"
+  local text = file:read "*a"
   file:close()
   return text
 end

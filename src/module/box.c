@@ -172,10 +172,11 @@ static struct op *op_check(lua_State *L, struct box *box) {
     return op;
 }
 
-/* take(id) -> what it came to. One that is not finished is cancelled: only a client of another process leaves
- * it so. */
+/* take(id, token, owner) -> what it came to. One that is not finished is cancelled: only a client of another
+ * process leaves it so. The last two are here to stay alive: to push an answer may collect garbage. */
 static int client_take(lua_State *L) {
     struct op *op = op_check(L, box_check(L, 1));
+    op_check_token(L, 3, op);
     if (!op->is_done) {
         op_cancel(op);
         return push_error(L, LUN_ECLOSED, "the client is closed");

@@ -116,6 +116,9 @@ void op_register(lua_State *L);
  * taken nor given up when its token is collected is given up then: an error was raised (Ctrl-C) where nobody
  * expected one. */
 int op_asked(lua_State *L, struct op *op, int code, const struct lun_err *err);
+/* Raises unless argument `index` is the token of `op`, without which the collector may recycle it at any
+ * allocation. */
+void op_check_token(lua_State *L, int index, const struct op *op);
 /* NULL: no operation of that number. */
 struct op *op_find(struct box *box, lua_Integer id);
 void op_recycle(struct op *op);

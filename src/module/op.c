@@ -116,6 +116,12 @@ int op_asked(lua_State *L, struct op *op, int code, const struct lun_err *err) {
     return 2;
 }
 
+void op_check_token(lua_State *L, int index, const struct op *op) {
+    const struct token *token = luaL_checkudata(L, index, TOKEN);
+    if (token->box != op->box || token->id != op->id)
+        luaL_argerror(L, index, "the token of another operation");
+}
+
 static int token_gc(lua_State *L) {
     struct token *token = lua_touserdata(L, 1);
     struct box *box = token->box;

@@ -93,8 +93,9 @@ end
 
 -- Waits for operation `id` and returns what it came to. When the wait is interrupted, or has lasted too long, the
 -- operation is cancelled, and what it brought is given back; a release (unlock, resign, close) `is_kept`: it goes on by
--- itself. `token` and `owner` are kept by being here, see lunarch.handle.
-function loop.await(hub, id, is_kept, token, owner) -- luacheck: ignore token owner
+-- itself. `token` and `owner` must not be collected before the answer is taken, see lunarch.handle, and are not because
+-- they are still needed there: what no later instruction names is already garbage to LuaJIT.
+function loop.await(hub, id, is_kept, token, owner)
   local way = tasks.way()
   if not way then
     -- Only releases come here: `enter` lets nobody else begin.
@@ -110,7 +111,7 @@ function loop.await(hub, id, is_kept, token, owner) -- luacheck: ignore token ow
     hub.core:cancel(id)
     error(interruption.err, 0)
   end
-  return hub.core:take(id)
+  return hub.core:take(id, token, owner)
 end
 
 -- The client is closed: its descriptor is about to go.
