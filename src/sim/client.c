@@ -484,7 +484,7 @@ static int op_poll(struct rpc *rpc, int64_t until_ns) {
     if (client->is_dead)
         sim_client_drain(client);
     int n = run_inbox(client);
-    if (n > 0 || !client->host || until_ns <= op_now(rpc))
+    if (n > 0 || client->is_dead || !client->host || until_ns <= op_now(rpc))
         return n;
     client->host->wait(client->host_arg, until_ns);
     return run_inbox(client);
