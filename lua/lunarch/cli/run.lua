@@ -1,5 +1,6 @@
 -- Runs a script: as an ordinary program, and then the candidates it has declared.
 local args = require "lunarch.args"
+local Script = require "lunarch.cli.script"
 local host = require "lunarch.host"
 
 args.is_ours()
@@ -18,16 +19,9 @@ local function say(text)
   io.stderr:write("lunarch: ", text, "\n")
 end
 
--- An error that speaks for itself, without a traceback.
-local Complaint = { __tostring = function(self) return self.text end }
-
-local function complain(format, ...)
-  error(setmetatable({ text = format:format(...) }, Complaint), 0)
-end
-
 -- What the script did, and not how we came to call it.
 local function without_us(trace)
-  return (trace:gsub("\n[^\n]*/lunarch/cli/run%.lua:.*$", ""))
+  return (trace:gsub("\n[^\n]*/lunarch/cli/script%.lua:.*$", ""))
 end
 
 -- ---- where etcd is ----------------------------------------------------------------------------------------------
@@ -66,7 +60,7 @@ end
 
 -- ---- a script's life --------------------------------------------------------------------------------------------
 
-local Run = {}
+local Run = setmetatable({}, { __index = Script })
 Run.__index = Run
 
 -- A script that waits for an etcd that is not there should not do so without a word.
@@ -112,61 +106,6 @@ function Run:connect()
   return self.client
 end
 
-function Run:declare(own)
-  if self.given.election and self.candidates[1] then
-    args.misuse "--election: the script declares more than one candidate: which of them is meant?"
-  end
-  local options = self.settings.merge(self.given, own, _G)
-  options.name = options.name or self.default_name
-  options.log = self.log_for(options.name)
-  if own.endpoints == nil and own.client == nil then
-    options.endpoints, options.client = nil, self:connect()
-  end
-  local candidate = self.lunarch.candidate(options)
-  self.candidates[#self.candidates + 1] = candidate
-  return candidate
-end
-
--- The handlers that stand in the script as globals.
-function Run:declare_globals()
-  local handlers, has_functions = {}, false
-  for name in pairs(self.settings.handlers) do
-    handlers[name] = _G[name]
-    has_functions = has_functions or type(_G[name]) == "function"
-  end
-  if not has_functions then return end
-  if not (self.given.election or _G.election) then
-    local name = next(handlers)
-    complain("%s declares %s, but no election to stand in: write election = \"/some/name\" in it, or give --election",
-      self.script, name)
-  end
-  local ok, trouble = pcall(self.declare, self, handlers)
-  if not ok then complain("%s: %s", self.script, tostring(trouble):gsub("^lunarch%.candidate: ", "")) end
-end
-
-function Run:check_spelling(known_before)
-  local handlers, others = self.settings.misspelt(_G, known_before)
-  local is_candidate = self.candidates[1] or _G.election or self.given.election
-  for name in pairs(self.settings.handlers) do
-    is_candidate = is_candidate or _G[name]
-  end
-  if is_candidate then
-    for _, text in ipairs(others) do
-      self.log.warn("%s: %s", self.script, text)
-    end
-    if handlers[1] then complain("%s", table.concat(handlers, "\n")) end
-  end
-  for _, text in ipairs(handlers) do
-    self.log.warn("%s", text)
-  end
-end
-
-function Run:stop_candidates()
-  for _, candidate in ipairs(self.candidates) do
-    candidate:stop()
-  end
-end
-
 -- A handler that does not come back to the loop cannot be stopped, and nothing else runs meanwhile.
 function Run:watch_loop()
   local least = math.huge
@@ -186,40 +125,16 @@ function Run:watch_loop()
   self.timers[timer] = true
 end
 
-function Run:run_candidates()
+function Run:may_stand()
   self.is_standing = true
-  if host.caught_signal() then return end
+  if host.caught_signal() then return false end
   self:watch_loop()
-  local tasks = {}
-  for i, candidate in ipairs(self.candidates) do
-    tasks[i] = self.lunarch.spawn(candidate.run, candidate)
-  end
-  local failure
-  for _, task in ipairs(tasks) do
-    local ok, trace = task:join()
-    if not ok and not failure then
-      failure = trace
-      self:stop_candidates()
-    end
-  end
-  if failure then error(failure, 0) end
-  -- What else the script has spawned need not end by itself.
-  if host.caught_signal() then self.tasks.interrupt_all(self.INTERRUPTED) end
+  return true
 end
 
-function Run:main(chunk, words)
-  local known_before = {}
-  for name, value in pairs(_G) do
-    known_before[name] = value
-  end
-  self.known_before = known_before
-  for name, value in pairs(self.given) do
-    _G[name] = value
-  end
-  chunk(table.unpack(words))
-  self:check_spelling(known_before)
-  self:declare_globals()
-  if self.candidates[1] then self:run_candidates() end
+-- What else the script has spawned need not end by itself.
+function Run:has_stood()
+  if host.caught_signal() then self.tasks.interrupt_all(self.INTERRUPTED) end
 end
 
 -- The first signal: candidates stop in order; anything else is interrupted where it waits.
@@ -260,10 +175,9 @@ end
 
 local function new_run(flags, lunarch, given)
   local log = require "lunarch.log"
-  local settings = require "lunarch.cli.settings"
   local candidate = require "lunarch.candidate"
   local self = setmetatable({
-    lunarch = lunarch, tasks = require "lunarch.loop.task", settings = settings, given = given, script = flags.script,
+    lunarch = lunarch, tasks = require "lunarch.loop.task", given = given, script = flags.script,
     candidates = {}, timers = {}, default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
   }, Run)
   self.INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function() return "interrupted" end })
@@ -279,16 +193,6 @@ local function new_run(flags, lunarch, given)
     if task.err ~= self.INTERRUPTED then self.log.error("a spawned task failed: %s", task.traceback) end
   end
   return self
-end
-
-local function set_globals(run, flags)
-  _G.lunarch = run.lunarch
-  _G.log = run.log
-  _G.candidate = function(own)
-    if type(own) ~= "table" then args.misuse "candidate: a table of handlers and settings is expected" end
-    return run:declare(own)
-  end
-  _G.arg = table.move(flags.args, 1, #flags.args, 1, { [-1] = host.prefix .. "/bin/lunarch", [0] = flags.script })
 end
 
 ---@return integer status
@@ -310,7 +214,7 @@ return function(flags)
   if not lunarch then return FAILED end
   local run = new_run(flags, lunarch, given)
   if not find_etcd(flags, given, run.log) then return FAILED end
-  set_globals(run, flags)
+  run:set_globals(flags.args, host.prefix .. "/bin/lunarch")
   run:watch_connect()
   -- Whoever reads what a script prints, reads it now.
   io.stdout:setvbuf "line"

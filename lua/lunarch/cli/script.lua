@@ -1,0 +1,121 @@
+-- A script's life, under the program and in the simulator: it runs as an ordinary program, declares candidates, and
+-- these stand until they are stopped.
+--
+-- Whoever runs one gives `lunarch`, `script` (its path), `given` (what the command line says), `candidates` (none yet),
+-- `default_name`, `log`, `log_for(name)`, and the methods connect() -> the client of candidates that bring none;
+-- may_stand() -> whether they are still wanted; has_stood(): they have all ended.
+local args = require "lunarch.args"
+local settings = require "lunarch.cli.settings"
+
+args.is_ours()
+
+local Script = {}
+Script.__index = Script
+
+-- An error that speaks for itself, without a traceback.
+local Complaint = { __tostring = function(self) return self.text end }
+
+local function complain(format, ...)
+  error(setmetatable({ text = format:format(...) }, Complaint), 0)
+end
+
+function Script:declare(own)
+  if self.given.election and self.candidates[1] then
+    args.misuse "--election: the script declares more than one candidate: which of them is meant?"
+  end
+  local options = settings.merge(self.given, own, _G)
+  options.name = options.name or self.default_name
+  options.log = self.log_for(options.name)
+  if own.endpoints == nil and own.client == nil then
+    options.endpoints, options.client = nil, self:connect()
+  end
+  local candidate = self.lunarch.candidate(options)
+  self.candidates[#self.candidates + 1] = candidate
+  return candidate
+end
+
+-- The handlers that stand in the script as globals.
+function Script:declare_globals()
+  local handlers, has_functions = {}, false
+  for name in pairs(settings.handlers) do
+    handlers[name] = _G[name]
+    has_functions = has_functions or type(_G[name]) == "function"
+  end
+  if not has_functions then return end
+  if not (self.given.election or _G.election) then
+    local name = next(handlers)
+    complain("%s declares %s, but no election to stand in: write election = \"/some/name\" in it, or give --election",
+      self.script, name)
+  end
+  local ok, trouble = pcall(self.declare, self, handlers)
+  if not ok then complain("%s: %s", self.script, tostring(trouble):gsub("^lunarch%.candidate: ", "")) end
+end
+
+function Script:check_spelling(known_before)
+  local handlers, others = settings.misspelt(_G, known_before)
+  local is_candidate = self.candidates[1] or _G.election or self.given.election
+  for name in pairs(settings.handlers) do
+    is_candidate = is_candidate or _G[name]
+  end
+  if is_candidate then
+    for _, text in ipairs(others) do
+      self.log.warn("%s: %s", self.script, text)
+    end
+    if handlers[1] then complain("%s", table.concat(handlers, "\n")) end
+  end
+  for _, text in ipairs(handlers) do
+    self.log.warn("%s", text)
+  end
+end
+
+function Script:stop_candidates()
+  for _, candidate in ipairs(self.candidates) do
+    candidate:stop()
+  end
+end
+
+function Script:run_candidates()
+  if not self:may_stand() then return end
+  local tasks = {}
+  for i, candidate in ipairs(self.candidates) do
+    tasks[i] = self.lunarch.spawn(candidate.run, candidate)
+  end
+  local failure
+  for _, task in ipairs(tasks) do
+    local ok, trace = task:join()
+    if not ok and not failure then
+      failure = trace
+      self:stop_candidates()
+    end
+  end
+  if failure then error(failure, 0) end
+  self:has_stood()
+end
+
+function Script:main(chunk, words)
+  local known_before = {}
+  for name, value in pairs(_G) do
+    known_before[name] = value
+  end
+  self.known_before = known_before
+  for name, value in pairs(self.given) do
+    _G[name] = value
+  end
+  chunk(table.unpack(words))
+  self:check_spelling(known_before)
+  self:declare_globals()
+  if self.candidates[1] then self:run_candidates() end
+end
+
+--- The settings and the calls that a script finds as globals.
+function Script:set_globals(words, program)
+  _G.lunarch = self.lunarch
+  _G.log = self.log
+  _G.candidate = function(own)
+    if type(own) ~= "table" then args.misuse "candidate: a table of handlers and settings is expected" end
+    return self:declare(own)
+  end
+  _G.arg = table.move(words, 1, #words, 1, { [-1] = program, [0] = self.script })
+end
+
+return Script
