@@ -42,6 +42,8 @@ local function json_string(text)
   return '"' .. repair(text):gsub('[%c"\\\127]', escape) .. '"'
 end
 
+log.json_string = json_string
+
 local function json_line(time, level, name, text)
   local stamp = os.date("!%Y-%m-%dT%H:%M:%S.", math.floor(time)) .. milliseconds(time) .. "Z"
   local fields = { '"time":"' .. stamp .. '"', '"level":"' .. level .. '"' }

@@ -12,7 +12,10 @@ Runs a Lua script that takes part in elections on etcd.
 A script that declares handlers (on_elected, do_work, on_lost, on_leader, do_standby,
 on_jeopardy, on_safe) stands as a candidate until it is stopped; candidate{...} declares
 further ones. Any other script is an ordinary program that may use `lunarch` and `log`,
-and ends when it and everything it spawned have ended.]]
+and ends when it and everything it spawned have ended.
+
+`lunarch sim SCRIPT` plays the same script against a simulated etcd, with faults, under
+virtual time (lunarch sim --help).]]
 
 local EPILOG = [[
 A setting may stand in the script as a global (election, name, ttl, interval ...): flags
@@ -48,7 +51,7 @@ end
 
 local function make_parser()
   local parser = require "argparse"("lunarch")
-    :usage "usage: lunarch [run] SCRIPT [flags] [arguments of the script]"
+    :usage "usage: lunarch [run] SCRIPT [flags] [arguments of the script]\n       lunarch sim SCRIPT [flags]"
     :description(DESCRIPTION)
     :epilog(EPILOG)
     :add_help(false)
@@ -74,6 +77,12 @@ local function make_parser()
   return parser
 end
 
+-- `lunarch sim X` has flags of its own; a script that is itself called "sim" is ./sim.
+local function command_of(argv)
+  if argv[1] ~= "sim" then return nil end
+  return require "lunarch.cli.sim", table.move(argv, 2, #argv, 1, {})
+end
+
 local function complain(text)
   io.stderr:write("lunarch: ", text, "\nTry: lunarch --help\n")
   return USAGE_ERROR
@@ -88,6 +97,8 @@ end
 ---@param argv string[]
 ---@return integer status
 return function(argv)
+  local command, rest = command_of(argv)
+  if command then return command(rest) end
   local words, is_run = without_command(argv)
   local parser = make_parser()
   local ok, flags = parser:pparse(words)

@@ -1,0 +1,274 @@
+-- What runs in the state of a simulated process, before the user's script and around it: the same life of a script as
+-- under `lunarch run` (lunarch.cli.script), with the clock, the output and the end of the process in the simulator.
+local args = require "lunarch.args"
+-- luacheck: ignore 121 122
+local process = require "lunarch.sim.process"
+
+args.is_ours()
+
+local INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function() return "interrupted" end })
+
+-- ---- what the standard library must not ask the machine ---------------------------------------------------------
+
+local function not_here(name)
+  return function()
+    error(name .. ": it is no part of the simulated world", 2)
+  end
+end
+
+local function set_time()
+  local date, time = os.date, os.time
+  function os.time(fields)
+    if fields then return time(fields) end
+    return math.floor(process.time())
+  end
+  function os.date(format, instant)
+    return date(format, instant or os.time())
+  end
+  -- A script takes no time: the clock shows that of the world.
+  function os.clock()
+    return process.now()
+  end
+end
+
+-- Where etcd is, and what else is meant for lunarch, is not the machine's to say.
+local function hide_environment()
+  local getenv = os.getenv
+  function os.getenv(name)
+    if name:match "^LUNARCH_" or name:match "^ETCDCTL_" then return nil end
+    return getenv(name)
+  end
+end
+
+-- Seeds that come from addresses and the machine's clock would differ from run to run.
+local function set_random()
+  local randomseed = math.randomseed
+  local seed
+  function math.randomseed(...)
+    if select("#", ...) > 0 then return randomseed(...) end
+    return randomseed(seed)
+  end
+  return function(number)
+    seed = number
+    randomseed(number)
+  end
+end
+
+-- Lines of output go into the story; the rest of a line waits for its end.
+local function new_output(kind)
+  local output, rest = {}, ""
+  function output.write(self, ...)
+    for i = 1, select("#", ...) do
+      rest = rest .. tostring((select(i, ...)))
+    end
+    for line in rest:gmatch "([^\n]*)\n" do
+      process.tell(kind, line)
+    end
+    rest = rest:match "[^\n]*$"
+    return self
+  end
+  function output.close() return true end
+  function output.flush(self) return self end
+  function output.setvbuf() return true end
+  function output.seek() return nil, "Illegal seek" end
+  return setmetatable(output, { __name = "FILE*", __tostring = function() return "file (" .. kind .. ")" end })
+end
+
+local function set_output()
+  local stdout, stderr = new_output "print", new_output "print"
+  local io_output = io.output
+  local current
+  io.stdout, io.stderr = stdout, stderr
+  function io.output(file)
+    if file == nil then return current or stdout end
+    current = io_output(file)
+    return current
+  end
+  function io.write(...)
+    return io.output():write(...)
+  end
+  function print(...)
+    local parts = table.pack(...)
+    for i = 1, parts.n do
+      parts[i] = tostring(parts[i])
+    end
+    stdout:write(table.concat(parts, "\t", 1, parts.n), "\n")
+  end
+end
+
+local function set_standard_library()
+  set_time()
+  hide_environment()
+  set_output()
+  os.execute, io.popen = not_here "os.execute", not_here "io.popen"
+  function os.exit()
+    process.exit()
+  end
+  -- Whoever waits for other programs' events has to leave them out here.
+  package.loaded.luv = setmetatable({}, {
+    __index = function(_, name)
+      error(("luv.%s: libuv does not live in the simulation: wait with lunarch.sleep and lunarch.spawn")
+        :format(tostring(name)), 2)
+    end,
+  })
+  return set_random()
+end
+
+-- ---- handlers, as the simulator sees them -----------------------------------------------------------------------
+
+-- What the simulator does not hold against a script: that its term was over, that it was stopped, and that it raised
+-- what a call had answered (assert(client:get(...))).
+local function is_expected(err)
+  if type(err) ~= "string" then return type(err) == "table" and getmetatable(err) ~= nil end
+  return process.is_answer(err)
+end
+
+-- Runs `after` when the handler ends, however it does. An error comes as lunarch.candidate describes it.
+local function ending(name, after)
+  return setmetatable({}, {
+    __close = function(_, failure)
+      after()
+      local err, text = failure, tostring(failure)
+      if type(failure) == "table" and failure.text then err, text = failure.err, failure.text end
+      if err ~= nil and not is_expected(err) then process.fail(("%s failed: %s"):format(name, text)) end
+    end,
+  })
+end
+
+local function around_term(stand, name, handler)
+  return function(term, ...)
+    local _ <close> = ending(name, function()
+      process.leave(stand)
+      if name == "on_lost" then process.lost(stand) end
+    end)
+    if name == "on_elected" then process.elected(stand, term._core) end
+    process.enter(stand, name)
+    local detail = name == "on_elected" and (" (token %d)"):format(term.token)
+      or name == "on_lost" and (" (%s)"):format(...) or ""
+    process.tell("handler", name .. detail)
+    if handler then return handler(term, ...) end
+  end
+end
+
+local function around(name, handler)
+  return function(...)
+    local _ <close> = ending(name, function() end)
+    return handler(...)
+  end
+end
+
+-- on_elected and on_lost are called even where the script has none: the simulator wants to know.
+local function look_at(candidate)
+  local stand = process.stand(candidate.election_name)
+  local handlers = candidate.handlers
+  for _, name in ipairs { "on_leader", "do_standby", "on_jeopardy", "on_safe" } do
+    if handlers[name] then handlers[name] = around(name, handlers[name]) end
+  end
+  for _, name in ipairs { "on_elected", "do_work", "on_lost" } do
+    if handlers[name] or name ~= "do_work" then handlers[name] = around_term(stand, name, handlers[name]) end
+  end
+  return candidate
+end
+
+local function watch_candidates(lunarch)
+  local original = lunarch.candidate
+  rawset(lunarch, "candidate", setmetatable({
+    handlers = original.handlers, settings = original.settings, current = original.current,
+  }, {
+    __call = function(_, options) return look_at(original(options)) end,
+  }))
+end
+
+-- ---- the script -------------------------------------------------------------------------------------------------
+
+local function new_log()
+  local log = {}
+  for _, level in ipairs { "info", "warn", "error" } do
+    log[level] = function(format, ...)
+      local ok, text = true, tostring(format)
+      if select("#", ...) > 0 then ok, text = pcall(string.format, format, ...) end
+      process.tell(level, ok and text or ("%s (%s)"):format(format, text))
+    end
+  end
+  return log
+end
+
+-- Facts for check(world): in world.notes. A script finds them as `sim`, and no `sim` outside of the simulator.
+local notes = { note = process.note, add = process.add, now = process.now }
+
+local function new_run(options, lunarch)
+  local Script = require "lunarch.cli.script"
+  local Run = setmetatable({}, { __index = Script })
+  Run.__index = Run
+  local log = new_log()
+  local run = setmetatable({
+    lunarch = lunarch, script = options.script, given = options.given, default_name = options.name, candidates = {},
+    log = log, log_for = function() return log end, tasks = require "lunarch.loop.task",
+  }, Run)
+  function Run:connect()
+    self.client = self.client or assert(lunarch.connect { name = options.name })
+    return self.client
+  end
+  function Run:may_stand()
+    self.is_standing = true
+    return not self.is_signalled
+  end
+  function Run:has_stood()
+    if self.is_signalled then self.tasks.interrupt_all(INTERRUPTED) end
+  end
+  function Run:on_signal()
+    self.is_signalled = true
+    if self.is_standing then self:stop_candidates() else self.tasks.interrupt_all(INTERRUPTED) end
+  end
+  return run
+end
+
+-- What the script did, and not how we came to call it.
+local function without_us(trace)
+  return (trace:gsub("\n[^\n]*/lunarch/cli/.*$", ""))
+end
+
+local function report_tasks(tasks)
+  function tasks.on_failure(task)
+    if task.err == INTERRUPTED then return end
+    process.tell("error", "a spawned task failed: " .. task.traceback)
+    if not is_expected(task.err) then process.fail("a spawned task failed: " .. without_us(task.traceback)) end
+  end
+end
+
+local function finish(run, ok, message)
+  if ok or run.is_signalled then
+    process.tell("life", "ends")
+  else
+    process.tell("error", tostring(message))
+    process.tell("life", "ends with an error")
+    if not process.is_answer(tostring(message)) then
+      process.fail("the script failed: " .. without_us(tostring(message)))
+    end
+  end
+  if run.client then run.client:close(1) end
+  run.client, run.candidates = nil, {}
+  collectgarbage()
+  run.lunarch.shutdown(2)
+end
+
+return function(options)
+  local seed_random = set_standard_library()
+  local chunk, trouble = loadfile(options.script)
+  if not chunk then error(trouble, 0) end
+  package.loaded["lunarch.loop.luv"] = require "lunarch.loop.sim"
+  local lunarch = require "lunarch"
+  watch_candidates(lunarch)
+  local run = new_run(options, lunarch)
+  report_tasks(run.tasks)
+  package.loaded["lunarch.loop.sim"].on_signal = function() run:on_signal() end
+  run:set_globals(options.words, "lunarch")
+  _G.sim = notes
+
+  return {
+    ["lunarch.sim.main"] = function(seed)
+      seed_random(seed)
+      finish(run, pcall(lunarch.run, run.main, run, chunk, options.words))
+    end,
+  }
+end

@@ -1,0 +1,178 @@
+-- Plays the seeds of a plan, on all cores, and shows how far that is.
+--
+-- Worker k of n plays every n-th seed and writes a line for each. What counts is the lowest seed that fails, whoever
+-- is faster: the others are waited for until they have come as far.
+local history = require "lunarch.cli.sim.history"
+local host = require "lunarch.host"
+local sim = require "lunarch.sim"
+
+local crew = {}
+
+-- Fewer seeds are not worth a worker.
+local LEAST_SHARE = 4
+local SLICE_MS = 200
+local SHOW_S, SHOW_ON_TERMINAL_S = 10, 0.25
+
+local COUNTS = { "steps", "elected", "kills", "pauses" }
+
+-- ---- counting, and showing it -----------------------------------------------------------------------------------
+
+local function new_outcome(plan)
+  return {
+    began_at = host.time(), shown_at = host.time(), is_terminal = host.is_terminal(2) and not plan.flags.json,
+    n_played = 0, n_wanted = plan.seeds.to - plan.seeds.from + 1, seconds = 0, failed = {},
+    counts = { steps = 0, elected = 0, kills = 0, pauses = 0 },
+  }
+end
+
+local function count(outcome, result)
+  outcome.n_played = outcome.n_played + 1
+  outcome.seconds = outcome.seconds + result.seconds
+  for _, name in ipairs(COUNTS) do
+    outcome.counts[name] = outcome.counts[name] + result[name]
+  end
+  if result.verdict then
+    outcome.failed[#outcome.failed + 1] = result.seed
+    if not outcome.first or result.seed < outcome.first then outcome.first = result.seed end
+  end
+end
+
+local function show(outcome)
+  local now = host.time()
+  if now - outcome.shown_at < (outcome.is_terminal and SHOW_ON_TERMINAL_S or SHOW_S) then return end
+  outcome.shown_at, outcome.is_shown = now, true
+  local text = ("%d of %d seeds, %.1f simulated hours, %.0f seeds/s, %s"):format(outcome.n_played, outcome.n_wanted,
+    outcome.seconds / 3600, outcome.n_played / (now - outcome.began_at),
+    #outcome.failed == 0 and "nothing wrong so far" or ("%d failed"):format(#outcome.failed))
+  io.stderr:write(outcome.is_terminal and "\r\27[K" or "lunarch sim: ", text, outcome.is_terminal and "" or "\n")
+  io.stderr:flush()
+end
+
+local function end_showing(outcome)
+  if outcome.is_shown and outcome.is_terminal then io.stderr:write "\r\27[K" end
+  outcome.took = host.time() - outcome.began_at
+  table.sort(outcome.failed)
+  return outcome
+end
+
+-- ---- alone ------------------------------------------------------------------------------------------------------
+
+local function play_alone(plan, outcome)
+  plan.on_tick = function()
+    outcome.signal = host.caught_signal()
+    return not outcome.signal
+  end
+  for seed = plan.seeds.from, plan.seeds.to do
+    local result = history.play(plan, seed)
+    if outcome.signal then break end
+    count(outcome, result)
+    show(outcome)
+    if outcome.first and not plan.goes_on then break end
+  end
+end
+
+-- ---- in a crew --------------------------------------------------------------------------------------------------
+
+local function line_of(result)
+  local parts = { ("%d"):format(result.seed), result.verdict or "-", ("%.9f"):format(result.seconds) }
+  for _, name in ipairs(COUNTS) do
+    parts[#parts + 1] = ("%d"):format(result[name])
+  end
+  return table.concat(parts, " ") .. "\n"
+end
+
+local function result_of(line)
+  local words = {}
+  for word in line:gmatch "%S+" do
+    words[#words + 1] = word
+  end
+  local result = {
+    seed = math.tointeger(tonumber(words[1])), verdict = words[2] ~= "-" and words[2] or nil,
+    seconds = tonumber(words[3]),
+  }
+  for i, name in ipairs(COUNTS) do
+    result[name] = math.tointeger(tonumber(words[3 + i]))
+  end
+  return result
+end
+
+-- Never returns.
+local function work(plan, fd, first, step)
+  pcall(function()
+    for seed = first, plan.seeds.to, step do
+      local result = history.play(plan, seed)
+      if not sim.write(fd, line_of(result)) then break end
+      if result.verdict and not plan.goes_on then break end
+    end
+  end)
+  sim.quit()
+end
+
+local function start_workers(plan, n)
+  local workers = {}
+  for i = 1, n do
+    local first = plan.seeds.from + i - 1
+    local pid, fd = sim.fork()
+    if pid == nil then error("cannot start a worker: " .. fd, 0) end
+    if not pid then work(plan, fd, first, n) end
+    workers[i] = { pid = pid, fd = fd, next_seed = first, rest = "" }
+  end
+  return workers
+end
+
+local function take(worker, data, n, outcome)
+  local text = worker.rest .. data
+  for line in text:gmatch "([^\n]*)\n" do
+    count(outcome, result_of(line))
+    worker.next_seed = worker.next_seed + n
+  end
+  worker.rest = text:match "[^\n]*$"
+end
+
+-- Whether it could still find a lower seed than the lowest that failed.
+local function is_wanted(worker, outcome, goes_on)
+  return not worker.has_ended and (goes_on or not outcome.first or worker.next_seed < outcome.first)
+end
+
+local function wanted_of(workers, outcome, goes_on)
+  local fds, by_fd = {}, {}
+  for _, worker in ipairs(workers) do
+    if is_wanted(worker, outcome, goes_on) then
+      fds[#fds + 1] = worker.fd
+      by_fd[worker.fd] = worker
+    end
+  end
+  return fds, by_fd
+end
+
+local function play_in_crew(plan, outcome, n)
+  local workers = start_workers(plan, n)
+  while not outcome.signal do
+    local fds, by_fd = wanted_of(workers, outcome, plan.goes_on)
+    if #fds == 0 then break end
+    local fd, data = sim.read(fds, SLICE_MS)
+    if fd and data == "" then
+      by_fd[fd].has_ended = true
+    elseif fd then
+      take(by_fd[fd], data, n, outcome)
+    end
+    show(outcome)
+    outcome.signal = host.caught_signal()
+  end
+  for _, worker in ipairs(workers) do
+    local died_of = sim.dismiss(worker.pid, worker.fd)
+    if died_of and not outcome.signal then
+      outcome.crash = ("seed %d: the simulator itself died of signal %d"):format(worker.next_seed, died_of)
+    end
+  end
+end
+
+--- Plays them. Returns what came of it: failed (seeds, in order), first (the lowest), counts, signal (that ended it).
+function crew.play(plan)
+  local outcome = new_outcome(plan)
+  local n = math.min(plan.jobs or sim.n_cores(), math.max(1, outcome.n_wanted // LEAST_SHARE))
+  if n == 1 then play_alone(plan, outcome) else play_in_crew(plan, outcome, n) end
+  return end_showing(outcome)
+end
+
+return crew

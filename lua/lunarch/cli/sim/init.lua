@@ -1,0 +1,174 @@
+-- lunarch sim: plays a script against a simulated etcd, seed after seed, and tells of the first that goes wrong.
+local args = require "lunarch.args"
+local host = require "lunarch.host"
+
+args.is_ours()
+
+local FAILED, USAGE_ERROR = 1, 2
+local DEFAULT_CANDIDATES, DEFAULT_SEEDS, DEFAULT_TTL_S = 3, "1..1000", 10
+local MOST_SEED = 1000000000
+
+local DESCRIPTION = [[
+Plays a script against a simulated etcd, under virtual time, with faults: requests and
+answers delayed or lost, members frozen, cut off and restarted, candidates paused, killed
+and stopped. Each seed is one history, and always the same one.
+
+The script may define check(world), called after every step: it fails a history by an error,
+or by returning false and a reason. Found without it: two leaders at once, handlers out of
+order, errors in the script, a program that does not wait or does not end, nobody leading
+once the faults are over.]]
+
+local EPILOG = [[
+world.now, world.phase (calm, faults, recovery, stopping, end), world:get(key), world:list(prefix),
+world.notes (what the script told by sim.note(name, value) and sim.add(name, n)), and
+world.candidates[i] with name, is_up, is_paused, leads (by its own clock), is_elected (between
+on_elected and the end of on_lost), token, handler, election, lives.
+
+Kinds of faults: %s;
+without --faults all but revoke: an operator who takes keys away can make two leaders.
+
+Exit status: 0 nothing went wrong; 1 something did; 2 wrong usage or no such script;
+128 + n ended by signal n.]]
+
+local function say(text)
+  io.stderr:write("lunarch sim: ", text, "\n")
+end
+
+local function complain(text)
+  say(text .. "\nTry: lunarch sim --help")
+  return USAGE_ERROR
+end
+
+-- ---- the command line -------------------------------------------------------------------------------------------
+
+local function whole(flag, most)
+  return function(text)
+    local value = math.tointeger(tonumber(text))
+    if not value or value < 1 then return nil, ("%s: '%s' is no whole number, 1 or more"):format(flag, text) end
+    if value > most then return nil, ("%s: %d is too many: at most %d"):format(flag, value, most) end
+    return value
+  end
+end
+
+local function seeds_of(text)
+  local from, to = text:match "^(%d+)%.%.(%d+)$"
+  from = math.tointeger(tonumber(from or text:match "^%d+$"))
+  to = to and math.tointeger(tonumber(to)) or from
+  if not from or not to then
+    return nil, ("--seeds: '%s' is neither a number nor a range such as 1..1000"):format(text)
+  end
+  if to < from then return nil, ("--seeds: %d..%d ends before it begins"):format(from, to) end
+  if to > MOST_SEED then return nil, ("--seeds: %d is too high: at most %d"):format(to, MOST_SEED) end
+  return { from = from, to = to }
+end
+
+local function faults_of(faults)
+  local known = {}
+  for _, kind in ipairs(faults.kinds) do
+    known[kind] = true
+  end
+  return function(text)
+    local wanted = {}
+    if text == "all" then return known end
+    if text == "none" then return wanted end
+    for kind in text:gmatch "[^,]+" do
+      if not known[kind] then
+        local meant = args.probably(kind, known)
+        return nil, ("--faults: there is no kind '%s'%s; the kinds are %s, or all, or none"):format(kind,
+          meant and (": did you mean '%s'?"):format(meant) or "", table.concat(faults.kinds, ", "))
+      end
+      wanted[kind] = true
+    end
+    return wanted
+  end
+end
+
+local function make_parser(sim, faults)
+  local parser = require "argparse"("lunarch sim")
+    :usage "usage: lunarch sim SCRIPT [flags] [arguments of the script]"
+    :description(DESCRIPTION)
+    :epilog(EPILOG:format(table.concat(faults.kinds, ", ")))
+    :add_help(false)
+  parser:argument("script", "the script to play"):args "?"
+  parser:argument("args", "what the script finds in `arg`; put -- before what begins with a dash"):args "*"
+  parser:option("--candidates", ("how many processes run it (default: %d)"):format(DEFAULT_CANDIDATES))
+    :argname("N"):convert(whole("--candidates", sim.max_candidates))
+  parser:option("--seeds", ("which histories: a seed, or a range (default: %s)"):format(DEFAULT_SEEDS))
+    :argname("A..B"):convert(seeds_of)
+  parser:option("--ttl", "seconds until a dead leader is replaced (default: what the script says, or 10)")
+    :argname("SECONDS"):convert(whole("--ttl", 3600))
+  parser:option("--election", "the election to stand in"):argname "NAME"
+  parser:option("--faults", "which kinds of faults, separated by commas; all; none")
+    :argname("LIST"):convert(faults_of(faults))
+  parser:option("--jobs", "how many seeds at once (default: one for each core)")
+    :argname("N"):convert(whole("--jobs", 64))
+  parser:flag("--all", "go on after a seed that fails, and count")
+  parser:flag("--story", "tell the story of a single seed also when nothing goes wrong")
+  parser:flag("--full", "tell the story without leaving anything out")
+  parser:flag("--json", "print one JSON object instead, for programs")
+  parser:flag("-h --help", "show this and exit")
+  return parser
+end
+
+-- ---- from the flags to the end ----------------------------------------------------------------------------------
+
+local function load_simulator()
+  local ok, sim = pcall(require, "lunarch.sim")
+  if ok then return sim end
+  say("cannot load the module 'lunarch.sim':\n" .. tostring(sim))
+  return nil
+end
+
+local function names_of(n)
+  local names = {}
+  for i = 1, n do
+    names[i] = string.char(("A"):byte() + i - 1)
+  end
+  return names
+end
+
+local function plan_of(flags, faults)
+  return {
+    script = flags.script, words = flags.args, names = names_of(flags.candidates or DEFAULT_CANDIDATES),
+    faults = flags.faults or faults_of(faults)(faults.usual), ttl = flags.ttl or DEFAULT_TTL_S,
+    seeds = flags.seeds or seeds_of(DEFAULT_SEEDS), jobs = flags.jobs, goes_on = flags.all,
+    given = { ttl = flags.ttl, election = flags.election }, flags = flags,
+  }
+end
+
+local function prepare(sim, plan)
+  local ok, has_check, is_repeatable = sim.prepare {
+    names = plan.names, script = plan.script, words = plan.words, given = plan.given,
+  }
+  if not ok then
+    say(has_check)
+    return false
+  end
+  plan.has_check = has_check
+  if not is_repeatable then
+    say "this build of Lua hashes strings differently in every run: a seed may not tell the same story twice"
+  end
+  return true
+end
+
+---@param argv string[] what stood behind "sim"
+---@return integer status
+return function(argv)
+  local sim = load_simulator()
+  if not sim then return FAILED end
+  local faults = require "lunarch.cli.sim.faults"
+  local parser = make_parser(sim, faults)
+  local ok, flags = parser:pparse(argv)
+  if not ok then return complain(flags) end
+  if flags.help then
+    io.stdout:write(parser:get_help(), "\n")
+    return 0
+  elseif not flags.script then
+    return complain "which script?"
+  end
+  local plan = plan_of(flags, faults)
+  if not prepare(sim, plan) then return USAGE_ERROR end
+  assert(host.catch_signals())
+  local outcome = require "lunarch.cli.sim.crew".play(plan)
+  return require "lunarch.cli.sim.report"(plan, outcome)
+end

@@ -1,0 +1,69 @@
+-- What runs in the judge's state: the script once, as far as it goes without the world, for the check(world) it
+-- defines; and the view of the world that is given to it.
+-- luacheck: ignore 121 122
+local world = require "lunarch.sim.world"
+
+-- The script is left where it wants something of the world.
+local STOP = setmetatable({}, { __tostring = function() return "the script goes no further here" end })
+
+local function stop()
+  error(STOP, 0)
+end
+
+-- Whatever is made with it, called on it or asked of it goes no further.
+local function inert()
+  return setmetatable({}, { __index = function() return stop end, __call = stop })
+end
+
+local function ignore() end
+
+local function set_globals(options)
+  _G.lunarch = setmetatable({ connect = inert, now = world.now, candidate = setmetatable({}, { __call = inert }) },
+    { __index = function() return stop end })
+  package.loaded.lunarch = _G.lunarch
+  package.loaded.luv = inert()
+  _G.log = { info = ignore, warn = ignore, error = ignore }
+  _G.sim = { note = ignore, add = ignore, now = world.now }
+  _G.candidate = inert
+  _G.arg = table.move(options.words, 1, #options.words, 1, { [0] = options.script })
+  _G.print = ignore
+  io.write = ignore
+  os.execute, io.popen, os.exit = stop, stop, stop
+  for name, value in pairs(options.given) do
+    _G[name] = value
+  end
+end
+
+local function new_view(options, notes)
+  local view = { candidates = {}, notes = notes }
+  for i, name in ipairs(options.names) do
+    view.candidates[i] = setmetatable({ name = name }, {
+      __index = function(_, field) return world.candidate(i, field) end,
+    })
+  end
+  function view.get(_, key) return world.get(key) end
+  function view.list(_, prefix) return world.list(prefix) end
+  return setmetatable(view, {
+    __index = function(_, field)
+      if field == "now" then return world.now() end
+      if field == "phase" then return world.phase() end
+      return nil
+    end,
+  })
+end
+
+return function(options)
+  set_globals(options)
+  local chunk, trouble = loadfile(options.script)
+  if not chunk then error(trouble, 0) end
+  -- What else goes wrong there goes wrong in the candidates too, and is told there.
+  pcall(chunk, table.unpack(options.words))
+  local check = _G.check
+  if check ~= nil and type(check) ~= "function" then
+    error(("%s: check has to be a function of the world, it is a %s"):format(options.script, type(check)), 0)
+  end
+  local notes = {}
+  return {
+    ["lunarch.sim.check"] = check, ["lunarch.sim.notes"] = notes, ["lunarch.sim.view"] = new_view(options, notes),
+  }
+end

@@ -1,0 +1,176 @@
+-- What came of it, for people or as JSON: a summary, and of the lowest seed that failed its story.
+local history = require "lunarch.cli.sim.history"
+local host = require "lunarch.host"
+local log = require "lunarch.log"
+local story = require "lunarch.cli.sim.story"
+
+local FAILED = 1
+
+local function grouped(n)
+  local text = ("%d"):format(n):reverse():gsub("(%d%d%d)", "%1,"):reverse()
+  return (text:gsub("^,", ""))
+end
+
+-- ---- the command that repeats it --------------------------------------------------------------------------------
+
+local function quoted(word)
+  if word:match "^[%w_./:=,+-]+$" then return word end
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+local function command_of(plan, seed)
+  local flags, words = plan.flags, { "lunarch", "sim", quoted(plan.script), "--seeds", ("%d"):format(seed) }
+  local function add(name, value)
+    if value == nil then return end
+    words[#words + 1] = name
+    words[#words + 1] = quoted(tostring(value))
+  end
+  add("--candidates", flags.candidates)
+  add("--ttl", flags.ttl)
+  add("--election", flags.election)
+  if flags.faults then
+    local kinds = {}
+    for kind in pairs(flags.faults) do
+      kinds[#kinds + 1] = kind
+    end
+    table.sort(kinds)
+    add("--faults", kinds[1] and table.concat(kinds, ",") or "none")
+  end
+  if plan.words[1] then words[#words + 1] = "--" end
+  for _, word in ipairs(plan.words) do
+    words[#words + 1] = quoted(word)
+  end
+  return table.concat(words, " ")
+end
+
+-- ---- the story of one seed --------------------------------------------------------------------------------------
+
+local function replay(plan, seed)
+  local events = {}
+  plan.on_tick = function() return not host.caught_signal() end
+  local result = history.play(plan, seed, function(at, who, kind, text)
+    -- The store tells of the same.
+    if kind == "etcd" and text:match " deleted by " then return end
+    events[#events + 1] = { at = at, who = who, kind = kind, text = text }
+  end)
+  return result, events
+end
+
+-- ---- for people -------------------------------------------------------------------------------------------------
+
+local function print_summary(plan, outcome)
+  local n_failed = #outcome.failed
+  local what = n_failed == 0 and "nothing went wrong" or plan.goes_on and ("%s failed"):format(grouped(n_failed))
+    or ("seed %d failed"):format(outcome.first)
+  local n = outcome.n_played
+  print(("%s: %s %s of %d candidate%s: %s%s"):format(plan.script, grouped(n), n == 1 and "history" or "histories",
+    #plan.names, #plan.names == 1 and "" or "s", what, outcome.signal and " before it was interrupted" or ""))
+  local counts = outcome.counts
+  print(("  %.1f simulated hours in %.1f s (%.0f seeds/s): %s terms, %s candidates killed, %s paused"):format(
+    outcome.seconds / 3600, outcome.took, n / math.max(outcome.took, 0.001), grouped(counts.elected),
+    grouped(counts.kills), grouped(counts.pauses)))
+  if not plan.has_check then
+    print "  no check(world) in it: only what the simulator itself looks for was looked for (lunarch sim --help)"
+  end
+  if plan.goes_on and n_failed > 0 then
+    local seeds = {}
+    for i = 1, math.min(n_failed, 20) do
+      seeds[i] = ("%d"):format(outcome.failed[i])
+    end
+    print(("  seeds that failed: %s%s"):format(table.concat(seeds, " "), n_failed > 20 and " ..." or ""))
+  end
+end
+
+local BY = { check = "", lunarch = "lunarch broke its word: ", script = "" }
+
+local function print_failure(plan, seed)
+  local result, events = replay(plan, seed)
+  if not result.verdict then
+    print(("\nseed %d did not fail when it was played again: does the script ask anything outside of the simulation?")
+      :format(seed))
+    return
+  end
+  print()
+  story.print(plan, events)
+  print(("\nseed %d, after %.3f s: %s%s%s"):format(seed, result.seconds,
+    result.culprit ~= "" and result.culprit .. ": " or "", BY[result.verdict], result.reason))
+  print("again:  " .. command_of(plan, seed))
+end
+
+local function report_to_people(plan, outcome)
+  print_summary(plan, outcome)
+  if outcome.first then
+    print_failure(plan, outcome.first)
+  elseif plan.flags.story and outcome.n_played == 1 then
+    local _, events = replay(plan, plan.seeds.from)
+    print()
+    story.print(plan, events)
+  end
+end
+
+-- ---- for programs -----------------------------------------------------------------------------------------------
+
+local to_json
+
+local function list_json(list)
+  local parts = {}
+  for i, value in ipairs(list) do
+    parts[i] = to_json(value)
+  end
+  return "[" .. table.concat(parts, ",") .. "]"
+end
+
+local function object_json(object)
+  local names, parts = {}, {}
+  for name in pairs(object) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    parts[i] = log.json_string(name) .. ":" .. to_json(object[name])
+  end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+local List = {}
+
+local function list(values)
+  return setmetatable(values, List)
+end
+
+to_json = function(value)
+  if type(value) == "string" then return log.json_string(value) end
+  if math.type(value) == "float" then return ("%.6f"):format(value) end
+  if type(value) ~= "table" then return tostring(value) end
+  return getmetatable(value) == List and list_json(value) or object_json(value)
+end
+
+local function report_to_programs(plan, outcome)
+  local report = {
+    script = plan.script, candidates = #plan.names, seeds = { from = plan.seeds.from, to = plan.seeds.to },
+    played = outcome.n_played, failed = list(outcome.failed),
+    simulated_seconds = outcome.seconds, seconds = outcome.took,
+    terms = outcome.counts.elected, kills = outcome.counts.kills, pauses = outcome.counts.pauses,
+    has_check = plan.has_check, interrupted = outcome.signal ~= nil,
+  }
+  local seed = outcome.first or plan.flags.story and outcome.n_played == 1 and plan.seeds.from
+  if seed then
+    local result, events = replay(plan, seed)
+    report.story = list(events)
+    if result.verdict then
+      report.failure = {
+        seed = seed, at = result.seconds, by = result.verdict, who = result.culprit, reason = result.reason,
+        again = command_of(plan, seed),
+      }
+    end
+  end
+  print(to_json(report))
+end
+
+---@return integer status
+return function(plan, outcome)
+  if plan.flags.json then report_to_programs(plan, outcome) else report_to_people(plan, outcome) end
+  if outcome.crash then io.stderr:write("lunarch sim: ", outcome.crash, "\n") end
+  if outcome.first or outcome.crash then return FAILED end
+  return outcome.signal and 128 + outcome.signal or 0
+end

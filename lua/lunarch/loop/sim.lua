@@ -1,0 +1,121 @@
+-- Waiting in the simulator: the same calls as loop/luv.lua has, on the world's time. The process waits by leaving its
+-- fiber, so that any wait, in plain calls and generators too, lets the world go on.
+local args = require "lunarch.args"
+
+args.is_ours()
+
+local process = require "lunarch.sim.process"
+
+local sim = {}
+
+local timers, watches = {}, {}
+local n_timers, n_refs = 0, 0
+
+-- There are no callbacks of anybody else's loop.
+function sim.is_inside()
+  return false
+end
+
+local function set(timer, at)
+  if not timer.at then n_timers = n_timers + 1 end
+  timer.at = at
+end
+
+local function stop(timer)
+  if timer.at then n_timers = n_timers - 1 end
+  timer.at = nil
+end
+
+-- In the order in which they were made, which is always the same.
+local function run_due()
+  local now, due = process.now(), {}
+  for _, timer in ipairs(timers) do
+    if timer.at and timer.at <= now then due[#due + 1] = timer end
+  end
+  for _, timer in ipairs(due) do
+    if timer.at and timer.at <= now then
+      stop(timer)
+      timer.callback()
+    end
+  end
+end
+
+local function next_instant()
+  local at
+  for _, timer in ipairs(timers) do
+    if timer.at and (not at or timer.at < at) then at = timer.at end
+  end
+  return at
+end
+
+-- One turn, which does not wait. False: nothing is left that could happen.
+function sim.turn()
+  local number = process.take_signal()
+  if number and sim.on_signal then sim.on_signal(number) end
+  if process.take_notes() then
+    for _, watch in ipairs(watches) do
+      if watch.callback then watch.callback() end
+    end
+  end
+  run_due()
+  return n_timers > 0 or n_refs > 0
+end
+
+-- Waits until the next turn may have something to do.
+function sim.wait()
+  process.wait(next_instant())
+end
+
+local function new_timer(callback)
+  local timer = { callback = callback }
+  timers[#timers + 1] = timer
+  return timer
+end
+
+local idle = {}
+
+-- Calls back once, no earlier than `seconds` from now; returns what prevents it.
+function sim.timer(seconds, callback)
+  local timer = table.remove(idle) or new_timer()
+  timer.callback = function()
+    idle[#idle + 1] = timer
+    callback()
+  end
+  local own = timer.callback
+  set(timer, process.now() + (seconds > 0 and seconds or 0))
+  return function()
+    if timer.callback ~= own or not timer.at then return end
+    stop(timer)
+    idle[#idle + 1] = timer
+  end
+end
+
+-- Returns a function that makes `callback` run once from the next turn, however often it is called before.
+function sim.kicker(callback)
+  local timer = new_timer(callback)
+  return function()
+    set(timer, process.now())
+  end
+end
+
+-- Calls back whenever a client has something to tell, until `watch:stop()`. Keeps the loop alive only between ref and
+-- unref.
+function sim.watch(_, callback)
+  local watch = { callback = callback }
+  watches[#watches + 1] = watch
+  function watch.ref()
+    if not watch.is_wanted then n_refs = n_refs + 1 end
+    watch.is_wanted = true
+  end
+  function watch.unref()
+    if watch.is_wanted then n_refs = n_refs - 1 end
+    watch.is_wanted = false
+  end
+  function watch.stop()
+    watch.unref()
+    watch.callback = nil
+  end
+  return watch
+end
+
+return sim
