@@ -20,6 +20,6 @@ files["examples"] = {
   globals = {
     "election", "name", "ttl", "interval", "grace", "stop_timeout", "work_timeout", "endpoints",
     "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy", "on_safe",
-    "candidate", "log",
+    "candidate", "log", "sim", "check",
   },
 }
