@@ -122,6 +122,19 @@ int luaopen_lunarch_sim_world(lua_State *L) {
 
 /* ---- what it says --------------------------------------------------------------------------------------- */
 
+const char *judge_open(struct play *play) {
+    lua_State *L = play->judge.L;
+    n_alarms = 0;
+    play->has_check = false;
+    lua_settop(L, 0);
+    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.open");
+    if (lua_pcall(L, 0, 1, 0) != LUA_OK)
+        return lua_tostring(L, -1);
+    play->has_check = lua_isfunction(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, "lunarch.sim.check");
+    return NULL;
+}
+
 static int describe(lua_State *L) {
     (void)luaL_tolstring(L, 1, NULL);
     return 1;

@@ -112,10 +112,20 @@ static void set_path(lua_State *L, lua_State *from, const char *field) {
     lua_pop(from, 2);
 }
 
+/* A state that is put back after it was closed must find the libraries it had loaded. */
+static void keep_libraries(lua_State *L) {
+    if (lua_getfield(L, LUA_REGISTRYINDEX, "_CLIBS") == LUA_TTABLE) {
+        lua_pushnil(L);
+        lua_setmetatable(L, -2);
+    }
+    lua_pop(L, 1);
+}
+
 /* Upvalue-free, under pcall. Arguments: the director's state, the file of lua/lunarch/cli/sim, and the options. */
 static int boot(lua_State *L) {
     lua_State *director = lua_touserdata(L, 1);
     luaL_openlibs(L);
+    keep_libraries(L);
     set_path(L, director, "path");
     set_path(L, director, "cpath");
     preload(L, "lunarch.core", luaopen_lunarch_sim_core);
@@ -196,7 +206,12 @@ static int l_prepare(lua_State *L) {
         lua_insert(L, -2);
         return 2;
     }
-    play->has_check = lua_getfield(play->judge.L, LUA_REGISTRYINDEX, "lunarch.sim.check") == LUA_TFUNCTION;
+    const char *trouble = judge_open(play);
+    if (trouble) {
+        lua_pushnil(L);
+        lua_pushstring(L, trouble);
+        return 2;
+    }
     vm_close(&play->judge);
     lua_pushboolean(L, 1);
     lua_pushboolean(L, play->has_check);
@@ -234,6 +249,7 @@ static int l_begin(lua_State *L) {
     struct sim_watcher watcher = {on_delete, on_put, play};
     sim_look_on(play->sim, &watcher);
     vm_restore(&play->judge);
+    (void)judge_open(play);
     for (int i = 0; i < play->n_processes; i++) {
         struct process *process = &play->processes[i];
         process->n_lives = process->n_stands = 0;

@@ -145,6 +145,8 @@ void process_lost(struct play *play, const struct sim_kv *kv, enum sim_cause cau
 
 /* ---- judge.c */
 int luaopen_lunarch_sim_world(lua_State *L);
+/* Lets the script define check(world). NULL, or what is wrong with it. */
+const char *judge_open(struct play *play);
 /* Calls check(world); what it finds wrong becomes the verdict. */
 void judge_look(struct play *play);
 void judge_note(struct play *play, lua_State *from, int name_index, int value_index, bool is_added);

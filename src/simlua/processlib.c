@@ -315,6 +315,15 @@ static void tell_asked(lua_State *L, const char *name, struct asked *asked) {
         play_tell(the_process->play, the_process->name, "ask", "%s", asked->text);
 }
 
+/* Of `n` results: whether they are nil, message, code. */
+static bool keep_answer(struct process *process, lua_State *L, int n) {
+    if (n != 3 || !lua_isnil(L, -3) || !lua_isstring(L, -2))
+        return false;
+    (void)snprintf(process->answers[process->next_answer++ % 8], sizeof process->answers[0], "%s",
+                   lua_tostring(L, -2));
+    return true;
+}
+
 /* A call that sends something. Upvalues: the real one, its name. */
 static int asking(lua_State *L) {
     struct process *process = self(L);
@@ -329,6 +338,7 @@ static int asking(lua_State *L) {
     else if (lua_isinteger(L, -n))
         asked->box = (*(struct handle **)lua_touserdata(L, 1))->box;
     asked->id = lua_tointeger(L, -n);
+    keep_answer(process, L, n);
     return n;
 }
 
@@ -344,10 +354,7 @@ static int taking(lua_State *L) {
     struct process *process = self(L);
     struct asked *asked = find_asked(process, box_check(L, 1), luaL_checkinteger(L, 2));
     int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
-    bool has_failed = n == 3 && lua_isnil(L, -3) && lua_isstring(L, -2);
-    if (has_failed)
-        (void)snprintf(process->answers[process->next_answer++ % 8], sizeof process->answers[0], "%s",
-                       lua_tostring(L, -2));
+    bool has_failed = keep_answer(process, L, n);
     if (asked && asked->text[0])
         play_tell(process->play, process->name, "answer", "%s -> %s%s%s", asked->text,
                   has_failed ? lua_tostring(L, -1) : "ok", has_failed ? ": " : "",

@@ -56,14 +56,17 @@ return function(options)
   set_globals(options)
   local chunk, trouble = loadfile(options.script)
   if not chunk then error(trouble, 0) end
-  -- What else goes wrong there goes wrong in the candidates too, and is told there.
-  pcall(chunk, table.unpack(options.words))
-  local check = _G.check
-  if check ~= nil and type(check) ~= "function" then
-    error(("%s: check has to be a function of the world, it is a %s"):format(options.script, type(check)), 0)
-  end
   local notes = {}
   return {
-    ["lunarch.sim.check"] = check, ["lunarch.sim.notes"] = notes, ["lunarch.sim.view"] = new_view(options, notes),
+    ["lunarch.sim.notes"] = notes,
+    ["lunarch.sim.view"] = new_view(options, notes),
+    -- At the beginning of each history.
+    ["lunarch.sim.open"] = function()
+      -- What goes wrong there goes wrong in the candidates too, and is told there.
+      pcall(chunk, table.unpack(options.words))
+      local check = _G.check
+      if check == nil or type(check) == "function" then return check end
+      error(("%s: check has to be a function of the world, it is a %s"):format(options.script, type(check)), 0)
+    end,
   }
 end
