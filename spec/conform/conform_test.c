@@ -1,7 +1,10 @@
 /* spec/conform/conform_test.c - plays every scene to the simulator and to a real etcd, and compares. */
 #include "check.h"
 #include "etcd_server.h"
+#include "random_scenes.h"
 #include "scene.h"
+
+enum { SEEDS = 40 };
 
 static struct etcd_server server;
 static struct party real;
@@ -31,30 +34,44 @@ static void count_lines(const char *text) {
         n_lines += *text == '\n';
 }
 
-static bool play(const struct scene *scene) {
+/* What is played, by name or by seed. */
+struct piece {
+    const char *name;
+    void (*play)(struct party *party);
+    uint64_t seed;
+    int heard;
+};
+
+static void perform(struct piece *piece, struct party *party) {
+    party_begin(party);
+    if (piece->play)
+        piece->play(party);
+    else
+        play_random(party, piece->seed, &piece->heard);
+}
+
+static bool is_alike(struct piece *piece) {
     struct party simulated;
     party_open_sim(&simulated);
     snprintf(simulated.version, sizeof simulated.version, "%s", real.version);
-    party_begin(&simulated);
-    party_begin(&real);
-    scene->play(&simulated);
-    scene->play(&real);
+    perform(piece, &simulated);
+    perform(piece, &real);
     const char *a = party_tale(&real), *b = party_tale(&simulated);
-    bool is_alike = strcmp(a, b) == 0;
-    if (!is_alike)
-        show_difference(scene->name, a, b);
+    bool is_same = strcmp(a, b) == 0;
+    if (!is_same)
+        show_difference(piece->name, a, b);
     if (getenv("TELL"))
         printf("%s\n", b);
     count_lines(a);
     party_close(&simulated);
-    return is_alike;
+    return is_same;
 }
 
 static void play_all(const struct scene *scenes) {
     const char *only = getenv("SCENE");
     for (; scenes->name; scenes++)
         if (!only || strstr(scenes->name, only))
-            CHECK(play(scenes));
+            CHECK(is_alike(&(struct piece){.name = scenes->name, .play = scenes->play}));
 }
 
 static void they_read_alike(void) {
@@ -81,6 +98,19 @@ static void their_limits_are_alike(void) {
     play_all(limit_scenes);
 }
 
+/* SEEDS=n plays more of them, SEED=n that one. */
+static void they_answer_alike_whatever_is_asked(void) {
+    const char *n = getenv("SEEDS"), *one = getenv("SEED");
+    uint64_t last = n ? strtoull(n, NULL, 10) : SEEDS;
+    for (uint64_t seed = one ? strtoull(one, NULL, 10) : 1; seed <= last; seed++) {
+        char name[32];
+        snprintf(name, sizeof name, "seed %llu", (unsigned long long)seed);
+        REQUIRE(is_alike(&(struct piece){.name = name, .seed = seed}));
+        if (one)
+            return;
+    }
+}
+
 int main(void) {
     if (!etcd_program())
         return check_skip("no etcd");
@@ -92,6 +122,7 @@ int main(void) {
     RUN(their_leases_are_alike);
     RUN(their_watches_are_alike);
     RUN(their_limits_are_alike);
+    RUN(they_answer_alike_whatever_is_asked);
     printf("# etcd %s: %zu scenes, %zu lines\n", real.version, n_scenes, n_lines);
     party_close(&real);
     etcd_server_stop(&server);

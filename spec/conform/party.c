@@ -166,8 +166,8 @@ struct talk {
     struct party *party;
     enum rpc_method method;
     struct rpc_stream *stream; /* NULL: it has ended */
-    int n_heard, n_told;
-    int n_closed;
+    bool is_by_event;
+    int n_heard, n_told, n_created, n_cancelled, n_closed;
     struct heard heard[HEARD_MAX];
 };
 
@@ -190,11 +190,22 @@ static void hear(struct talk *talk, int64_t watch_id, const struct rpc_result *r
     rpc_post(talk->party->rpc, &talk->party->bell);
 }
 
+static void hear_watch(struct talk *talk, const Etcdserverpb__WatchResponse *response) {
+    talk->n_created += response->created;
+    talk->n_cancelled += response->canceled;
+    if (!talk->is_by_event || response->n_events == 0)
+        hear(talk, response->watch_id, NULL, &response->base);
+    for (size_t i = 0; talk->is_by_event && i < response->n_events; i++)
+        hear(talk, response->watch_id, NULL, &response->events[i]->base);
+}
+
 static void on_message(void *arg, struct rpc_stream *stream, const ProtobufCMessage *message) {
     struct talk *talk = arg;
     (void)stream;
-    bool is_watch = talk->method == RPC_WATCH;
-    hear(talk, is_watch ? ((const Etcdserverpb__WatchResponse *)message)->watch_id : 0, NULL, message);
+    if (talk->method == RPC_WATCH)
+        hear_watch(talk, (const Etcdserverpb__WatchResponse *)message);
+    else
+        hear(talk, 0, NULL, message);
 }
 
 static void on_close(void *arg, struct rpc_stream *stream, const struct rpc_result *result) {
@@ -221,6 +232,12 @@ struct talk *talk_open(struct party *party, enum rpc_method method) {
     return talk;
 }
 
+struct talk *talk_open_by_event(struct party *party) {
+    struct talk *talk = talk_open(party, RPC_WATCH);
+    talk->is_by_event = true;
+    return talk;
+}
+
 void talk_send(struct talk *talk, const ProtobufCMessage *message) {
     struct party *party = talk->party;
     (void)fputs("> ", party->story);
@@ -237,6 +254,24 @@ void talk_watch(struct talk *talk, const Etcdserverpb__WatchCreateRequest *reque
     message.request_union_case = ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CREATE_REQUEST;
     message.create_request = (Etcdserverpb__WatchCreateRequest *)(uintptr_t)request;
     talk_send(talk, &message.base);
+}
+
+void talk_await_created(struct talk *talk, int n) {
+    if (!party_wait(talk->party, &talk->n_created, n, LIMIT_NS))
+        party_say(talk->party, "waited in vain for a watch");
+}
+
+void talk_unwatch(struct talk *talk, int64_t id) {
+    Etcdserverpb__WatchCancelRequest cancel = ETCDSERVERPB__WATCH_CANCEL_REQUEST__INIT;
+    Etcdserverpb__WatchRequest message = ETCDSERVERPB__WATCH_REQUEST__INIT;
+    cancel.watch_id = id;
+    message.request_union_case = ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CANCEL_REQUEST;
+    message.cancel_request = &cancel;
+    talk_send(talk, &message.base);
+}
+
+int talk_n_heard(struct talk *talk) {
+    return peek(talk->party, &talk->n_heard);
 }
 
 void talk_renew(struct talk *talk, int64_t lease) {

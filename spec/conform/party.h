@@ -67,8 +67,14 @@ struct talk;
 struct talk *talk_open(struct party *party, enum rpc_method method);
 /* Sends, and tells it. */
 void talk_send(struct talk *talk, const ProtobufCMessage *message);
+/* Each event is a message, without the header it came under. */
+struct talk *talk_open_by_event(struct party *party);
 void talk_watch(struct talk *talk, const Etcdserverpb__WatchCreateRequest *request);
 void talk_renew(struct talk *talk, int64_t lease);
+void talk_unwatch(struct talk *talk, int64_t id);
+/* Waits until so many watches have been created, or refused. */
+void talk_await_created(struct talk *talk, int n);
+int talk_n_heard(struct talk *talk);
 /* Waits for `n` more messages (the end of the stream is one) and tells them, watcher by watcher. */
 void talk_tell(struct talk *talk, int n);
 /* Whether anything comes that talk_tell did not wait for is told; then the stream is given up. */

@@ -26,15 +26,6 @@ static void watch(struct talk *talk, struct party *party, const struct create *c
     talk_watch(talk, &request);
 }
 
-static void unwatch(struct talk *talk, int64_t id) {
-    Etcdserverpb__WatchCancelRequest cancel = ETCDSERVERPB__WATCH_CANCEL_REQUEST__INIT;
-    Etcdserverpb__WatchRequest message = ETCDSERVERPB__WATCH_REQUEST__INIT;
-    cancel.watch_id = id;
-    message.request_union_case = ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CANCEL_REQUEST;
-    message.cancel_request = &cancel;
-    talk_send(talk, &message.base);
-}
-
 static void from_now(struct party *party) {
     put(party, B("/k"), B("before"));
     struct talk *talk = talk_open(party, RPC_WATCH);
@@ -156,9 +147,9 @@ static void cancelled(struct party *party) {
     talk_tell(talk, 2);
     put(party, B("/k"), B("1"));
     talk_tell(talk, 2);
-    unwatch(talk, 0);
-    unwatch(talk, 0);
-    unwatch(talk, 77);
+    talk_unwatch(talk, 0);
+    talk_unwatch(talk, 0);
+    talk_unwatch(talk, 77);
     talk_tell(talk, 1);
     put(party, B("/k"), B("2"));
     talk_tell(talk, 1);

@@ -49,7 +49,7 @@ static bool is_deleted_by(const Etcdserverpb__RequestOp *op, struct lun_bytes ke
         return false;
     const Etcdserverpb__DeleteRangeRequest *request = op->request_delete_range;
     struct sim_range range = sim_range_of(sim_bytes(request->key), sim_bytes(request->range_end));
-    return sim_range_has(&range, key);
+    return !range.is_open && sim_range_has(&range, key);
 }
 
 static bool is_put_of(const Etcdserverpb__RequestOp *op, struct lun_bytes key) {
@@ -57,7 +57,7 @@ static bool is_put_of(const Etcdserverpb__RequestOp *op, struct lun_bytes key) {
            sim_bytes_order(sim_bytes(op->request_put->key), key) == 0;
 }
 
-/* No key may be put twice, nor put and deleted. */
+/* No key may be put twice, nor put and deleted; etcd overlooks deletions without an end. */
 static struct sim_answer check_overlaps(Etcdserverpb__RequestOp **ops, size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (ops[i]->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT)

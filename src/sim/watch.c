@@ -141,6 +141,16 @@ static bool is_wanted(const struct sim_server_stream *server, const struct sim_w
     return false;
 }
 
+/* What the key held at the revision before; NULL: nothing, or it is compacted. */
+static const struct sim_kv *before(const struct sim *sim, const struct sim_change *change) {
+    int64_t revision = change->kv.mod_rev;
+    if (revision <= sim->compacted_rev)
+        return NULL;
+    while (change->before && sim->changes[change->before - 1].kv.mod_rev == revision)
+        change = &sim->changes[change->before - 1];
+    return change->before ? &sim->changes[change->before - 1].kv : NULL;
+}
+
 static Etcdserverpb__Event *event_of(struct sim *sim, const struct sim_watch *watch,
                                      const struct sim_change *change) {
     Etcdserverpb__Event *event = sim_take(sim, sizeof *event);
@@ -148,8 +158,9 @@ static Etcdserverpb__Event *event_of(struct sim *sim, const struct sim_watch *wa
     event->type =
         change->is_delete ? ETCDSERVERPB__EVENT__EVENT_TYPE__DELETE : ETCDSERVERPB__EVENT__EVENT_TYPE__PUT;
     event->kv = sim_kv_message(sim, &change->kv, true);
-    if (watch->wants_prev_kv && change->before && change->kv.mod_rev > sim->compacted_rev)
-        event->prev_kv = sim_kv_message(sim, &sim->changes[change->before - 1].kv, true);
+    const struct sim_kv *old = watch->wants_prev_kv ? before(sim, change) : NULL;
+    if (old)
+        event->prev_kv = sim_kv_message(sim, old, true);
     return event;
 }
 
