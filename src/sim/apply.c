@@ -55,11 +55,36 @@ static struct sim_answer compact(struct sim *sim, const Etcdserverpb__Compaction
     return sim_reply(&response->base);
 }
 
-struct sim_answer sim_carry_out(struct sim_member *member, enum rpc_method method,
+/* With the alarm NOSPACE raised. */
+static bool needs_room(enum rpc_method method, const ProtobufCMessage *request) {
+    if (method == RPC_TXN)
+        return sim_txn_puts((const Etcdserverpb__TxnRequest *)request);
+    return method == RPC_PUT || method == RPC_LEASE_GRANT;
+}
+
+void sim_set_full(struct sim *sim, bool is_full) {
+    sim->is_full = is_full;
+    sim_say(sim, "fault: %s", is_full ? "no space left" : "space again");
+}
+
+static struct sim_answer check(struct sim_member *member, const char *token, enum rpc_method method,
+                               const ProtobufCMessage *request) {
+    struct sim *sim = member->sim;
+    struct sim_answer answer = sim_check(sim, method, request);
+    if (!answer.status)
+        answer = sim_authorize(member, token, method, request);
+    if (!answer.status && sim->is_full && needs_room(method, request))
+        return sim_refusal(RPC_RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded");
+    if (!answer.status && sim_is_write(method, request) && sim_chance(sim, sim->faults.busy))
+        return sim_refusal(RPC_RESOURCE_EXHAUSTED, "etcdserver: too many requests");
+    return answer;
+}
+
+struct sim_answer sim_carry_out(struct sim_member *member, const char *token, enum rpc_method method,
                                 const ProtobufCMessage *request) {
     struct sim *sim = member->sim;
     int64_t revision = sim_is_local(method, request) ? sim_applied_rev(member) : sim->revision;
-    struct sim_answer answer = sim_check(sim, method, request);
+    struct sim_answer answer = check(member, token, method, request);
     if (answer.status)
         return answer;
     switch (method) {
@@ -79,6 +104,8 @@ struct sim_answer sim_carry_out(struct sim_member *member, enum rpc_method metho
         return sim_revoke_asked(sim, (const Etcdserverpb__LeaseRevokeRequest *)request);
     case RPC_LEASE_TIME_TO_LIVE:
         return sim_time_to_live(sim, (const Etcdserverpb__LeaseTimeToLiveRequest *)request);
+    case RPC_AUTHENTICATE:
+        return sim_authenticate(sim, (const Etcdserverpb__AuthenticateRequest *)request);
     case RPC_MEMBER_STATUS:
         return sim_tell_status(member);
     case RPC_MEMBER_LIST:

@@ -284,6 +284,7 @@ static int op_call(struct rpc_peer *base, enum rpc_method method, struct lun_byt
     request->method = method;
     request->message = sim_unpack(rpc_method_info(method)->request, packed);
     request->has_leader = options->has_leader;
+    request->token = options->token ? strdup(options->token) : NULL;
     call->request = request;
     sim_at(sim, &request->event, crossing(client, call->member));
     return 0;
@@ -401,7 +402,7 @@ static int op_stream_open(struct rpc_peer *base, enum rpc_method method, const s
     if (client->is_dead)
         return 0;
     struct sim_member *member = &sim->members[stream->member];
-    stream->server = sim_server_open(member, method, options->has_leader, stream);
+    stream->server = sim_server_open(member, method, options, stream);
     if (member->is_down)
         sim_say_on(stream->server, NULL, RPC_UNAVAILABLE, "failed to connect: Connection refused");
     return 0;

@@ -114,6 +114,7 @@ static void elect(struct sim *sim) {
     int before = sim->leader;
     sim->term++;
     sim->leader = chosen;
+    sim->elected_ns = sim->now_ns;
     sim_say(sim, "etcd: %s leads, term %llu", sim_addresses[chosen], (unsigned long long)sim->term);
     if (before >= 0 && before != chosen && !sim->members[before].is_down)
         sim->members[before].is_stale_leader = !is_reached(&sim->members[before]);
@@ -218,6 +219,7 @@ void sim_stop(struct sim *sim, int i) {
         return;
     member->is_down = true;
     member->is_frozen = member->is_stale_leader = false;
+    sim_forget_tokens(sim, i);
     sim_say(sim, "fault: %s stopped%s", sim_addresses[i], i == sim->leader ? " (the leader)" : "");
     sim_end_streams(member, false, "Socket closed");
     sim_serve_parked(member);

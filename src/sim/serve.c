@@ -15,6 +15,7 @@ void sim_request_free(struct sim_request *request) {
     protobuf_c_message_free_unpacked(request->message, NULL);
     if (request->reply)
         protobuf_c_message_free_unpacked(request->reply, NULL);
+    free(request->token);
     free(request);
 }
 
@@ -86,7 +87,10 @@ void sim_request_arrives(struct sim_event *event) {
     } else if (member->is_down) {
         bool is_unsent = !request->term && !request->is_answered;
         refuse(request, RPC_UNAVAILABLE,
-               is_unsent ? "failed to connect: Connection refused" : "Socket closed", is_unsent);
+               is_unsent              ? "failed to connect: Connection refused"
+               : sim_chance(sim, 300) ? "etcdserver: server stopped"
+                                      : "Socket closed",
+               is_unsent);
     } else if (member->is_frozen) {
         list_push_back(&member->parked, &request->in_member);
     } else if (request->is_answered) {
@@ -94,7 +98,7 @@ void sim_request_arrives(struct sim_event *event) {
     } else if (request->has_leader && !member->has_leader) {
         refuse(request, RPC_UNAVAILABLE, "etcdserver: no leader", false);
     } else if (sim_is_local(request->method, request->message) || !is_hindered(request)) {
-        struct sim_answer done = sim_carry_out(member, request->method, request->message);
+        struct sim_answer done = sim_carry_out(member, request->token, request->method, request->message);
         request->is_answered = true;
         request->status = done.status;
         (void)snprintf(request->text, sizeof request->text, "%s", done.message);

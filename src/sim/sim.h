@@ -46,6 +46,7 @@ void sim_step(struct sim *sim);
 /* Per mille, per message. */
 struct sim_faults {
     int reply_lost, request_lost, delayed, late_after_cancel, event_dropped;
+    int busy; /* a write is refused before it is proposed: too many requests */
 };
 void sim_set_faults(struct sim *sim, const struct sim_faults *faults);
 
@@ -74,6 +75,15 @@ bool sim_is_well(const struct sim *sim, int member);
 void sim_delete(struct sim *sim, const char *key);
 void sim_revoke(struct sim *sim, int64_t lease);
 void sim_compact(struct sim *sim);
+
+/* No room any more: grants and puts are refused, all else works. */
+void sim_set_full(struct sim *sim, bool is_full);
+/* A user may read and write the keys that begin with `prefix`, "" being all. */
+void sim_add_user(struct sim *sim, const char *name, const char *password, const char *prefix);
+/* From now on everybody shows a token. */
+void sim_enable_auth(struct sim *sim);
+/* That member knows none any more; it does so too when it is stopped. */
+void sim_forget_tokens(struct sim *sim, int member);
 
 /* ---- what is in the store, seen from above ------------------------------------------------------------- */
 

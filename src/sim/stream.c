@@ -1,10 +1,13 @@
 /* sim/stream.c - the servers' ends of streams, and renewals, served one after another. Watches: watch.c. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "sim/world.h"
 
 #define ASK_AGAIN_NS (50 * NS_PER_MS)
 #define GIVE_UP_NS (5 * NS_PER_S)
+/* A new leader takes a while to become the one that keeps the leases. */
+#define NEW_LESSOR_NS (300 * NS_PER_MS)
 
 void sim_tell(struct sim_server_stream *server, const ProtobufCMessage *message) {
     sim_say_on(server, sim_copy(message), RPC_OK, "");
@@ -47,6 +50,13 @@ static struct sim_lease *lease_known(struct sim_member *member, int64_t id) {
 static void renew(struct sim_server_stream *server, int64_t id) {
     struct sim *sim = server->sim;
     struct sim_member *member = server->member;
+    Etcdserverpb__LeaseKeepAliveRequest request = ETCDSERVERPB__LEASE_KEEP_ALIVE_REQUEST__INIT;
+    request.id = id;
+    struct sim_answer may = sim_authorize(member, server->token, RPC_LEASE_KEEP_ALIVE, &request.base);
+    if (may.status) {
+        sim_say_on(server, NULL, may.status, may.message);
+        return;
+    }
     if (member->is_stale_leader) {
         const struct sim_lease *known = lease_known(member, id);
         sim_say(sim, "etcd: %s, no leader any more, answers a renewal of %llx", sim_addresses[member->index],
@@ -58,6 +68,10 @@ static void renew(struct sim_server_stream *server, int64_t id) {
     bool is_reached = leader && (leader == member || (!leader->is_cut && !member->is_cut));
     if (!is_reached || !sim_can_run(leader) || leader->is_stale_leader) {
         ask_again(server);
+        return;
+    }
+    if (sim->now_ns - sim->elected_ns < NEW_LESSOR_NS && sim_chance(sim, 100)) {
+        sim_say_on(server, NULL, RPC_UNKNOWN, "not a primary lessor");
         return;
     }
     struct sim_lease *lease = lease_known(leader, id);
@@ -137,14 +151,15 @@ void sim_end_streams(struct sim_member *member, bool only_has_leader, const char
     }
 }
 
-struct sim_server_stream *sim_server_open(struct sim_member *member, enum rpc_method method, bool has_leader,
-                                          struct sim_stream *stream) {
+struct sim_server_stream *sim_server_open(struct sim_member *member, enum rpc_method method,
+                                          const struct rpc_options *options, struct sim_stream *stream) {
     struct sim_server_stream *server = sim_alloc(sizeof *server);
     server->sim = member->sim;
     server->member = member;
     server->stream = stream;
     server->method = method;
-    server->has_leader = has_leader;
+    server->has_leader = options->has_leader;
+    server->token = options->token ? strdup(options->token) : NULL;
     server->work.run = on_work;
     list_init(&server->inbound);
     list_init(&server->watches);
@@ -163,5 +178,6 @@ void sim_server_free(struct sim_server_stream *server) {
     sim_drop_watches(server);
     sim_off(server->sim, &server->work);
     list_remove(&server->in_streams);
+    free(server->token);
     free(server);
 }

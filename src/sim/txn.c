@@ -214,6 +214,17 @@ bool sim_txn_writes(const Etcdserverpb__TxnRequest *request) {
     return writes(request->success, request->n_success) || writes(request->failure, request->n_failure);
 }
 
+static bool has_put(Etcdserverpb__RequestOp **ops, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT)
+            return true;
+    return false;
+}
+
+bool sim_txn_puts(const Etcdserverpb__TxnRequest *request) {
+    return has_put(request->success, request->n_success) || has_put(request->failure, request->n_failure);
+}
+
 struct sim_answer sim_txn(struct sim *sim, const Etcdserverpb__TxnRequest *request) {
     bool is_success = true;
     for (size_t i = 0; i < request->n_compare; i++)

@@ -92,6 +92,11 @@ void sim_create_watch(struct sim_server_stream *server, const Etcdserverpb__Watc
         refuse(server, "mvcc: watcher range is empty");
         return;
     }
+    struct sim_answer may = sim_authorize(server->member, server->token, RPC_WATCH, &request->base);
+    if (may.status) {
+        refuse(server, may.message);
+        return;
+    }
     if (request->watch_id && find(server, request->watch_id)) {
         refuse(server, "mvcc: duplicate watch ID provided on the WatchStream");
         return;

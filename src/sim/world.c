@@ -186,6 +186,7 @@ void sim_free(struct sim *sim) {
     sim_arena_fini(&sim->garbage);
     sim_arena_fini(&sim->kept);
     sim_keys_fini(&sim->keys);
+    sim_auth_fini(sim);
     free(sim->entries);
     free(sim->changes);
     free(sim->leases);

@@ -63,12 +63,17 @@ struct sim {
     struct sim_lease *leases;
     size_t n_leases, leases_room;
     int64_t revision, compacted_rev;
+    bool is_full, has_auth;
+    struct sim_user *users;
+    size_t n_users, users_room;
+    struct sim_token *tokens;
+    size_t n_tokens, tokens_room;
     enum sim_cause cause;
     /* who leads */
     struct sim_member members[SIM_MEMBERS];
     int leader; /* -1 before the first election */
     uint64_t term;
-    int64_t leaderless_since_ns, election_after_ns;
+    int64_t leaderless_since_ns, election_after_ns, elected_ns;
     struct sim_event tick, expiry;
     struct list clients;
     struct sim_arena garbage, kept; /* until a reply is packed; as long as the world */
@@ -131,6 +136,7 @@ struct sim_answer sim_put_asked(struct sim *sim, const Etcdserverpb__PutRequest 
 struct sim_answer sim_delete_asked(struct sim *sim, const Etcdserverpb__DeleteRangeRequest *request);
 struct sim_answer sim_txn(struct sim *sim, const Etcdserverpb__TxnRequest *request);
 bool sim_txn_writes(const Etcdserverpb__TxnRequest *request);
+bool sim_txn_puts(const Etcdserverpb__TxnRequest *request);
 
 /* ---- lease.c */
 struct sim_lease *sim_find_lease(const struct sim *sim, int64_t id);
@@ -143,13 +149,21 @@ struct sim_answer sim_time_to_live(struct sim *sim, const Etcdserverpb__LeaseTim
 /* What etcd refuses before anything else: RPC_OK, or why. */
 struct sim_answer sim_check(struct sim *sim, enum rpc_method method, const ProtobufCMessage *request);
 
+/* ---- auth.c */
+struct sim_answer sim_authenticate(struct sim *sim, const Etcdserverpb__AuthenticateRequest *request);
+/* RPC_OK: whoever shows that token (NULL: none) to that member may. A watch: the request to create it. */
+struct sim_answer sim_authorize(struct sim_member *member, const char *token, enum rpc_method method,
+                                const ProtobufCMessage *message);
+void sim_auth_fini(struct sim *sim);
+
 /* ---- member.c */
 struct sim_answer sim_tell_status(struct sim_member *member);
 struct sim_answer sim_list_members(struct sim_member *member);
 
 /* ---- apply.c */
-/* Carries out a request on what is committed, through `member`; a write makes an entry. */
-struct sim_answer sim_carry_out(struct sim_member *member, enum rpc_method method,
+/* Carries out a request on what is committed, through `member`, for whoever shows `token` (NULL: nobody); a
+ * write makes an entry. */
+struct sim_answer sim_carry_out(struct sim_member *member, const char *token, enum rpc_method method,
                                 const ProtobufCMessage *request);
 uint64_t sim_member_id(const struct sim_member *member);
 int64_t sim_applied_rev(const struct sim_member *member);
@@ -176,6 +190,7 @@ struct sim_request {
     struct sim_call *call; /* NULL: nobody waits any more */
     enum rpc_method method;
     ProtobufCMessage *message, *reply;
+    char *token; /* ours, or NULL */
     bool has_leader, is_cancelled, is_answered;
     int status;
     char text[96];
@@ -196,6 +211,7 @@ struct sim_server_stream {
     struct sim_member *member;
     struct sim_stream *stream; /* NULL: the client's end is gone */
     enum rpc_method method;
+    char *token; /* ours, or NULL */
     bool has_leader, is_busy, is_over;
     struct list inbound;
     int64_t asked_ns;
@@ -209,8 +225,8 @@ struct sim_inbound {
     struct sim_server_stream *server;
     ProtobufCMessage *message;
 };
-struct sim_server_stream *sim_server_open(struct sim_member *member, enum rpc_method method, bool has_leader,
-                                          struct sim_stream *stream);
+struct sim_server_stream *sim_server_open(struct sim_member *member, enum rpc_method method,
+                                          const struct rpc_options *options, struct sim_stream *stream);
 void sim_server_free(struct sim_server_stream *server);
 void sim_inbound_arrives(struct sim_event *event);
 void sim_serve_streams(struct sim_member *member);

@@ -1,0 +1,191 @@
+/* sim/auth.c - users, their tokens, and what they may touch.
+ *
+ * Simple tokens: every member hears of each that is given out, and forgets it 300 s after it was last shown to
+ * that member, or when it is restarted. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/world.h"
+
+#define TOKEN_LIFE_NS (300 * NS_PER_S)
+
+struct sim_user {
+    char name[32], password[32], prefix[64];
+};
+
+struct sim_token {
+    char text[32];
+    size_t user;
+    int64_t expires_ns[SIM_MEMBERS];
+};
+
+void sim_add_user(struct sim *sim, const char *name, const char *password, const char *prefix) {
+    sim->users = sim_grow(sim->users, sim->n_users, &sim->users_room, sizeof *sim->users);
+    struct sim_user *user = &sim->users[sim->n_users++];
+    (void)snprintf(user->name, sizeof user->name, "%s", name);
+    (void)snprintf(user->password, sizeof user->password, "%s", password);
+    (void)snprintf(user->prefix, sizeof user->prefix, "%s", prefix);
+}
+
+void sim_enable_auth(struct sim *sim) {
+    sim->has_auth = true;
+}
+
+void sim_forget_tokens(struct sim *sim, int member) {
+    for (size_t i = 0; i < sim->n_tokens; i++)
+        sim->tokens[i].expires_ns[member] = 0;
+}
+
+void sim_auth_fini(struct sim *sim) {
+    free(sim->users);
+    free(sim->tokens);
+}
+
+/* ---- tokens --------------------------------------------------------------------------------------------- */
+
+static struct sim_token *give_token(struct sim *sim, size_t user) {
+    sim->tokens = sim_grow(sim->tokens, sim->n_tokens, &sim->tokens_room, sizeof *sim->tokens);
+    struct sim_token *token = &sim->tokens[sim->n_tokens++];
+    *token = (struct sim_token){.user = user};
+    (void)snprintf(token->text, sizeof token->text, "token%08llx.%zu",
+                   (unsigned long long)(sim_random(sim) >> 32), sim->n_entries);
+    for (int i = 0; i < SIM_MEMBERS; i++)
+        token->expires_ns[i] = sim->now_ns + TOKEN_LIFE_NS;
+    return token;
+}
+
+struct sim_answer sim_authenticate(struct sim *sim, const Etcdserverpb__AuthenticateRequest *request) {
+    if (!sim->has_auth)
+        return sim_refusal(RPC_FAILED_PRECONDITION, "etcdserver: authentication is not enabled");
+    size_t i = 0;
+    while (i < sim->n_users && (strcmp(sim->users[i].name, request->name) != 0 ||
+                                strcmp(sim->users[i].password, request->password) != 0))
+        i++;
+    if (i == sim->n_users)
+        return sim_refusal(RPC_INVALID_ARGUMENT,
+                           "etcdserver: authentication failed, invalid user ID or password");
+    sim_commit(sim);
+    Etcdserverpb__AuthenticateResponse *response = sim_take(sim, sizeof *response);
+    etcdserverpb__authenticate_response__init(response);
+    response->header = sim_header(sim);
+    char *text = sim_take(sim, sizeof sim->tokens->text);
+    response->token = memcpy(text, give_token(sim, i)->text, sizeof sim->tokens->text);
+    return sim_reply(&response->base);
+}
+
+/* Shown to that member; being used it lives longer there. NULL: unknown, or expired. */
+static const struct sim_user *user_of(struct sim_member *member, const char *text) {
+    struct sim *sim = member->sim;
+    for (size_t i = 0; i < sim->n_tokens; i++) {
+        struct sim_token *token = &sim->tokens[i];
+        if (strcmp(token->text, text) != 0 || token->expires_ns[member->index] <= sim->now_ns)
+            continue;
+        token->expires_ns[member->index] = sim->now_ns + TOKEN_LIFE_NS;
+        return &sim->users[token->user];
+    }
+    return NULL;
+}
+
+/* ---- what a user may touch ------------------------------------------------------------------------------ */
+
+static bool is_below(const struct sim_user *user, struct lun_bytes key) {
+    size_t n = strlen(user->prefix);
+    return key.len >= n && (n == 0 || memcmp(key.data, user->prefix, n) == 0);
+}
+
+/* The whole range, or nothing. */
+static bool may_touch(const struct sim_user *user, ProtobufCBinaryData key, ProtobufCBinaryData range_end) {
+    if (user->prefix[0] == '\0')
+        return true;
+    if (range_end.len == 0)
+        return is_below(user, sim_bytes(key));
+    struct bytes end;
+    if (bytes_prefix_end(&end, lun_bytes_of(user->prefix)))
+        sim_die("out of memory");
+    struct sim_range range = sim_range_of(sim_bytes(key), sim_bytes(range_end));
+    bool may =
+        is_below(user, range.from) && !range.is_open && sim_bytes_order(range.end, bytes_view(&end)) <= 0;
+    bytes_fini(&end);
+    return may;
+}
+
+static bool may_touch_lease(struct sim *sim, const struct sim_user *user, int64_t id) {
+    for (size_t i = 0; i < sim->keys.n; i++)
+        if (sim->keys.kvs[i].lease == id && !is_below(user, sim_key_of(&sim->keys.kvs[i])))
+            return false;
+    return true;
+}
+
+static bool may_put(struct sim *sim, const struct sim_user *user, const Etcdserverpb__PutRequest *request) {
+    return may_touch(user, request->key, (ProtobufCBinaryData){0}) &&
+           (request->lease == 0 || may_touch_lease(sim, user, request->lease));
+}
+
+static bool may_do(struct sim *sim, const struct sim_user *user, const Etcdserverpb__RequestOp *op) {
+    switch (op->request_case) {
+    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE:
+        return may_touch(user, op->request_range->key, op->request_range->range_end);
+    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT:
+        return may_put(sim, user, op->request_put);
+    default:
+        return may_touch(user, op->request_delete_range->key, op->request_delete_range->range_end);
+    }
+}
+
+static bool may_do_txn(struct sim *sim, const struct sim_user *user,
+                       const Etcdserverpb__TxnRequest *request) {
+    bool may = true;
+    for (size_t i = 0; i < request->n_compare; i++)
+        may = may && may_touch(user, request->compare[i]->key, request->compare[i]->range_end);
+    for (size_t i = 0; i < request->n_success; i++)
+        may = may && may_do(sim, user, request->success[i]);
+    for (size_t i = 0; i < request->n_failure; i++)
+        may = may && may_do(sim, user, request->failure[i]);
+    return may;
+}
+
+static bool may(struct sim *sim, const struct sim_user *user, enum rpc_method method,
+                const ProtobufCMessage *message) {
+    Etcdserverpb__RequestOp op = ETCDSERVERPB__REQUEST_OP__INIT;
+    switch (method) {
+    case RPC_RANGE:
+        op.request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE;
+        op.request_range = (Etcdserverpb__RangeRequest *)(uintptr_t)message;
+        return may_do(sim, user, &op);
+    case RPC_PUT:
+        return may_put(sim, user, (const Etcdserverpb__PutRequest *)message);
+    case RPC_DELETE_RANGE:
+        op.request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE;
+        op.request_delete_range = (Etcdserverpb__DeleteRangeRequest *)(uintptr_t)message;
+        return may_do(sim, user, &op);
+    case RPC_TXN:
+        return may_do_txn(sim, user, (const Etcdserverpb__TxnRequest *)message);
+    case RPC_LEASE_REVOKE:
+        return may_touch_lease(sim, user, ((const Etcdserverpb__LeaseRevokeRequest *)message)->id);
+    case RPC_LEASE_KEEP_ALIVE:
+        return may_touch_lease(sim, user, ((const Etcdserverpb__LeaseKeepAliveRequest *)message)->id);
+    case RPC_LEASE_TIME_TO_LIVE:
+        return may_touch_lease(sim, user, ((const Etcdserverpb__LeaseTimeToLiveRequest *)message)->id);
+    case RPC_WATCH: {
+        const Etcdserverpb__WatchCreateRequest *request = (const Etcdserverpb__WatchCreateRequest *)message;
+        return may_touch(user, request->key, request->range_end);
+    }
+    default:
+        return true;
+    }
+}
+
+struct sim_answer sim_authorize(struct sim_member *member, const char *token, enum rpc_method method,
+                                const ProtobufCMessage *message) {
+    if (!member->sim->has_auth || method == RPC_AUTHENTICATE)
+        return sim_reply(NULL);
+    if (!token)
+        return sim_refusal(RPC_INVALID_ARGUMENT, "etcdserver: user name is empty");
+    const struct sim_user *user = user_of(member, token);
+    if (!user)
+        return sim_refusal(RPC_UNAUTHENTICATED, "etcdserver: invalid auth token");
+    if (!may(member->sim, user, method, message))
+        return sim_refusal(RPC_PERMISSION_DENIED, "etcdserver: permission denied");
+    return sim_reply(NULL);
+}
