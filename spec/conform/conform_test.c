@@ -1,13 +1,12 @@
 /* spec/conform/conform_test.c - plays every scene to the simulator and to a real etcd, and compares. */
 #include "check.h"
-#include "etcd_server.h"
 #include "random_scenes.h"
 #include "scene.h"
+#include "stage.h"
 
 enum { SEEDS = 40 };
 
-static struct etcd_server server;
-static struct party real;
+static struct theatre theatre;
 static size_t n_scenes, n_lines;
 
 /* The first line in which they differ, and what led to it. */
@@ -17,8 +16,8 @@ static void show_difference(const char *scene, const char *a, const char *b) {
     for (;;) {
         size_t n = strcspn(a + at, "\n"), m = strcspn(b + at, "\n");
         if (n != m || memcmp(a + at, b + at, n) != 0) {
-            printf("# %s\n#   after  %.*s\n#   %s: %.*s\n#   sim : %.*s\n", scene, (int)asked_n, asked,
-                   real.name, (int)n, a + at, (int)m, b + at);
+            printf("# %s\n#   after  %.*s\n#   etcd: %.*s\n#   sim : %.*s\n", scene, (int)asked_n, asked,
+                   (int)n, a + at, (int)m, b + at);
             return;
         }
         if (a[at] != ' ' && a[at] != '<') {
@@ -52,11 +51,10 @@ static void perform(struct piece *piece, struct party *party) {
 
 static bool is_alike(struct piece *piece) {
     struct party simulated;
-    party_open_sim(&simulated);
-    snprintf(simulated.version, sizeof simulated.version, "%s", real.version);
+    theatre_open_sim(&theatre, &simulated);
     perform(piece, &simulated);
-    perform(piece, &real);
-    const char *a = party_tale(&real), *b = party_tale(&simulated);
+    perform(piece, &theatre.real);
+    const char *a = party_tale(&theatre.real), *b = party_tale(&simulated);
     bool is_same = strcmp(a, b) == 0;
     if (!is_same)
         show_difference(piece->name, a, b);
@@ -111,11 +109,29 @@ static void they_answer_alike_whatever_is_asked(void) {
     }
 }
 
-int main(void) {
-    if (!etcd_program())
-        return check_skip("no etcd");
-    if (!etcd_server_start(&server) || !party_open_etcd(&real, &server))
-        return check_skip("etcd does not start");
+static void without_room_they_are_alike(void) {
+    play_all(full_scenes);
+}
+
+static void with_users_they_are_alike(void) {
+    play_all(auth_scenes);
+}
+
+static void without_a_leader_they_are_alike(void) {
+    play_all(leaderless_scenes);
+}
+
+static void on(const struct stage *stage, const char *name, void (*test)(void)) {
+    if (!theatre_open(&theatre, stage)) {
+        printf("# etcd does not start: %s\n", stage->name);
+        check_n_failed++;
+        return;
+    }
+    check_run(name, test);
+    theatre_close(&theatre);
+}
+
+static void play_the_usual(void) {
     RUN(they_read_alike);
     RUN(they_write_alike);
     RUN(their_transactions_are_alike);
@@ -123,8 +139,20 @@ int main(void) {
     RUN(their_watches_are_alike);
     RUN(their_limits_are_alike);
     RUN(they_answer_alike_whatever_is_asked);
-    printf("# etcd %s: %zu scenes, %zu lines\n", real.version, n_scenes, n_lines);
-    party_close(&real);
-    etcd_server_stop(&server);
+}
+
+int main(void) {
+    if (!etcd_program())
+        return check_skip("no etcd");
+    if (!theatre_open(&theatre, &usual_stage))
+        return check_skip("etcd does not start");
+    play_the_usual();
+    char version[16];
+    memcpy(version, theatre.real.version, sizeof version);
+    theatre_close(&theatre);
+    on(&small_stage, "without_room_they_are_alike", without_room_they_are_alike);
+    on(&guarded_stage, "with_users_they_are_alike", with_users_they_are_alike);
+    on(&paired_stage, "without_a_leader_they_are_alike", without_a_leader_they_are_alike);
+    printf("# etcd %s: %zu scenes, %zu lines\n", version, n_scenes, n_lines);
     return check_end();
 }

@@ -151,7 +151,10 @@ const char *ask_token(struct party *party, const char *name, const char *passwor
     party_say(party, "Authenticate as %s", name);
     ask_anyhow(party, RPC_AUTHENTICATE, &request.base, &asked);
     party->token = before;
-    return asked.status ? NULL : strdup(asked.text);
+    if (asked.status)
+        return NULL;
+    char *kept = party->tokens[party->n_tokens++ % (sizeof party->tokens / sizeof party->tokens[0])];
+    return memcpy(kept, asked.text, sizeof asked.text);
 }
 
 /* ---- streams -------------------------------------------------------------------------------------------- */
@@ -340,8 +343,8 @@ static void drop_tale(struct party *party) {
 
 void party_begin(struct party *party) {
     drop_tale(party);
-    party->token = NULL;
     party->has_leader = false;
+    party->token = party->admin;
     party->story = open_memstream(&party->text, &party->n_text);
     if (!party->story)
         die("out of memory");
@@ -353,6 +356,7 @@ void party_begin(struct party *party) {
     if (asked.status)
         die("the store cannot be emptied");
     party->base_rev = asked.revision;
+    party->token = NULL;
 }
 
 const char *party_tale(struct party *party) {
@@ -364,11 +368,57 @@ const char *party_tale(struct party *party) {
 
 static bool open_peer(struct party *party, const char *address) {
     struct lun_err err;
-    rpc_note_init(&party->bell, on_bell);
     rpc_enter(party->rpc);
     int rc = rpc_peer_open(party->rpc, address, &party->peer, &err);
     rpc_leave(party->rpc);
     return rc == 0;
+}
+
+void party_visit(struct party *party, int member) {
+    rpc_enter(party->rpc);
+    rpc_peer_close(party->peer);
+    rpc_leave(party->rpc);
+    if (!open_peer(party, sim_addresses[member]))
+        die("no peer");
+}
+
+/* ---- troubles ------------------------------------------------------------------------------------------- */
+
+void party_become_admin(struct party *party, const char *name, const char *password) {
+    party->story = fopen("/dev/null", "w");
+    if (!party->story)
+        die("no /dev/null");
+    static char admin[2][64];
+    const char *token = ask_token(party, name, password);
+    if (!token)
+        die("no token for the administrator");
+    party->admin = memcpy(admin[party->sim != NULL], token, sizeof admin[0]);
+    (void)fclose(party->story);
+    party->story = NULL;
+}
+
+void party_fill(struct party *party) {
+    enum { TOO_MUCH = 1400 * 1000 };
+    char *value = calloc(1, TOO_MUCH);
+    if (!value)
+        die("out of memory");
+    if (party->sim)
+        sim_set_full(party->sim, true);
+    ask_op(party, &(struct lun_kv_op){.kind = LUN_OP_PUT, .key = B("/big"), .value = {value, TOO_MUCH}});
+    free(value);
+}
+
+void party_lose_leader(struct party *party) {
+    if (party->sim)
+        for (int i = 1; i < SIM_MEMBERS; i++)
+            sim_stop(party->sim, i);
+    else
+        etcd_server_kill(party->peer_server);
+    Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
+    request.key = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t) "x"};
+    request.serializable = 1;
+    while (ask_aside(party, RPC_RANGE, &request.base) != RPC_UNAVAILABLE)
+        party_pause(party, 20 * NS_PER_MS);
 }
 
 void party_open_sim(struct party *party) {
@@ -376,6 +426,7 @@ void party_open_sim(struct party *party) {
     party->sim = sim_new(1);
     party->client = sim_client_new(party->sim, "conform", 0);
     party->rpc = sim_client_rpc(party->client);
+    rpc_note_init(&party->bell, on_bell);
     if (!open_peer(party, sim_addresses[0]))
         die("no peer");
 }
@@ -383,6 +434,7 @@ void party_open_sim(struct party *party) {
 bool party_open_etcd(struct party *party, struct etcd_server *server) {
     struct lun_err err;
     *party = (struct party){.name = "etcd", .server = server};
+    rpc_note_init(&party->bell, on_bell);
     if (rpc_grpc_new(&party->rpc, &err) || !open_peer(party, server->address))
         return false;
     Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;

@@ -24,12 +24,15 @@ struct party {
     struct rpc_peer *peer;
     struct sim *sim; /* NULL: it is the real one, `server` */
     struct sim_client *client;
-    struct etcd_server *server;
+    struct etcd_server *server, *peer_server; /* the second: what it leads or follows; NULL: it is alone */
     struct rpc_note bell;
     int64_t base_rev;  /* what revisions are told from */
     const char *token; /* goes with every call and stream; NULL: none */
+    const char *admin; /* the token of whoever empties the store */
     bool has_leader;
     char version[16]; /* of the real etcd, to both */
+    char tokens[16][64];
+    size_t n_tokens;
     FILE *story;
     char *text; /* the story, after party_tale */
     size_t n_text;
@@ -40,6 +43,14 @@ void party_open_sim(struct party *party);
 /* A real one, serving when this returns; false: it does not. */
 bool party_open_etcd(struct party *party, struct etcd_server *server);
 void party_close(struct party *party);
+
+/* From now on asks another member of the simulated cluster. */
+void party_visit(struct party *party, int member);
+void party_become_admin(struct party *party, const char *name, const char *password);
+/* Takes all room away, by asking for more than there is. */
+void party_fill(struct party *party);
+/* Takes its peers away, and waits until it knows of no leader. */
+void party_lose_leader(struct party *party);
 
 /* Begins a story with an empty store: revisions count from here. */
 void party_begin(struct party *party);
@@ -54,7 +65,7 @@ int ask_op(struct party *party, const struct lun_kv_op *op);
 int ask_txn(struct party *party, const struct lun_txn *txn);
 /* As ask; what is asked is not told. */
 int ask_aside(struct party *party, enum rpc_method method, const ProtobufCMessage *request);
-/* The token of the answer, as long as the party; NULL: refused. */
+/* The token of the answer, good for the next fifteen; NULL: refused. */
 const char *ask_token(struct party *party, const char *name, const char *password);
 
 /* Waits until the counter, which callbacks count up, has reached `n`; false: not in time. */

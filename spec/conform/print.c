@@ -69,6 +69,12 @@ static bool is_given(const ProtobufCFieldDescriptor *field, const void *at) {
     }
 }
 
+/* Some versions of etcd wrap a watcher's reason: "rpc error: code = ... desc = ...". */
+static const char *bare(const char *text) {
+    const char *inside = strncmp(text, "rpc error:", 10) == 0 ? strstr(text, "desc = ") : NULL;
+    return inside ? inside + strlen("desc = ") : text;
+}
+
 static void print_value(FILE *out, const ProtobufCFieldDescriptor *field, const void *at, int64_t base_rev) {
     if (is_private(field)) {
         (void)fputc('*', out);
@@ -79,7 +85,7 @@ static void print_value(FILE *out, const ProtobufCFieldDescriptor *field, const 
         print_message(out, *(ProtobufCMessage *const *)at, base_rev);
         break;
     case PROTOBUF_C_TYPE_STRING: {
-        const char *text = *(char *const *)at;
+        const char *text = bare(*(char *const *)at);
         print_bytes(out, (const uint8_t *)text, strlen(text));
         break;
     }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +16,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { ETCD_FLAGS_MAX = 8 };
+
 struct etcd_server {
     pid_t pid;
     int port, peer_port;
-    char address[32]; /* "127.0.0.1:port" */
+    const char *flags[ETCD_FLAGS_MAX]; /* more of them, ended by NULL */
+    char name[8], cluster[128];        /* "one", "one=http://..." */
+    char address[32];                  /* "127.0.0.1:port" */
     char dir[64];
 };
 
@@ -55,10 +60,33 @@ static inline const char *etcd_program(void) {
 
 /* (Re)starts it on the ports and data it has. */
 static inline void etcd_server_spawn(struct etcd_server *server) {
-    char client[64], peer[64], cluster[80];
+    char client[64], peer[64];
     snprintf(client, sizeof client, "http://127.0.0.1:%d", server->port);
     snprintf(peer, sizeof peer, "http://127.0.0.1:%d", server->peer_port);
-    snprintf(cluster, sizeof cluster, "one=%s", peer);
+    const char *args[24 + ETCD_FLAGS_MAX] = {"etcd",
+                                             "--name",
+                                             server->name,
+                                             "--data-dir",
+                                             server->dir,
+                                             "--listen-client-urls",
+                                             client,
+                                             "--advertise-client-urls",
+                                             client,
+                                             "--listen-peer-urls",
+                                             peer,
+                                             "--initial-advertise-peer-urls",
+                                             peer,
+                                             "--initial-cluster",
+                                             server->cluster,
+                                             "--logger",
+                                             "zap",
+                                             "--log-level",
+                                             "error"};
+    int n = 0;
+    while (args[n])
+        n++;
+    for (int i = 0; i < ETCD_FLAGS_MAX && server->flags[i]; i++)
+        args[n++] = server->flags[i];
     const char *program = etcd_program();
     pid_t parent = getpid();
     server->pid = fork();
@@ -73,18 +101,23 @@ static inline void etcd_server_spawn(struct etcd_server *server) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    execl(program, "etcd", "--name", "one", "--data-dir", server->dir, "--listen-client-urls", client,
-          "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls",
-          peer, "--initial-cluster", cluster, "--logger", "zap", "--log-level", "error", (char *)NULL);
+    execv(program, (char *const *)(uintptr_t)args);
     _exit(127);
 }
 
-static inline bool etcd_server_start(struct etcd_server *server) {
+/* Ports and a folder of its own; a cluster of one, unless the caller says otherwise before it is spawned. */
+static inline bool etcd_server_prepare(struct etcd_server *server, const char *name) {
     *server = (struct etcd_server){.port = free_port(), .peer_port = free_port()};
+    snprintf(server->name, sizeof server->name, "%s", name);
     snprintf(server->address, sizeof server->address, "127.0.0.1:%d", server->port);
+    snprintf(server->cluster, sizeof server->cluster, "%s=http://127.0.0.1:%d", name, server->peer_port);
     const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
     snprintf(server->dir, sizeof server->dir, "%s/lunarch-unit-XXXXXX", base);
-    if (!mkdtemp(server->dir))
+    return mkdtemp(server->dir) != NULL;
+}
+
+static inline bool etcd_server_start(struct etcd_server *server) {
+    if (!etcd_server_prepare(server, "one"))
         return false;
     etcd_server_spawn(server);
     return server->pid > 0;

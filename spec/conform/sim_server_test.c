@@ -1,0 +1,134 @@
+/* spec/conform/sim_server_test.c - what the simulated servers do that no real one can be made to do in a test: tokens
+ * that expire, overload, a new leader that keeps no leases yet. */
+#include "check.h"
+#include "scene.h"
+
+static struct party party;
+
+static void open_party(void) {
+    party_open_sim(&party);
+    party_begin(&party);
+}
+
+static const char *tale_of_one_get(void) {
+    static char tale[1024];
+    const char *before = party_tale(&party);
+    size_t n = strlen(before);
+    get(&party, B("/k"));
+    snprintf(tale, sizeof tale, "%s", party_tale(&party) + n);
+    return tale;
+}
+
+static void a_token_lives_300_s_after_its_last_use(void) {
+    open_party();
+    sim_add_user(party.sim, "root", "toor", "");
+    sim_enable_auth(party.sim);
+    party.token = ask_token(&party, "root", "toor");
+    for (int i = 0; i < 3; i++) {
+        party_pause(&party, 299 * NS_PER_S);
+        CHECK(get(&party, B("/k")) == RPC_OK);
+    }
+    party_pause(&party, 301 * NS_PER_S);
+    CHECK(strstr(tale_of_one_get(), "16 etcdserver: invalid auth token"));
+    party_close(&party);
+}
+
+static void a_token_is_refreshed_on_one_member_only(void) {
+    open_party();
+    sim_add_user(party.sim, "root", "toor", "");
+    sim_enable_auth(party.sim);
+    party.token = ask_token(&party, "root", "toor");
+    party_pause(&party, 200 * NS_PER_S);
+    CHECK(get(&party, B("/k")) == RPC_OK);
+    party_pause(&party, 200 * NS_PER_S);
+    CHECK(get(&party, B("/k")) == RPC_OK);
+    party_visit(&party, 1);
+    CHECK(get(&party, B("/k")) == RPC_UNAUTHENTICATED);
+    party_close(&party);
+}
+
+static void a_restarted_member_knows_no_token(void) {
+    open_party();
+    sim_add_user(party.sim, "root", "toor", "");
+    sim_enable_auth(party.sim);
+    party.token = ask_token(&party, "root", "toor");
+    sim_stop(party.sim, 0);
+    party_pause(&party, NS_PER_S);
+    sim_start(party.sim, 0);
+    party_pause(&party, 10 * NS_PER_S);
+    CHECK(get(&party, B("/k")) == RPC_UNAUTHENTICATED);
+    party_visit(&party, 1);
+    CHECK(get(&party, B("/k")) == RPC_OK);
+    party_close(&party);
+}
+
+static void a_busy_server_refuses_writes_and_does_not_do_them(void) {
+    open_party();
+    sim_set_faults(party.sim, &(struct sim_faults){.busy = 1000});
+    CHECK(put(&party, B("/k"), B("")) == RPC_RESOURCE_EXHAUSTED);
+    CHECK(strstr(party_tale(&party), "8 etcdserver: too many requests"));
+    CHECK(!strstr(tale_of_one_get(), "kvs"));
+    sim_set_faults(party.sim, &(struct sim_faults){.busy = 500});
+    int n_done = 0;
+    for (int i = 0; i < 100; i++)
+        n_done += put(&party, B("/k"), B("")) == RPC_OK;
+    CHECK(n_done > 20 && n_done < 80);
+    party_close(&party);
+}
+
+/* Until it is the primary one. */
+static void a_new_leader_is_no_primary_lessor_for_a_moment(void) {
+    bool is_seen = false;
+    for (int i = 0; i < 200 && !is_seen; i++) {
+        open_party();
+        grant_lease(&party, 0x1000, 60);
+        for (int k = 0; k < i; k++)
+            (void)sim_random(party.sim);
+        int leader = sim_leader(party.sim);
+        sim_cut(party.sim, leader);
+        while (sim_leader(party.sim) == leader)
+            sim_step(party.sim);
+        party_visit(&party, sim_leader(party.sim));
+        struct talk *renewals = talk_open(&party, RPC_LEASE_KEEP_ALIVE);
+        talk_renew(renewals, 0x1000);
+        talk_tell(renewals, 1);
+        talk_close(renewals);
+        is_seen = strstr(party_tale(&party), "ends: 2 not a primary lessor");
+        party_close(&party);
+    }
+    CHECK(is_seen);
+}
+
+/* The later deletion first: the watch for it stands, the other one is served by the slow loop. */
+static void two_watches_are_not_ordered(void) {
+    open_party();
+    put(&party, B("/1"), B(""));
+    put(&party, B("/2"), B(""));
+    struct talk *talk = talk_open(&party, RPC_WATCH);
+    Etcdserverpb__WatchCreateRequest request = ETCDSERVERPB__WATCH_CREATE_REQUEST__INIT;
+    request.key = binary(B("/1"));
+    request.start_revision = party.base_rev + 1; /* slow */
+    talk_watch(talk, &request);
+    request.key = binary(B("/2"));
+    request.start_revision = 0;
+    talk_watch(talk, &request);
+    talk_await_created(talk, 2);
+    del(&party, B("/1"), B(""));
+    del(&party, B("/2"), B(""));
+    talk_tell(talk, 1);
+    const char *tale = party_tale(&party);
+    const char *told = strstr(tale, "events");
+    CHECK(told && strstr(told, "key=\"/2\"") && !strstr(told, "key=\"/1\""));
+    talk_close(talk);
+    party_close(&party);
+}
+
+int main(void) {
+    RUN(a_token_lives_300_s_after_its_last_use);
+    RUN(a_token_is_refreshed_on_one_member_only);
+    RUN(a_restarted_member_knows_no_token);
+    RUN(a_busy_server_refuses_writes_and_does_not_do_them);
+    RUN(a_new_leader_is_no_primary_lessor_for_a_moment);
+    RUN(two_watches_are_not_ordered);
+    return check_end();
+}
