@@ -43,7 +43,7 @@ static void leases(struct party *party) {
     struct talk *renewals = talk_open(party, RPC_LEASE_KEEP_ALIVE);
     talk_renew(renewals, LEASE_AUTH);
     talk_tell(renewals, 1);
-    talk_close(renewals);
+    talk_drop(renewals);
     time_to_live(party, LEASE_AUTH, true);
     put_leased(party, B("/ann/l"), B(""), LEASE_AUTH);
     revoke_lease(party, LEASE_AUTH);
@@ -58,7 +58,7 @@ static void watch(struct party *party, struct lun_bytes key, struct lun_bytes ra
     request.range_end = binary(range_end);
     talk_watch(talk, &request);
     talk_tell(talk, 1);
-    talk_close(talk);
+    talk_drop(talk);
 }
 
 static void watches(struct party *party) {

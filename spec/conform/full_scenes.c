@@ -17,7 +17,7 @@ static void no_space(struct party *party) {
     struct talk *renewals = talk_open(party, RPC_LEASE_KEEP_ALIVE);
     talk_renew(renewals, LEASE_FULL);
     talk_tell(renewals, 1);
-    talk_close(renewals);
+    talk_drop(renewals);
     revoke_lease(party, LEASE_FULL);
     revoke_lease(party, LEASE_FULL);
     get_all(party);

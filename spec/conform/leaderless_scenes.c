@@ -27,14 +27,14 @@ static void alone(struct party *party) {
     struct talk *late = talk_open(party, RPC_WATCH);
     talk_watch(late, &request);
     talk_tell(late, 1);
-    talk_close(late);
+    talk_drop(late);
     party->has_leader = false;
     late = talk_open(party, RPC_WATCH);
     talk_watch(late, &request);
     talk_tell(late, 1);
-    talk_close(late);
-    talk_close(watch);
-    talk_close(renewals);
+    talk_drop(late);
+    talk_drop(watch);
+    talk_drop(renewals);
 }
 
 const struct scene leaderless_scenes[] = {

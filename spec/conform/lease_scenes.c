@@ -90,7 +90,7 @@ static void expiry(struct party *party) {
     talk_tell(renewals, 1);
     revoke_lease(party, LEASE_LEASE);
     revoke_lease(party, LEASE_LEASE + 1);
-    talk_close(renewals);
+    talk_drop(renewals);
     talk_close(watch);
 }
 

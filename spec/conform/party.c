@@ -307,12 +307,9 @@ void talk_tell(struct talk *talk, int n) {
     rpc_leave(party->rpc);
 }
 
-void talk_close(struct talk *talk) {
+void talk_drop(struct talk *talk) {
     struct party *party = talk->party;
-    /* The slow loop comes round every 100 ms. */
-    party_pause(party, 150 * NS_PER_MS);
     rpc_enter(party->rpc);
-    tell_heard(talk);
     if (talk->stream)
         rpc_stream_cancel(talk->stream);
     rpc_leave(party->rpc);
@@ -321,6 +318,15 @@ void talk_close(struct talk *talk) {
     for (; talk->n_told < talk->n_heard; talk->n_told++)
         free(talk->heard[talk->n_told].text);
     free(talk);
+}
+
+void talk_close(struct talk *talk) {
+    /* The slow loop comes round every 100 ms. */
+    party_pause(talk->party, 150 * NS_PER_MS);
+    rpc_enter(talk->party->rpc);
+    tell_heard(talk);
+    rpc_leave(talk->party->rpc);
+    talk_drop(talk);
 }
 
 /* ---- stories -------------------------------------------------------------------------------------------- */

@@ -88,7 +88,9 @@ void talk_await_created(struct talk *talk, int n);
 int talk_n_heard(struct talk *talk);
 /* Waits for `n` more messages (the end of the stream is one) and tells them, watcher by watcher. */
 void talk_tell(struct talk *talk, int n);
-/* Whether anything comes that talk_tell did not wait for is told; then the stream is given up. */
+/* Gives the stream up. */
+void talk_drop(struct talk *talk);
+/* Listens first: whatever comes that talk_tell did not wait for is told. */
 void talk_close(struct talk *talk);
 
 #endif

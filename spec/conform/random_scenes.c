@@ -188,5 +188,5 @@ void play_random(struct party *party, uint64_t seed, int *heard) {
     if (party->sim)
         *heard = talk_n_heard(dice.talk);
     talk_tell(dice.talk, *heard);
-    talk_close(dice.talk);
+    talk_drop(dice.talk);
 }

@@ -92,7 +92,7 @@ static void a_new_leader_is_no_primary_lessor_for_a_moment(void) {
         struct talk *renewals = talk_open(&party, RPC_LEASE_KEEP_ALIVE);
         talk_renew(renewals, 0x1000);
         talk_tell(renewals, 1);
-        talk_close(renewals);
+        talk_drop(renewals);
         is_seen = strstr(party_tale(&party), "ends: 2 not a primary lessor");
         party_close(&party);
     }
@@ -119,7 +119,7 @@ static void two_watches_are_not_ordered(void) {
     const char *tale = party_tale(&party);
     const char *told = strstr(tale, "events");
     CHECK(told && strstr(told, "key=\"/2\"") && !strstr(told, "key=\"/1\""));
-    talk_close(talk);
+    talk_drop(talk);
     party_close(&party);
 }
 
