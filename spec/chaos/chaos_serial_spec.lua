@@ -8,6 +8,9 @@ local uv = require "luv"
 local wait = require "support.wait"
 
 local SETTLE_S = 100
+-- In its first twenty seconds candidates and members are hit in seven ways, and no leader of etcd is stopped: what etcd
+-- 3.4 does after that (revocation.lua) is no part of a suite.
+local SEED = 40
 
 local function start(words)
   local command = { "lua5.4", tree.root .. "/spec/chaos/chaos.lua" }
@@ -46,7 +49,7 @@ describe("./dev chaos", function()
 
   it("shows in twenty seconds that nothing overlaps or is lost, and that everybody comes back", function()
     local folder = tree.folder()
-    local one = start { "0.34", "--seed=11", "--json", "--out", folder }
+    local one = start { "0.34", "--seed=" .. SEED, "--json", "--out", folder }
     local status = one:wait_exit(20.4 + SETTLE_S)
     assert.equal(0, status, one:output())
     local result = json.decode(texts(one, "out"))
@@ -54,7 +57,8 @@ describe("./dev chaos", function()
     for _, law in ipairs(result.laws) do
       assert.same({}, law.troubles)
     end
-    assert.equal(11, result.seed)
+    assert.equal(SEED, result.seed)
+    assert.same({ 0, 0 }, { result.revoked_by_etcd.terms, result.handed_on_by_etcd })
     assert.is_true(#result.faults >= 4 and result.counts.terms >= 1)
     assert.equal(#sets.list, #result.sets)
     local names = {}

@@ -13,6 +13,7 @@ local SIZE = 3
 ---@field t number
 ---@field index integer
 ---@field raft_term integer
+---@field ended number? when most of the members had lost it, before there was another
 
 ---@class ChaosCluster
 ---@field members Etcd[]
@@ -21,10 +22,19 @@ local SIZE = 3
 local ChaosCluster = {}
 ChaosCluster.__index = ChaosCluster
 
-local function note(self, index, raft_term)
+local function note_leader(self, index, raft_term)
   local last = self.leaderships[#self.leaderships]
   if last and last.raft_term >= raft_term then return end
-  self.leaderships[#self.leaderships + 1] = { t = clock.now(), index = index, raft_term = raft_term }
+  self.leaderships[#self.leaderships + 1] = { t = clock.now(), index = index, raft_term = raft_term, lost_by = {} }
+end
+
+local function note_loss(self, index, raft_term)
+  local last = self.leaderships[#self.leaderships]
+  if not last or raft_term < last.raft_term then return end
+  last.lost_by[index] = true
+  local n = 0
+  for _ in pairs(last.lost_by) do n = n + 1 end
+  if n > SIZE / 2 then last.ended = last.ended or clock.now() end
 end
 
 local function read_log(self, index)
@@ -35,8 +45,11 @@ local function read_log(self, index)
   file:close()
   local whole = text:match "^.*\n" or ""
   self.read_at[index] = self.read_at[index] + #whole
-  for raft_term in whole:gmatch "became leader at term (%d+)" do
-    note(self, index, math.tointeger(raft_term))
+  for line in whole:gmatch "[^\n]+" do
+    local won = line:match "became leader at term (%d+)"
+    local lost = line:match "lost leader %x+ at term (%d+)"
+    if won then note_leader(self, index, math.tointeger(won)) end
+    if lost then note_loss(self, index, math.tointeger(lost)) end
   end
 end
 
@@ -47,10 +60,11 @@ function ChaosCluster:update()
   end
 end
 
--- The index of the member that leads, as far as is known.
----@return integer
+-- The index of the member that led last, and whether it does as far as is known.
+---@return integer index, boolean leads
 function ChaosCluster:leader()
-  return self.leaderships[#self.leaderships].index
+  local last = self.leaderships[#self.leaderships]
+  return last.index, last.ended == nil
 end
 
 -- Asks the leader to hand over. Does not wait.

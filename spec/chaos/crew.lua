@@ -111,6 +111,23 @@ function Candidate:update()
     self.name, life.process.exited.status, life.process.exited.signal, life.ledger.journal:complaints())
 end
 
+-- When the last renewal of a lease was let through, before `t`; nil if none was.
+---@return number? seconds
+function Candidate:last_renewal(lease, t)
+  local latest
+  for _, one in ipairs(self.links) do
+    for _, renewal in ipairs(one:renewals(lease)) do
+      if renewal.t < t and (not latest or renewal.t > latest) then latest = renewal.t end
+    end
+  end
+  return latest
+end
+
+local function is_stopped(life)
+  local stop = life.stops[#life.stops]
+  return stop ~= nil and stop.to == math.huge
+end
+
 -- ---- all of them ------------------------------------------------------------------------------------------------
 
 ---@class Crew
@@ -143,6 +160,18 @@ function Crew:leader()
   return leader, term
 end
 
+-- Terms that last, by the word of those who run, though somebody was elected after them.
+---@return Term[]
+function Crew:outlived()
+  local _, newest = self:leader()
+  local list = {}
+  for _, candidate in ipairs(self.candidates) do
+    local term = not is_stopped(candidate:life()) and candidate:leading()
+    if term and term ~= newest then list[#list + 1] = term end
+  end
+  return list
+end
+
 ---@return Life[]
 function Crew:lives()
   local list = {}
@@ -161,19 +190,26 @@ function Crew:ledgers()
   return list
 end
 
--- All terms of all lives by their tokens, each with its `life`, and `died` where its process did before on_lost
--- returned.
+-- All terms of all lives by their tokens, each with its `life`; `died` where its process did before on_lost returned;
+-- and of those that lasted longer than they may, `renewed`: when a renewal was last let through before the next began.
 ---@return Term[]
 function Crew:terms()
   local list = {}
-  for _, life in ipairs(self:lives()) do
-    for _, term in ipairs(life.ledger.journal.terms) do
-      term.life = life
-      term.died = not term.lost and life.ended or nil
-      list[#list + 1] = term
+  for _, candidate in ipairs(self.candidates) do
+    for _, life in ipairs(candidate.lives) do
+      for _, term in ipairs(life.ledger.journal.terms) do
+        term.candidate, term.life, term.died = candidate, life, not term.lost and life.ended or nil
+        list[#list + 1] = term
+      end
     end
   end
   table.sort(list, function(a, b) return a.token < b.token end)
+  for i, term in ipairs(list) do
+    local next_term, ended = list[i + 1], term.lost or term.died
+    if next_term and not (ended and ended <= next_term.elected) then
+      term.renewed = term.candidate:last_renewal(term.lease, next_term.elected)
+    end
+  end
   return list
 end
 

@@ -183,6 +183,7 @@ describe("the verdict on a run", function()
           a[i] = line:gsub("^lost 5.1", "lost 6.02"):gsub("^losing 5.1(.*)expired", "losing 6.0%1key_deleted")
         end
         table.insert(a, "lease /chaos/leader 10 gone")
+        more.ttl = 6
         more.faults = {
           { track = "members", kind = "stop", lanes = { "m1" }, from = 1, to = 4, has_stopped_leader = true },
         }
@@ -204,11 +205,31 @@ describe("the verdict on a run", function()
       ["told too late"] = function(a)
         for i, line in ipairs(a) do a[i] = line:gsub("^lost 6.02", "lost 7.50") end
       end,
+      ["its last renewal was too long ago"] = function(_, _, more) more.ttl = 1 end,
     } do
       local judged = judge(change)
       assert.is_false(judged.is_fine, what)
       assert.equal(1, #law(judged, "two terms"), what)
     end
+  end)
+
+  it("lays a mutex held by two to etcd in the same way", function()
+    local function judge(last, version)
+      return good_run(function(a, _, more)
+        table.insert(a, "set claim 6.50 fenced 10")
+        for _, line in ipairs(last) do table.insert(a, line) end
+        more.etcd_version = version
+        more.faults = {
+          { track = "members", kind = "stop", lanes = { "m1" }, from = 1, to = 4, has_stopped_leader = true },
+        }
+      end)
+    end
+    local excused = judge({ "set gone 6.60 fenced 10", "lease fenced 10 gone" }, "3.4.23")
+    assert.is_true(excused.is_fine)
+    assert.equal(1, excused.revoked.holds)
+    assert.is_false(judge({ "set gone 6.60 fenced 10", "lease fenced 10 there" }, "3.4.23").is_fine)
+    assert.is_false(judge({ "set freed 6.60 fenced 10" }, "3.4.23").is_fine)
+    assert.is_false(judge({ "set gone 6.60 fenced 10", "lease fenced 10 gone" }, "3.5.13").is_fine)
   end)
 
   it("knows which versions of etcd do that", function()

@@ -11,7 +11,8 @@ local ledger = {}
 ---@field locked number
 ---@field claims number[]
 ---@field freed number?
----@field is_lease_gone boolean? it was not there to be unlocked: whether its lease was gone too
+---@field was_there boolean? it was there to be unlocked
+---@field is_lease_gone boolean? it was not: whether its lease was gone too
 
 ---@class Outcome: Insertion
 ---@field set string
@@ -48,7 +49,13 @@ end
 
 function events.claim(self, t, set) table.insert(self.open[set].claims, t) end
 
-function events.freed(self, t, set) self.open[set].freed = t end
+function events.freed(self, t, set)
+  self.open[set].freed, self.open[set].was_there = t, true
+end
+
+function events.gone(self, t, set)
+  self.open[set].freed, self.open[set].was_there = t, false
+end
 
 for _, fate in ipairs { "acked", "refused", "unknown" } do
   events[fate] = function(self, t, set, token, id, code)
@@ -70,8 +77,8 @@ function Ledger:obey(text)
   local what, state
   what, token, state = text:match "^lease (%S+) (%d+) (%a+)$"
   if what then
-    local list = what == sets.ELECTION and self.journal.terms or self.holds
-    of_token(list, math.tointeger(token)).is_lease_gone = state == "gone"
+    local place = what == sets.ELECTION and of_token(self.journal.terms, math.tointeger(token)) or self.open[what]
+    place.is_lease_gone = state == "gone"
     return
   end
   self.pid = self.pid or math.tointeger(text:match "^pid (%d+)$")

@@ -45,6 +45,10 @@ function Link:lift(weather)
   if self.n[group] == 0 then WEATHERS[weather].stop(self.proxy) end
 end
 
+-- When renewals of a lease were let through.
+---@return { t: number, lease: string }[]
+function Link:renewals(lease) return self.proxy:renewals(lease) end
+
 function Link:stop() self.proxy:stop() end
 
 ---@param member Etcd

@@ -12,7 +12,7 @@ overlap.TOLD_S = 0.5
 ---@field token integer
 ---@field from number seconds of CLOCK_BOOTTIME
 ---@field to number
----@field is_etcds? boolean etcd itself ended it: revocation.lua
+---@field excuse_s? number etcd itself gave the place away: how long it may overlap with the next (revocation.lua)
 
 ---@class Stop
 ---@field from number when SIGSTOP was sent
@@ -46,15 +46,14 @@ function overlap.find(spans)
   return found
 end
 
--- Parts them into those that must not be and those that etcd itself has brought about: there the earlier owner had
--- lost a living lease, and was told within `notice_s`.
+-- Parts them into those that must not be and those that etcd itself has brought about.
 ---@param overlaps Overlap[]
 ---@return Overlap[] ours, Overlap[] etcds
-function overlap.part(overlaps, notice_s)
+function overlap.part(overlaps)
   local ours, etcds = {}, {}
   for _, one in ipairs(overlaps) do
     local earlier = one.a.token < one.b.token and one.a or one.b
-    table.insert(earlier.is_etcds and one.to - one.from <= notice_s and etcds or ours, one)
+    table.insert(earlier.excuse_s and one.to - one.from <= earlier.excuse_s and etcds or ours, one)
   end
   return ours, etcds
 end
@@ -98,7 +97,7 @@ end
 ---@return Span[] spans, number? told_s
 function overlap.spans_of(term, stops, until_s)
   local function span(from, to)
-    return { who = term.who, token = term.token, from = from, to = to, is_etcds = term.is_etcds }
+    return { who = term.who, token = term.token, from = from, to = to, excuse_s = term.excuse_s }
   end
   local ended = term.lost or term.died or until_s
   local stop = overrun_of(term, stops)
@@ -116,7 +115,7 @@ end
 function overlap.span_of_hold(hold)
   local latest = hold.claims[#hold.claims]
   if latest and latest > hold.locked then
-    return { who = hold.who, token = hold.token, from = hold.locked, to = latest, is_etcds = hold.is_etcds }
+    return { who = hold.who, token = hold.token, from = hold.locked, to = latest, excuse_s = hold.excuse_s }
   end
 end
 

@@ -44,8 +44,9 @@ end
 
 function Play:who_leads()
   local leader, term = self.crew:leader()
-  return ("%s; m%d leads etcd"):format(
-    leader and ("%s leads, token %d"):format(leader.name, term.token) or "nobody leads", self.cluster:leader())
+  local index, is_leading = self.cluster:leader()
+  return ("%s; %s"):format(leader and ("%s leads, token %d"):format(leader.name, term.token) or "nobody leads",
+    is_leading and ("m%d leads etcd"):format(index) or "etcd has no leader")
 end
 
 local VERBS = {
@@ -69,6 +70,20 @@ end
 
 -- ---- the loop ---------------------------------------------------------------------------------------------------
 
+-- Who leads on although another was elected may have a lease that etcd itself has revoked: revocation.lua will ask.
+function Play:look_at_outlived()
+  for _, term in ipairs(self.crew:outlived()) do
+    if term.is_lease_gone == nil then
+      local text = self.cluster:etcdctl("--command-timeout=2s", "lease", "timetolive", term.lease)
+      if text:find "already expired" then
+        term.is_lease_gone = true
+      elseif text:find "granted" then
+        term.is_lease_gone = false
+      end
+    end
+  end
+end
+
 -- Once a round: "over" or "interrupted" end what goes on.
 function Play:turn()
   uv.run "nowait"
@@ -78,6 +93,7 @@ function Play:turn()
   self.looked_at = now
   self.crew:update()
   self.cluster:update()
+  self:look_at_outlived()
   if now - self.said_at > SILENCE_S then self:say("%d insertions so far (%s)", self:count_acked(), self:who_leads()) end
   return self.deadline and now >= self.deadline and "over" or nil
 end

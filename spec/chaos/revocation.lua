@@ -6,13 +6,16 @@
 -- 7 s is over. To the owner this is what an operator's `lease revoke` is: it is told as soon as it can be, and the next
 -- one may be elected before that.
 --
--- Such an end is laid to etcd only if it came in that time, with that version, and the lease was gone when its owner
--- asked at once: a key that one of us deleted leaves its lease behind.
+-- Such an end is laid to etcd only if it came in that time, with that version; after a renewal on which the lease
+-- should have lived on; and if the lease was gone when somebody asked at once: a key that one of us deleted leaves its
+-- lease behind. An owner whose network let it hear of this is to be told within NOTICE_S; any other believes its own
+-- clock.
 local revocation = {}
 
--- From a member's going on until the last of its revocations; and how long its victim may take to hear of one.
-revocation.AFTER_S = 8.5
-revocation.NOTICE_S = 1
+-- From a member's going on until the last of its revocations.
+local AFTER_S = 8.5
+
+local NOTICE_S = 1
 
 local FIXED = { ["3.4"] = 31, ["3.5"] = 13 }
 
@@ -26,29 +29,46 @@ function revocation.is_to_be_expected(version)
   return tonumber(major) < 3 or tonumber(major) == 3 and tonumber(minor) < 4
 end
 
-local REASONS = { key_deleted = true, revoked = true }
-
-local function is_after_a_thaw(outcome, t)
+-- Whether a stopped leader of etcd had gone on shortly before some moment between `from` and `to`.
+local function is_after_a_thaw(outcome, from, to)
   for _, fault in ipairs(outcome.faults) do
-    if fault.has_stopped_leader and fault.to and t >= fault.to and t <= fault.to + revocation.AFTER_S then
-      return true
-    end
+    if fault.has_stopped_leader and fault.to and to >= fault.to and from <= fault.to + AFTER_S then return true end
   end
   return false
 end
 
----@param outcome Outcome
----@param term Term
-function revocation.has_ended_term(outcome, term)
-  return revocation.is_to_be_expected(outcome.etcd_version) and term.is_lease_gone == true
-    and REASONS[term.reason] == true and is_after_a_thaw(outcome, term.losing)
+local function successor_of(outcome, term)
+  for _, other in ipairs(outcome.terms) do
+    if other.token > term.token then return other end
+  end
 end
 
+-- Whether etcd revoked the term's living lease.
+---@param outcome Outcome
+---@param term Term
+---@return boolean
+function revocation.has_ended_term(outcome, term)
+  local successor = successor_of(outcome, term)
+  if not (successor and term.is_lease_gone and revocation.is_to_be_expected(outcome.etcd_version)) then return false end
+  local is_early = successor.elected < (term.renewed or term.elected) + outcome.ttl
+  return is_early and is_after_a_thaw(outcome, successor.elected, successor.elected)
+end
+
+-- The same of a hold that was not there to be unlocked, or whose unlocking was not answered.
 ---@param outcome Outcome
 ---@param hold Hold
+---@return boolean
 function revocation.has_ended_hold(outcome, hold)
-  return revocation.is_to_be_expected(outcome.etcd_version) and hold.is_lease_gone == true
-    and is_after_a_thaw(outcome, hold.freed)
+  return hold.was_there == false and hold.is_lease_gone ~= false
+    and revocation.is_to_be_expected(outcome.etcd_version) and is_after_a_thaw(outcome, hold.locked, hold.freed)
+end
+
+-- How long two may then be owners at once.
+---@param outcome Outcome
+---@param reason string? told to the earlier one, if any was
+---@return number seconds
+function revocation.longest_s(outcome, reason)
+  return (reason == "key_deleted" or reason == "revoked") and NOTICE_S or outcome.ttl
 end
 
 return revocation

@@ -189,7 +189,7 @@ end
 function Page:draw_leaderships(leaderships)
   for i, one in ipairs(leaderships) do
     local after = leaderships[i + 1]
-    local ended = after and after.t or self.over
+    local ended = one.ended or after and after.t or self.over
     self:bar("m" .. one.index, one.t, ended, 3, { fill = ETCD_LEADER },
       ("m%d leads etcd, raft term %d: %s to %s"):format(one.index, one.raft_term, self:since(one.t),
         self:since(ended)))

@@ -24,7 +24,7 @@ local verdict = {}
 local function spans_of_terms(outcome)
   local spans, told = {}, {}
   for _, term in ipairs(outcome.terms) do
-    term.is_etcds = revocation.has_ended_term(outcome, term)
+    term.excuse_s = revocation.has_ended_term(outcome, term) and revocation.longest_s(outcome, term.reason) or nil
     local own, told_s = overlap.spans_of(term, term.life.stops, outcome.over)
     table.move(own, 1, #own, #spans + 1, spans)
     told[#told + 1] = told_s
@@ -37,7 +37,7 @@ local function spans_of_holds(outcome, set)
   local spans = {}
   for _, one in ipairs(outcome.ledgers) do
     for _, hold in ipairs(one.holds) do
-      hold.is_etcds = revocation.has_ended_hold(outcome, hold)
+      hold.excuse_s = revocation.has_ended_hold(outcome, hold) and revocation.longest_s(outcome) or nil
       if hold.set == set.name then spans[#spans + 1] = overlap.span_of_hold(hold) end
     end
   end
@@ -102,11 +102,11 @@ end
 local function count_revoked(outcome)
   local revoked = { terms = 0, holds = 0 }
   for _, term in ipairs(outcome.terms) do
-    if term.is_etcds then revoked.terms = revoked.terms + 1 end
+    if term.excuse_s then revoked.terms = revoked.terms + 1 end
   end
   for _, one in ipairs(outcome.ledgers) do
     for _, hold in ipairs(one.holds) do
-      if hold.is_etcds then revoked.holds = revoked.holds + 1 end
+      if hold.excuse_s then revoked.holds = revoked.holds + 1 end
     end
   end
   return revoked
@@ -130,8 +130,8 @@ end
 ---@return Verdict
 function verdict.of(outcome)
   local spans, told_s = spans_of_terms(outcome)
-  local of_terms, terms_handed_on = overlap.part(overlap.find(spans), revocation.NOTICE_S)
-  local of_holds, holds_handed_on = overlap.part(overlaps_of_holds(outcome), revocation.NOTICE_S)
+  local of_terms, terms_handed_on = overlap.part(overlap.find(spans))
+  local of_holds, holds_handed_on = overlap.part(overlaps_of_holds(outcome))
   local found = losses_of(outcome)
   local lost, disorder = troubles_of_guarded(outcome, found)
   local laws = {

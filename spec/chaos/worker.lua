@@ -5,7 +5,8 @@
 --
 --   pid <pid>                                      once
 --   events of terms, as teller.lua has them, and "claim <t> ...": at t it was asked, and said, that the term lasts
---   set <event> <t> <set> <token> [<id> [<code>]]  locked, claim, freed; acked, refused, unknown for an insertion
+--   set <event> <t> <set> <token> [<id> [<code>]]  locked, claim; freed, or gone when there was no
+--                                                  answer, or nothing to unlock; acked, refused, unknown: an insertion
 --   lease <set or election> <token> gone|there     after a place was lost: whether its lease lives, asked at once
 -- luacheck: globals name ttl on_elected do_work on_lost
 local lunarch = require "lunarch"
@@ -150,7 +151,7 @@ local function contend_once(set, mutex)
   say("locked", lunarch.now(), set, token)
   hold(set, mutex, token)
   local is_freed = mutex:unlock(CALL_S)
-  say("freed", lunarch.now(), set, token)
+  say(is_freed and "freed" or "gone", lunarch.now(), set, token)
   if not is_freed then tell_of_lease(client, set.name, token, mutex.session.lease) end
   return true
 end
