@@ -145,6 +145,11 @@ function Nginx:get(path, limit)
   return self:open(path):wait(limit)
 end
 
+-- One that others have started: for requests only.
+function nginx.at(port)
+  return setmetatable({ port = port }, Nginx)
+end
+
 -- ---- its life ---------------------------------------------------------------------------------------------------
 
 function Nginx:log()
