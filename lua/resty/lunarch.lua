@@ -87,12 +87,15 @@ function methods:session(timeout)
   error(session, 0)
 end
 
+-- What the request has to give up, were it to end now; nil outside of requests.
 local function remember(mutex)
-  if not TAKEN[ngx.get_phase()] then return end
+  if not TAKEN[ngx.get_phase()] then return nil end
   local ctx = ngx.ctx
   local locks = ctx[LOCKS] or {}
-  locks[#locks + 1] = mutex
+  local entry = { mutex = mutex, is_asking = true }
+  locks[#locks + 1] = entry
   ctx[LOCKS] = locks
+  return entry
 end
 
 --- Locks a name: a mutex of the worker's session, locked; or nil, message, code. Waits at most `timeout` seconds, nil:
@@ -106,9 +109,10 @@ function methods:lock(name, timeout)
   local mutex
   mutex, message, code = session:mutex(name)
   if not mutex then return nil, message, code end
-  remember(mutex)
+  local entry = remember(mutex)
   local ok
   ok, message, code = mutex:lock(until_s and math.max(until_s - core.now(), 0))
+  if entry then entry.is_asking = false end
   if not ok then return nil, message, code end
   return mutex
 end
@@ -132,12 +136,12 @@ end
 --- Gives up the locks of this request, and those it was still waiting for when it ended. For log_by_lua*; waits for
 --- nothing.
 function resty.release()
-  nginx.look()
   local locks = ngx.ctx[LOCKS]
   if not locks then return end
   ngx.ctx[LOCKS] = nil
-  for _, mutex in ipairs(locks) do
-    if mutex.token then mutex:unlock() end
+  for _, entry in ipairs(locks) do
+    if entry.is_asking then nginx.look() end
+    if entry.mutex.token then entry.mutex:unlock() end
   end
 end
 

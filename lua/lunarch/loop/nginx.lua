@@ -79,15 +79,21 @@ local function forget(wait)
   if not next(waits) and is_exiting() then ring_reader() end
 end
 
--- Gives up the waits whose light thread is gone. One that was told, and not resumed a look later, is dead as well.
-local function look(is_second_look)
+-- Gives up the waits whose light thread is gone. One that was told, and not resumed by the next `regular` look, is dead
+-- as well: in between the worker's loop has turned.
+local function look(is_regular)
   local dead
   for wait in pairs(waits) do
-    local is_dead = wait.was_told_before or not wait.is_told and wait.semaphore:count() >= 0
+    local is_dead
+    if wait.is_told then
+      is_dead = is_regular and wait.was_told_before
+    else
+      is_dead = wait.semaphore:count() >= 0
+    end
     if is_dead then
       dead = dead or {}
       dead[#dead + 1] = wait
-    elseif is_second_look then
+    elseif is_regular then
       wait.was_told_before = wait.is_told
     end
   end
