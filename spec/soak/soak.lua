@@ -4,6 +4,7 @@
 --   stops      20 leaders stopped for longer than their TTL                             (about 20 seconds)
 --   deaths     100 candidates killed -9 wherever their campaigns are                    (about 20 seconds)
 --   members    followers of a cluster of three frozen in turn, 20 times                 (about 3 minutes)
+--   nginx      delays inside nginx under load, 50 reloads under load, memory            (about 4 minutes)
 --
 -- Without a PART all of them. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the random instants.
 local uv = require "luv"
@@ -95,7 +96,9 @@ function parts.deaths()
     result.longest, bar_s, result.n_left))
 end
 
-local ORDER = { "stops", "cuts", "deaths", "members" }
+function parts.nginx() require "nginx.support.report"(say, verdict, law) end
+
+local ORDER = { "stops", "cuts", "deaths", "members", "nginx" }
 
 local function wanted(name)
   if #arg == 0 then return true end
@@ -108,7 +111,7 @@ end
 for _, word in ipairs(arg) do
   if not parts[word] then
     tree.remove(folder)
-    io.stderr:write("soak: there is no part '", word, "': cuts, stops, deaths, members\n")
+    io.stderr:write("soak: there is no part '", word, "': cuts, stops, deaths, members, nginx\n")
     os.exit(2)
   end
 end
