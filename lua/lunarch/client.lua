@@ -28,8 +28,10 @@ local function endpoints_check(call, name, value)
   return value
 end
 
+local WORLDS = { auto = true, block = true, luv = true, cqueues = true }
+
 local function world_check(call, name, value)
-  if value ~= "auto" and value ~= "block" then args.bad(call, name, "'auto' or 'block'", value) end
+  if not WORLDS[value] then args.bad(call, name, "'auto', 'block', 'luv' or 'cqueues'", value) end
   return value
 end
 

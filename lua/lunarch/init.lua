@@ -3,7 +3,7 @@
 local args = require "lunarch.args"
 local clients = require "lunarch.client"
 local core = require "lunarch.core"
-local tasks = require "lunarch.loop".tasks
+local loop = require "lunarch.loop"
 
 args.is_ours()
 
@@ -14,17 +14,17 @@ lunarch.now = core.now
 
 function lunarch.sleep(seconds)
   args.seconds("lunarch.sleep", "seconds", seconds)
-  return tasks.sleep(seconds)
+  return loop.sleep(seconds)
 end
 
 function lunarch.spawn(fn, ...)
   args.callable("lunarch.spawn", "fn", fn)
-  return tasks.spawn(fn, ...)
+  return loop.spawn(fn, ...)
 end
 
 function lunarch.run(fn, ...)
   args.callable("lunarch.run", "fn", fn)
-  return tasks.run(fn, ...)
+  return loop.run(fn, ...)
 end
 
 -- The last call of a program: waits until the clients that were collected have given up what they held.

@@ -1,5 +1,5 @@
--- How a call waits for its answer. The world is chosen at each wait: a task of ours yields; elsewhere the loop is
--- turned, or the thread blocks.
+-- How a call waits for its answer. The world is chosen at each wait: a coroutine of cqueues' or a task of ours yields;
+-- elsewhere the loop is turned, or the thread blocks.
 --
 -- A hub belongs to one client: it knows who waits for which of the client's operations, and tells them.
 local args = require "lunarch.args"
@@ -14,18 +14,41 @@ args.is_ours()
 local loop = {}
 
 loop.tasks = tasks
-loop.enter = tasks.enter
-loop.sleep = tasks.sleep
+
+-- lunarch.loop.cqueues, from when the program has loaded cqueues.
+local cqueues
+
+local function is_in_cqueues()
+  if not cqueues then
+    if nginx or not package.loaded.cqueues then return false end
+    cqueues = require "lunarch.loop.cqueues"
+  end
+  return cqueues.is_here()
+end
+
+-- Where this code runs: whose tasks, and whose way of waiting.
+local function here()
+  return is_in_cqueues() and cqueues or tasks
+end
+
+function loop.enter() return here().enter() end
+
+function loop.sleep(seconds) return here().sleep(seconds) end
+
+function loop.spawn(fn, ...) return here().spawn(fn, ...) end
+
+function loop.run(fn, ...) return here().run(fn, ...) end
 
 -- Asked before a client is opened: raises where it could not live.
 function loop.connect(call)
   if nginx then nginx.connect(call) end
 end
 
--- `core`: the client of lunarch.core. `on_trace(line)` or nil. `world`: "block" or "luv" instead of choosing at each
--- wait.
-function loop.new_hub(core, on_trace, world)
-  return { core = core, on_trace = on_trace, world = world, waits = {}, ids = {} }
+-- `core`: the client of lunarch.core. `on_trace(line)` or nil. `wish`: "block", "luv" or "cqueues" instead of choosing
+-- at each wait.
+function loop.new_hub(core, on_trace, wish)
+  local watches = setmetatable({}, { __mode = "k" }) -- by what runs the loop
+  return { core = core, on_trace = on_trace, wish = wish, waits = {}, ids = {}, watches = watches }
 end
 
 local function report_trace_error(err)
@@ -40,7 +63,7 @@ function loop.dispatch(hub)
     local wait = hub.waits[ids[i]]
     if wait then
       wait:release()
-      tasks.wake(wait)
+      wait.world.wake(wait)
     end
   end
   if lines and hub.on_trace then
@@ -52,22 +75,35 @@ function loop.dispatch(hub)
 end
 
 -- The watch does not keep its client from being collected.
-local function watch(hub)
+local function new_watch(hub, world)
   local weak = setmetatable({ hub = hub }, { __mode = "v" })
   local function on_ready()
     if weak.hub then loop.dispatch(weak.hub) end
   end
   if nginx then return nginx.watch(hub.core, on_ready) end
+  if world == cqueues then return cqueues.watch(hub.core:pollfd(), on_ready) end
   return require "lunarch.loop.luv".watch(hub.core:pollfd(), on_ready)
+end
+
+-- What watches the client in the loop that runs here, and the waits it is needed for.
+local function watching(hub, world)
+  local owner = world == cqueues and cqueues.controller() or world
+  local entry = hub.watches[owner]
+  if not entry then
+    entry = { watch = new_watch(hub, world), waits = {} }
+    hub.watches[owner] = entry
+  end
+  return entry
 end
 
 local Wait = {}
 Wait.__index = Wait
 
 function Wait:release()
-  local hub = self.hub
-  hub.waits[self.id] = nil
-  if not next(hub.waits) and hub.watch then hub.watch:unref() end
+  local entry = self.entry
+  self.hub.waits[self.id] = nil
+  entry.waits[self.id] = nil
+  if not next(entry.waits) and entry.watch then entry.watch:unref() end
 end
 
 function Wait:cancel()
@@ -75,12 +111,12 @@ function Wait:cancel()
   if self.is_kept then self.hub.core:forget(self.id) else self.hub.core:cancel(self.id) end
 end
 
-local function wait_in_loop(hub, id, is_kept)
-  local wait = setmetatable({ hub = hub, id = id, is_kept = is_kept }, Wait)
-  hub.watch = hub.watch or watch(hub)
-  hub.waits[id] = wait
-  hub.watch:ref()
-  tasks.suspend(wait)
+local function wait_in_loop(hub, id, is_kept, world)
+  local entry = watching(hub, world)
+  local wait = setmetatable({ hub = hub, id = id, is_kept = is_kept, entry = entry, world = world }, Wait)
+  entry.waits[id], hub.waits[id] = wait, wait
+  entry.watch:ref()
+  world.suspend(wait)
 end
 
 local function wait_blocking(hub, id, is_kept)
@@ -91,22 +127,30 @@ local function wait_blocking(hub, id, is_kept)
   error(err, 0)
 end
 
+-- A wish for another world than this one leaves nothing but to block.
+local function way_of(hub, world)
+  local wish = hub.wish
+  local is_elsewhere = wish == "luv" and world == cqueues or wish == "cqueues" and world ~= cqueues
+  return (wish == "block" or is_elsewhere) and "block" or world.way()
+end
+
 -- Waits for operation `id` and returns what it came to. When the wait is interrupted, or has lasted too long, the
 -- operation is cancelled, and what it brought is given back; a release (unlock, resign, close) `is_kept`: it goes on by
 -- itself. `token` and `owner` must not be collected before the answer is taken, see lunarch.handle, and are not because
 -- they are still needed there: what no later instruction names is already garbage to LuaJIT.
 function loop.await(hub, id, is_kept, token, owner)
-  local way = tasks.way()
+  local world = here()
+  local way = way_of(hub, world)
   if not way then
     -- Only releases come here: `enter` lets nobody else begin.
     hub.core:forget(id)
     return true
-  elseif hub.world == "block" or way == "block" then
+  elseif way == "block" then
     wait_blocking(hub, id, is_kept)
   else
-    wait_in_loop(hub, id, is_kept)
+    wait_in_loop(hub, id, is_kept, world)
   end
-  local interruption = not is_kept and tasks.leave()
+  local interruption = not is_kept and world.leave()
   if interruption then
     hub.core:cancel(id)
     error(interruption.err, 0)
@@ -116,8 +160,11 @@ end
 
 -- The client is closed: its descriptor is about to go.
 function loop.close_hub(hub)
-  if hub.watch then hub.watch:stop() end
-  hub.watch = nil
+  for owner, entry in pairs(hub.watches) do
+    entry.watch:stop()
+    entry.watch = nil
+    hub.watches[owner] = nil
+  end
 end
 
 return loop

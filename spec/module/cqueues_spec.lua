@@ -1,0 +1,261 @@
+-- Waiting under cqueues: each coroutine by itself, beside sockets of the program's own.
+local cqueues = require "cqueues"
+local etcd = require "support.etcd"
+local lunarch = require "lunarch"
+local socket = require "cqueues.socket"
+local wait = require "support.wait"
+
+describe("in a coroutine of cqueues", function()
+  local server, client, session
+
+  setup(function()
+    server = etcd.start()
+    client = assert(lunarch.connect { endpoints = server.endpoint })
+    session = assert(client:session { ttl = 60 })
+  end)
+
+  teardown(function()
+    client:close(5)
+    server:stop()
+  end)
+
+  -- Runs the functions, each in a coroutine of one controller, until all have ended.
+  local function together(...)
+    local cq = cqueues.new()
+    for i = 1, select("#", ...) do
+      cq:wrap((select(i, ...)))
+    end
+    assert(cq:loop(wait.LIMIT))
+    assert.is_true(cq:empty())
+  end
+
+  local function is_free(name)
+    local other = assert(session:mutex(name))
+    local ok = other:try_lock()
+    if ok then other:unlock() end
+    return ok
+  end
+
+  it("a call yields, so that others go on, and the controller ends with them", function()
+    local order = {}
+    local function worker(i)
+      return function()
+        for j = 1, 3 do
+          assert(client:put("/cq/" .. i, tostring(j)))
+          order[#order + 1] = i
+        end
+      end
+    end
+    local ticks = 0
+    together(worker(1), worker(2), function()
+      while #order < 6 do
+        ticks = ticks + 1
+        cqueues.sleep(0)
+      end
+    end)
+    assert.is_true(ticks > 1)
+    assert.are_not.same({ 1, 1, 1, 2, 2, 2 }, order)
+  end)
+
+  it("a lock waits for its turn while sockets of the program's own are served", function()
+    local name = "/cq/lock"
+    local holder, other = assert(session:mutex(name)), assert(session:mutex(name))
+    assert(holder:lock())
+    local ours, theirs = socket.pair()
+    local said = {}
+    together(function()
+      for _ = 1, 3 do
+        theirs:write("ping\n")
+        theirs:flush()
+        said[#said + 1] = theirs:read "*l"
+      end
+      assert(holder:unlock())
+    end, function()
+      for line in ours:lines "*l" do
+        ours:write(line == "ping" and "pong\n" or "what?\n")
+        ours:flush()
+        if #said == 2 then break end
+      end
+    end, function()
+      assert(other:lock(5))
+      said[#said + 1] = "locked"
+      assert(other:unlock())
+    end)
+    assert.same({ "pong", "pong", "pong", "locked" }, said)
+  end)
+
+  it("many wait for one lock and are served in order, by one coroutine that follows the client", function()
+    local order, functions = {}, {}
+    for i = 1, 30 do
+      functions[i] = function()
+        local mutex = assert(session:mutex "/cq/many")
+        lunarch.sleep(i / 1000)
+        assert(mutex:lock(10))
+        order[#order + 1] = i
+        assert(mutex:unlock())
+      end
+    end
+    together((table.unpack or unpack)(functions))
+    assert.equal(30, #order)
+  end)
+
+  it("a timeout is kept, and leaves no place in the line", function()
+    local holder, other = assert(session:mutex "/cq/late"), assert(session:mutex "/cq/late")
+    together(function()
+      assert(holder:lock())
+      local started = lunarch.now()
+      local ok, _, code = other:lock(0.05)
+      assert.same({ nil, "timeout" }, { ok, code })
+      assert.is_true(lunarch.now() - started < 2)
+      assert(holder:unlock())
+      assert.is_true(is_free "/cq/late")
+    end)
+  end)
+
+  it("controllers one inside the other, and code outside of both, share a client", function()
+    local seen = {}
+    together(function()
+      assert(client:put("/cq/shared", "outer"))
+      local inner = cqueues.new()
+      inner:wrap(function() table.insert(seen, (client:get "/cq/shared")) end)
+      assert(inner:loop(wait.LIMIT))
+    end, function()
+      lunarch.sleep(0.001)
+      table.insert(seen, (client:get "/cq/none") or "none")
+    end)
+    seen[#seen + 1] = (client:get "/cq/shared")
+    assert.equal(3, #seen)
+    lunarch.run(function() seen[#seen + 1] = (client:get "/cq/shared") end)
+    assert.equal("outer", seen[4])
+  end)
+
+  it("a generator blocks instead of giving its values away", function()
+    assert(client:put("/cq/gen", "1"))
+    local values = {}
+    together(function()
+      for value in coroutine.wrap(function()
+        for _ = 1, 3 do
+          coroutine.yield((client:get "/cq/gen"))
+        end
+      end) do
+        values[#values + 1] = value
+      end
+    end)
+    assert.same({ "1", "1", "1" }, values)
+  end)
+
+  it("a client may be told to wait elsewhere", function()
+    for _, wish in ipairs { "block", "luv", "cqueues" } do
+      local own = assert(lunarch.connect { endpoints = server.endpoint, loop = wish })
+      local ticks, while_asked = 0, nil
+      together(function()
+        local before = ticks
+        assert(own:put("/cq/wish", wish))
+        while_asked = ticks - before
+      end, function()
+        while not while_asked do
+          ticks = ticks + 1
+          cqueues.sleep(0)
+        end
+      end)
+      assert.equal(wish == "cqueues", while_asked > 0, wish)
+      assert.equal(wish, (own:get "/cq/wish"))
+      own:close(5)
+    end
+  end)
+
+  it("a client is closed while coroutines wait, which are told", function()
+    local own = assert(lunarch.connect { endpoints = server.endpoint })
+    local watch = assert(own:watch "/cq/nothing")
+    local codes = {}
+    local function asker()
+      codes[#codes + 1] = select(3, watch:next())
+    end
+    together(asker, function()
+      lunarch.sleep(0.02)
+      assert.is_true(own:close(5))
+    end)
+    assert.same({ "closed" }, codes)
+  end)
+
+  it("a controller that is abandoned in the middle of a wait gives up what it waited for", function()
+    local holder = assert(session:mutex "/cq/abandoned")
+    assert(holder:lock())
+    do
+      local cq = cqueues.new()
+      cq:wrap(function() assert(session:mutex "/cq/abandoned"):lock() end)
+      for _ = 1, 20 do
+        assert(cq:step(0.01))
+      end
+    end
+    collectgarbage()
+    collectgarbage()
+    wait.eventually(function()
+      return #assert(client:get("/cq/abandoned/", { prefix = true })) == 1
+    end)
+    assert(holder:unlock())
+    assert.is_true(is_free "/cq/abandoned")
+  end)
+
+  -- ---- tasks ------------------------------------------------------------------------------------------------------
+
+  it("lunarch.spawn begins another one, which is joined, interrupted, and guarded", function()
+    together(function()
+      local fine = lunarch.spawn(function(...)
+        lunarch.sleep(0.01)
+        return select("#", ...), ...
+      end, 1, nil)
+      assert.same({ true, 2, 1 }, { fine:join() })
+      assert.is_false(fine:is_running())
+      local sleeper = lunarch.spawn(lunarch.sleep, 100)
+      assert.equal("timeout", (select(3, sleeper:join(0.02))))
+      assert.is_true(sleeper:interrupt "enough")
+      local ok, traceback, err = sleeper:join()
+      assert.same({ false, "enough" }, { ok, err })
+      assert.matches("enough", traceback)
+      local is_late = false
+      local guarded = lunarch.spawn(function()
+        lunarch.sleep(0)
+        is_late = true
+        session:mutex("/cq/guarded"):lock()
+      end)
+      guarded:guard(function() return is_late and "late" or nil end)
+      assert.equal("late", select(3, guarded:join()))
+      assert.is_true(is_free "/cq/guarded")
+    end)
+  end)
+
+  it("a task that is interrupted leaves the line", function()
+    local holder = assert(session:mutex "/cq/interrupted")
+    assert(holder:lock())
+    together(function()
+      local mutex = assert(session:mutex "/cq/interrupted")
+      local task = lunarch.spawn(function() mutex:lock() end)
+      lunarch.sleep(0.05)
+      task:interrupt "now"
+      assert.equal("now", select(3, task:join()))
+      assert(holder:unlock())
+      wait.eventually(function() return is_free "/cq/interrupted" end)
+    end)
+  end)
+
+  it("a candidate runs its handlers", function()
+    local calls = {}
+    local function silent() end
+    together(function()
+      local candidate
+      candidate = lunarch.candidate {
+        client = client, election = "/cq/election", name = "A", log = { info = silent, warn = silent, error = silent },
+        interval = 0.01,
+        on_elected = function() calls[#calls + 1] = "on_elected" end,
+        do_work = function()
+          calls[#calls + 1] = "do_work"
+          candidate:stop()
+        end,
+        on_lost = function(_, reason) calls[#calls + 1] = "on_lost " .. reason end,
+      }
+      candidate:run()
+    end)
+    assert.same({ "on_elected", "do_work", "on_lost stopping" }, calls)
+  end)
+end)
