@@ -136,18 +136,19 @@ static int client_drain(lua_State *L) {
     struct box *box = box_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     lun_client_poll(box->client, 0);
-    int n = 0;
-    while (!list_is_empty(&box->finished)) {
-        struct op *op = CONTAINER_OF(box->finished.next, struct op, link);
-        lua_pushinteger(L, op->id);
+    int n = 0, n_pushed = 1;
+    for (struct list *node = box->finished.next; node != &box->finished; node = node->next) {
+        lua_pushinteger(L, CONTAINER_OF(node, struct op, link)->id);
         lua_rawseti(L, 2, ++n);
-        list_remove(&op->link);
     }
     lua_pushinteger(L, n);
-    if (box->n_lines == 0)
-        return 1;
-    push_lines(L, box);
-    return 2;
+    if (box->n_lines > 0) {
+        push_lines(L, box);
+        n_pushed = 2;
+    }
+    while (list_pop_front(&box->finished)) { /* only now: an error raised before loses none */
+    }
+    return n_pushed;
 }
 
 /* wait(id or nil, timeout_ms) -> whether it is done (something was run); nil, message, code on a signal or
