@@ -25,6 +25,8 @@ bool starve_has_refused(void);
 size_t starve_n_asked(void);
 /* Blocks handed out and not given back. */
 long starve_n_live(void);
+/* Never refused. */
+void *starve_shrink(void *memory, size_t n_bytes);
 /* For requests that come another way: counts one, and says whether it is refused. */
 bool starve_refuses(void);
 

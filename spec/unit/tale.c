@@ -207,6 +207,12 @@ static void check_answers(void) {
     }
 }
 
+static void check_leftovers(const struct sim_client *client) {
+    const char *left = sim_client_leftovers(client);
+    if (left)
+        tale_on_failure(__FILE__, __LINE__, left);
+}
+
 void tale_end(void) {
     starve_end();
     check_answers();
@@ -215,14 +221,21 @@ void tale_end(void) {
     TALE_CHECK(sim_n_leases(tale->sim) == 0);
     for (size_t i = 0; i < sim_n_kvs(tale->sim); i++)
         TALE_CHECK(sim_kv_at(tale->sim, i)->lease == 0);
-    for (int i = 0; i < TALE_PARTIES; i++) {
-        const char *left = sim_client_leftovers(tale->parties[i].sim);
-        if (left)
-            tale_on_failure(__FILE__, __LINE__, left);
-    }
+    for (int i = 0; i < TALE_PARTIES; i++)
+        check_leftovers(tale->parties[i].sim);
+    for (size_t i = 0; i < tale->n_further; i++)
+        check_leftovers(tale->further[i]);
     sim_free(tale->sim);
     TALE_CHECK(starve_n_live() == 0);
     tale = NULL;
+}
+
+struct sim_client *tale_another(void) {
+    if (tale->n_further == TALE_FURTHER) {
+        tale_on_failure(__FILE__, __LINE__, "too many clients for one story");
+        abort();
+    }
+    return tale->further[tale->n_further++] = sim_client_new(tale->sim, "further", 0);
 }
 
 static void on_trace(void *arg, const char *line) {

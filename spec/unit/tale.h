@@ -15,6 +15,7 @@
 
 enum {
     TALE_PARTIES = 2,
+    TALE_FURTHER = 16,
     TALE_ANSWERS = 1024,
     TALE_BELIEVERS = 64,
     TALE_TTL_S = 10,
@@ -53,6 +54,8 @@ struct believer {
 struct tale {
     struct sim *sim;
     struct party parties[TALE_PARTIES];
+    struct sim_client *further[TALE_FURTHER];
+    size_t n_further;
     struct answer answers[TALE_ANSWERS];
     size_t n_answers;
     struct believer believers[TALE_BELIEVERS];
@@ -122,6 +125,8 @@ bool tale_shall_ask_again(int code);
 void tale_is_fine(const char *file, int line, const struct answer *answer);
 
 /* ---- the usual beginnings and ends */
+/* For whoever opens clients by itself. */
+struct sim_client *tale_another(void);
 struct lun_client *tale_open(int party);
 void tale_close(int party);
 /* Without closing first. */
