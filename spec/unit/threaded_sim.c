@@ -72,7 +72,7 @@ static void on_trouble(struct sim_event *event) {
     if (!net.is_troubled)
         return;
     sim_set_faults(sim, &(struct sim_faults){.reply_lost = 10, .request_lost = 10, .late_after_cancel = 200});
-    switch (client ? sim_below(sim, 8) : 0) {
+    switch (client ? sim_below(sim, 16) : 0) {
     case 1:
         sim_freeze(sim, member);
         break;

@@ -18,9 +18,9 @@ enum { SECONDS = 20 };
 #else
 enum { SECONDS = 3 };
 #endif
-enum { CALLERS = 4, NAMES = 2, TTL_S = 2, STUCK_S = 40 };
+enum { CALLERS = 4, NAMES = 3, TTL_S = 2, STUCK_S = 40 };
 
-static const char *const names[NAMES] = {"/threads/a", "/threads/b"};
+static const char *const names[NAMES] = {"/threads/a", "/threads/b", "/threads/c"};
 
 /* A client and whoever polls it: a thread of its own, or each caller for itself. */
 struct party {
@@ -36,6 +36,7 @@ struct caller {
     uint64_t seed;
     atomic_ulong n_done;
     struct lun_session *session;
+    struct lun_mutex *mutex; /* asked about while it is locked and unlocked; NULL: none */
 };
 
 static struct party many, single; /* four callers and one that polls; one that does all by itself */
@@ -113,8 +114,8 @@ static void rest(int64_t us) {
     (void)nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL);
 }
 
-/* Of everybody's sessions, as the holder of each would: without a lock. */
-static void look_around(void) {
+/* At everybody's sessions, as the holder of each would: without a lock; and at the own mutex, whatever state it is in. */
+static void look_around(struct caller *caller) {
     struct lun_session *shared[] = {many.shared, single.shared};
     for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++) {
         int64_t stop_at = lun_session_stop_at_ns(shared[i]);
@@ -125,6 +126,12 @@ static void look_around(void) {
             fail("lost by the clock, and not lost");
         atomic_fetch_add(&n_asked, 1);
     }
+    if (!caller->mutex)
+        return;
+    bool is_held = lun_mutex_is_held(caller->mutex);
+    if (is_held && lun_mutex_token(caller->mutex) != 0 && lun_mutex_stop_at_ns(caller->mutex) == 0 &&
+        lun_mutex_is_held(caller->mutex))
+        fail("held, and told to have stopped");
 }
 
 static void await(struct caller *caller, struct answer *answer) {
@@ -153,7 +160,7 @@ static void settle(struct caller *caller, struct answer *answer) {
             lun_op_cancel(answer->op);
         pthread_mutex_unlock(&answer->lock);
     }
-    look_around();
+    look_around(caller);
     await(caller, answer);
     atomic_fetch_add(&n_cancelled, answer->code == LUN_ECANCELLED);
     atomic_fetch_add(&n_timeouts, answer->code == LUN_ETIMEOUT);
@@ -182,10 +189,9 @@ static void close_session(struct caller *caller) {
     caller->session = NULL;
 }
 
-static void work(struct caller *caller, struct lun_mutex *mutex) {
+static void work(struct caller *caller) {
     for (uint64_t i = draw(caller, 4); i > 0; i--) {
-        look_around();
-        (void)lun_mutex_stop_at_ns(mutex);
+        look_around(caller);
         rest((int64_t)draw(caller, 2000));
     }
 }
@@ -196,8 +202,9 @@ static void use_mutex(struct caller *caller) {
     struct answer answer;
     if (lun_mutex_new(caller->session, names[name], false, &mutex, NULL))
         fail("no mutex");
+    caller->mutex = mutex;
     bool is_trying = draw(caller, 3) == 0;
-    struct lun_ask ask = asking(&answer, (int64_t)draw(caller, 400));
+    struct lun_ask ask = asking(&answer, (int64_t)draw(caller, 200));
     int rc = is_trying ? lun_mutex_try_lock(mutex, &ask, &answer.op, NULL)
                        : lun_mutex_lock(mutex, &ask, &answer.op, NULL);
     if (rc == 0)
@@ -205,7 +212,7 @@ static void use_mutex(struct caller *caller) {
     if (rc == 0 && answer.code == 0) {
         atomic_fetch_add(&n_wins, 1);
         record_mutex(name, mutex, answer.token);
-        work(caller, mutex);
+        work(caller);
         struct answer unlocked;
         ask = asking(&unlocked, 1000);
         if (draw(caller, 3) == 0)
@@ -213,6 +220,7 @@ static void use_mutex(struct caller *caller) {
         else if (lun_mutex_unlock(mutex, &ask, &unlocked.op, NULL) == 0)
             settle(caller, &unlocked);
     }
+    caller->mutex = NULL;
     lun_mutex_free(mutex);
 }
 
@@ -240,7 +248,7 @@ static void use_election(struct caller *caller) {
     struct answer answer;
     if (lun_election_new(caller->session, names[name], &election, NULL))
         fail("no election");
-    struct lun_ask ask = asking(&answer, (int64_t)draw(caller, 400));
+    struct lun_ask ask = asking(&answer, (int64_t)draw(caller, 200));
     if (lun_election_campaign(election, lun_bytes_of("me"), &ask, &answer.op, NULL) == 0) {
         settle(caller, &answer);
         if (answer.code == 0)
