@@ -80,8 +80,8 @@ function stories.what_is_finished_is_told(_, endpoints)
   until is_told or not failure:find "memory"
   assert(is_told, failure)
   assert(n_told == 5, "some were not told")
-  for id in pairs(asked) do
-    must(client:take(id))
+  for id, token in pairs(asked) do
+    must(client:take(id, token, client))
   end
 end
 
