@@ -384,6 +384,7 @@ void party_visit(struct party *party, int member) {
     rpc_enter(party->rpc);
     rpc_peer_close(party->peer);
     rpc_leave(party->rpc);
+    party->member = member;
     if (!open_peer(party, sim_addresses[member]))
         die("no peer");
 }
@@ -417,7 +418,7 @@ void party_fill(struct party *party) {
 void party_lose_leader(struct party *party) {
     if (party->sim)
         for (int i = 1; i < SIM_MEMBERS; i++)
-            sim_stop(party->sim, i);
+            sim_stop(party->sim, (party->member + i) % SIM_MEMBERS);
     else
         etcd_server_kill(party->peer_server);
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
@@ -433,7 +434,8 @@ void party_open_sim(struct party *party) {
     party->client = sim_client_new(party->sim, "conform", 0);
     party->rpc = sim_client_rpc(party->client);
     rpc_note_init(&party->bell, on_bell);
-    if (!open_peer(party, sim_addresses[0]))
+    party->member = sim_leader(party->sim);
+    if (!open_peer(party, sim_addresses[party->member]))
         die("no peer");
 }
 

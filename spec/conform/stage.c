@@ -2,6 +2,7 @@
 #include "stage.h"
 
 const struct stage usual_stage = {.name = "usual"};
+const struct stage wide_stage = {.name = "wide", .has_peer = true};
 const struct stage small_stage = {.name = "small", .flags = {"--quota-backend-bytes", "1000000"}};
 const struct stage guarded_stage = {.name = "guarded", .flags = {"--bcrypt-cost", "4"}, .has_users = true};
 const struct stage paired_stage = {

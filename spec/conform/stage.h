@@ -11,7 +11,7 @@ struct stage {
     const char *flags[ETCD_FLAGS_MAX];
     bool has_users, has_peer;
 };
-extern const struct stage usual_stage, small_stage, guarded_stage, paired_stage;
+extern const struct stage usual_stage, wide_stage, small_stage, guarded_stage, paired_stage;
 
 struct theatre {
     const struct stage *stage;

@@ -19,6 +19,14 @@ struct sim_lease *sim_find_lease(const struct sim *sim, int64_t id) {
     return NULL;
 }
 
+struct sim_lease *sim_lease_known(const struct sim_member *member, int64_t id) {
+    struct sim *sim = member->sim;
+    for (size_t i = sim->n_leases; i-- > 0;)
+        if (sim->leases[i].id == id && sim_knows_lease(member, &sim->leases[i]))
+            return &sim->leases[i];
+    return NULL;
+}
+
 bool sim_has_lease(const struct sim *sim, int64_t id) {
     return sim_find_lease(sim, id) != NULL;
 }
@@ -82,15 +90,18 @@ struct sim_answer sim_revoke_asked(struct sim *sim, const Etcdserverpb__LeaseRev
     return sim_reply(&response->base);
 }
 
-static void list_keys(struct sim *sim, int64_t id, Etcdserverpb__LeaseTimeToLiveResponse *response) {
+static void list_keys(struct sim *sim, int64_t id, int64_t applied_rev,
+                      Etcdserverpb__LeaseTimeToLiveResponse *response) {
     response->keys = sim_take(sim, (sim->keys.n + 1) * sizeof *response->keys);
     for (size_t i = 0; i < sim->keys.n; i++)
-        if (sim->keys.kvs[i].lease == id)
+        if (sim->keys.kvs[i].lease == id && sim->keys.kvs[i].mod_rev <= applied_rev)
             response->keys[response->n_keys++] = sim_lend(sim_key_of(&sim->keys.kvs[i]));
 }
 
+/* The leader is asked, whoever is: it may not have applied yet what the others have. */
 struct sim_answer sim_time_to_live(struct sim *sim, const Etcdserverpb__LeaseTimeToLiveRequest *request) {
-    const struct sim_lease *lease = sim_find_lease(sim, request->id);
+    const struct sim_member *leader = &sim->members[sim->leader];
+    const struct sim_lease *lease = sim_lease_known(leader, request->id);
     Etcdserverpb__LeaseTimeToLiveResponse *response = sim_take(sim, sizeof *response);
     etcdserverpb__lease_time_to_live_response__init(response);
     response->header = sim_header(sim);
@@ -98,6 +109,6 @@ struct sim_answer sim_time_to_live(struct sim *sim, const Etcdserverpb__LeaseTim
     response->ttl = lease ? (lease->expires_ns - sim->now_ns) / NS_PER_S : -1;
     response->grantedttl = lease ? lease->ttl_s : 0;
     if (lease && request->keys)
-        list_keys(sim, request->id, response);
+        list_keys(sim, request->id, sim_applied_rev(leader), response);
     return sim_reply(&response->base);
 }

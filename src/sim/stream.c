@@ -38,15 +38,6 @@ static void answer_renewal(struct sim_server_stream *server, int64_t id, int64_t
     sim_tell(server, &response.base);
 }
 
-/* The lease that `member` knows by that id, whatever has become of it since. */
-static struct sim_lease *lease_known(struct sim_member *member, int64_t id) {
-    struct sim *sim = member->sim;
-    for (size_t i = sim->n_leases; i-- > 0;)
-        if (sim->leases[i].id == id && sim_knows_lease(member, &sim->leases[i]))
-            return &sim->leases[i];
-    return NULL;
-}
-
 static void renew(struct sim_server_stream *server, int64_t id) {
     struct sim *sim = server->sim;
     struct sim_member *member = server->member;
@@ -58,7 +49,7 @@ static void renew(struct sim_server_stream *server, int64_t id) {
         return;
     }
     if (member->is_stale_leader) {
-        const struct sim_lease *known = lease_known(member, id);
+        const struct sim_lease *known = sim_lease_known(member, id);
         sim_say(sim, "etcd: %s, no leader any more, answers a renewal of %llx", sim_addresses[member->index],
                 (unsigned long long)id);
         answer_renewal(server, id, known ? known->ttl_s : 0);
@@ -74,7 +65,7 @@ static void renew(struct sim_server_stream *server, int64_t id) {
         sim_say_on(server, NULL, RPC_UNKNOWN, "not a primary lessor");
         return;
     }
-    struct sim_lease *lease = lease_known(leader, id);
+    struct sim_lease *lease = sim_lease_known(leader, id);
     if (lease && lease->expires_ns <= sim->now_ns) {
         ask_again(server); /* until it has been revoked, or another leads */
         return;

@@ -140,6 +140,8 @@ bool sim_txn_puts(const Etcdserverpb__TxnRequest *request);
 
 /* ---- lease.c */
 struct sim_lease *sim_find_lease(const struct sim *sim, int64_t id);
+/* The lease that `member` knows by that id, whatever has become of it since. */
+struct sim_lease *sim_lease_known(const struct sim_member *member, int64_t id);
 void sim_end_lease(struct sim *sim, struct sim_lease *lease, enum sim_cause cause);
 struct sim_answer sim_grant(struct sim *sim, const Etcdserverpb__LeaseGrantRequest *request);
 struct sim_answer sim_revoke_asked(struct sim *sim, const Etcdserverpb__LeaseRevokeRequest *request);

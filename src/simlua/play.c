@@ -486,8 +486,8 @@ static int per_mille(lua_State *L, const char *field) {
 static int l_messages(lua_State *L) {
     struct play *play = on_stage(L);
     luaL_checktype(L, 1, LUA_TTABLE);
-    struct sim_faults faults = {per_mille(L, "reply_lost"), per_mille(L, "request_lost"),
-                                per_mille(L, "delayed"), per_mille(L, "late_after_cancel"),
+    struct sim_faults faults = {per_mille(L, "reply_lost"),    per_mille(L, "request_lost"),
+                                per_mille(L, "delayed"),       per_mille(L, "late_after_cancel"),
                                 per_mille(L, "event_dropped"), per_mille(L, "busy")};
     sim_set_faults(play->sim, &faults);
     return 0;
