@@ -73,7 +73,7 @@ function ChaosCluster:move_leader(index)
   local leader = self.members[self:leader()]
   process.spawn({
     tree.etcdctl, "--endpoints=" .. leader.endpoint, "--command-timeout=3s", "move-leader", self.ids[index],
-  }, tree.environment { ETCDCTL_API = "3" }, {})
+  }, tree.environment(), {})
 end
 
 function ChaosCluster:isolate(index) self.etcd:isolate(self.members[index]) end

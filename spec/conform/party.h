@@ -24,7 +24,7 @@ struct party {
     struct rpc_peer *peer;
     struct sim *sim; /* NULL: it is the real one, `server` */
     struct sim_client *client;
-    int member; /* that is asked: first the leader */
+    int member;                               /* that is asked: first the leader */
     struct etcd_server *server, *peer_server; /* the second: what it leads or follows; NULL: it is alone */
     struct rpc_note bell;
     int64_t base_rev;  /* what revisions are told from */

@@ -27,7 +27,6 @@ static bool etcdctl(const struct etcd_server *server, const char *const *words) 
         int null = open("/dev/null", O_RDWR);
         dup2(null, 1);
         dup2(null, 2);
-        setenv("ETCDCTL_API", "3", 1);
         execv(etcdctl_program(), (char *const *)(uintptr_t)args);
         _exit(127);
     }

@@ -237,7 +237,6 @@ describe("the proxy before an etcd", function()
     -- etcdctl cannot choose an id, but renewing an unknown one is a renewal on the wire all the same.
     local p = process.start {
       os.getenv "ETCDCTL", "--endpoints=" .. proxy.endpoint, "lease", "keep-alive", lease, "--once",
-      env = { ETCDCTL_API = "3" },
     }
     p:wait_exit()
     local renewals = wait.eventually(function()
@@ -253,7 +252,7 @@ describe("the proxy before an etcd", function()
 
   it("loses an answer whose request was carried out", function()
     local p = process.start {
-      os.getenv "ETCDCTL", "--endpoints=" .. proxy.endpoint, "lock", "/held", env = { ETCDCTL_API = "3" },
+      os.getenv "ETCDCTL", "--endpoints=" .. proxy.endpoint, "lock", "/held",
     }
     p:wait_line "^/held/"
     proxy:drop_replies()

@@ -78,7 +78,7 @@ end
 -- etcdctl against `endpoints`: what it printed (errors too), and whether it succeeded.
 local function etcdctl(endpoints, words)
   local command = tree.quote { tree.etcdctl, "--endpoints=" .. endpoints, vm.unpack(words) }
-  return vm.shell("ETCDCTL_API=3 " .. command .. " 2>&1 </dev/null")
+  return vm.shell(command .. " 2>&1 </dev/null")
 end
 
 -- A linearizable read through this very member: its port answers long before that.
@@ -171,9 +171,7 @@ end
 ---@return Process
 function Etcd:etcdctl_start(...)
   local endpoints = self.endpoint or table.concat(self.endpoints, ",")
-  local command = { tree.etcdctl, "--endpoints=" .. endpoints, ... }
-  command.env = { ETCDCTL_API = "3" }
-  return process.start(command)
+  return process.start { tree.etcdctl, "--endpoints=" .. endpoints, ... }
 end
 
 -- What this member says of itself, or nil if it does not answer.

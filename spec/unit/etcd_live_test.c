@@ -625,8 +625,8 @@ static void a_compacted_watcher_is_told_so(void) {
     int64_t revision = got.reply.revision;
     char command[256];
     const char *ctl = getenv("ETCDCTL") ? getenv("ETCDCTL") : "etcdctl";
-    (void)snprintf(command, sizeof command, "ETCDCTL_API=3 %s --endpoints=%s compact %lld >/dev/null 2>&1",
-                   ctl, server.address, (long long)revision);
+    (void)snprintf(command, sizeof command, "%s --endpoints=%s compact %lld >/dev/null 2>&1", ctl,
+                   server.address, (long long)revision);
     REQUIRE(system(command) == 0);
     struct seen seen = {.watcher = {.start_rev = revision - 2}};
     watch_key(&seen, "/c");
