@@ -26,7 +26,7 @@ struct sim_call {
     struct sim_request *request; /* NULL: answered, or lost */
     struct sim_event done;
     bool is_settled; /* the result stands; `done` brings it */
-    int64_t deadline_ns;
+    int64_t deadline_ns, served_ns;
     rpc_reply_cb on_reply;
     void *arg;
     int status;
@@ -220,6 +220,7 @@ static void complete(struct sim_call *call) {
     list_remove(&call->in_calls);
     sim_off(client->sim, &call->done);
     struct rpc_result result = {call->status, call->text, call->is_unsent};
+    client->served_ns = call->served_ns;
     rpc_enter(&client->base);
     call->on_reply(call->arg, &result, call->reply);
     rpc_leave(&client->base);
@@ -237,6 +238,7 @@ static void on_done(struct sim_event *event) {
 void sim_answer_call(struct sim_call *call, int status, const char *text, bool is_unsent,
                      ProtobufCMessage *reply) {
     struct sim *sim = call->client->sim;
+    call->served_ns = call->request->served_ns;
     call->request = NULL;
     if (call->is_settled || (!is_unsent && is_hit(call->client, SIM_REPLY_LOST, sim->faults.reply_lost))) {
         if (reply)
@@ -290,13 +292,19 @@ static int op_call(struct rpc_peer *base, enum rpc_method method, struct lun_byt
     return 0;
 }
 
+/* Ended here, whatever is on its way back; unless that is faster. */
 static void op_cancel(struct rpc_call *base) {
     struct sim_call *call = CONTAINER_OF(base, struct sim_call, base);
     struct sim *sim = call->client->sim;
-    if (call->is_settled)
+    int64_t at_ns = sim->now_ns + below(call->client, NS_PER_MS);
+    if (call->is_settled && (!call->done.node.index || call->done.node.key <= at_ns))
         return;
     forget_request(call, !call->request || !is_carried_out_late(call->client));
-    settle(call, RPC_CANCELLED, "Cancelled", sim->now_ns + below(call->client, NS_PER_MS));
+    if (call->reply)
+        protobuf_c_message_free_unpacked(call->reply, NULL);
+    call->reply = NULL;
+    call->is_unsent = false;
+    settle(call, RPC_CANCELLED, "Cancelled", at_ns);
 }
 
 /* ---- streams -------------------------------------------------------------------------------------------- */
@@ -679,6 +687,10 @@ void sim_client_drain(struct sim_client *client) {
         }
     }
     sim_die("a killed client does not come to rest");
+}
+
+int64_t sim_client_served_ns(const struct sim_client *client) {
+    return client->served_ns;
 }
 
 const char *sim_client_leftovers(const struct sim_client *client) {

@@ -69,6 +69,8 @@ static void on_apply(struct sim_event *event) {
 void sim_committed(struct sim *sim) {
     for (int i = 0; i < SIM_MEMBERS; i++)
         apply_soon(&sim->members[i]);
+    if (sim->watcher.on_commit)
+        sim->watcher.on_commit(sim->watcher.arg);
 }
 
 static void on_slow_loop(struct sim_event *event) {
@@ -118,6 +120,7 @@ static void elect(struct sim *sim) {
     sim_say(sim, "etcd: %s leads, term %llu", sim_addresses[chosen], (unsigned long long)sim->term);
     if (before >= 0 && before != chosen && !sim->members[before].is_down)
         sim->members[before].is_stale_leader = !is_reached(&sim->members[before]);
+    sim_off(sim, &sim->members[chosen].apply); /* a leader lags less than a follower may */
     for (int i = 0; i < SIM_MEMBERS; i++)
         if (is_reached(&sim->members[i]))
             follow(&sim->members[i]);
@@ -177,6 +180,11 @@ static void on_expiry(struct sim_event *event) {
 }
 
 /* ---- faults --------------------------------------------------------------------------------------------- */
+
+void sim_elect(struct sim *sim) {
+    if (is_led(sim))
+        elect(sim);
+}
 
 void sim_freeze(struct sim *sim, int i) {
     if (!sim->members[i].is_down)

@@ -100,6 +100,7 @@ void sim_request_arrives(struct sim_event *event) {
     } else if (sim_is_local(request->method, request->message) || !is_hindered(request)) {
         struct sim_answer done = sim_carry_out(member, request->token, request->method, request->message);
         request->is_answered = true;
+        request->served_ns = sim->now_ns;
         request->status = done.status;
         (void)snprintf(request->text, sizeof request->text, "%s", done.message);
         request->reply = done.reply ? sim_copy(done.reply) : NULL;

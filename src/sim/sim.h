@@ -61,6 +61,8 @@ void sim_let_judge(struct sim *sim, const struct sim_umpire *umpire);
 const char *sim_fault_text(enum sim_fault fault);
 
 int sim_leader(const struct sim *sim); /* -1: none */
+/* Another leads, for no reason: leases live on for a full TTL and more. */
+void sim_elect(struct sim *sim);
 void sim_freeze(struct sim *sim, int member);
 void sim_thaw(struct sim *sim, int member);
 /* Alone among its peers; clients still reach it. */
@@ -107,6 +109,8 @@ struct sim_watcher {
     /* Before a key is deleted, and before it is put. */
     void (*on_delete)(void *arg, const struct sim_kv *kv, enum sim_cause cause);
     void (*on_put)(void *arg, const char *key, const char *value);
+    /* After something was committed. NULL: not wanted. */
+    void (*on_commit)(void *arg);
     void *arg;
 };
 void sim_look_on(struct sim *sim, const struct sim_watcher *watcher);
@@ -141,6 +145,8 @@ void sim_client_hold(struct sim_client *client, int member, int64_t for_ns);
 void sim_client_lag(struct sim_client *client, int member, int64_t for_ns);
 /* All its connections to that member break. */
 void sim_client_reset(struct sim_client *client, int member);
+/* When etcd carried out what is being answered now: inside a callback of the core's. */
+int64_t sim_client_served_ns(const struct sim_client *client);
 /* What is left of calls, streams, peers, timers, fences and notes: NULL, or which. */
 const char *sim_client_leftovers(const struct sim_client *client);
 

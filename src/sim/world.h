@@ -197,7 +197,7 @@ struct sim_request {
     int status;
     char text[96];
     size_t needs; /* entries applied before it is answered */
-    int64_t give_up_ns;
+    int64_t give_up_ns, served_ns;
     uint64_t term;
 };
 void sim_request_arrives(struct sim_event *event);
@@ -256,6 +256,7 @@ struct sim_client {
     unsigned n_hits[SIM_N_FAULTS];
     const struct sim_host *host; /* NULL: nobody polls, notes run as they come */
     void *host_arg;
+    int64_t served_ns; /* of the answer being delivered */
     bool is_inside, is_paused, is_dead;
     size_t n_peers;
     int64_t held_until_ns[SIM_MEMBERS], answers_held_until_ns[SIM_MEMBERS];
