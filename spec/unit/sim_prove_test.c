@@ -1,4 +1,8 @@
 /* spec/unit/sim_prove_test.c - the fixed set of histories, and that a seed tells the same story twice. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "check.h"
 #include "history.h"
 
@@ -8,36 +12,98 @@ enum { SEEDS = 200 }; /* ten times as slow */
 enum { SEEDS = 2000 };
 #endif
 
+static const char *program;
+
 static void one_seed_tells_one_story(void) {
     struct history once, again, other;
-    history_run(7, false, &once);
-    history_run(7, false, &again);
-    history_run(8, false, &other);
+    history_run(7, NULL, &once);
+    history_run(7, NULL, &again);
+    history_run(8, NULL, &other);
     CHECK(once.digest == again.digest && once.n_steps == again.n_steps);
     CHECK(once.digest != other.digest);
 }
 
+/* With other addresses, another pid, another environment. */
+static void another_process_tells_the_same_story(void) {
+    for (uint64_t seed = 7; seed < 12; seed++) {
+        struct history here;
+        char command[4096];
+        uint64_t there = 0;
+        history_run(seed, NULL, &here);
+        (void)snprintf(command, sizeof command, "FILLER=%0*d '%s' --digest %" PRIu64, (int)seed * 10, 0,
+                       program, seed);
+        FILE *pipe = popen(command, "r");
+        CHECK(pipe && fscanf(pipe, "%" SCNu64, &there) == 1);
+        CHECK(pipe && pclose(pipe) == 0);
+        CHECK(there == here.digest);
+    }
+}
+
+static void ignore_line(void *arg, int64_t now_ns, const char *line) {
+    (void)arg, (void)now_ns, (void)line;
+}
+
+static void to_listen_changes_nothing(void) {
+    struct history plain, told;
+    static struct decisions taken;
+    for (uint64_t seed = 7; seed < 12; seed++) {
+        struct history_options options = {.taken = &taken, .on_line = ignore_line};
+        taken.n = 0;
+        history_run(seed, NULL, &plain);
+        history_run(seed, &options, &told);
+        CHECK(plain.digest == told.digest && taken.n > 0);
+    }
+}
+
+/* One decision less, and whoever has nothing to do with it goes on as before: the calm opening of a machine does not
+ * change because another one never started. */
+static void decisions_can_be_left_out(void) {
+    static struct decisions taken, omitted;
+    struct history history, shorter;
+    struct history_options all = {.taken = &taken}, fewer = {.omitted = &omitted};
+    history_run(7, &all, &history);
+    omitted.n = 1;
+    omitted.ids[0] = taken.ids[0];
+    history_run(7, &fewer, &shorter);
+    CHECK(shorter.digest != history.digest && shorter.broken == INVARIANT_NONE);
+}
+
 static void nothing_breaks_in_the_fixed_set(void) {
-    unsigned wins = 0, writes = 0, lost = 0, kills = 0;
+    struct history sum = {0};
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         struct history history;
-        history_run(seed, false, &history);
+        history_run(seed, NULL, &history);
         if (history.broken)
-            printf("# seed %llu: %s (%s): %s; prove --seeds %llu --trace tells it\n",
+            printf("# seed %llu: %s (%s): %s; ./dev prove --seeds %llu --shrink tells it\n",
                    (unsigned long long)seed, invariant_name(history.broken), invariant_text(history.broken),
                    history.text, (unsigned long long)seed);
         CHECK(history.broken == INVARIANT_NONE);
-        wins += history.n_wins;
-        writes += history.n_writes;
-        lost += history.n_lost;
-        kills += history.n_kills;
+        sum.n_wins += history.n_wins;
+        sum.n_writes += history.n_writes;
+        sum.n_lost += history.n_lost;
+        sum.n_kills += history.n_kills;
+        sum.n_asked += history.n_asked;
+        sum.n_proclaims += history.n_proclaims;
+        sum.n_observed += history.n_observed;
     }
     /* Histories in which nothing happens prove nothing. */
-    CHECK(wins > 20 * SEEDS && writes > 20 * SEEDS && lost > SEEDS && kills > SEEDS);
+    CHECK(sum.n_wins > 20 * SEEDS && sum.n_writes > 20 * SEEDS && sum.n_lost > SEEDS &&
+          sum.n_kills > SEEDS / 2);
+    CHECK(sum.n_asked > 100 * SEEDS && sum.n_proclaims > SEEDS && sum.n_observed > 5 * SEEDS);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    program = argv[0];
+    if (argc == 3 && strcmp(argv[1], "--digest") == 0) {
+        struct history history;
+        history_run(strtoull(argv[2], NULL, 10), NULL, &history);
+        printf("%" PRIu64 "\n", history.digest);
+        return 0;
+    }
     RUN(one_seed_tells_one_story);
+    RUN(another_process_tells_the_same_story);
+    RUN(to_listen_changes_nothing);
+    RUN(decisions_can_be_left_out);
     RUN(nothing_breaks_in_the_fixed_set);
     return check_end();
 }
