@@ -246,7 +246,7 @@ static int l_begin(lua_State *L) {
         play->story_arg = L;
         sim_trace(play->sim, on_line, play);
     }
-    struct sim_watcher watcher = {on_delete, on_put, play};
+    struct sim_watcher watcher = {.on_delete = on_delete, .on_put = on_put, .arg = play};
     sim_look_on(play->sim, &watcher);
     vm_restore(&play->judge);
     (void)judge_open(play);
