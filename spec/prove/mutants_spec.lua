@@ -12,14 +12,14 @@ end
 
 -- What a patch expects to find: for each file the pieces, in order, as lists of lines.
 local function expectations(path)
-  local files, pieces, piece = {}, nil, nil
+  local files, piece = {}, nil
   for _, line in ipairs(lines_of(path)) do
     local file = line:match "^%-%-%- a/(%S+)"
     if file then
-      pieces = {}
-      files[#files + 1] = { path = file, pieces = pieces }
+      files[#files + 1] = { path = file, pieces = {} }
     elseif line:find "^@@ " then
       piece = {}
+      local pieces = files[#files].pieces
       pieces[#pieces + 1] = piece
     elseif piece and line:find "^[ -]" and not line:find "^%-%-%- " then
       piece[#piece + 1] = line:sub(2)
