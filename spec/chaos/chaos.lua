@@ -33,6 +33,7 @@ local process = require "support.process"
 local report = require "chaos.report"
 local tree = require "support.tree"
 local verdict = require "chaos.verdict"
+local wire = require "chaos.wire"
 
 process.is_apart = true
 
@@ -57,8 +58,9 @@ local function say(line)
 end
 
 local function main()
-  say(("chaos: %.0f s of faults, seed %d, TTL %d s; three members, five candidates (Ctrl-C ends it, and still reports)")
-    :format(options.seconds, options.seed, options.ttl))
+  local networks = wire.is_at_hand() and "network namespaces" or "proxies"
+  say(("chaos: %.0f s of faults, seed %d, TTL %d s; three members, five candidates, %s (Ctrl-C ends it, and reports)")
+    :format(options.seconds, options.seed, options.ttl, networks))
   local outcome = play.run {
     seconds = options.seconds, seed = options.seed, ttl = options.ttl, say = say, is_interrupted = is_interrupted,
   }

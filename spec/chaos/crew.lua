@@ -7,6 +7,7 @@ local process = require "support.process"
 local sets = require "chaos.sets"
 local tree = require "support.tree"
 local uv = require "luv"
+local wire = require "chaos.wire"
 
 local crew = {}
 
@@ -25,6 +26,7 @@ local GOODBYE_S = 20
 ---@class Candidate
 ---@field name string
 ---@field links Link[]
+---@field wire Wire? where namespaces are allowed
 ---@field lives Life[]
 local Candidate = {}
 Candidate.__index = Candidate
@@ -37,10 +39,12 @@ function Candidate:start()
   for i = 1, #self.links do
     endpoints[i] = self.links[(self.index + i - 2) % #self.links + 1].endpoint
   end
-  local one = process.start {
-    "lunarch", "run", tree.root .. "/spec/chaos/worker.lua", "--election", sets.ELECTION, "--name", self.name,
+  local command = {
+    tree.program, "run", tree.root .. "/spec/chaos/worker.lua", "--election", sets.ELECTION, "--name", self.name,
     "--ttl", self.ttl, "--endpoints", table.concat(endpoints, ","), "--", #self.lives + 1,
   }
+  if self.wire then command = { self.wire:inside(table.unpack(command)) } end
+  local one = process.start(command)
   self.lives[#self.lives + 1] = {
     process = one, ledger = ledger.follow(self.name, one), started = clock.now(), stops = {}, end_is_wanted = false,
   }
@@ -231,6 +235,7 @@ function Crew:kill()
     for _, one in ipairs(candidate.links) do
       one:stop()
     end
+    if candidate.wire then candidate.wire:stop() end
   end
 end
 
@@ -241,8 +246,9 @@ function crew.start(members, ttl)
   local self = setmetatable({ candidates = {}, complaints = {} }, Crew)
   for index, name in ipairs(crew.NAMES) do
     local candidate = setmetatable({ name = name, index = index, ttl = ttl, links = {}, lives = {} }, Candidate)
+    candidate.wire = wire.is_at_hand() and wire.lay(index) or nil
     for i, member in ipairs(members) do
-      candidate.links[i] = link.start(member)
+      candidate.links[i] = link.start(member, candidate.wire and candidate.wire.host)
     end
     self.candidates[index] = candidate
     candidate:start()

@@ -12,6 +12,7 @@ local faults = {}
 ---@field to number? nil while it lasts
 ---@field token integer? of the term that it found its victim in
 ---@field has_stopped_leader? boolean a member that led etcd stands still meanwhile
+---@field how? string where there is more than one way
 ---@field is_lasting? fun(): boolean it cannot be undone yet
 
 ---@class Stage
@@ -22,7 +23,7 @@ local faults = {}
 
 local function member_name(index) return "m" .. index end
 
--- ---- candidates: begin(candidate, stage) returns what undoes it -------------------------------------------------
+-- ---- candidates: begin(candidate, stage, planned) returns what undoes it---------------------------------------------
 
 local candidates = {}
 
@@ -46,8 +47,16 @@ function candidates.quit(candidate, stage)
   end
 end
 
+-- A silent or slow network is the kernel's doing every other time, where there is a wire; else that of the proxies.
+local WIRE = { silent = "drop", slow = "slow" }
+
 for _, weather in ipairs { "silent", "deaf", "slow", "reset" } do
-  candidates[weather] = function(candidate)
+  candidates[weather] = function(candidate, _, planned)
+    local wire = candidate.wire
+    if wire and WIRE[weather] and planned.draw < 0.5 then
+      wire[WIRE[weather]](wire)
+      return function() wire:pass() end, "by the kernel"
+    end
     for _, link in ipairs(candidate.links) do
       link:impose(weather)
     end
@@ -142,7 +151,9 @@ local function begin_on_candidate(stage, planned)
   if planned.kind == "quit" then
     fault.is_lasting = function() return candidate:is_running() end
   end
-  return fault, candidates[planned.kind](candidate, stage)
+  local undo
+  undo, fault.how = candidates[planned.kind](candidate, stage, planned)
+  return fault, undo
 end
 
 local function begin_on_member(stage, planned)

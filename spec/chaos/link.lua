@@ -52,9 +52,10 @@ function Link:renewals(lease) return self.proxy:renewals(lease) end
 function Link:stop() self.proxy:stop() end
 
 ---@param member Etcd
+---@param host? string the address that the candidate connects to
 ---@return Link
-function link.start(member)
-  local proxy = proxies.start(member.client_port)
+function link.start(member, host)
+  local proxy = proxies.start(member.client_port, host)
   return setmetatable({ proxy = proxy, endpoint = proxy.endpoint, n = {} }, Link)
 end
 

@@ -14,6 +14,8 @@ terms or holds overlapped, no acknowledged guarded write was lost and everybody 
   --ttl S       the candidates' TTL, whole seconds, 2 or more (default: 3)
   --out FOLDER  where report.txt, report.json and timeline.svg are written (default: build/chaos)
   --json        the report as JSON on stdout; the progress goes to stderr
+  --no-namespaces  leave silent and slow networks to proxies alone (default: every other one is the kernel's
+                doing, in network namespaces, where those are allowed)
   --schedule    only print which faults there would be, and when
   -h, --help    this]]
 
@@ -44,10 +46,13 @@ local VALUES = {
   end,
 }
 
-local SWITCHES = { ["--json"] = "json", ["--schedule"] = "schedule", ["-h"] = "help", ["--help"] = "help" }
+local SWITCHES = {
+  ["--json"] = "json", ["--schedule"] = "schedule", ["--no-namespaces"] = "no_namespaces", ["-h"] = "help",
+  ["--help"] = "help",
+}
 
 local function read_flag(found, words, i)
-  local flag, value = words[i]:match "^(%-%-%a+)=(.*)$"
+  local flag, value = words[i]:match "^(%-%-[%a-]+)=(.*)$"
   flag = flag or words[i]
   if SWITCHES[flag] and not value then
     found[SWITCHES[flag]] = true

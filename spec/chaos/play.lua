@@ -57,6 +57,7 @@ local VERBS = {
 
 function Play:tell(fault, planned)
   local length = fault.kind == "move" and "" or (", for %.1f s"):format(planned.length)
+  if fault.how then length = " " .. fault.how .. length end
   self:say("%-34s  (%s)", table.concat(fault.lanes, " and ") .. " " .. VERBS[fault.kind] .. length, self:who_leads())
 end
 

@@ -140,7 +140,7 @@ function report.json(outcome, judged)
   for i, fault in ipairs(outcome.faults) do
     faults[i] = {
       track = fault.track, kind = fault.kind, lanes = fault.lanes, from = since(fault.from), to = since(fault.to),
-      token = fault.token or json.null,
+      token = fault.token or json.null, how = fault.how or json.null,
     }
   end
   for i, term in ipairs(outcome.terms) do

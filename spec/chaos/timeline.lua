@@ -143,7 +143,8 @@ end
 function Page:draw_fault(fault)
   local style = STYLES[fault.kind]
   for _, lane in ipairs(fault.lanes) do
-    local tip = ("%s: %s, %s to %s"):format(lane, fault.kind, self:since(fault.from), self:since(fault.to or self.over))
+    local tip = ("%s: %s%s, %s to %s"):format(lane, fault.kind, fault.how and " " .. fault.how or "",
+      self:since(fault.from), self:since(fault.to or self.over))
     if style then
       self:bar(lane, fault.from, fault.to or self.over, 0, { fill = style.fill, ["fill-opacity"] = style.opacity }, tip)
     end

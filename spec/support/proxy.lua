@@ -127,13 +127,15 @@ function Proxy:stop()
 end
 
 ---@param target_port integer on 127.0.0.1
+---@param host? string the address to listen at, of our own; 127.0.0.1 where not said
 ---@return Proxy
-function proxy.start(target_port)
+function proxy.start(target_port, host)
   local port = ports.free()
   local to, from = uv.pipe(), uv.pipe()
-  local self = setmetatable({ port = port, endpoint = "127.0.0.1:" .. port, rest = "" }, Proxy)
+  host = host or "127.0.0.1"
+  local self = setmetatable({ port = port, endpoint = host .. ":" .. port, rest = "" }, Proxy)
   self.pid = process.spawn(
-    { "lua5.4", tree.root .. "/spec/support/proxy_process.lua", port, target_port },
+    { "lua5.4", tree.root .. "/spec/support/proxy_process.lua", port, target_port, host },
     tree.environment(), { to.read, from.write, 2 })
   uv.fs_close(to.read)
   uv.fs_close(from.write)

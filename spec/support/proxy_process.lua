@@ -1,5 +1,5 @@
 -- The proxy itself, a process of its own, driven by proxy.lua: a command a line on stdin, an answer on stdout.
---   lua5.4 proxy_process.lua LISTEN_PORT TARGET_PORT
+--   lua5.4 proxy_process.lua LISTEN_PORT TARGET_PORT LISTEN_HOST
 -- The answer to a command is "ok N ..." or "no <why>", sent when the command is in force, and N more lines.
 local uv = require "luv"
 local clock = require "support.clock"
@@ -155,7 +155,7 @@ local function is_silent() return state.holds_requests and state.holds_replies e
 local function listen()
   if listener then return end
   local socket = uv.new_tcp()
-  assert(socket:bind(HOST, listen_port))
+  assert(socket:bind(arg[3], listen_port))
   assert(socket:listen(128, function(err)
     if err then return end
     local client = uv.new_tcp()
