@@ -28,9 +28,11 @@ local function note_leader(self, index, raft_term)
   self.leaderships[#self.leaderships + 1] = { t = clock.now(), index = index, raft_term = raft_term, lost_by = {} }
 end
 
+-- A member loses its leader in a later term; only a leader that steps down by itself does so in its own.
 local function note_loss(self, index, raft_term)
   local last = self.leaderships[#self.leaderships]
-  if not last or raft_term < last.raft_term then return end
+  local is_lost = last and (raft_term > last.raft_term or raft_term == last.raft_term and index == last.index)
+  if not is_lost then return end
   last.lost_by[index] = true
   local n = 0
   for _ in pairs(last.lost_by) do n = n + 1 end

@@ -68,6 +68,11 @@ function Text:add_revoked(outcome, judged)
 end
 
 function Text:add_handovers(outcome)
+  local rows = {}
+  for _, row in ipairs(figures.handovers(outcome)) do
+    if row.all.n > 0 then rows[#rows + 1] = row end
+  end
+  if #rows == 0 then return end
   self:add "  hand-over from a fault of the leader to the next one's on_elected, in seconds"
   self:add "                 no member out of order        all of them"
   self:add "                  n  median  longest          n  median  longest"
@@ -75,7 +80,7 @@ function Text:add_handovers(outcome)
     if one.n == 0 then return ("%3d       -        -"):format(0) end
     return ("%3d  %6.2f  %7.2f"):format(one.n, one.median, one.most)
   end
-  for _, row in ipairs(figures.handovers(outcome)) do
+  for _, row in ipairs(rows) do
     self:add("         %-7s%s        %s", row.cause, cells(row.quiet), cells(row.all))
   end
 end
