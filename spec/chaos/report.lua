@@ -58,8 +58,8 @@ end
 function Text:add_revoked(outcome, judged)
   local revoked = judged.revoked
   if revoked.terms + revoked.holds == 0 then return end
-  self:add("  etcd %s itself revoked the living leases of %d terms and %d holds, when a stopped leader of its own went "
-    .. "on", outcome.etcd_version, revoked.terms, revoked.holds)
+  self:add("  etcd %s itself revoked living leases when a stopped leader of its own went on: terms ended so %d, "
+    .. "holds %d", outcome.etcd_version, revoked.terms, revoked.holds)
   self:add "  (its issue 15247, mended in 3.4.31 and 3.5.13: as after an operator's revocation, one is told at once)"
   if #judged.handed_on > 0 then
     self:add("  before they had heard of it, the next one had begun: %s",
