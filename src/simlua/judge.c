@@ -22,9 +22,9 @@ static int l_phase(lua_State *L) {
 
 static void push_kv(lua_State *L, const struct sim_kv *kv) {
     lua_createtable(L, 0, 5);
-    lua_pushstring(L, kv->key);
+    lua_pushlstring(L, kv->key, kv->key_bytes);
     lua_setfield(L, -2, "key");
-    lua_pushstring(L, kv->value);
+    lua_pushlstring(L, kv->value, kv->value_bytes);
     lua_setfield(L, -2, "value");
     lua_pushinteger(L, kv->create_rev);
     lua_setfield(L, -2, "create_revision");
@@ -36,13 +36,14 @@ static void push_kv(lua_State *L, const struct sim_kv *kv) {
 
 /* get(key) -> value | nil */
 static int l_get(lua_State *L) {
-    const char *key = luaL_checkstring(L, 1);
+    size_t len;
+    const char *key = luaL_checklstring(L, 1, &len);
     const struct sim *sim = the_play ? the_play->sim : NULL;
     for (size_t i = 0; sim && i < sim_n_kvs(sim); i++) {
         const struct sim_kv *kv = sim_kv_at(sim, i);
-        if (strcmp(kv->key, key) != 0)
+        if (kv->key_bytes != len || memcmp(kv->key, key, len) != 0)
             continue;
-        lua_pushstring(L, kv->value);
+        lua_pushlstring(L, kv->value, kv->value_bytes);
         return 1;
     }
     lua_pushnil(L);
@@ -104,10 +105,10 @@ static int l_candidate(lua_State *L) {
 }
 
 static void on_count(lua_State *L, lua_Debug *ar) {
-    (void)ar;
-    if (++n_alarms > MAX_ALARMS)
-        (void)luaL_error(L, "it runs on and on (%d million instructions)",
-                         ALARM_INSTRUCTIONS / 1000000 * MAX_ALARMS);
+    if (++n_alarms <= MAX_ALARMS || !lua_getinfo(L, "Sl", ar))
+        return;
+    (void)luaL_error(L, "%s:%d: it runs on and on (%d million instructions)", ar->short_src, ar->currentline,
+                     ALARM_INSTRUCTIONS / 1000000 * MAX_ALARMS);
 }
 
 int luaopen_lunarch_sim_world(lua_State *L) {

@@ -390,12 +390,14 @@ static int l_signal(lua_State *L) {
     return 0;
 }
 
-/* is_up(index) -> is_up, is_paused, has ended by itself */
+/* is_up(index) -> is_up, is_paused, its exit status if it has ended by itself */
 static int l_is_up(lua_State *L) {
     const struct process *process = process_check(L);
     lua_pushboolean(L, process->is_up);
     lua_pushboolean(L, process->is_paused);
-    lua_pushboolean(L, process->has_ended);
+    if (!process->has_ended)
+        return 2;
+    lua_pushinteger(L, process->exit_status);
     return 3;
 }
 

@@ -67,6 +67,7 @@ struct process {
     bool is_due;           /* what it waits for came while it was paused */
     bool is_stopped_short; /* paused between two of its steps, and not waiting for anything */
     bool has_ended;        /* its program has, by itself */
+    int exit_status;       /* then */
     int pause_in;          /* requests until it is paused right before one; 0: not planned */
     int64_t pause_for_ns;
     int signal; /* to be told to its program */

@@ -183,6 +183,7 @@ void process_start(struct process *process) {
     process->is_up = true;
     process->is_paused = process->is_dying = process->is_waiting = process->is_due = false;
     process->is_stopped_short = process->has_ended = false;
+    process->exit_status = 0;
     process->pause_in = process->signal = process->n_stands = process->n_alarms = process->n_clients = 0;
     memset(process->stands, 0, sizeof process->stands);
     memset(process->asked, 0, sizeof process->asked);

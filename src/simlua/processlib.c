@@ -83,8 +83,11 @@ static int l_fail(lua_State *L) {
     return 0;
 }
 
+/* exit(status) */
 static int l_exit(lua_State *L) {
-    process_exit(self(L));
+    struct process *process = self(L);
+    process->exit_status = (int)luaL_optinteger(L, 1, 0);
+    process_exit(process);
 }
 
 /* is_answer(text): whether it holds what one of the latest failed calls answered */

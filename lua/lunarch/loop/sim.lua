@@ -48,8 +48,21 @@ local function next_instant()
   return at
 end
 
+-- Tasks that are always ready (lunarch.sleep(0), coroutine.yield()) would hold the world up, where a script takes no
+-- time.
+local TURNS, TURNS_TAKE_S = 16, 0.0002
+local n_turns = 0
+
+local function let_time_pass()
+  n_turns = n_turns + 1
+  if n_turns < TURNS then return end
+  n_turns = 0
+  process.sleep(TURNS_TAKE_S)
+end
+
 -- One turn, which does not wait. False: nothing is left that could happen.
 function sim.turn()
+  let_time_pass()
   local number = process.take_signal()
   if number and sim.on_signal then sim.on_signal(number) end
   if process.take_notes() then
@@ -63,6 +76,7 @@ end
 
 -- Waits until the next turn may have something to do.
 function sim.wait()
+  n_turns = 0
   process.wait(next_instant())
 end
 

@@ -101,8 +101,8 @@ local function set_standard_library()
   hide_environment()
   set_output()
   os.execute, io.popen = not_here "os.execute", not_here "io.popen"
-  function os.exit()
-    process.exit()
+  function os.exit(status)
+    process.exit(math.tointeger(status) or status == false and 1 or 0)
   end
   -- Whoever waits for other programs' events has to leave them out here.
   package.loaded.luv = setmetatable({}, {
@@ -250,6 +250,7 @@ local function finish(run, ok, message)
   run.client, run.candidates = nil, {}
   collectgarbage()
   run.lunarch.shutdown(2)
+  if not ok and not run.is_signalled then process.exit(1) end
 end
 
 return function(options)

@@ -24,7 +24,9 @@ Faults.__index = Faults
 
 --- Faults of one history: `wanted` is a set of kinds, `n` the number of processes.
 function faults.new(wanted, n)
-  local self = setmetatable({ wanted = wanted, n = n, cures = {}, weights = {}, total = 0, is_stopping = {} }, Faults)
+  local self = setmetatable({
+    wanted = wanted, n = n, cures = {}, weights = {}, total = 0, is_stopping = {}, is_restarting = {},
+  }, Faults)
   self.per_mille = 20 + sim.below(120)
   for _, kind in ipairs(faults.kinds) do
     -- Not every history knows every fault: some only show when little else happens.
@@ -133,7 +135,7 @@ function Faults:stop()
   sim.signal(index)
   local function start_once_ended()
     local is_up = sim.is_up(index)
-    if is_up and not self.is_over then return self:later(1, start_once_ended) end
+    if is_up then return self:later(1, start_once_ended) end
     self.is_stopping[index] = nil
     sim.start(index)
   end
@@ -173,8 +175,23 @@ end
 
 -- ---- a history --------------------------------------------------------------------------------------------------
 
+--- Whoever starts programs starts those again that have failed; one that ended well is left alone.
+function Faults:supervise()
+  for index = 1, self.n do
+    local _, _, status = sim.is_up(index)
+    if status and status ~= 0 and not self.is_restarting[index] then
+      self.is_restarting[index] = true
+      self:later(seconds(1, 3), function()
+        self.is_restarting[index] = nil
+        sim.start(index)
+      end)
+    end
+  end
+end
+
 --- To be called ten times a second: what is due is cured, and now and then something is hurt.
 function Faults:tick()
+  self:supervise()
   self:run_cures(false)
   if self.is_over or self.total == 0 or not chance(self.per_mille) then return end
   local at = sim.below(self.total)

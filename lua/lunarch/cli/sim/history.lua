@@ -25,31 +25,14 @@ local function is_given_up(plan)
   return plan.on_tick and not plan.on_tick()
 end
 
-local function start_all(n)
-  for index = 1, n do
-    sim.start(index)
-  end
-end
-
+-- An election that nobody leads; and whether there are any.
 local function who_is_not_led()
   local found
-  for name, is_led in pairs(sim.elections()) do
+  local elections = sim.elections()
+  for name, is_led in pairs(elections) do
     if not is_led and (not found or name < found) then found = name end
   end
-  return found
-end
-
--- Somebody leads in every election, and has for a while; where there are no elections some time passes.
-local function recover(plan)
-  local since
-  local bound = RECOVERY_S + 4 * plan.ttl
-  local ok = pass(plan, bound, nil, function()
-    if who_is_not_led() then since = nil else since = since or sim.now() end
-    return since and sim.now() - since >= LED_S
-  end)
-  local name = not ok and not is_given_up(plan) and who_is_not_led()
-  if name then sim.fail(("nobody leads %s, %d s after the last fault"):format(name, bound)) end
-  return ok
+  return found, next(elections) ~= nil
 end
 
 local function who_is_up(n)
@@ -57,6 +40,21 @@ local function who_is_up(n)
     if (sim.is_up(index)) then return index end
   end
   return nil
+end
+
+-- Somebody leads in every election, and has for a while; where there are none, the programs have time to end.
+local function recover(plan, own)
+  local since
+  local bound = RECOVERY_S + 4 * plan.ttl
+  local ok = pass(plan, bound, function() own:tick() end, function()
+    local not_led, has_elections = who_is_not_led()
+    if not has_elections then return not who_is_up(#plan.names) end
+    since = not not_led and (since or sim.now()) or nil
+    return since and sim.now() - since >= LED_S
+  end)
+  local name = not ok and not is_given_up(plan) and who_is_not_led()
+  if name then sim.fail(("nobody leads %s, %d s after the last fault"):format(name, bound)) end
+  return not name and not is_given_up(plan)
 end
 
 local function stop_all(plan, n)
@@ -68,15 +66,16 @@ end
 
 local function play(plan)
   local n, own = #plan.names, faults.new(plan.faults, #plan.names)
-  start_all(n)
+  for index = 1, n do
+    sim.start(index)
+  end
   if not pass(plan, CALM_S + sim.below(4)) then return end
   sim.phase "faults"
   own:begin()
   if not pass(plan, FAULTS_S + sim.below(MORE_FAULTS_S) + 2 * plan.ttl, function() own:tick() end) then return end
   sim.phase "recovery"
   own:finish()
-  start_all(n)
-  if not recover(plan) then return end
+  if not recover(plan, own) then return end
   sim.phase "stopping"
   if not stop_all(plan, n) then
     local index = not is_given_up(plan) and who_is_up(n)

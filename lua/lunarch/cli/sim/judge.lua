@@ -27,7 +27,10 @@ local function set_globals(options)
   _G.candidate = inert
   _G.arg = table.move(options.words, 1, #options.words, 1, { [0] = options.script })
   _G.print = ignore
-  io.write = ignore
+  local output = setmetatable({}, { __index = function() return function(self) return self end end })
+  io.stdout, io.stderr = output, output
+  io.output = function() return output end
+  io.write = io.output
   os.execute, io.popen, os.exit = stop, stop, stop
   for name, value in pairs(options.given) do
     _G[name] = value

@@ -45,14 +45,21 @@ end
 
 -- ---- the story of one seed --------------------------------------------------------------------------------------
 
+-- What the script did, and not how we came to call it.
+local function without_us(text)
+  text = text:gsub("\n[^\n]*/lunarch/cli/sim/boot%.lua:.*$", "")
+  return (text:gsub("\n%s*%[C%]: in function 'xpcall'.*$", ""))
+end
+
 local function replay(plan, seed)
   local events = {}
   plan.on_tick = function() return not host.caught_signal() end
   local result = history.play(plan, seed, function(at, who, kind, text)
     -- The store tells of the same.
     if kind == "etcd" and text:match " deleted by " then return end
-    events[#events + 1] = { at = at, who = who, kind = kind, text = text }
+    events[#events + 1] = { at = at, who = who, kind = kind, text = without_us(text) }
   end)
+  result.reason = without_us(result.reason)
   return result, events
 end
 
