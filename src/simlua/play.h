@@ -153,7 +153,7 @@ void judge_look(struct play *play);
 void judge_note(struct play *play, lua_State *from, int name_index, int value_index, bool is_added);
 
 /* ---- value.c */
-/* Copies a value from one state to another: nil, booleans, numbers, strings, and tables of those. */
+/* Copies a value from one state to another: nil, booleans, numbers, strings, and lists and tables by name of those. */
 void copy_value(lua_State *from, int index, lua_State *to);
 
 /* ---- crew.c: functions of lunarch.sim */
