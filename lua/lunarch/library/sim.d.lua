@@ -1,0 +1,52 @@
+---@meta
+-- luacheck: ignore 111 121 131 212 241
+-- What a script finds under `lunarch sim`, for editors.
+
+--- Facts for `check`, in world.notes. There is no `sim` outside of the simulator: `if sim then sim.add "written" end`.
+---@class lunarch.sim
+sim = {}
+
+--- world.notes[name] = value: nil, a boolean, number, string, or a table of these.
+---@param name string
+---@param value any
+function sim.note(name, value) end
+
+--- Adds to world.notes[name].
+---@param name string
+---@param number? number Default: 1
+function sim.add(name, number) end
+
+--- A process that runs the script.
+---@class lunarch.sim_candidate
+---@field name string "A", "B" ...
+---@field is_up boolean its process runs, or is paused
+---@field is_paused boolean as by SIGSTOP
+---@field leads boolean it has been elected, and its term lasts by its own clock
+---@field is_elected boolean between the beginning of on_elected and the end of on_lost
+---@field token integer? the fencing token, while is_elected
+---@field handler string? the one that waits or runs now: "on_elected", "do_work" or "on_lost"
+---@field election string? the one it stands in
+---@field lives integer how often it was started
+
+--- What `check` is given.
+---@class lunarch.sim_world
+---@field now number seconds since the beginning
+---@field phase "calm"|"faults"|"recovery"|"stopping"|"end"
+---@field candidates lunarch.sim_candidate[]
+---@field notes table<string, any>
+local world = {}
+
+--- The value of a key in etcd, as committed; nil: there is none.
+---@param key string
+---@return string?
+function world:get(key) end
+
+--- What is stored below a prefix, in the order of the keys: { key =, value =, create_revision =, mod_revision =, version = }.
+---@param prefix? string
+---@return table[]
+function world:list(prefix) end
+
+--- Defined by the script, before it waits for the first time. Called after every step of a history and at its end: an
+--- error, or false and a reason, is what the history fails by.
+---@param world lunarch.sim_world
+function check(world) end
