@@ -1,5 +1,5 @@
 ---@meta
--- luacheck: ignore 111 121 131 212 241
+-- luacheck: ignore 111 112 121 131 212 241 431
 -- What a script finds under `lunarch sim`, for editors.
 
 --- Facts for `check`, in world.notes. There is no `sim` outside of the simulator: `if sim then sim.add "written" end`.
@@ -41,7 +41,7 @@ local world = {}
 ---@return string?
 function world:get(key) end
 
---- What is stored below a prefix, in the order of the keys: { key =, value =, create_revision =, mod_revision =, version = }.
+--- What is stored below a prefix, by key; each has key, value, create_revision, mod_revision, version.
 ---@param prefix? string
 ---@return table[]
 function world:list(prefix) end
