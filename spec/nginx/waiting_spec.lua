@@ -199,6 +199,22 @@ describe("a wait inside nginx", function()
     assert.matches("open it in init_worker_by_lua%*", web:output())
   end)
 
+  it("ends all the same where no socket can be had to be woken by, and the log says so", function()
+    start {
+      shared = SHARED:gsub("client = ", [[
+        require("lunarch.core").bell = function() return nil, "none today" end
+        client = ]], 1),
+      server = [[ location = /get { content_by_lua_block {
+        assert(client:put("/wait/poll", "v"))
+        ngx.print((client:get "/wait/poll"))
+      } } ]],
+    }
+    assert.same({ 200, "v" }, { web:get "/get" })
+    assert.is_true(#web:lines "no socket to be woken by, looking every 5 ms instead: none today" > 0)
+    local old = web:reload()
+    nginx.wait_gone(old)
+  end)
+
   it("works in tasks, light threads and coroutines of the user's", function()
     start {
       server = [[

@@ -35,6 +35,7 @@ local LEAVE_S = 1
 local LINGER_S = 0.02
 local LAST_MS = 1000         -- what the last revocations are given when the worker ends
 local POLL_S = 0.005         -- where no socket can be had
+local POLL_FOR_S = 10        -- before that is tried again
 local PROMPT_RAISES = 10
 local HELD_UP_S = 0.02
 
@@ -282,7 +283,8 @@ local function read_bell(socket)
 end
 
 local function poll()
-  while is_wanted() do
+  local until_s = core.now() + POLL_FOR_S
+  while is_wanted() and core.now() < until_s do
     ngx.sleep(POLL_S)
     dispatch_all()
   end
@@ -303,10 +305,11 @@ local function read()
     ok, failure = xpcall(poll, debug.traceback)
   end
   is_reading = false
-  if ok and not failure then return end
-  ngx.log(ngx.ERR, "lunarch: what wakes the waiting has failed, and begins anew: ", failure)
-  ngx.sleep(POLL_S)
-  start()
+  if not ok or failure then
+    ngx.log(ngx.ERR, "lunarch: what wakes the waiting has failed, and begins anew: ", failure)
+    ngx.sleep(POLL_S)
+  end
+  if is_wanted() then start() end
 end
 
 -- ---- leaving ----------------------------------------------------------------------------------------------------

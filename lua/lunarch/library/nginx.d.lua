@@ -1,0 +1,115 @@
+---@meta
+-- luacheck: ignore 112 212 241 631
+-- What there is inside nginx (OpenResty, or Debian's libnginx-mod-http-lua): all of lunarch.d.lua, and this. It is never
+-- loaded.
+--
+-- * Calls that wait do so in rewrite, access, content, timers and ssl_certificate_by_lua*: they yield their own light
+--   thread and nothing else. In init_worker, set, header_filter, body_filter, balancer and log they raise, and say what to
+--   do; a release (unlock, resign, close) begins there and goes on by itself. In exit_worker they hold the worker up.
+-- * `require` is fine in init_by_lua*, and saves memory; lunarch.connect there raises: nginx forks afterwards.
+-- * lunarch.spawn starts a timer of nginx's; lunarch.run raises. What runs in that timer is part of the task.
+-- * A request that ends in the middle of a wait (the client went away, ngx.exit in another light thread) gives up what it
+--   waited for within a second, and at once where log_by_lua* calls resty.lunarch.release.
+-- * When nginx reloads or quits, a leaving worker serves its requests to their end. Waits in timers are interrupted after a
+--   second by an error whose `code` is "cancelled". Leases that are left are revoked when the worker's Lua ends.
+-- * Needs: lua_code_cache on; about five connections per worker (worker_connections), ten more where it leads.
+
+-- ---- resty.lunarch ----------------------------------------------------------------------------------------------
+
+---@class resty.lunarch
+local resty = {}
+
+---@class resty.lunarch.options
+---@field endpoints? string[]|string as for lunarch.connect. Environment variables have to be named by `env` in nginx.conf
+---@field name? string
+---@field ttl? integer of the session. Default: 10
+---@field grace? number
+---@field trace? fun(line: string)
+
+--- What this worker has: one client, and one session, opened by the first who needs it and anew after a loss. The same
+--- options give the same object. Does not wait.
+---@param options? resty.lunarch.options
+---@return resty.lunarch.worker? worker
+---@return string? message
+---@return lunarch.code? code
+function resty.new(options) end
+
+--- For log_by_lua*: gives up the locks this request has taken by worker:lock, and the one it was waiting for, however the
+--- request ended. Waits for nothing. (Not across ngx.exec or error pages, where nginx empties ngx.ctx: unlock before.)
+function resty.release() end
+
+--- For exit_worker_by_lua*: closes the clients of resty.new; holds the worker up for so many seconds at most.
+---@param seconds? number Default: 1
+function resty.exit_worker(seconds) end
+
+--- lunarch.singleton.
+---@param options lunarch.singleton_options
+---@return lunarch.singleton singleton
+function resty.singleton(options) end
+
+---@class resty.lunarch.worker
+---@field client lunarch.client
+local worker = {}
+
+--- Locks a name: a mutex of the worker's session, held. "timeout", "lost", ... Waits.
+---@param name string
+---@param timeout? number the session's opening included
+---@return lunarch.mutex? lock
+---@return string? message
+---@return lunarch.code? code
+function worker:lock(name, timeout) end
+
+--- Calls `fn` under a lock; what it returns. The lock is given up however `fn` ends, unless it ends the request (ngx.exit):
+--- that is what release is for. Waits.
+---@param name string
+---@param timeout? number
+---@param fn fun(lock: lunarch.mutex): ...
+---@return any ...
+function worker:with(name, timeout, fn) end
+
+--- The session of this worker. Waits when it has to be opened.
+---@param timeout? number
+---@return lunarch.session? session
+---@return string? message
+---@return lunarch.code? code
+function worker:session(timeout) end
+
+-- ---- singletons -------------------------------------------------------------------------------------------------
+
+--- The options of a candidate, and two more. Each call of a handler runs in a timer of its own.
+---@class lunarch.singleton_options: lunarch.candidate_options
+---@field per? "instance"|"worker" who stands: one worker of each nginx (the default), or each worker
+---@field dict? string the lua_shared_dict in which an instance's workers tell each other. Default: "lunarch"
+---@field value? string what a leader makes known to the others. Default: the name of the host
+
+--- To be called in init_worker_by_lua*: of all the workers of all nginx instances that name the same election, one runs
+--- do_work. Another worker of the instance takes over when the one that stands leaves (within milliseconds), dies, or hangs.
+--- What the shared dict has to say is answered by every worker, without asking etcd.
+---@class lunarch.singleton
+local singleton = {}
+
+--- Whether this instance leads (with per = "worker": this worker). True no longer than etcd is certain to agree.
+---@return boolean
+function singleton:is_leader() end
+
+--- How long it certainly leads from now on, in seconds; 0 when it does not.
+---@return number
+function singleton:remaining() end
+
+--- Who leads, as far as this instance was told. "no_leader"; "unavailable": nothing was told in the last seconds.
+---@return { value: string, key: string, token: number, is_me: boolean }? leader
+---@return string? message
+---@return lunarch.code? code
+function singleton:leader() end
+
+--- Whether this very worker is the one that stands.
+---@return boolean
+function singleton:is_standing() end
+
+--- Gives the place up for good, on_lost first. Does not wait. A worker that is told to leave does this by itself.
+---@param reason? string for on_lost
+function singleton:stop(reason) end
+
+---@param options lunarch.singleton_options
+---@return lunarch.singleton singleton
+function lunarch.singleton(options) end
