@@ -531,8 +531,8 @@ function methods:_watch_loop()
 end
 
 function methods:_drive()
-  local follower = (self.handlers.on_leader or self.handlers.do_standby) and self:_spawn(methods._follow)
-  local loop_watcher = self:_spawn(methods._watch_loop)
+  self.follower = (self.handlers.on_leader or self.handlers.do_standby) and self:_spawn(methods._follow)
+  self.loop_watcher = self:_spawn(methods._watch_loop)
   while not self.stopping do
     local session = self:_open_session()
     if session then
@@ -543,9 +543,13 @@ function methods:_drive()
     end
   end
   self.state = "stopping"
+  self:_dismiss_helpers()
+end
+
+function methods:_dismiss_helpers()
   self:_end_standby()
-  dismiss(follower)
-  dismiss(loop_watcher)
+  dismiss(self.follower)
+  dismiss(self.loop_watcher)
 end
 
 --- Stands, leads, loses and stands again until stop() is called. Waits; returns true.
@@ -563,6 +567,7 @@ function methods:run()
     self:stop()
     error(ok, 0)
   end
+  if not ok then self:_dismiss_helpers() end
   if not self.options.client then self.client:close(CLOSE_S) end
   self.state = "ended"
   if not ok then error(trace, 0) end

@@ -190,7 +190,7 @@ function nginx.start(options)
   local self = setmetatable({ prefix = tree.folder(), port = ports.free(), options = options }, Nginx)
   self:configure(options)
   local fd = assert(uv.fs_open(self.prefix .. "/output", "w", 420))
-  local environment = tree.environment()
+  local environment = tree.environment { LD_PRELOAD = os.getenv "LUNARCH_PRELOAD" or false }
   self.pid = process.spawn(command_of(self), environment, { nil, fd, fd })
   uv.fs_close(fd)
   if options.is_expected_to_fail then return self end

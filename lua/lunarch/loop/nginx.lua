@@ -80,38 +80,41 @@ local function forget(wait)
   if not next(waits) and is_exiting() then ring_reader() end
 end
 
--- Gives up the waits whose light thread is gone. One that was told, and not resumed by the next `regular` look, is dead
--- as well: in between the worker's loop has turned.
-local function look(is_regular)
-  local dead
+-- Gives up the waits whose light thread is gone. One that was told is resumed before the worker's loop turns: it is dead
+-- when it has not been by the looker's next look, a turn later. What the looker has to remember until then.
+local function look(told_before)
+  local dead, told = {}, {}
   for wait in pairs(waits) do
     local is_dead
     if wait.is_told then
-      is_dead = is_regular and wait.was_told_before
+      is_dead = told_before[wait] == wait.n_told
+      told[wait] = wait.n_told
     else
       is_dead = wait.semaphore:count() >= 0
     end
-    if is_dead then
-      dead = dead or {}
-      dead[#dead + 1] = wait
-    elseif is_regular then
-      wait.was_told_before = wait.is_told
-    end
+    if is_dead then dead[#dead + 1] = wait end
   end
-  for _, wait in ipairs(dead or {}) do
+  for _, wait in ipairs(dead) do
     forget(wait)
     if wait.cancel then wait:cancel() end
   end
+  return told
+end
+
+local told_at_last_look = {}
+
+local function look_now_and_then(premature)
+  if not premature then told_at_last_look = look(told_at_last_look) end
 end
 
 -- To be called when a request may just have ended in the middle of a wait.
 function nginx.look()
-  look(false)
+  look {}
 end
 
 local function tell(wait)
   if wait.is_told or not wait.semaphore then return end
-  wait.is_told = true
+  wait.is_told, wait.n_told = true, wait.n_told + 1
   wait.semaphore:post(1)
 end
 
@@ -187,7 +190,7 @@ local function suspend(wait, seconds)
   local task = nginx.current()
   local until_s = seconds and core.now() + seconds
   wait.semaphore = semaphore.new()
-  wait.task, wait.is_told, wait.is_in_timer = task, false, get_phase() == "timer"
+  wait.task, wait.is_told, wait.n_told, wait.is_in_timer = task, false, 0, get_phase() == "timer"
   waits[wait] = true
   if task then task.waits[wait] = true end
   local failure, counter
@@ -197,7 +200,7 @@ local function suspend(wait, seconds)
     if failure or left_s and left_s <= 0 then break end
     -- nginx counts in whole milliseconds.
     local ok, err = wait.semaphore:wait(math.min(left_s and left_s + 0.001 or LONGEST_S, LONGEST_S))
-    wait.is_told, wait.was_told_before = wait.is_done, false
+    wait.is_told = wait.is_done
     if not ok and err ~= "timeout" then
       failure, counter = "nginx's semaphore: " .. tostring(err), {}
       break
@@ -326,15 +329,17 @@ end
 -- Stays as long as anybody waits: the worker would not end before anyway.
 local function linger()
   leave_by_s = leave_by_s or core.now() + LEAVE_S
+  local told = {}
   while next(waits) do
-    look(true)
+    -- Before the first look too: it must not come before the events that stood in line when we began.
+    ngx.sleep(LINGER_S)
+    told = look(told)
     if not is_late and core.now() >= leave_by_s then
       is_late = true
       for wait in pairs(waits) do
         if is_strange(wait) then tell(wait) end
       end
     end
-    ngx.sleep(LINGER_S)
   end
   is_lingering = false
   ring_reader()
@@ -376,7 +381,7 @@ start = function()
     is_lingering = is_lingering or ngx.timer.at(0, linger)
   else
     if not is_watching_exit then watch_exit() end
-    is_looking = is_looking or ngx.timer.every(LOOK_S, function() look(true) end)
+    is_looking = is_looking or ngx.timer.every(LOOK_S, look_now_and_then)
   end
   if is_reading then return end
   local ok, err = ngx.timer.at(0, read)

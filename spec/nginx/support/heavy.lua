@@ -327,4 +327,5 @@ function heavy.memory(n_starts)
   return result
 end
 
+
 return heavy
