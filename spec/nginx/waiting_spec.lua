@@ -97,7 +97,10 @@ describe("a wait inside nginx", function()
     local locking, observing = web:open "/lock", web:open "/observe"
     wait.eventually(function() return count "/wait/alone/" == 2 end)
     assert.same({ 200, "v" }, { web:get "/store" })
-    assert.same({ 200, "nginx" }, { web:get "/campaign" })
+    wait.eventually(function()
+      assert.same({ 200, "nginx" }, { web:get "/campaign" })
+      return observing:is_over()
+    end)
     assert.same({ 200, "nginx" }, { observing:wait() })
     assert.is_false(locking:is_over())
     local token = holder.token
