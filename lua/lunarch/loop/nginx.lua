@@ -80,8 +80,8 @@ local function forget(wait)
   if not next(waits) and is_exiting() then ring_reader() end
 end
 
--- Gives up the waits whose light thread is gone. One that was told is resumed before the worker turns its loop: it is dead
--- if it was not by the looker's next look, a turn later. Returns what the looker has to remember until then.
+-- Gives up the waits whose light thread is gone. One that was told is resumed before the loop turns: it is dead if it
+-- was not by the looker's next look, a turn later. Returns what the looker has to remember until then.
 local function look(told_before)
   local dead, told = {}, {}
   for wait in pairs(waits) do
