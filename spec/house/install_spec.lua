@@ -84,6 +84,16 @@ describe("what is installed", function()
     assert.not_matches("grpc", libraries)
   end)
 
+  it("has a manual page that names every flag of the program", function()
+    local page = tree.read(prefix .. "/share/man/man1/lunarch.1"):gsub("\\%-", "-")
+    local n = 0
+    for flag in run({ "lunarch", "--help" }):gmatch "\n +[%-%w, ]-(%-%-[%w%-]+)" do
+      n = n + 1
+      assert.is_truthy(page:find(flag, 1, true), "lunarch.1 does not name " .. flag)
+    end
+    assert.is_true(n > 10)
+  end)
+
   it("holds nothing of the build's paths to libraries", function()
     for _, name in ipairs { "lib/liblunarch.so", "lib/lua/5.4/lunarch/core.so", "lib/lua/5.1/lunarch/core.so" } do
       assert.not_matches("RUNPATH", (run { "readelf", "-d", prefix .. "/" .. name }))
