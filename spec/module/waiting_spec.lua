@@ -97,6 +97,21 @@ describe("a Lua program", function()
     assert.matches("already expired", text)
   end)
 
+  -- Now and then a program outran its own releases: so many of them, and all at once.
+  it("that merely ends, or fails, gives up its places too", function()
+    local prefix, programs = "/waiting/ends/", {}
+    for i = 1, 16 do
+      programs[i] = program(([[
+        local mutex = client:session { ttl = 60 }:mutex("%s%d")
+        assert(mutex:lock())
+        if %s then error "on purpose" end]]):format(prefix, i, i % 2 == 0))
+    end
+    for i, p in ipairs(programs) do
+      assert.equal(i % 2 == 0 and 1 or 0, (p:wait_exit()))
+    end
+    assert.equal("", server:etcdctl("get", "--prefix", "--keys-only", prefix))
+  end)
+
   it("finds its endpoints in the environment, ours first", function()
     local text = [[print(table.concat(client.endpoints, " "), (client:get("/k", nil, 5)))]]
     assert.matches("^127.0.0.1:1 " .. server.endpoint .. "\t",

@@ -46,6 +46,32 @@ static int core_shutdown(lua_State *L) {
     return 0;
 }
 
+/* ---- the end of a Lua state -------------------------------------------------------------------------- */
+
+/* What a collected client still has to tell etcd is told by then, or lapses with its lease. */
+#define CLOSING_MS 1000
+
+static int at_close(lua_State *L) {
+    (void)L;
+    lun_shutdown(CLOSING_MS);
+    return 0;
+}
+
+/* Lua finalizes in the reverse order of creation when it closes: so this, older than any client, comes after
+ * them all. Without it a program that merely ends would outrun its own releases now and then. */
+static void keep_for_close(lua_State *L) {
+    static const char name[] = "lunarch.core.at_close";
+    if (luaL_newmetatable(L, name)) {
+        lua_pushcfunction(L, at_close);
+        lua_setfield(L, -2, "__gc");
+        (void)lua_newuserdatauv(L, 1, 0);
+        lua_pushvalue(L, -2);
+        lua_setmetatable(L, -2);
+        (void)luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+    lua_pop(L, 1);
+}
+
 static const luaL_Reg FUNCTIONS[] = {
     {"bell", bell_open},
     {"connect", box_connect},
@@ -60,6 +86,7 @@ static const luaL_Reg FUNCTIONS[] = {
 int luaopen_lunarch_core(lua_State *L) {
     static const struct class *const classes[] = {&session_class, &mutex_class,    &election_class,
                                                   &term_class,    &observer_class, &watch_class};
+    keep_for_close(L);
     box_register(L);
     op_register(L);
     bell_register(L);
