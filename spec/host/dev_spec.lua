@@ -30,6 +30,16 @@ describe("--dev", function()
     return process.start(command)
   end
 
+  -- A program that stands in for etcd.
+  local function write_program(text)
+    local path = runtime .. "/fake-etcd"
+    local file = assert(io.open(path, "w"))
+    file:write("#!/bin/sh\n", text, "\n")
+    file:close()
+    assert(uv.fs_chmod(path, 448))
+    return path
+  end
+
   local function ready(child)
     local endpoint = child:wait_line("^ready ", 20).text:match "^ready (.*)"
     folder = child:find "private etcd at".text:match ", in (.*)$"
@@ -148,6 +158,27 @@ describe("--dev", function()
     wait.eventually(is_all_gone)
   end)
 
+  it("serves who comes while it starts, though its starter was killed", function()
+    local slow = write_program("sleep 1; exec '" .. tree.etcd .. "' \"$@\"")
+    local function begin()
+      local command = { "lunarch", "run", script.write(USER), "--dev" }
+      command.env = { XDG_RUNTIME_DIR = runtime, ETCD = slow }
+      return process.start(command)
+    end
+    local first = begin()
+    wait.eventually(function()
+      local found = io.popen("ls -d " .. runtime .. "/*/keeper 2>/dev/null")
+      local text = found:read "a"
+      found:close()
+      return text ~= ""
+    end)
+    first:kill9()
+    local second = begin()
+    ready(second)
+    second:kill9()
+    wait.eventually(is_all_gone)
+  end)
+
   it("does not let a user's killing end the keeper", function()
     local child = start()
     ready(child)
@@ -198,12 +229,9 @@ describe("--dev", function()
     end)
 
     it("an etcd that does not start, with what it said, and leaves nothing behind", function()
-      local fake = runtime .. "/fake-etcd"
-      local file = assert(io.open(fake, "w"))
-      file:write "#!/bin/sh\necho 'this is no etcd' >&2\nrm \"$0\"\nexit 1\n"
-      file:close()
-      assert(uv.fs_chmod(fake, 448))
+      local fake = write_program "echo 'this is no etcd' >&2; exit 1"
       refused({ XDG_RUNTIME_DIR = runtime, ETCD = fake }, "does not start; the last line of its log: this is no etcd")
+      assert(uv.fs_unlink(fake))
       assert.is_nil(uv.fs_scandir_next(uv.fs_scandir(runtime)))
     end)
   end)

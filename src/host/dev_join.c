@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@
 
 /* etcd reserves 2 x 64 MB for its log before the first write. */
 #define NEEDED_BYTES (UINT64_C(256) << 20)
+#define LOOK_AGAIN_MS 10
 
 static int fail(struct dev_text *why, const char *what, const char *path) {
     (void)snprintf(why->s, sizeof why->s, "%s %s: %s", what, path, strerror(errno));
@@ -207,9 +209,23 @@ static int read_endpoint(struct dev_user *user, struct dev_text *why) {
     return 0;
 }
 
+/* A keeper whose starter was killed meanwhile may still be bringing etcd up, and may fail to. Returns whether
+ * it serves; false once it has ended. */
+static bool await_endpoint(const struct dev_user *user) {
+    char path[DEV_PATH_MAX];
+    struct pollfd keeper = {.fd = user->keeper_fd};
+    dev_path(path, user->dir, "endpoint");
+    while (access(path, F_OK) != 0)
+        if (poll(&keeper, 1, LOOK_AGAIN_MS) > 0)
+            return false;
+    return true;
+}
+
 static int find_keeper(struct dev_user *user, const char *program, struct dev_text *why) {
     close_fd(&user->keeper_fd);
     user->keeper_fd = open_keeper(user->dir);
+    if (user->keeper_fd >= 0 && !await_endpoint(user))
+        close_fd(&user->keeper_fd);
     if (user->keeper_fd < 0) {
         if (start_keeper(user->dir, program, why) != 0)
             return -1;
