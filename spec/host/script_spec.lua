@@ -314,6 +314,15 @@ describe("lunarch run", function()
       assert.falsy(output:find("cli/run.lua", 1, true))
     end)
 
+    it("runs where stdin, stdout and stderr are closed", function()
+      local path = script.write "assert(lunarch.connect():put('/spec/closed', '1')) print 'unheard'"
+      local _, status, signal = process.run {
+        "sh", "-c", "exec \"$@\" <&- >&- 2>&-", "-", tree.program, path, "--endpoints", server.endpoint,
+      }
+      assert.same({ 0, 0 }, { status, signal })
+      assert.equal("1\n", server:etcdctl("get", "--print-value-only", "/spec/closed"))
+    end)
+
     it("of which a spawned task fails ends with status 1, and says so once", function()
       local output, status = script.run 'lunarch.spawn(function() error "in the task" end)'
       assert.equal(1, status)

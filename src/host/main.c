@@ -2,6 +2,7 @@
  * leaves the rest to Lua (lua/lunarch/cli). It carries no core and no gRPC; a script loads those like anybody
  * else. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,16 @@ static int find_prefix(char prefix[PATH_MAX]) {
         *slash = '\0';
     }
     return 0;
+}
+
+/* What is opened first must not become our stdin, stdout or stderr: libuv aborts when it closes one of these. */
+static void fill_standard_fds(void) {
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        (void)close(fd);
 }
 
 static void put_first(lua_State *L, const char *field, const char *paths) {
@@ -98,6 +109,7 @@ static int run(char *prefix, int argc, char **argv) {
 int main(int argc, char **argv) {
     if (argc == 4 && strcmp(argv[1], DEV_KEEPER_FLAG) == 0)
         return dev_keep(argv[2], argv[3]);
+    fill_standard_fds();
     char prefix[PATH_MAX];
     int error = find_prefix(prefix);
     if (error != 0) {
