@@ -145,7 +145,7 @@ static void set_flag(lua_State *L, const char *name, bool value) {
 static void set_string(lua_State *L, const char *name, const char *value) {
     if (!value)
         return;
-    lua_pushstring(L, value);
+    push_text(L, value);
     lua_setfield(L, -2, name);
 }
 

@@ -136,6 +136,9 @@ int answer_push(lua_State *L, struct op *op);
  * ----------------------------------------------------------------------------------------------------------- */
 
 int push_error(lua_State *L, int code, const char *text);
+/* A string of any length. Unlike lua_pushstring it is not looked up by its address, which differs from run to run: a
+ * script in the simulator must not see the difference, not even in what is collected when. */
+void push_text(lua_State *L, const char *text);
 /* A revision or token. Raises above 2^53 where Lua's numbers cannot hold it. */
 void push_int64(lua_State *L, int64_t value);
 /* 16 hexadecimal digits. */

@@ -8,9 +8,13 @@
 
 /* ---- to Lua ----------------------------------------------------------------------------------------- */
 
+void push_text(lua_State *L, const char *text) {
+    lua_pushlstring(L, text, strlen(text));
+}
+
 int push_error(lua_State *L, int code, const char *text) {
     lua_pushnil(L);
-    lua_pushstring(L, text[0] ? text : lun_strerror(code));
+    push_text(L, text[0] ? text : lun_strerror(code));
     lua_pushstring(L, lun_strerror_name(code));
     return 3;
 }
