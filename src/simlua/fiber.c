@@ -31,6 +31,12 @@ static void __sanitizer_finish_switch_fiber(void *save, const void **bottom, siz
 }
 #endif
 
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#define FIRST_PLACE UINT64_C(0x690000000000)
+#define PLACE_BYTES UINT64_C(0x10000000)
+
 struct fiber {
     char *stack; /* its lowest page cannot be touched */
     ucontext_t here, outside;
@@ -41,12 +47,15 @@ struct fiber {
     size_t outer_size;
 };
 
-struct fiber *fiber_new(void) {
+struct fiber *fiber_new(int index) {
     struct fiber *fiber = calloc(1, sizeof *fiber);
     if (!fiber)
         return NULL;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK;
-    fiber->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
+    void *place = (void *)(uintptr_t)(FIRST_PLACE + (uint64_t)index * PLACE_BYTES);
+    fiber->stack = mmap(place, STACK_BYTES, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+    if (fiber->stack == MAP_FAILED)
+        fiber->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (fiber->stack == MAP_FAILED) {
         free(fiber);
         return NULL;

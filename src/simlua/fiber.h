@@ -5,8 +5,8 @@
 
 struct fiber;
 
-/* NULL: no memory. */
-struct fiber *fiber_new(void);
+/* At the place of number `index`, the same in every run; elsewhere where that is taken. NULL: no memory. */
+struct fiber *fiber_new(int index);
 /* One that is in the middle of something is forgotten there: what it holds is its owner's to free. */
 void fiber_free(struct fiber *fiber);
 /* Sets it to the beginning of `run`, which never returns: its last act is fiber_leave. */

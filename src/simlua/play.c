@@ -106,7 +106,9 @@ static void set_path(lua_State *L, lua_State *from, const char *field) {
     lua_getglobal(from, "package");
     lua_getfield(from, -1, field);
     lua_getglobal(L, "package");
-    lua_pushstring(L, lua_tostring(from, -1));
+    size_t len;
+    const char *path = lua_tolstring(from, -1, &len);
+    lua_pushlstring(L, path, len);
     lua_setfield(L, -2, field);
     lua_pop(L, 1);
     lua_pop(from, 2);
@@ -145,18 +147,37 @@ static int boot(lua_State *L) {
     return 0;
 }
 
-/* Makes a state, boots it with the options at `index` of the director, and keeps it. On failure pushes why. */
-static bool prepare_vm(lua_State *director, struct vm *vm, int place, const char *module, int index) {
-    if (vm_init(vm, place) != 0) {
+struct booting {
+    struct fiber *fiber;
+    lua_State *director, *L;
+    const char *module;
+    int status;
+};
+
+static void boot_on_fiber(void *arg) {
+    struct booting *booting = arg;
+    lua_State *L = booting->L;
+    lua_pushcfunction(L, boot);
+    lua_pushlightuserdata(L, booting->director);
+    lua_pushstring(L, booting->module);
+    copy_value(booting->director, 1, L);
+    booting->status = lua_pcall(L, 3, 0, 0);
+    fiber_leave(booting->fiber);
+}
+
+/* Makes a state, boots it with the director's options, and keeps it. On failure pushes why. On a fiber from the
+ * beginning: Lua keeps strings by the address from which they were made, on the stack too. */
+static bool prepare_vm(lua_State *director, struct vm *vm, int place, struct fiber *fiber,
+                       const char *module) {
+    if (!fiber || vm_init(vm, place) != 0) {
         lua_pushliteral(director, "no memory for a Lua state");
         return false;
     }
     lua_State *L = vm->L;
-    lua_pushcfunction(L, boot);
-    lua_pushlightuserdata(L, director);
-    lua_pushstring(L, module);
-    copy_value(director, index, L);
-    if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
+    struct booting booting = {fiber, director, L, module, LUA_OK};
+    fiber_set(fiber, boot_on_fiber, &booting);
+    fiber_enter(fiber);
+    if (booting.status != LUA_OK) {
         lua_pushstring(director, lua_tostring(L, -1));
         vm_fini(vm);
         return false;
@@ -194,13 +215,15 @@ static int l_prepare(lua_State *L) {
         (void)snprintf(process->name, sizeof process->name, "%s", lua_tostring(L, -1));
         lua_pop(L, 1);
         set_name(L, 1, process->name);
-        process->fiber = fiber_new();
-        is_ready = process->fiber && prepare_vm(L, &process->vm, i, "lunarch.cli.sim.boot", 1);
+        process->fiber = fiber_new(i);
+        is_ready = prepare_vm(L, &process->vm, i, process->fiber, "lunarch.cli.sim.boot");
         if (is_ready)
             vm_close(&process->vm);
         play->n_processes++;
     }
-    is_ready = is_ready && prepare_vm(L, &play->judge, PLAY_MAX_PROCESSES, "lunarch.cli.sim.judge", 1);
+    struct fiber *fiber = fiber_new(PLAY_MAX_PROCESSES);
+    is_ready = is_ready && prepare_vm(L, &play->judge, PLAY_MAX_PROCESSES, fiber, "lunarch.cli.sim.judge");
+    fiber_free(fiber);
     if (!is_ready) {
         lua_pushnil(L);
         lua_insert(L, -2);

@@ -33,10 +33,12 @@ end
 
 -- Where etcd is, and what else is meant for lunarch, is not the machine's to say.
 local function hide_environment()
-  local getenv = os.getenv
+  local getenv, known = os.getenv, {}
   function os.getenv(name)
-    if name:match "^LUNARCH_" or name:match "^ETCDCTL_" then return nil end
-    return getenv(name)
+    if type(name) == "string" and (name:match "^LUNARCH_" or name:match "^ETCDCTL_") then return nil end
+    -- Asked once: where the machine keeps it is not the same in every run, and Lua looks at that.
+    if known[name] == nil then known[name] = getenv(name) or false end
+    return known[name] or nil
   end
 end
 
