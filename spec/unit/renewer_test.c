@@ -169,6 +169,26 @@ static void ttl_0_said_once_is_asked_again_when_etcds_leader_has_caught_up(void)
     end();
 }
 
+/* The old one had renewed it; the new one may not have carried out the grant yet. */
+static void ttl_0_of_a_new_leader_is_asked_again_when_it_has_caught_up(void) {
+    begin(3, 10);
+    world_advance(world, SECONDS(5));
+    world->raft_term++;
+    int n = world->n_renewals;
+    for (int i = 0; i < 3; i++) {
+        world->members[i].renewals_term = world->raft_term;
+        world->members[i].renewals_ttl = 0;
+    }
+    while (world->n_renewals == n)
+        world_advance(world, MS(1));
+    world_advance(world, MS(250));
+    for (int i = 0; i < 3; i++)
+        world->members[i].renewals_term = 0;
+    world_advance(world, SECONDS(30));
+    STORY(world, "");
+    end();
+}
+
 static void ttl_0_is_asked_again_elsewhere(void) {
     begin(3, 10);
     struct world_member *liar = carrier();
@@ -369,6 +389,7 @@ int main(void) {
     RUN(ttl_0_of_a_member_of_the_past_is_not_believed);
     RUN(ttl_0_whose_read_fails_is_not_believed);
     RUN(ttl_0_said_once_is_asked_again_when_etcds_leader_has_caught_up);
+    RUN(ttl_0_of_a_new_leader_is_asked_again_when_it_has_caught_up);
     RUN(ttl_0_is_asked_again_elsewhere);
     RUN(ttl_0_said_by_the_only_member_that_answers_ends_the_session);
     RUN(ttl_0_confirmed_twice_ends_the_session);

@@ -210,11 +210,11 @@ void place_on_session_over(struct place *place, enum lun_reason reason) {
     bool is_dispersing = session_is_dispersing(place->session);
     if (place->call)
         etcd_cancel(place->call);
-    if (is_dispersing && place->sm.state != OWING) {
+    if (is_dispersing) {
         if (place->sm.state == WAITING || place->sm.state == HELD)
             place_clean_up(place, 0);
         else if (!place->call)
-            rpc_timer_start(&place->timer, place_now(place)); /* it was to be tried again later */
+            rpc_timer_start(&place->timer, place_now(place)); /* it was to be tried, or to look, later */
     } else {
         place_stop_watching(place);
         sm_move(&place->sm, OVER);

@@ -1,13 +1,14 @@
 /* recipe/place_leave.c - whatever a place may have in etcd is removed, however often that takes. */
 #include "recipe/place_machine.h"
 
-#define CLOSING_NS (5 * NS_PER_S) /* what leaving may take, beyond the TTL, once the session closes */
-
 /* Nothing of it is in etcd now. `revision`: as of when. */
 void place_settle(struct place *place, int64_t revision) {
     place_stop_watching(place);
     place_release_followers(place);
-    if (!place->has_unanswered || session_is_over(place->session)) {
+    const struct session *session = place->session;
+    int64_t left_ns = session->debts_until_ns - place_now(place);
+    bool is_lease_kept = !session_is_over(session) || session_is_dispersing(session);
+    if (!place->has_unanswered || !is_lease_kept || left_ns <= 0) {
         sm_move(&place->sm, OVER);
         return;
     }
@@ -17,13 +18,7 @@ void place_settle(struct place *place, int64_t revision) {
     place->own_watch.start_rev = revision + 1;
     bool is_watching = watch_start(place_etcd(place), &place->own_watch) == 0;
     int64_t until_reread = is_watching ? place_jittered(place, REREAD_NS) : REWATCH_NS;
-    rpc_timer_start(&place->timer, place_now(place) + until_reread);
-}
-
-static int64_t leave_deadline(const struct place *place) {
-    if (session_state(place->session) != LUN_SESSION_CLOSED)
-        return RPC_NEVER;
-    return place_now(place) + place->session->ttl_s * NS_PER_S + CLOSING_NS;
+    rpc_timer_start(&place->timer, place_now(place) + (until_reread < left_ns ? until_reread : left_ns));
 }
 
 /* Cancelled because the session closes, though its lease lives on: the same again, this time with an end. */
@@ -78,7 +73,7 @@ void place_begin_leaving(struct place *place) {
     place_stop_watching(place);
     sm_move(&place->sm, LEAVING);
     struct lun_kv_op delete = {.kind = LUN_OP_DELETE, .key = place_key(place)};
-    struct etcd_how how = {.deadline_ns = leave_deadline(place), .is_idempotent = true};
+    struct etcd_how how = {.deadline_ns = place->session->closing_until_ns, .is_idempotent = true};
     if (etcd_do(place_etcd(place), &delete, &how, on_deleted, place, &place->call))
         rpc_timer_start(&place->timer, place_now(place) + REWATCH_NS); /* no memory: again in a while */
 }
@@ -111,7 +106,7 @@ void place_find(struct place *place) {
     if (place->call)
         return; /* on_looked goes on */
     struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = place_key(place), .is_keys_only = true};
-    struct etcd_how how = {.deadline_ns = leave_deadline(place), .is_idempotent = true};
+    struct etcd_how how = {.deadline_ns = place->session->closing_until_ns, .is_idempotent = true};
     if (etcd_do(place_etcd(place), &read, &how, on_found, place, &place->call))
         rpc_timer_start(&place->timer, place_now(place) + REWATCH_NS);
 }

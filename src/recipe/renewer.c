@@ -14,8 +14,8 @@
 
 #define MIN_SILENCE_NS (300 * NS_PER_MS)
 #define FIRST_RETRY_NS (50 * NS_PER_MS)
-/* How far a leader may be behind its followers in carrying out a grant; one that has renewed the lease once has
- * done so. */
+/* How far a leader may be behind its followers in carrying out a grant; one that has renewed the lease has done
+ * so. */
 #define LEADER_LAG_NS (300 * NS_PER_MS)
 /* Nobody else answers: then the same member is taken at its word. */
 #define NOBODY_ELSE_NS NS_PER_S
@@ -110,7 +110,7 @@ static void succeed(struct renewer *renewer, struct renewer_stream *stream) {
     etcd_member_answered(keepalive_member(stream->keepalive));
     renewer->is_renewing = false;
     renewer->gone_member = NULL;
-    renewer->is_renewed_once = true;
+    renewer->renewed_term = stream->raft_term;
     rpc_timer_start(&renewer->timer, stream->sent_ns + jittered(renewer, renewer->ttl_ns / 3));
     renewer->callbacks->on_renewed(renewer, stream->sent_ns, stream->ttl_s);
 }
@@ -129,7 +129,8 @@ static void doubt(struct renewer *renewer, struct renewer_stream *stream) {
     int64_t now_ns = rpc_now(renewer->rpc);
     if (!renewer->gone_member) {
         renewer->gone_member = keepalive_member(stream->keepalive);
-        renewer->ask_elsewhere_ns = renewer->is_renewed_once ? now_ns : now_ns + LEADER_LAG_NS;
+        renewer->ask_elsewhere_ns =
+            renewer->renewed_term == stream->raft_term ? now_ns : now_ns + LEADER_LAG_NS;
     }
     renewer->last_member = keepalive_member(stream->keepalive);
     stream_close(stream);
@@ -240,7 +241,8 @@ void renewer_hurry(struct renewer *renewer) {
 void renewer_stop(struct renewer *renewer) {
     if (!renewer->rpc)
         return;
-    renewer->is_started = renewer->is_renewing = renewer->is_renewed_once = false;
+    renewer->is_started = renewer->is_renewing = false;
+    renewer->renewed_term = 0;
     renewer->gone_member = NULL;
     rpc_timer_stop(&renewer->timer);
     for (int i = 0; i < RENEWER_MAX_STREAMS; i++)

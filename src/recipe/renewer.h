@@ -39,7 +39,7 @@ struct renewer {
     struct rpc_timer timer;
     struct etcd_member *last_member; /* the latest one tried */
     bool is_started;
-    bool is_renewed_once;
+    uint64_t renewed_term;           /* raft's, of the latest renewal: 0: none */
     bool is_renewing;                /* a round is on: asked, not yet confirmed */
     struct etcd_member *gone_member; /* a confirmed answer of this one said that there is no such lease... */
     int64_t ask_elsewhere_ns;        /* ...and from then on others are asked whether that is so */

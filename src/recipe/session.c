@@ -17,7 +17,8 @@
  *   LOST         nothing. Places have been told; their keys go with the lease. (Adopted lease: somebody else
  *                may renew it; each place leaves by itself.)
  *   REVOKING     the revocation, until answered or the lease has surely lapsed.
- *   DISPERSING   (adopted lease) each place leaves by itself.
+ *   DISPERSING   (adopted lease) each place leaves by itself. One that owes waits for the late copy a few
+ *                seconds more: what comes after them stays until the lease ends.
  *   ENDING       nothing of ours; places whose last call is on its way back.
  *
  * Departs from etcd's Go client: the deadline counts from the send of the renewal, not from the arrival of
@@ -46,6 +47,9 @@ static const struct sm_class session_class = {"session", states, sizeof states /
 
 #define MIN_MARGIN_NS (100 * NS_PER_MS)
 #define FROZEN_NS (250 * NS_PER_MS) /* found lost that much too late: we were not running */
+#define CLOSING_NS (5 * NS_PER_S)   /* what removing places may take, beyond the TTL */
+#define DEBTS_NS                                                                                             \
+    (7 * NS_PER_S) /* etcd itself gives a request up by then; only a frozen member holds it longer */
 #define REVOKE_EXTRA_NS                                                                                      \
     (5 * NS_PER_S) /* after a change of etcd's leader leases live on for a full TTL and more */
 #define REVOKE_AGAIN_NS (500 * NS_PER_MS) /* after want of memory */
@@ -362,6 +366,7 @@ int session_start(struct session *session, struct etcd *etcd, const struct sessi
     session->asked_grace_ns = options->grace_ns;
     session->lease = options->lease;
     session->is_adopted = options->lease != 0;
+    session->closing_until_ns = session->debts_until_ns = RPC_NEVER;
     list_init(&session->places);
     crowd_init(&session->own_crowd);
     session->crowd = options->crowd ? options->crowd : &session->own_crowd;
@@ -428,6 +433,8 @@ static void finish(struct session *session, int next_state) {
     if (!was_over)
         session->reason = LUN_LOST_CLOSED;
     stop_keeping(session);
+    session->closing_until_ns = rpc_now(session->rpc) + ttl_ns(session) + CLOSING_NS;
+    session->debts_until_ns = rpc_now(session->rpc) + DEBTS_NS;
     if (session->call)
         etcd_cancel(session->call);
     if (next_state == REVOKING)

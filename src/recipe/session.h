@@ -45,6 +45,8 @@ struct session {
     const struct session_callbacks *callbacks;
     int64_t lease, ttl_s, asked_ttl_s;
     int64_t grace_ns, asked_grace_ns;
+    /* Closed without revoking: until then places are removed, and late copies of what they sent awaited. */
+    int64_t closing_until_ns, debts_until_ns;
     int64_t confirmed_send_ns; /* of the latest confirmed grant or renewal */
     struct rpc_fence fence;
     struct rpc_timer jeopardy_timer;
