@@ -31,6 +31,9 @@ static void cure(struct world *world, const struct recovery *recovery) {
     case START:
         sim_start(world->sim, recovery->index);
         break;
+    case MAKE_ROOM:
+        sim_set_full(world->sim, false);
+        break;
     case FALL_SILENT:
         fall_silent(world, recovery);
         break;
@@ -130,11 +133,19 @@ static void hurt_machine(struct world *world, const struct fault *fault) {
     }
 }
 
+/* Nothing can be put any more, for a while. */
+static void fill(struct world *world, const struct fault *fault) {
+    sim_set_full(world->sim, true);
+    later(world, MAKE_ROOM, 0, fault->for_ns, 0);
+}
+
 static void begin(struct world *world, const struct fault *fault) {
     if (fault->kind >= COMPACT)
         operate(world, fault);
     else if (fault->kind == ELECT)
         sim_elect(world->sim);
+    else if (fault->kind == FULL)
+        fill(world, fault);
     else if (fault->kind <= STOP)
         hurt_member(world, fault);
     else

@@ -101,6 +101,7 @@ enum fault_kind {
     CUT,
     STOP,
     ELECT,
+    FULL,
     PAUSE,
     KILL,
     SILENCE,
@@ -123,7 +124,7 @@ struct fault {
     bool is_begun;
 };
 
-enum cure { THAW, JOIN, START, RESUME, FALL_SILENT };
+enum cure { THAW, JOIN, START, MAKE_ROOM, RESUME, FALL_SILENT };
 struct recovery {
     int64_t at_ns, for_ns;
     enum cure cure;
