@@ -57,7 +57,7 @@ struct asked {
     int n_answers, status;
     bool is_silent;
     int64_t revision;
-    char text[64];
+    char text[64], message[128];
 };
 
 static void note_answer(struct asked *asked, const ProtobufCMessage *reply) {
@@ -79,6 +79,7 @@ static void on_reply(void *arg, const struct rpc_result *result, const ProtobufC
     struct party *party = asked->party;
     asked->status = result->status;
     asked->n_answers++;
+    (void)snprintf(asked->message, sizeof asked->message, "%s", result->message);
     if (reply)
         note_answer(asked, reply);
     if (!asked->is_silent && result->status) {
@@ -97,15 +98,22 @@ static struct rpc_options options_of(const struct party *party) {
         .deadline_ns = RPC_NEVER, .has_leader = party->has_leader, .token = party->token};
 }
 
-static void ask_anyhow(struct party *party, enum rpc_method method, const ProtobufCMessage *request,
-                       struct asked *asked) {
+static void begin(struct party *party, enum rpc_method method, const ProtobufCMessage *request,
+                  struct asked *asked) {
     struct rpc_options options = options_of(party);
     options.deadline_ns = rpc_now(party->rpc) + LIMIT_NS;
     asked->party = party;
     rpc_enter(party->rpc);
     int rc = rpc_call(party->peer, method, request, &options, on_reply, asked, NULL);
     rpc_leave(party->rpc);
-    if (rc || !party_wait(party, &asked->n_answers, 1, 2 * LIMIT_NS))
+    if (rc)
+        die("a call cannot be made");
+}
+
+static void ask_anyhow(struct party *party, enum rpc_method method, const ProtobufCMessage *request,
+                       struct asked *asked) {
+    begin(party, method, request, asked);
+    if (!party_wait(party, &asked->n_answers, 1, 2 * LIMIT_NS))
         die("a call has no answer");
 }
 
@@ -115,10 +123,41 @@ int ask_aside(struct party *party, enum rpc_method method, const ProtobufCMessag
     return asked.status;
 }
 
-int ask(struct party *party, enum rpc_method method, const ProtobufCMessage *request) {
+static void tell_request(struct party *party, enum rpc_method method, const ProtobufCMessage *request) {
     (void)fprintf(party->story, "%s ", strrchr(rpc_method_info(method)->path, '/') + 1);
     print_message(party->story, request, party->base_rev);
     (void)fputc('\n', party->story);
+}
+
+void ask_later(struct party *party, enum rpc_method method, const ProtobufCMessage *request) {
+    struct asked *asked = calloc(1, sizeof *asked);
+    if (!asked || party->n_later == sizeof party->later / sizeof party->later[0])
+        die("too much is asked");
+    asked->is_silent = true;
+    party->later[party->n_later++] = asked;
+    tell_request(party, method, request);
+    begin(party, method, request, asked);
+}
+
+/* etcd 3.4 has no status of its own for what its own deadline ended. */
+static int comparable(const struct asked *asked) {
+    bool is_deadline = strcmp(asked->message, "context deadline exceeded") == 0;
+    return is_deadline && asked->status == RPC_UNKNOWN ? RPC_DEADLINE_EXCEEDED : asked->status;
+}
+
+void ask_rest(struct party *party) {
+    for (size_t i = 0; i < party->n_later; i++) {
+        struct asked *asked = party->later[i];
+        if (!party_wait(party, &asked->n_answers, 1, 2 * LIMIT_NS))
+            die("a call has no answer");
+        (void)fprintf(party->story, "  %d %s\n", comparable(asked), asked->message);
+        free(asked);
+    }
+    party->n_later = 0;
+}
+
+int ask(struct party *party, enum rpc_method method, const ProtobufCMessage *request) {
+    tell_request(party, method, request);
     struct asked asked = {0};
     ask_anyhow(party, method, request, &asked);
     return asked.status;

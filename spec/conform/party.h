@@ -32,6 +32,8 @@ struct party {
     const char *admin; /* the token of whoever empties the store */
     bool has_leader;
     char version[16]; /* of the real etcd, to both */
+    struct asked *later[8];
+    size_t n_later;
     char tokens[16][64];
     size_t n_tokens;
     FILE *story;
@@ -64,6 +66,9 @@ void party_say(struct party *party, const char *format, ...) __attribute__((form
 int ask(struct party *party, enum rpc_method method, const ProtobufCMessage *request);
 int ask_op(struct party *party, const struct lun_kv_op *op);
 int ask_txn(struct party *party, const struct lun_txn *txn);
+/* Asks, and waits only in ask_rest, which tells all such answers in the order they were asked for. */
+void ask_later(struct party *party, enum rpc_method method, const ProtobufCMessage *request);
+void ask_rest(struct party *party);
 /* As ask; what is asked is not told. */
 int ask_aside(struct party *party, enum rpc_method method, const ProtobufCMessage *request);
 /* The token of the answer, good for the next fifteen; NULL: refused. */

@@ -109,10 +109,20 @@ static void learn_soon(struct sim_member *member) {
     sim_at(sim, &member->learn, sim->now_ns + sim_below(sim, within));
 }
 
-static void elect(struct sim *sim) {
+/* Nobody votes for one whose log is behind. */
+static int choose(struct sim *sim) {
+    size_t newest = 0;
+    for (int i = 0; i < SIM_MEMBERS; i++)
+        if (is_reached(&sim->members[i]) && sim->members[i].applied > newest)
+            newest = sim->members[i].applied;
     int chosen = (int)sim_below(sim, SIM_MEMBERS);
-    while (!is_reached(&sim->members[chosen]))
+    while (!is_reached(&sim->members[chosen]) || sim->members[chosen].applied < newest)
         chosen = (chosen + 1) % SIM_MEMBERS;
+    return chosen;
+}
+
+static void elect(struct sim *sim) {
+    int chosen = choose(sim);
     int before = sim->leader;
     sim->term++;
     sim->leader = chosen;

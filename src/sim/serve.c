@@ -6,7 +6,6 @@
 #include "sim/world.h"
 
 #define ASK_AGAIN_NS (50 * NS_PER_MS)
-#define GIVE_UP_NS (5 * NS_PER_S)
 
 void sim_request_free(struct sim_request *request) {
     list_remove(&request->in_member);
@@ -49,16 +48,28 @@ static void answer(struct sim_request *request) {
     sim_request_free(request);
 }
 
+/* What etcd says depends on what it was waiting for; 3.4 gives that of a write no better status than "unknown". */
+static void give_up(struct sim_request *request, bool is_write) {
+    bool has_leader = request->member->has_leader;
+    if (is_write && !has_leader)
+        refuse(request, sim_chance(request->sim, 500) ? RPC_UNKNOWN : RPC_DEADLINE_EXCEEDED,
+               "context deadline exceeded", false);
+    else if (request->method == RPC_LEASE_TIME_TO_LIVE && !has_leader)
+        refuse(request, RPC_UNAVAILABLE, "etcdserver: no leader", false);
+    else
+        refuse(request, RPC_UNAVAILABLE, "etcdserver: request timed out", false);
+}
+
 /* The leader is not there, or was another when this began. True: nothing more to do now. */
 static bool is_hindered(struct sim_request *request) {
     struct sim *sim = request->sim;
     bool is_write = sim_is_write(request->method, request->message);
     if (!request->term) {
         request->term = request->member->term;
-        request->give_up_ns = sim->now_ns + GIVE_UP_NS;
+        request->give_up_ns = sim->now_ns + SIM_GIVE_UP_NS;
     }
     if (sim->now_ns > request->give_up_ns) {
-        refuse(request, RPC_UNAVAILABLE, "etcdserver: request timed out", false);
+        give_up(request, is_write);
         return true;
     }
     bool is_changed = request->term != sim->term;

@@ -5,7 +5,6 @@
 #include "sim/world.h"
 
 #define ASK_AGAIN_NS (50 * NS_PER_MS)
-#define GIVE_UP_NS (5 * NS_PER_S)
 /* A new leader takes a while to become the one that keeps the leases. */
 #define NEW_LESSOR_NS (300 * NS_PER_MS)
 
@@ -18,7 +17,7 @@ void sim_tell(struct sim_server_stream *server, const ProtobufCMessage *message)
 
 static void ask_again(struct sim_server_stream *server) {
     struct sim *sim = server->sim;
-    if (sim->now_ns - server->asked_ns > GIVE_UP_NS)
+    if (sim->now_ns - server->asked_ns > SIM_GIVE_UP_NS)
         sim_say_on(server, NULL, RPC_UNAVAILABLE,
                    server->member->has_leader ? "etcdserver: request timed out" : "etcdserver: no leader");
     else
@@ -57,12 +56,16 @@ static void renew(struct sim_server_stream *server, int64_t id) {
     }
     struct sim_member *leader = sim->leader >= 0 ? &sim->members[sim->leader] : NULL;
     bool is_reached = leader && (leader == member || (!leader->is_cut && !member->is_cut));
-    if (!is_reached || !sim_can_run(leader) || leader->is_stale_leader) {
+    if (!is_reached || !sim_can_run(leader) || leader->is_stale_leader || !leader->has_leader) {
         ask_again(server);
         return;
     }
     if (sim->now_ns - sim->elected_ns < NEW_LESSOR_NS && sim_chance(sim, 100)) {
         sim_say_on(server, NULL, RPC_UNKNOWN, "not a primary lessor");
+        return;
+    }
+    if (leader->applied < server->needs) {
+        sim_at(sim, &server->work, sim->now_ns + NS_PER_MS);
         return;
     }
     struct sim_lease *lease = sim_lease_known(leader, id);
@@ -91,6 +94,7 @@ static void serve(struct sim_server_stream *server) {
         if (server->method == RPC_LEASE_KEEP_ALIVE) {
             server->is_busy = true;
             server->asked_ns = sim->now_ns;
+            server->needs = sim->n_entries;
             sim_at(sim, &server->work, sim->now_ns + (member->index == sim->leader ? 0 : sim_delay(sim)));
             return;
         }

@@ -11,6 +11,8 @@
 
 enum { SIM_EVENTS_MAX = 1 << 20 };
 #define SIM_ELECTION_NS NS_PER_S
+/* How long a member tries to serve a request. */
+#define SIM_GIVE_UP_NS (5 * NS_PER_S + 2 * SIM_ELECTION_NS)
 
 struct sim_change {
     bool is_delete;
@@ -217,6 +219,7 @@ struct sim_server_stream {
     bool has_leader, is_busy, is_over;
     struct list inbound;
     int64_t asked_ns;
+    size_t needs; /* entries that the leader applies before it answers, since etcd 3.4.20 */
     int64_t next_watch_id;
     struct sim_event work;
     struct list watches;
