@@ -52,15 +52,32 @@ ProtobufCMessage *__wrap_protobuf_c_message_unpack(const ProtobufCMessageDescrip
                                                    const uint8_t *packed);
 void __wrap_protobuf_c_message_free_unpacked(ProtobufCMessage *message, ProtobufCAllocator *allocator);
 
-static bool is_starving;
+static bool is_starving, is_paused_now;
+static size_t n_refused_so_far;
 static size_t n_asked, refuse_from, refuse_to;
+static unsigned refused_per_mille;
+static uint64_t chance;
 static long n_live;
 
 void starve_begin(size_t n_before, size_t n_refused) {
     is_starving = true;
+    n_refused_so_far = 0;
     n_asked = 0;
     refuse_from = n_before;
     refuse_to = n_refused == STARVE_FAMINE ? SIZE_MAX : n_before + n_refused;
+    refused_per_mille = 1000;
+}
+
+void starve_begin_at_random(size_t n_before, unsigned per_mille, uint64_t seed) {
+    starve_begin(n_before, STARVE_FAMINE);
+    refused_per_mille = per_mille;
+    chance = seed;
+}
+
+static bool is_drawn(void) {
+    uint64_t z = chance += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    return refused_per_mille >= 1000 || (z ^ (z >> 27)) % 1000 < refused_per_mille;
 }
 
 void starve_end_famine(void) {
@@ -72,8 +89,16 @@ void starve_end(void) {
     is_starving = false;
 }
 
+void starve_pause(bool is_paused) {
+    is_paused_now = is_paused;
+}
+
+size_t starve_n_refused(void) {
+    return n_refused_so_far;
+}
+
 bool starve_has_refused(void) {
-    return n_asked > refuse_from && refuse_to > refuse_from;
+    return n_refused_so_far > 0;
 }
 
 size_t starve_n_asked(void) {
@@ -85,10 +110,12 @@ long starve_n_live(void) {
 }
 
 bool starve_refuses(void) {
-    if (!is_starving)
+    if (!is_starving || is_paused_now)
         return false;
     size_t i = n_asked++;
-    return i >= refuse_from && i < refuse_to;
+    bool is_refused = i >= refuse_from && i < refuse_to && is_drawn();
+    n_refused_so_far += is_refused;
+    return is_refused;
 }
 
 /* ---- the C library ---------------------------------------------------------------------------------- */

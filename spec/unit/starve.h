@@ -15,12 +15,17 @@
  * STARVE_FAMINE: refused until starve_end_famine. */
 #define STARVE_FAMINE SIZE_MAX
 void starve_begin(size_t n_before, size_t n_refused);
+/* The same, but of the rest so many in a thousand are refused, as the seed will have it. */
+void starve_begin_at_random(size_t n_before, unsigned per_mille, uint64_t seed);
 /* Ends a famine, if one has begun. */
 void starve_end_famine(void);
+/* Requests meanwhile are granted and do not count. */
+void starve_pause(bool is_paused);
 /* Everything is granted. */
 void starve_end(void);
 /* One was refused since starve_begin. */
 bool starve_has_refused(void);
+size_t starve_n_refused(void);
 /* Requests since starve_begin. */
 size_t starve_n_asked(void);
 /* Blocks handed out and not given back. */

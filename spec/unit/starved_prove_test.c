@@ -1,0 +1,60 @@
+/* spec/unit/starved_prove_test.c - the prover's histories, with all their faults, while memory is short too: now and then
+ * a request for it is refused. What must never happen never happens then either. */
+#include "check.h"
+#include "etcd/etcd.h"
+#include "history.h"
+#include "starve.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SEEDS = 100 }; /* ten times as slow */
+#else
+enum { SEEDS = 500 };
+#endif
+/* Where more is refused, promises of how soon things happen need not be kept. */
+enum { FOR_THE_HISTORY = 20, PER_MILLE_IN_THE_WAY = 20 };
+static const unsigned per_mille[] = {3, 20, 80, 250};
+
+/* A history has no use for a machine that cannot begin. */
+int __real_etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints,
+                    const struct trace *trace, struct etcd **ret_etcd, struct lun_err *ret_err);
+int __wrap_etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints,
+                    const struct trace *trace, struct etcd **ret_etcd, struct lun_err *ret_err);
+int __wrap_etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints,
+                    const struct trace *trace, struct etcd **ret_etcd, struct lun_err *ret_err) {
+    starve_pause(true);
+    int rc = __real_etcd_new(rpc, endpoints, n_endpoints, trace, ret_etcd, ret_err);
+    starve_pause(false);
+    return rc;
+}
+
+static bool is_of_time(enum invariant invariant) {
+    return invariant == INVARIANT_session_survives || invariant == INVARIANT_loss_is_told;
+}
+
+static void nothing_breaks_though_memory_is_short(void) {
+    const char *first = getenv("SEED"), *many = getenv("SEEDS");
+    uint64_t from = first ? (uint64_t)atoll(first) : 1, n = many ? (uint64_t)atoll(many) : first ? 1 : SEEDS;
+    size_t n_refused = 0;
+    for (uint64_t seed = from; seed < from + n; seed++) {
+        struct history history;
+        starve_begin_at_random(FOR_THE_HISTORY, per_mille[seed % 4], seed);
+        history_run(seed, getenv("TRACE") != NULL, &history);
+        n_refused += starve_n_refused();
+        starve_end();
+        if (per_mille[seed % 4] > PER_MILLE_IN_THE_WAY && is_of_time(history.broken))
+            history.broken = INVARIANT_NONE;
+        if (history.broken)
+            printf("# seed %llu: %s (%s): %s; SEED=%llu TRACE=1 tells it\n", (unsigned long long)seed,
+                   invariant_name(history.broken), invariant_text(history.broken), history.text,
+                   (unsigned long long)seed);
+        CHECK(history.broken == INVARIANT_NONE);
+        CHECK(starve_n_live() == 0);
+    }
+    printf("# %zu requests refused in %llu histories\n", n_refused, (unsigned long long)n);
+    CHECK(n_refused > n);
+}
+
+int main(void) {
+    RUN(nothing_breaks_though_memory_is_short);
+    return check_end();
+}
