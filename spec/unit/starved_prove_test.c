@@ -48,7 +48,8 @@ GRANTED(lun_watch_next,
         (watch, ask, ret, ret_err))
 
 static bool is_of_time(enum invariant invariant) {
-    return invariant == INVARIANT_session_survives || invariant == INVARIANT_loss_is_told;
+    return invariant == INVARIANT_session_survives || invariant == INVARIANT_loss_is_told ||
+           invariant == INVARIANT_observer_is_right;
 }
 
 static void nothing_breaks_though_memory_is_short(void) {
