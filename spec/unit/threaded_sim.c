@@ -294,7 +294,7 @@ void __wrap_grpc_call_unref(grpc_call *call) {
 
 grpc_call_error __wrap_grpc_call_start_batch(grpc_call *call, const grpc_op *ops, size_t n_ops, void *tag,
                                              void *reserved) {
-    (void)ops, (void)reserved;
+    (void)ops, (void)n_ops, (void)reserved;
     assert(n_ops == 0);
     push(call->queue, tag);
     return GRPC_CALL_OK;
