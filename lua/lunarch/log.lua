@@ -52,10 +52,15 @@ local function json_line(time, level, name, text)
   return "{" .. table.concat(fields, ",") .. "}\n"
 end
 
+-- A name is the one part of a line that was chosen elsewhere: it must not look like a line of its own.
+local function plain(name)
+  return (name:gsub("%c", function(char) return char == "\n" and "\\n" or ("\\x%02x"):format(char:byte()) end))
+end
+
 local function text_line(time, level, name, text)
   local seconds = math.floor(time)
   local stamp = os.date("%Y-%m-%dT%H:%M:%S.", seconds) .. milliseconds(time) .. os.date("%z", seconds)
-  local who = name and name .. ": " or ""
+  local who = name and plain(name) .. ": " or ""
   return ("%s %-5s %s%s\n"):format(stamp, LEVELS[level], who, (text:gsub("\n", "\n    ")))
 end
 
@@ -65,7 +70,7 @@ end
 
 local function coloured_line(time, level, name, text)
   local stamp = os.date("%H:%M:%S.", math.floor(time)) .. milliseconds(time)
-  local who = name and paint("name", name) .. " " or ""
+  local who = name and paint("name", plain(name)) .. " " or ""
   return ("%s %s %s%s\n"):format(
     paint("time", stamp), paint(level, ("%-5s"):format(LEVELS[level])), who, (text:gsub("\n", "\n    ")))
 end

@@ -30,6 +30,14 @@ describe("the log", function()
     assert.truthy(log.line("text", TIME, "error", "A", "one\ntwo"):find "A: one\n    two\n$")
   end)
 
+  it("keeps a name within its line", function()
+    for _, format in ipairs { "text", "coloured" } do
+      local line = log.line(format, TIME, "warn", "A\nB\27[0m", "x")
+      assert.equal(1, select(2, line:gsub("\n", "")))
+      assert.truthy(line:find("A\\nB\\x1b[0m", 1, true))
+    end
+  end)
+
   it("is coloured for a terminal", function()
     assert.truthy(log.line("coloured", TIME, "error", "A", "x"):find "\27%[31mERROR\27%[0m \27%[36mA\27%[0m x")
   end)
