@@ -45,6 +45,17 @@ function args.describe(value)
   return "a " .. (type(name) == "string" and name or kind)
 end
 
+-- The text of whatever was raised.
+function args.error_text(err)
+  local ok, text = pcall(tostring, err)
+  if not ok then return "an error object whose __tostring fails" end
+  local kind = type(err)
+  if kind == "string" or kind == "number" then return text end
+  local meta = debug.getmetatable(err)
+  if type(meta) == "table" and meta.__tostring then return text end
+  return ("an error object that is %s, without a message"):format(args.describe(err))
+end
+
 function args.bad(call, name, expected, value)
   misuse("%s: '%s' must be %s, not %s", call, name, expected, args.describe(value))
 end
@@ -71,9 +82,22 @@ function args.word(call, name, value)
   return value
 end
 
+-- As long as C takes it.
+local LONGEST_NAME = 4096
+
 function args.name(call, name, value)
   args.word(call, name, value)
+  if #value > LONGEST_NAME then bad(call, name, ("a name of at most %d bytes"):format(LONGEST_NAME), value) end
   if value:sub(-1) == "/" then bad(call, name, "a name that does not end in '/'", value) end
+  return value
+end
+
+-- Who somebody is: stands in the log, and in etcd for others to read.
+local LONGEST_WHO = 255
+
+function args.who(call, name, value)
+  args.word(call, name, value)
+  if #value > LONGEST_WHO then bad(call, name, ("a name of at most %d bytes"):format(LONGEST_WHO), value) end
   return value
 end
 
@@ -117,6 +141,15 @@ end
 
 function args.whole_seconds(call, name, value)
   if not is_whole(value) or value < 1 then bad(call, name, "a whole number of seconds, 1 or more", value) end
+  return value
+end
+
+-- A day: who may be without a leader for longer needs none.
+local LONGEST_TTL_S = 86400
+
+function args.ttl(call, name, value)
+  args.whole_seconds(call, name, value)
+  if value > LONGEST_TTL_S then bad(call, name, ("at most %d seconds"):format(LONGEST_TTL_S), value) end
   return value
 end
 

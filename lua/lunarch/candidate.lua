@@ -17,6 +17,7 @@ args.is_ours()
 local unpack = table.unpack or unpack
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 
+local DEFAULT_TTL_S = 10
 local CONNECT_S = 3          -- one attempt to get a session
 local RESIGN_S = 3           -- afterwards it goes on in the background
 local CLOSE_S = 2
@@ -44,7 +45,7 @@ local HANDLERS = {
 }
 
 local SETTINGS = {
-  election = args.name, name = args.word, value = args.string, ttl = args.whole_seconds, grace = args.seconds,
+  election = args.name, name = args.who, value = args.string, ttl = args.ttl, grace = args.seconds,
   interval = args.seconds, stop_timeout = args.seconds, endpoints = endpoints_check,
 }
 
@@ -89,7 +90,7 @@ end
 
 -- The traceback as far as it is the handler's.
 local function describe(err)
-  local trace = debug.traceback(tostring(err), 2):gsub("\n%s*%[C%]: in function 'xpcall'.*", "")
+  local trace = debug.traceback(args.error_text(err), 2):gsub("\n%s*%[C%]: in function 'xpcall'.*", "")
   return { err = err, text = trace }
 end
 
@@ -132,6 +133,10 @@ local function new(_, options)
   end
   if options.client and options.endpoints then
     args.misuse "lunarch.candidate: give either 'client' or 'endpoints'"
+  end
+  local ttl = options.ttl or DEFAULT_TTL_S
+  if options.grace and options.grace > ttl / 2 then
+    args.misuse("lunarch.candidate: 'grace' must be at most half the ttl of %d s, not %g", ttl, options.grace)
   end
   local self = { handlers = {}, options = options, state = "new", complaints = {} }
   for name in pairs(HANDLERS) do

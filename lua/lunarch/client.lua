@@ -19,9 +19,8 @@ local Client, check = args.class("client", methods)
 
 local function endpoints_check(call, name, value)
   if type(value) == "string" then return args.word(call, name, value) end
-  if type(value) ~= "table" or #value == 0 then
-    args.bad(call, name, "a list of \"host:port\" that is not empty", type(value) == "table" and "" or value)
-  end
+  if type(value) ~= "table" then args.bad(call, name, "a list of \"host:port\" that is not empty", value) end
+  if #value == 0 then args.misuse("%s: '%s' must be a list of \"host:port\", and is an empty table", call, name) end
   for i = 1, #value do
     args.word(call, ("%s[%d]"):format(name, i), value[i])
   end
@@ -35,7 +34,7 @@ local function world_check(call, name, value)
   return value
 end
 
-local OPTIONS = { endpoints = endpoints_check, name = args.word, loop = world_check, trace = args.callable }
+local OPTIONS = { endpoints = endpoints_check, name = args.who, loop = world_check, trace = args.callable }
 
 local function split(text)
   local parts = {}

@@ -12,7 +12,7 @@ local sessions = {}
 local methods, properties = {}, {}
 local Session, check = args.class("session", methods, properties)
 
-local OPTIONS = { ttl = args.whole_seconds, grace = args.seconds, lease = args.lease }
+local OPTIONS = { ttl = args.ttl, grace = args.seconds, lease = args.lease }
 
 function sessions.open(client, options, timeout)
   options = args.options("client:session", options, OPTIONS)

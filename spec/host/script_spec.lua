@@ -371,7 +371,12 @@ describe("lunarch run", function()
       refused(2, "%-%-ttl: 'soon' is no whole number", { "lunarch", path, "--ttl", "soon" })
       refused(2, "%-%-ttl: '0' is no whole number", { "lunarch", path, "--ttl", "0" })
       refused(2, "%-%-grace: '%-1' is no number", { "lunarch", path, "--grace=-1" })
+      refused(2, "'%-1' is no value of a setting: none may be negative", { "lunarch", path, "--ttl", "-1" })
+      refused(2, "^lunarch: unknown option '%-x'\nTry: ", { "lunarch", path, "-x" })
       refused(2, "%-%-log", { "lunarch", path, "--log", "xml" })
+      for _, none in ipairs { "", ",", " , " } do
+        refused(2, "%-%-endpoints: there is none in '" .. none .. "'", { "lunarch", path, "--endpoints", none })
+      end
       refused(2, "%-%-election: 'election' must be a name that does not end", { "lunarch", path, "--election", "/a/" })
       refused(2, "either %-%-dev or %-%-endpoints", { "lunarch", path, "--dev", "--endpoints", "a:1" })
     end)
@@ -383,6 +388,22 @@ describe("lunarch run", function()
           "--election", "/e", "--endpoints", server.endpoint,
         })
       end
+    end)
+
+    it("what only fails later elsewhere, at once and without a traceback of us", function()
+      for flaw, expected in pairs {
+        ["grace = 6"] = "'grace' must be at most half the ttl of 10 s, not 6\n",
+        ["election = ('x'):rep(5000)"] = "'election' must be a name of at most 4096 bytes",
+        ["name = ('x'):rep(5000)"] = "'name' must be a name of at most 255 bytes",
+        ["ttl = 1e9"] = "'ttl' must be at most 86400 seconds, not",
+        ["do_work = 5"] = "'do_work' must be a function, not 5\n",
+      } do
+        local path = script.write("election = '/e' function do_work() end " .. flaw)
+        refused(1, "ERROR [^\n]*" .. expected, { "lunarch", path, "--endpoints", server.endpoint })
+      end
+      local output = script.run("election = '/e' do_work = 5", { "--endpoints", server.endpoint })
+      assert.truthy(output:find("'do_work' must be a function, not 5\n", 1, true), output)
+      assert.falsy(output:find "traceback", output)
     end)
 
     it("handlers without an election", function()
@@ -397,14 +418,36 @@ describe("lunarch run", function()
     it("endpoints that are none", function()
       local path = script.write "function do_work() end"
       for _, endpoint in ipairs { "https://127.0.0.1:2379", "nonsense", "127.0.0.1:port" } do
-        refused(1, endpoint:gsub("%p", "%%%0"), { "lunarch", path, "--election", "/e", "--endpoints", endpoint })
+        refused(1, "script.lua: %-%-endpoints: endpoint [^\n]*" .. endpoint:gsub("%p", "%%%0"),
+          { "lunarch", path, "--election", "/e", "--endpoints", endpoint })
       end
+      refused(1, "script.lua:1: %-%-endpoints: endpoint",
+        { "lunarch", script.write "assert(lunarch.connect())", "--endpoints", "nonsense" })
     end)
   end)
 
   it("warns of a setting that is misspelt", function()
     local child = script.start("intervall = 3\n" .. HANDLERS, flags)
     child:wait_line "WARN .*there is no setting 'intervall': did you mean 'interval'%?"
+  end)
+
+  it("warns of an election in which nobody stands", function()
+    local output, status = script.run("election = '/e'", { "--endpoints", server.endpoint })
+    assert.truthy(output:find "WARN .*script.lua names an election, but declares neither", output)
+    assert.equal(0, status)
+  end)
+
+  it("says what an error without a message was", function()
+    for raised, expected in pairs {
+      ["{ code = 1 }"] = "an error object that is a table, without a message",
+      ["nil"] = "an error object that is nothing, without a message",
+      ["setmetatable({}, { __tostring = error })"] = "an error object whose __tostring fails",
+    } do
+      local output, status = script.run("error(" .. raised .. ")", { "--endpoints", server.endpoint })
+      assert.truthy(output:find(expected, 1, true), output)
+      assert.falsy(output:find("task.lua", 1, true), output)
+      assert.equal(1, status)
+    end
   end)
 
   it("warns of a handler that does not yield for three TTLs, while it does not", function()

@@ -49,6 +49,11 @@ local function whole_seconds_of(flag)
   end
 end
 
+local function endpoints_of(text)
+  if not text:find "[^,%s]" then return nil, ("--endpoints: there is none in '%s'"):format(text) end
+  return text
+end
+
 local function make_parser()
   local parser = require "argparse"("lunarch")
     :usage "usage: lunarch [run] SCRIPT [flags] [arguments of the script]\n       lunarch sim SCRIPT [flags]"
@@ -68,7 +73,8 @@ local function make_parser()
     :argname("SECONDS"):convert(seconds_of "--interval")
   parser:option("--stop-timeout", "how long on_lost may take (default: 10)")
     :argname("SECONDS"):convert(seconds_of "--stop-timeout")
-  parser:option("--endpoints", "etcd's members, host:port,host:port (default: 127.0.0.1:2379)"):argname "LIST"
+  parser:option("--endpoints", "etcd's members, host:port,host:port (default: 127.0.0.1:2379)")
+    :argname("LIST"):convert(endpoints_of)
   parser:flag("--dev", "use a private etcd: started on demand, gone after its last user")
   parser:option("--log", "how to write the log to stderr: text or json (default: text)")
     :argname("FORMAT"):choices { "text", "json" }
@@ -81,6 +87,14 @@ end
 local function command_of(argv)
   if argv[1] ~= "sim" then return nil end
   return require "lunarch.cli.sim", table.move(argv, 2, #argv, 1, {})
+end
+
+-- The parser takes what begins with a dash for an option, and a help that nobody asked for as what was meant.
+local function explain(text)
+  local value = text:match "^unknown option '(%-[%d.]%S*)'"
+  if value then return ("'%s' is no value of a setting: none may be negative"):format(value) end
+  text = text:gsub("\nDid you mean '%-h'%?$", "")
+  return text
 end
 
 local function complain(text)
@@ -102,7 +116,7 @@ return function(argv)
   local words, is_run = without_command(argv)
   local parser = make_parser()
   local ok, flags = parser:pparse(words)
-  if not ok then return complain(flags) end
+  if not ok then return complain(explain(flags)) end
   if flags.help then
     io.stdout:write(parser:get_help(), "\n")
     return 0

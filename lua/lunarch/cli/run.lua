@@ -86,9 +86,21 @@ function Run:check_later(client)
   self.timers[timer] = true
 end
 
+-- What is wrong with the environment is wrong with the flag that was put there.
+local function blaming_flag(connect)
+  local function blame(text)
+    return type(text) == "string" and text:gsub("LUNARCH_ENDPOINTS: ", "--endpoints: ", 1) or text
+  end
+  return function(options)
+    local client, message, code = connect(options)
+    return client, blame(message), code
+  end
+end
+
 -- Clients that a script makes for itself.
-function Run:watch_connect()
+function Run:watch_connect(flags)
   local connect = self.lunarch.connect
+  if flags.endpoints then connect = blaming_flag(connect) end
   self.connect_quietly = connect
   self.lunarch.connect = function(options)
     local client, message, code = connect(options)
@@ -99,9 +111,11 @@ end
 
 function Run:connect()
   if not self.client then
-    self.client = assert(self.connect_quietly {
+    local client, message = self.connect_quietly {
       endpoints = endpoints_of(_G), name = self.given.name or _G.name or self.default_name,
-    })
+    }
+    if not client then args.misuse("%s", message) end
+    self.client = client
   end
   return self.client
 end
@@ -215,7 +229,7 @@ return function(flags)
   local run = new_run(flags, lunarch, given)
   if not find_etcd(flags, given, run.log) then return FAILED end
   run:set_globals(flags.args, host.prefix .. "/bin/lunarch")
-  run:watch_connect()
+  run:watch_connect(flags)
   -- Whoever reads what a script prints, reads it now.
   io.stdout:setvbuf "line"
   run:catch_signals()
@@ -225,6 +239,6 @@ return function(flags)
   local signal = host.caught_signal()
   if signal and (not run.is_standing) then return 128 + signal end
   if ok then return 0 end
-  run.log.error("%s", without_us(tostring(message)))
+  run.log.error("%s", without_us(args.error_text(message)))
   return FAILED
 end

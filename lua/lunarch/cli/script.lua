@@ -34,14 +34,19 @@ function Script:declare(own)
   return candidate
 end
 
+-- A script that names an election and declares nothing ends at once, and its writer wonders why.
+function Script:check_in_vain()
+  if self.candidates[1] or not (self.given.election or _G.election) then return end
+  self.log.warn("%s names an election, but declares neither on_elected nor do_work: nobody stands in it", self.script)
+end
+
 -- The handlers that stand in the script as globals.
 function Script:declare_globals()
-  local handlers, has_functions = {}, false
+  local handlers = {}
   for name in pairs(settings.handlers) do
     handlers[name] = _G[name]
-    has_functions = has_functions or type(_G[name]) == "function"
   end
-  if not has_functions then return end
+  if not next(handlers) then return self:check_in_vain() end
   if not (self.given.election or _G.election) then
     local name = next(handlers)
     complain("%s declares %s, but no election to stand in: write election = \"/some/name\" in it, or give --election",

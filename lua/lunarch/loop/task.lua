@@ -223,7 +223,7 @@ local function finish(task, ok, ...)
     task.results = pack(...)
   else
     task.err = ...
-    task.traceback = task.traceback or debug.traceback(task.thread, tostring(task.err))
+    task.traceback = task.traceback or debug.traceback(task.thread, args.error_text(task.err))
     -- To end by its interruption is no failure.
     local is_interrupted = task.interruption and task.interruption.err == task.err
     if not next(task.joiners) and not task.is_quiet and not is_interrupted then
@@ -239,7 +239,7 @@ end
 
 -- Without the two lines that are ours, at the bottom of every task.
 local function traceback_of(err)
-  return (debug.traceback(tostring(err), 3):gsub("\n[^\n]*'xpcall'\n[^\n]*$", ""))
+  return (debug.traceback(args.error_text(err), 3):gsub("\n[^\n]*'xpcall'\n[^\n]*$", ""))
 end
 
 local function body(task, fn, ...)
