@@ -195,6 +195,10 @@ describe("the verdict on a run", function()
     assert.is_true(excused.is_fine)
     assert.equal(1, #excused.handed_on)
     assert.equal(1, excused.revoked.terms)
+    assert.equal(0, excused.n_at_work)
+    local still_claiming = judge(function(a) table.insert(a, #a, "claim 6.01 /chaos/leader 10") end)
+    assert.is_true(still_claiming.is_fine)
+    assert.equal(1, still_claiming.n_at_work)
     for what, change in pairs {
       ["the lease lived on"] = function(a) a[#a] = "lease /chaos/leader 10 there" end,
       ["nobody asked for the lease"] = function(a) a[#a] = nil end,

@@ -69,8 +69,12 @@ function overlap.describe(overlaps)
   return lines
 end
 
--- The last moment after `t` at which the term was acted on as if it lasted, or nil.
-local function acted_after(term, t)
+-- The last moment after `t` at which the term was acted on as if it lasted: a do_work begun after `t`, or an answer of
+-- "still ours". Nil: on_lost at most.
+---@param term Term with `claims`
+---@param t number
+---@return number?
+function overlap.acted_after(term, t)
   local latest
   for _, claim in ipairs(term.claims) do
     if claim >= t then latest = claim end
@@ -103,7 +107,7 @@ function overlap.spans_of(term, stops, until_s)
   local stop = overrun_of(term, stops)
   if not stop then return { span(term.elected, ended) } end
   local spans = { span(term.elected, stop.from) }
-  local acted = acted_after(term, stop.to)
+  local acted = overlap.acted_after(term, stop.to)
   if acted then spans[2] = span(stop.to, acted) end
   return spans, term.losing - stop.to
 end

@@ -62,7 +62,7 @@ function Text:add_revoked(outcome, judged)
     .. "holds %d", outcome.etcd_version, revoked.terms, revoked.holds)
   self:add "  (its issue 15247, mended in 3.4.31 and 3.5.13: as after an operator's revocation, one is told at once)"
   if #judged.handed_on > 0 then
-    self:add("  before they had heard of it, the next one had begun: %s",
+    self:add("  before on_lost was over, the next one had begun (%d of them still at work): %s", judged.n_at_work,
       table.concat(overlap.describe(judged.handed_on), ", "))
   end
 end
@@ -163,6 +163,7 @@ function report.json(outcome, judged)
     share_led = figures.share_led(outcome, judged.spans), leader_changes = #outcome.leaderships - 1,
     told_after_continue = { n = told.n, median = told.median, most = told.most },
     etcd = outcome.etcd_version, revoked_by_etcd = judged.revoked, handed_on_by_etcd = #judged.handed_on,
+    handed_on_at_work = judged.n_at_work,
     handovers = figures.handovers(outcome), sets = figures.sets(outcome, judged.losses), back = outcome.back,
   }
   return (text:gsub('"' .. EMPTY .. '"', "[]"))

@@ -16,6 +16,7 @@ local verdict = {}
 ---@field overlaps Overlap[] of terms and of holds
 ---@field handed_on Overlap[] those for which etcd itself gave a living place away
 ---@field revoked { terms: integer, holds: integer } how often it did that
+---@field n_at_work integer for how many of handed_on's terms the earlier owner went on with its work
 ---@field losses table<string, Loss[]> by the set's name
 ---@field told_s number[] from SIGCONT to on_lost, where a term ran out while its process was stopped
 ---@field spans Span[] of terms
@@ -112,6 +113,18 @@ local function count_revoked(outcome)
   return revoked
 end
 
+local function count_at_work(outcome, overlaps)
+  local by_token, n = {}, 0
+  for _, term in ipairs(outcome.terms) do
+    by_token[term.token] = term
+  end
+  for _, one in ipairs(overlaps) do
+    local earlier = by_token[math.min(one.a.token, one.b.token)]
+    if overlap.acted_after(earlier, one.from) then n = n + 1 end
+  end
+  return n
+end
+
 local function join(first, second)
   return table.move(second, 1, #second, #first + 1, table.move(first, 1, #first, 1, {}))
 end
@@ -154,7 +167,8 @@ function verdict.of(outcome)
   end
   return {
     laws = laws, overlaps = join(of_terms, of_holds), handed_on = join(terms_handed_on, holds_handed_on),
-    revoked = count_revoked(outcome), losses = found, told_s = told_s, spans = spans, is_fine = is_fine,
+    revoked = count_revoked(outcome), n_at_work = count_at_work(outcome, terms_handed_on), losses = found,
+    told_s = told_s, spans = spans, is_fine = is_fine,
   }
 end
 
