@@ -135,6 +135,28 @@ describe("the finder of lost writes", function()
   end)
 end)
 
+describe("a ledger", function()
+  it("takes in what is said while it reads", function()
+    local told = journals.term { token = 10, elected = 1, claims = { 1.1, 1.2 }, lost = 2 }
+    local lines, n_looks = {}, 0
+    -- All of it is said between the first look and the second.
+    local process = {
+      lines = function()
+        n_looks = n_looks + 1
+        if n_looks == 2 then
+          for i, text in ipairs(told) do lines[i] = { t = i, from = "out", text = text } end
+        end
+        return lines
+      end,
+    }
+    local ledger = require "chaos.ledger".follow("A", process)
+    ledger:update()
+    ledger:update()
+    assert.same({ 1.1, 1.2 }, ledger.journal.terms[1].claims)
+    assert.equal(2, ledger.journal.terms[1].lost)
+  end)
+end)
+
 describe("the verdict on a run", function()
   -- A leads, then B does; each inserts one into every set, in order.
   local function good_run(change)

@@ -86,16 +86,18 @@ end
 
 -- Takes in what was said since.
 function Ledger:update()
+  -- Before the journal does: of what is said meanwhile it must know all that we know.
+  local lines = self.process:lines()
+  local n_lines = #lines
   self.journal:update()
   -- Two fields more than other candidates' terms have: `claims`, and `is_lease_gone` if it was lost.
   for _, term in ipairs(self.journal.terms) do
     term.claims = term.claims or {}
   end
-  local lines = self.process:lines()
-  for i = self.read + 1, #lines do
+  for i = self.read + 1, n_lines do
     self:obey(lines[i].text)
   end
-  self.read = #lines
+  self.read = n_lines
 end
 
 -- Its term that lasts, or nil.
