@@ -99,4 +99,13 @@ describe("what is installed", function()
       assert.not_matches("RUNPATH", (run { "readelf", "-d", prefix .. "/" .. name }))
     end
   end)
+
+  it("is a program that plays scripts in its simulator", function()
+    local script = prefix .. "/script.lua"
+    local file = assert(io.open(script, "w"))
+    file:write "election = '/e'\nfunction do_work() end\n"
+    file:close()
+    local output = run { prefix .. "/bin/lunarch", "sim", script, "--seeds", "1..2" }
+    assert.matches("2 histories of 3 candidates: nothing went wrong", output)
+  end)
 end)

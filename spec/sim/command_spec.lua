@@ -3,6 +3,7 @@ local play = require "sim.play"
 local process = require "support.process"
 local script = require "host.script"
 local tree = require "support.tree"
+local wait = require "support.wait"
 
 describe("lunarch sim", function()
   after_each(process.end_all)
@@ -119,12 +120,24 @@ describe("lunarch sim", function()
   it("ends at the first Ctrl-C, with what was seen so far", function()
     for _, jobs in ipairs { "1", "2" } do
       local child = play.start(script.write(FINE), "--seeds", "1..1000000", "--jobs", jobs)
-      -- The first sign of life comes after 10 s where nobody looks on; so ask the kernel instead.
-      require("support.wait").pass(1)
+      wait.pass(1)
       child:signal "sigint"
       assert.equal(130, (child:wait_exit(5)), child:output())
       assert.matches("nothing went wrong before it was interrupted", child:output())
     end
+  end)
+
+  it("says so when a worker of its own dies, and that not all was played", function()
+    local child = play.start(script.write(FINE), "--seeds", "1..1000000", "--jobs", "2")
+    local worker
+    wait.eventually(function()
+      worker = tree.read(("/proc/%d/task/%d/children"):format(child.pid, child.pid)):match "%d+"
+      return worker
+    end, nil, "a worker")
+    process.kill9(tonumber(worker))
+    assert.equal(1, (child:wait_exit()))
+    assert.matches("not all were played", child:output())
+    assert.matches("the simulator itself died of signal 9", child:output())
   end)
 
   it("is told of in the program's own help", function()

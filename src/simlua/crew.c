@@ -88,15 +88,17 @@ int crew_quit(lua_State *L) {
     _exit(0);
 }
 
-/* dismiss(pid, descriptor): ends a worker, if it has not ended -> the signal it died of by itself, or nil */
+/* dismiss(pid, descriptor, has_ended): ends a worker, if it has not by itself -> the signal it had died of, or nil */
 int crew_dismiss(lua_State *L) {
     pid_t pid = (pid_t)luaL_checkinteger(L, 1);
     int status = 0;
+    bool has_ended = lua_toboolean(L, 3);
     (void)close((int)luaL_checkinteger(L, 2));
-    (void)kill(pid, SIGKILL);
+    if (!has_ended)
+        (void)kill(pid, SIGKILL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    if (!WIFSIGNALED(status) || WTERMSIG(status) == SIGKILL)
+    if (!has_ended || !WIFSIGNALED(status))
         return 0;
     lua_pushinteger(L, WTERMSIG(status));
     return 1;

@@ -21,7 +21,7 @@ static int switch_to(ucontext_t *from, const ucontext_t *to) {
     return real(from, to);
 }
 #else
-#define STACK_BYTES ((size_t)1 << 20)
+#define STACK_BYTES ((size_t)2 << 20)
 #define switch_to swapcontext
 static void __sanitizer_start_switch_fiber(void **save, const void *bottom, size_t size) {
     (void)save, (void)bottom, (void)size;

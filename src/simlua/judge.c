@@ -129,8 +129,11 @@ const char *judge_open(struct play *play) {
     play->has_check = false;
     lua_settop(L, 0);
     lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.open");
-    if (lua_pcall(L, 0, 1, 0) != LUA_OK)
+    if (lua_pcall(L, 0, 3, 0) != LUA_OK)
         return lua_tostring(L, -1);
+    play->ttl_s = lua_tonumber(L, -2);
+    play->stop_timeout_s = lua_tonumber(L, -1);
+    lua_pop(L, 2);
     play->has_check = lua_isfunction(L, -1);
     lua_setfield(L, LUA_REGISTRYINDEX, "lunarch.sim.check");
     return NULL;

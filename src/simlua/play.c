@@ -195,7 +195,7 @@ static void set_name(lua_State *L, int index, const char *name) {
     lua_setfield(L, index, "name");
 }
 
-/* prepare { names =, ... } -> true; nil, message. The options go to boot.lua and judge.lua. */
+/* prepare { names =, ... } -> { has_check =, is_repeatable =, ttl =, stop_timeout = (0: not said) }; nil, message. The options go to boot.lua and judge.lua. */
 static int l_prepare(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
@@ -236,10 +236,16 @@ static int l_prepare(lua_State *L) {
         return 2;
     }
     vm_close(&play->judge);
-    lua_pushboolean(L, 1);
+    lua_createtable(L, 0, 4);
     lua_pushboolean(L, play->has_check);
+    lua_setfield(L, -2, "has_check");
     lua_pushboolean(L, vm_is_repeatable());
-    return 3;
+    lua_setfield(L, -2, "is_repeatable");
+    lua_pushnumber(L, play->ttl_s);
+    lua_setfield(L, -2, "ttl");
+    lua_pushnumber(L, play->stop_timeout_s);
+    lua_setfield(L, -2, "stop_timeout");
+    return 1;
 }
 
 /* ---- playing -------------------------------------------------------------------------------------------- */

@@ -88,6 +88,7 @@ struct play {
     struct process processes[PLAY_MAX_PROCESSES];
     struct vm judge;
     bool has_check;
+    double ttl_s, stop_timeout_s; /* as the script says; 0: it does not */
     const char *phase;
     enum verdict verdict;
     char reason[2000];
@@ -146,7 +147,7 @@ void process_lost(struct play *play, const struct sim_kv *kv, enum sim_cause cau
 
 /* ---- judge.c */
 int luaopen_lunarch_sim_world(lua_State *L);
-/* Lets the script define check(world). NULL, or what is wrong with it. */
+/* Lets the script define check(world), and its settings. NULL, or what is wrong with it. */
 const char *judge_open(struct play *play);
 /* Calls check(world); what it finds wrong becomes the verdict. */
 void judge_look(struct play *play);

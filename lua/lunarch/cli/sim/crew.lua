@@ -98,13 +98,14 @@ end
 
 -- Never returns.
 local function work(plan, fd, first, step)
-  pcall(function()
+  local ok, trouble = pcall(function()
     for seed = first, plan.seeds.to, step do
       local result = history.play(plan, seed)
       if not sim.write(fd, line_of(result)) then break end
       if result.verdict and not plan.goes_on then break end
     end
   end)
+  if not ok then sim.write(fd, "! " .. tostring(trouble):gsub("\n", " ") .. "\n") end
   sim.quit()
 end
 
@@ -123,6 +124,11 @@ end
 local function take(worker, data, n, outcome)
   local text = worker.rest .. data
   for line in text:gmatch "([^\n]*)\n" do
+    local trouble = line:match "^! (.*)"
+    if trouble then
+      outcome.crash = ("seed %d: %s"):format(worker.next_seed, trouble)
+      return
+    end
     count(outcome, result_of(line))
     worker.next_seed = worker.next_seed + n
   end
@@ -147,12 +153,16 @@ end
 
 local function play_in_crew(plan, outcome, n)
   local workers = start_workers(plan, n)
-  while not outcome.signal do
+  while not outcome.signal and not outcome.crash do
     local fds, by_fd = wanted_of(workers, outcome, plan.goes_on)
     if #fds == 0 then break end
     local fd, data = sim.read(fds, SLICE_MS)
     if fd and data == "" then
-      by_fd[fd].has_ended = true
+      local worker = by_fd[fd]
+      worker.has_ended = true
+      if worker.next_seed <= plan.seeds.to then
+        outcome.crash = ("seed %d: the simulator itself died"):format(worker.next_seed)
+      end
     elseif fd then
       take(by_fd[fd], data, n, outcome)
     end
@@ -160,14 +170,13 @@ local function play_in_crew(plan, outcome, n)
     outcome.signal = host.caught_signal()
   end
   for _, worker in ipairs(workers) do
-    local died_of = sim.dismiss(worker.pid, worker.fd)
-    if died_of and not outcome.signal then
-      outcome.crash = ("seed %d: the simulator itself died of signal %d"):format(worker.next_seed, died_of)
-    end
+    local died_of = sim.dismiss(worker.pid, worker.fd, worker.has_ended)
+    if died_of then outcome.crash = ("%s of signal %d"):format(outcome.crash or "a worker died", died_of) end
   end
 end
 
---- Plays them. Returns what came of it: failed (seeds, in order), first (the lowest), counts, signal (that ended it).
+--- Plays them. Returns what came of it: failed (seeds, in order), first (the lowest), counts, signal (that ended it),
+--- crash (what ended it otherwise).
 function crew.play(plan)
   local outcome = new_outcome(plan)
   local n = math.min(plan.jobs or sim.n_cores(), math.max(1, outcome.n_wanted // LEAST_SHARE))

@@ -7,7 +7,7 @@ local history = {}
 local TICK_S = 0.1
 local CALM_S, FAULTS_S, MORE_FAULTS_S, LED_S = 4, 12, 30, 3
 -- From the last fault until somebody leads again, and from being told to stop until that is done.
-local RECOVERY_S, STOP_S = 60, 60
+local RECOVERY_S, STOP_S = 60, 40
 
 -- Lets the world go on. False: there is a verdict, or is_over() did not come about in time, or the plan is given up.
 local function pass(plan, seconds, on_tick, is_over)
@@ -61,10 +61,11 @@ local function stop_all(plan, n)
   for index = 1, n do
     sim.signal(index)
   end
-  return pass(plan, STOP_S, nil, function() return not who_is_up(n) end)
+  return pass(plan, plan.stop_s, nil, function() return not who_is_up(n) end)
 end
 
 local function play(plan)
+  plan.stop_s = math.ceil(STOP_S + 2 * plan.stop_timeout)
   local n, own = #plan.names, faults.new(plan.faults, #plan.names)
   for index = 1, n do
     sim.start(index)
@@ -79,7 +80,9 @@ local function play(plan)
   sim.phase "stopping"
   if not stop_all(plan, n) then
     local index = not is_given_up(plan) and who_is_up(n)
-    if index then sim.fail(("%s has not ended %d s after it was told to stop"):format(plan.names[index], STOP_S)) end
+    if index then
+      sim.fail(("%s has not ended %d s after it was told to stop"):format(plan.names[index], plan.stop_s))
+    end
     return
   end
   sim.phase "end"

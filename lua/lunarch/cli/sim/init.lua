@@ -5,7 +5,8 @@ local host = require "lunarch.host"
 args.is_ours()
 
 local FAILED, USAGE_ERROR = 1, 2
-local DEFAULT_CANDIDATES, DEFAULT_SEEDS, DEFAULT_TTL_S = 3, "1..1000", 10
+local DEFAULT_CANDIDATES, DEFAULT_SEEDS = 3, "1..1000"
+local DEFAULT_TTL_S, MOST_TTL_S, DEFAULT_STOP_TIMEOUT_S = 10, 3600, 10
 local MOST_SEED = 1000000000
 
 local DESCRIPTION = [[
@@ -96,7 +97,7 @@ local function make_parser(sim, faults)
   parser:option("--seeds", ("which histories: a seed, or a range (default: %s)"):format(DEFAULT_SEEDS))
     :argname("A..B"):convert(seeds_of)
   parser:option("--ttl", "seconds until a dead leader is replaced (default: what the script says, or 10)")
-    :argname("SECONDS"):convert(whole("--ttl", 3600))
+    :argname("SECONDS"):convert(whole("--ttl", MOST_TTL_S))
   parser:option("--election", "the election to stand in"):argname "NAME"
   parser:option("--faults", "which kinds of faults, separated by commas; all; none")
     :argname("LIST"):convert(faults_of(faults))
@@ -130,22 +131,24 @@ end
 local function plan_of(flags, faults)
   return {
     script = flags.script, words = flags.args, names = names_of(flags.candidates or DEFAULT_CANDIDATES),
-    faults = flags.faults or faults_of(faults)(faults.usual), ttl = flags.ttl or DEFAULT_TTL_S,
+    faults = flags.faults or faults_of(faults)(faults.usual),
     seeds = flags.seeds or seeds_of(DEFAULT_SEEDS), jobs = flags.jobs, goes_on = flags.all,
     given = { ttl = flags.ttl, election = flags.election }, flags = flags,
   }
 end
 
 local function prepare(sim, plan)
-  local ok, has_check, is_repeatable = sim.prepare {
+  local found, trouble = sim.prepare {
     names = plan.names, script = plan.script, words = plan.words, given = plan.given,
   }
-  if not ok then
-    say(has_check)
+  if not found then
+    say(trouble)
     return false
   end
-  plan.has_check = has_check
-  if not is_repeatable then
+  plan.has_check = found.has_check
+  plan.ttl = math.min(plan.given.ttl or found.ttl > 0 and found.ttl or DEFAULT_TTL_S, MOST_TTL_S)
+  plan.stop_timeout = found.stop_timeout > 0 and found.stop_timeout or DEFAULT_STOP_TIMEOUT_S
+  if not found.is_repeatable then
     say "this build of Lua hashes strings differently in every run: a seed may not tell the same story twice"
   end
   return true

@@ -17,6 +17,16 @@ end
 
 local function ignore() end
 
+-- The longest that the script says, of its globals and of each candidate{}.
+local longest = {}
+
+local function remember(settings)
+  for _, name in ipairs { "ttl", "stop_timeout" } do
+    local value = type(settings) == "table" and tonumber(settings[name])
+    if value and value > (longest[name] or 0) then longest[name] = value end
+  end
+end
+
 local function set_globals(options)
   _G.lunarch = setmetatable({ connect = inert, now = world.now, candidate = setmetatable({}, { __call = inert }) },
     { __index = function() return stop end })
@@ -24,7 +34,10 @@ local function set_globals(options)
   package.loaded.luv = inert()
   _G.log = { info = ignore, warn = ignore, error = ignore }
   _G.sim = { note = ignore, add = ignore, now = world.now }
-  _G.candidate = inert
+  _G.candidate = function(settings)
+    remember(settings)
+    return inert()
+  end
   _G.arg = table.move(options.words, 1, #options.words, 1, { [0] = options.script })
   _G.print = ignore
   local output = setmetatable({}, { __index = function() return function(self) return self end end })
@@ -68,7 +81,8 @@ return function(options)
       -- What goes wrong there goes wrong in the candidates too, and is told there.
       pcall(chunk, table.unpack(options.words))
       local check = _G.check
-      if check == nil or type(check) == "function" then return check end
+      remember(_G)
+      if check == nil or type(check) == "function" then return check, longest.ttl, longest.stop_timeout end
       error(("%s: check has to be a function of the world, it is a %s"):format(options.script, type(check)), 0)
     end,
   }

@@ -67,8 +67,10 @@ end
 
 local function print_summary(plan, outcome)
   local n_failed = #outcome.failed
-  local what = n_failed == 0 and "nothing went wrong" or plan.goes_on and ("%s failed"):format(grouped(n_failed))
-    or ("seed %d failed"):format(outcome.first)
+  local what = outcome.crash and "not all were played" or "nothing went wrong"
+  if n_failed > 0 then
+    what = plan.goes_on and ("%s failed"):format(grouped(n_failed)) or ("seed %d failed"):format(outcome.first)
+  end
   local n = outcome.n_played
   print(("%s: %s %s of %d candidate%s: %s%s"):format(plan.script, grouped(n), n == 1 and "history" or "histories",
     #plan.names, #plan.names == 1 and "" or "s", what, outcome.signal and " before it was interrupted" or ""))

@@ -237,7 +237,9 @@ function story.print(plan, events)
   for i, event in ipairs(events) do
     follow(page.lanes, event)
     if plan.flags.full or kept[i] then
-      if n_left_out > 0 then page:rule(("... %d lines of routine (--full shows them)"):format(n_left_out)) end
+      if n_left_out > 0 then
+        page:rule(("... %d line%s of routine (--full shows them)"):format(n_left_out, n_left_out == 1 and "" or "s"))
+      end
       n_left_out = 0
       page:tell(event)
     else
