@@ -104,7 +104,7 @@ describe("a signal", function()
     local child = script.start(HANDLERS .. [[
       function do_work()
         print "do_work"
-        local until_s = lunarch.now() + 1
+        local until_s = lunarch.now() + 0.6
         while lunarch.now() < until_s do end
         print "returned"
       end
@@ -113,6 +113,25 @@ describe("a signal", function()
     child:signal "sigterm"
     ends_well(child)
     assert.equal("on_elected\ndo_work\nreturned\non_lost stopping\n", child:output())
+  end)
+
+  it("while do_work is busy and stays so is answered with what would help", function()
+    local child = script.start(HANDLERS .. [[
+      function do_work() print "do_work" while true do end end
+    ]], flags)
+    child:wait_line "do_work"
+    child:signal "sigterm"
+    child:wait_line("told to stop, but the script does not yield; a second signal ends it at once", 3)
+    child:signal "sigterm"
+    assert.equal(143, (child:wait_exit(1)))
+  end)
+
+  it("that ends a command of os.execute stops the candidate too", function()
+    local child = script.start(HANDLERS .. [[
+      function do_work() print "do_work" os.execute "kill -INT $$" end
+    ]], flags)
+    ends_well(child)
+    assert.equal("on_elected\ndo_work\non_lost stopping\n", child:output())
   end)
 
   it("in on_lost lets it finish, and gives the place up after it", function()

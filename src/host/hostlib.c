@@ -84,11 +84,13 @@ static int l_join_dev(lua_State *L) {
     return 3;
 }
 
-/* watch(limit in seconds, line for strftime, is UTC) -> true; nil, message */
+/* watch(limit in seconds, line when silent, line when a signal is ignored, is UTC) -> true; nil, message */
 static int l_watch(lua_State *L) {
     lua_Number limit_s = luaL_checknumber(L, 1);
-    luaL_argcheck(L, limit_s > 0 && limit_s < 1e9, 1, "seconds, more than 0");
-    int error = watchdog_start(limit_s, luaL_checkstring(L, 2), lua_toboolean(L, 3));
+    luaL_argcheck(L, limit_s > 0 && limit_s < 1e6, 1, "seconds, more than 0");
+    struct watchdog_lines lines = {
+        .silent = luaL_checkstring(L, 2), .ignored = luaL_checkstring(L, 3), .is_utc = lua_toboolean(L, 4)};
+    int error = watchdog_start(limit_s, &lines);
     if (error != 0)
         return push_error(L, strerror(-error));
     lua_pushboolean(L, 1);

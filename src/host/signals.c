@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "host/watchdog.h"
 
 /* timeout(1) and some terminals send one request twice: to the process and to its group. */
 #define ECHO_NS (50 * NS_PER_MS)
@@ -25,6 +26,7 @@ static void on_signal(int number) {
         uint64_t one = 1;
         ssize_t written = write(wake_fd, &one, sizeof one);
         (void)written;
+        watchdog_ask();
     } else if (number != none || clock_boottime_ns() - atomic_load(&first_at_ns) > ECHO_NS) {
         _exit(128 + number);
     }

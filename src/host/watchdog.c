@@ -3,6 +3,7 @@
 #include "host/watchdog.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,29 +11,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
-enum { TICKS_PER_LIMIT = 8 };
+enum { TICKS_PER_LIMIT = 8, OBEY_MS = 1000 };
 
-static atomic_uint pats;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake;
+static atomic_uint pats, pats_when_asked;
+static atomic_bool is_stopping;
 static pthread_t thread;
-static bool is_running, is_stopping;
-static int64_t tick_ns;
-static char *line;
+static bool is_running;
+/* Rung by who asks and by who stops; never closed, for a signal may come at any time. */
+static int bell_fd = -1;
+static int tick_ms;
+static char *silent_line, *ignored_line;
 static bool is_utc;
 
-static void write_line(void) {
-    char text[1024], digits[4];
+static void write_line(const char *line) {
+    char text[2048], digits[4];
     struct timespec now;
     struct tm tm;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     (void)(is_utc ? gmtime_r(&now.tv_sec, &tm) : localtime_r(&now.tv_sec, &tm));
     size_t len = strftime(text, sizeof text, line, &tm);
+    if (len == 0)
+        return;
     char *place = strstr(text, "@@@");
     (void)snprintf(digits, sizeof digits, "%03u", (unsigned)(now.tv_nsec / NS_PER_MS) % 1000);
     if (place != NULL)
@@ -41,40 +46,37 @@ static void write_line(void) {
     (void)written;
 }
 
-/* False: the watchdog is being stopped. With the lock held. */
-static bool sleep_a_tick(void) {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t ns = until.tv_nsec + tick_ns;
-    until.tv_sec += (time_t)(ns / NS_PER_S);
-    until.tv_nsec = (long)(ns % NS_PER_S);
-    while (!is_stopping && pthread_cond_timedwait(&wake, &lock, &until) != ETIMEDOUT)
-        ;
-    return !is_stopping;
+/* Returns whether the bell rang before. */
+static bool sleep_until_rung(int ms) {
+    struct pollfd bell = {.fd = bell_fd, .events = POLLIN};
+    uint64_t count;
+    return poll(&bell, 1, ms) > 0 && read(bell_fd, &count, sizeof count) > 0;
+}
+
+static void ring(void) {
+    uint64_t one = 1;
+    ssize_t written = write(bell_fd, &one, sizeof one);
+    (void)written;
 }
 
 static void *watch(void *arg) {
     unsigned seen = atomic_load(&pats), silent_ticks = 0;
     (void)arg;
-    (void)pthread_mutex_lock(&lock);
-    while (sleep_a_tick()) {
+    while (!atomic_load(&is_stopping)) {
+        bool is_asked = sleep_until_rung(tick_ms) && !atomic_load(&is_stopping);
+        if (is_asked && !sleep_until_rung(OBEY_MS) && atomic_load(&pats) == atomic_load(&pats_when_asked))
+            write_line(ignored_line);
         unsigned now = atomic_load(&pats);
         silent_ticks = now == seen ? silent_ticks + 1 : 0;
         seen = now;
         if (silent_ticks == TICKS_PER_LIMIT)
-            write_line();
+            write_line(silent_line);
     }
-    (void)pthread_mutex_unlock(&lock);
     return NULL;
 }
 
 static int start_thread(void) {
-    pthread_condattr_t attr;
     sigset_t all, before;
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&wake, &attr);
-    (void)pthread_condattr_destroy(&attr);
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&thread, NULL, watch, NULL);
@@ -82,22 +84,32 @@ static int start_thread(void) {
     return error;
 }
 
-int watchdog_start(double limit_s, const char *line_format, bool is_in_utc) {
+static void free_lines(void) {
+    free(silent_line);
+    free(ignored_line);
+    silent_line = ignored_line = NULL;
+}
+
+int watchdog_start(double limit_s, const struct watchdog_lines *lines) {
     if (is_running)
         return -EALREADY;
-    line = strdup(line_format);
-    if (line == NULL)
-        return -ENOMEM;
-    tick_ns = (int64_t)(limit_s * (double)NS_PER_S) / TICKS_PER_LIMIT;
-    is_utc = is_in_utc;
-    is_stopping = false;
-    int error = start_thread();
+    if (bell_fd < 0 && (bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        return -errno;
+    silent_line = strdup(lines->silent);
+    ignored_line = strdup(lines->ignored);
+    tick_ms = (int)(limit_s * 1000) / TICKS_PER_LIMIT;
+    is_utc = lines->is_utc;
+    atomic_store(&is_stopping, false);
+    int error = silent_line != NULL && ignored_line != NULL ? start_thread() : ENOMEM;
     is_running = error == 0;
-    if (error != 0) {
-        free(line);
-        line = NULL;
-    }
+    if (error != 0)
+        free_lines();
     return -error;
+}
+
+void watchdog_ask(void) {
+    atomic_store(&pats_when_asked, atomic_load(&pats));
+    ring();
 }
 
 void watchdog_pat(void) {
@@ -107,13 +119,9 @@ void watchdog_pat(void) {
 void watchdog_stop(void) {
     if (!is_running)
         return;
-    (void)pthread_mutex_lock(&lock);
-    is_stopping = true;
-    (void)pthread_cond_signal(&wake);
-    (void)pthread_mutex_unlock(&lock);
+    atomic_store(&is_stopping, true);
+    ring();
     (void)pthread_join(thread, NULL);
-    (void)pthread_cond_destroy(&wake);
-    free(line);
-    line = NULL;
+    free_lines();
     is_running = false;
 }

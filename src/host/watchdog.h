@@ -4,11 +4,19 @@
 
 #include <stdbool.h>
 
-/* Starts a thread that writes a line to stderr when watchdog_pat was not called for `limit_s`; once, until it
- * is called again. Time in which the process itself was stopped does not count. `line`: a format for
- * strftime, in which "@@@" becomes the milliseconds; in local time, or in UTC. Once per process. 0 or a
- * negative errno. */
-int watchdog_start(double limit_s, const char *line, bool is_utc);
+/* What is written to stderr: formats for strftime, in which "@@@" becomes the milliseconds; in local time, or
+ * in UTC. */
+struct watchdog_lines {
+    const char *silent;  /* watchdog_pat was not called for `limit_s`; once, until it is called again */
+    const char *ignored; /* nor within a second of watchdog_ask */
+    bool is_utc;
+};
+
+/* Starts the thread that writes these lines. Time in which the process itself was stopped does not count.
+ * The texts are copied. Once per process. 0 or a negative errno. */
+int watchdog_start(double limit_s, const struct watchdog_lines *lines);
+/* Something was asked of Lua, which should pat soon. Async-signal-safe. */
+void watchdog_ask(void);
 /* Often enough: at least four times per limit. */
 void watchdog_pat(void);
 /* Ends the thread, if there is one. */

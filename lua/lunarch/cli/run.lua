@@ -5,6 +5,7 @@ local host = require "lunarch.host"
 
 args.is_ours()
 
+local SIGINT = 2
 local FAILED = 1
 local USAGE_ERROR = 2
 local CHECK_AFTER_S, CHECK_S = 3, 2
@@ -130,8 +131,11 @@ function Run:watch_loop()
   local name = #self.candidates == 1 and self.candidates[1].name or nil
   local text = ("the script has not yielded for %g s: nothing else runs meanwhile, and it cannot be told to stop; "
     .. "a handler has to wait with lunarch.sleep and the like"):format(limit)
-  local line, is_utc = require "lunarch.log".pattern("warn", name, text)
-  if not host.watch(limit, line, is_utc) then return end
+  local log = require "lunarch.log"
+  local silent, is_utc = log.pattern("warn", name, text)
+  local ignored = log.pattern("warn", name,
+    "told to stop, but the script does not yield; a second signal ends it at once")
+  if not host.watch(limit, silent, ignored, is_utc) then return end
   local timer = require "luv".new_timer()
   local period_ms = limit * 1000 // PATS_PER_LIMIT
   timer:start(period_ms, period_ms, host.pat)
@@ -162,9 +166,22 @@ function Run:catch_signals()
   local poll = assert(uv.new_poll(assert(host.catch_signals())))
   poll:start("r", function()
     poll:stop()
+    host.pat()
     self:on_signal()
   end)
   poll:unref()
+end
+
+-- While libc waits for a command it ignores Ctrl-C: what ended the command was meant for us as well.
+local function pass_interrupts_on()
+  local execute = os.execute
+  rawset(os, "execute", function(...)
+    local ok, how, number = execute(...)
+    if how == "signal" and number == SIGINT or how == "exit" and number == 128 + SIGINT then
+      require "luv".kill(host.pid(), SIGINT)
+    end
+    return ok, how, number
+  end)
 end
 
 function Run:finish()
@@ -233,6 +250,7 @@ return function(flags)
   -- Whoever reads what a script prints, reads it now.
   io.stdout:setvbuf "line"
   run:catch_signals()
+  pass_interrupts_on()
 
   local ok, message = pcall(lunarch.run, run.main, run, chunk, flags.args)
   run:finish()
