@@ -9,6 +9,8 @@
 #include "sim/world.h"
 
 #define TOKEN_LIFE_NS (300 * NS_PER_S)
+/* In which requests may have been looked at before it, and are carried out after it. */
+#define MOMENT_NS (20 * NS_PER_MS)
 
 struct sim_user {
     char name[32], password[32], prefix[64];
@@ -30,6 +32,10 @@ void sim_add_user(struct sim *sim, const char *name, const char *password, const
 
 void sim_enable_auth(struct sim *sim) {
     sim->has_auth = true;
+}
+
+void sim_touch_auth(struct sim *sim) {
+    sim->auth_touched_ns = sim->now_ns;
 }
 
 void sim_forget_tokens(struct sim *sim, int member) {
@@ -185,6 +191,9 @@ struct sim_answer sim_authorize(struct sim_member *member, const char *token, en
     const struct sim_user *user = user_of(member, token);
     if (!user)
         return sim_refusal(RPC_UNAUTHENTICATED, "etcdserver: invalid auth token");
+    bool is_crossing = member->sim->now_ns - member->sim->auth_touched_ns < MOMENT_NS;
+    if (is_crossing && sim_is_write(method, message) && sim_chance(member->sim, 500))
+        return sim_refusal(RPC_INVALID_ARGUMENT, "etcdserver: revision of auth store is old");
     if (!may(member->sim, user, method, message))
         return sim_refusal(RPC_PERMISSION_DENIED, "etcdserver: permission denied");
     return sim_reply(NULL);

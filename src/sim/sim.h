@@ -84,6 +84,8 @@ void sim_set_full(struct sim *sim, bool is_full);
 void sim_add_user(struct sim *sim, const char *name, const char *password, const char *prefix);
 /* From now on everybody shows a token. */
 void sim_enable_auth(struct sim *sim);
+/* Somebody changes a user or a role: whoever asks in that moment has to ask again. */
+void sim_touch_auth(struct sim *sim);
 /* That member knows none any more; it does so too when it is stopped. */
 void sim_forget_tokens(struct sim *sim, int member);
 

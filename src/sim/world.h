@@ -66,6 +66,7 @@ struct sim {
     size_t n_leases, leases_room;
     int64_t revision, compacted_rev;
     bool is_full, has_auth;
+    int64_t auth_touched_ns;
     struct sim_user *users;
     size_t n_users, users_room;
     struct sim_token *tokens;
