@@ -75,7 +75,7 @@ static void expiry(struct party *party) {
     all.prev_kv = 1;
     talk_watch(watch, &all);
     talk_tell(watch, 1);
-    grant_lease(party, LEASE_LEASE, 2);
+    grant_lease(party, LEASE_LEASE, 3);
     grant_lease(party, LEASE_LEASE + 1, 600);
     put_leased(party, B("/z"), B("1"), LEASE_LEASE);
     put_leased(party, B("/y"), B("2"), LEASE_LEASE);

@@ -32,6 +32,7 @@ struct party {
     const char *admin; /* the token of whoever empties the store */
     bool has_leader;
     char version[16]; /* of the real etcd, to both */
+    uint64_t raft_term;
     struct asked *later[8];
     size_t n_later;
     char tokens[16][64];
@@ -43,6 +44,7 @@ struct party {
 
 /* A simulated etcd of its own. */
 void party_open_sim(struct party *party);
+void party_open_sim_of(struct party *party, uint64_t seed);
 /* A real one, serving when this returns; false: it does not. */
 bool party_open_etcd(struct party *party, struct etcd_server *server);
 void party_close(struct party *party);
@@ -77,6 +79,8 @@ const char *ask_token(struct party *party, const char *name, const char *passwor
 /* Waits until the counter, which callbacks count up, has reached `n`; false: not in time. */
 bool party_wait(struct party *party, const int *counter, int n, int64_t limit_ns);
 void party_pause(struct party *party, int64_t ns);
+/* What the last answer to a call bore. */
+uint64_t party_term(const struct party *party);
 
 /* ---- streams */
 

@@ -62,6 +62,23 @@ static void a_restarted_member_knows_no_token(void) {
     party_close(&party);
 }
 
+static void who_asks_while_users_change_asks_again(void) {
+    open_party();
+    sim_add_user(party.sim, "root", "toor", "");
+    sim_enable_auth(party.sim);
+    party.token = ask_token(&party, "root", "toor");
+    int n_refused = 0;
+    for (int i = 0; i < 50; i++) {
+        sim_touch_auth(party.sim);
+        n_refused += put(&party, B("/k"), B("")) != RPC_OK;
+    }
+    CHECK(n_refused > 10 && n_refused < 40);
+    CHECK(strstr(party_tale(&party), "3 etcdserver: revision of auth store is old"));
+    party_pause(&party, NS_PER_S);
+    CHECK(put(&party, B("/k"), B("")) == RPC_OK);
+    party_close(&party);
+}
+
 static void a_busy_server_refuses_writes_and_does_not_do_them(void) {
     open_party();
     sim_set_faults(party.sim, &(struct sim_faults){.busy = 1000});
@@ -127,6 +144,7 @@ int main(void) {
     RUN(a_token_lives_300_s_after_its_last_use);
     RUN(a_token_is_refreshed_on_one_member_only);
     RUN(a_restarted_member_knows_no_token);
+    RUN(who_asks_while_users_change_asks_again);
     RUN(a_busy_server_refuses_writes_and_does_not_do_them);
     RUN(a_new_leader_is_no_primary_lessor_for_a_moment);
     RUN(two_watches_are_not_ordered);
