@@ -42,7 +42,7 @@ int64_t machine_adopts(struct machine *machine) {
 void on_session_lost(struct machine *machine, enum lun_reason reason, int64_t lease) {
     struct world *world = machine->world;
     machine->life = OVER;
-    if (reason == LUN_LOST_REVOKED && sim_has_lease(world->sim, lease))
+    if (reason == LUN_LOST_REVOKED && sim_never_lost_lease(world->sim, lease))
         broken(world, INVARIANT_revoked_is_true, machine->name, "TTL 0");
     if (world->phase == CALM && reason != LUN_LOST_REVOKED && !machine->is_adopted &&
         !machine->is_lease_taken)

@@ -5,7 +5,7 @@
 set -eu
 here=$LUNARCH_ROOT/spec/prove
 work=$LUNARCH_BUILD/mutants
-seeds=${SEEDS:-1..4000}
+seeds=${SEEDS:-1..12000}
 missed=0
 caught=0
 mkdir -p "$work"

@@ -189,6 +189,13 @@ static void on_expiry(struct sim_event *event) {
     sim_at(sim, event, sim->now_ns + 500 * NS_PER_MS);
 }
 
+bool sim_never_lost_lease(const struct sim *sim, int64_t id) {
+    for (size_t i = 0; i < sim->n_leases; i++)
+        if (sim->leases[i].id == id)
+            return sim->leases[i].gone_at == 0;
+    return false;
+}
+
 /* ---- faults --------------------------------------------------------------------------------------------- */
 
 void sim_elect(struct sim *sim) {

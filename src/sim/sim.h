@@ -105,6 +105,8 @@ const struct sim_kv *sim_kv_at(const struct sim *sim, size_t i);
 const struct sim_kv *sim_first(const struct sim *sim, const char *prefix);
 size_t sim_n_leases(const struct sim *sim);
 bool sim_has_lease(const struct sim *sim, int64_t lease);
+/* It is there, and always was since it was granted first (a late copy of the grant can bring it back). */
+bool sim_never_lost_lease(const struct sim *sim, int64_t lease);
 
 enum sim_cause { SIM_BY_REQUEST, SIM_BY_REVOKE, SIM_BY_EXPIRY, SIM_BY_OPERATOR };
 struct sim_watcher {
