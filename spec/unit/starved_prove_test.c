@@ -9,11 +9,11 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SEEDS = 100 }; /* ten times as slow */
 #else
-enum { SEEDS = 500 };
+enum { SEEDS = 400 };
 #endif
 /* Where more is refused, promises of how soon things happen need not be kept. */
 enum { FOR_THE_HISTORY = 20, PER_MILLE_IN_THE_WAY = 20 };
-static const unsigned per_mille[] = {3, 20, 80, 250};
+static const unsigned per_mille[] = {3, 20, 60, 120};
 
 /* What a history cannot do without is granted: its clients, and the calls that it asks but once. */
 #define GRANTED(name, parameters, arguments)                                                                 \
