@@ -708,12 +708,12 @@ static bool tell(void (*story)(void), size_t n_before, size_t n_refused) {
     return has_refused;
 }
 
-/* All of them where the story is short, else a sample; instrumented, all in the first telling. */
+/* All of them where the story is short, else a sample; under ASan all in the first telling. */
 static size_t stride_of(size_t n_points, bool is_first) {
 #if defined(__SANITIZE_ADDRESS__)
     return 1 + n_points / (is_first ? 1000 : 50);
 #elif defined(__SANITIZE_THREAD__)
-    return 1 + n_points / 10; /* there is one thread only */
+    return 1 + n_points / (is_first ? 10 : 2); /* there is one thread only */
 #else
     return 1 + n_points / (is_first ? 150 : 100);
 #endif
