@@ -82,6 +82,18 @@ describe("lunarch sim", function()
       assert.equal("check: three", failure.reason)
     end)
 
+    it("is missed when it is defined only after a wait", function()
+      local _, status, err = play.text "lunarch.connect():get '/k'\n\nfunction check(world) end"
+      assert.equal(2, status)
+      assert.matches("script.lua:3: check%(world%) has to be defined before the script waits for the first time", err)
+      assert.equal("check: no", failure_of([[
+        lunarch.spawn(function() lunarch.sleep(1) end)
+        local client = assert(lunarch.connect())
+        function check(world) return world.now < 2, "no" end
+        client:get "/k"
+      ]]).reason)
+    end)
+
     it("is stopped when it does not come to an end", function()
       assert.matches("check: .*script.lua:3: it runs on and on",
         failure_of(HANDLERS .. "function check(world) while true do end end").reason)
@@ -146,7 +158,7 @@ describe("lunarch sim", function()
         -- Stands before everybody for ever.
         lunarch.connect():put("/e/in the way", "x")
       ]]
-      assert.equal("lunarch", failure.by)
+      assert.equal("liveness", failure.by)
       assert.matches("nobody leads /e, %d+ s after the last fault", failure.reason)
     end)
 

@@ -107,6 +107,8 @@ static int l_candidate(lua_State *L) {
 static void on_count(lua_State *L, lua_Debug *ar) {
     if (++n_alarms <= MAX_ALARMS || !lua_getinfo(L, "Sl", ar))
         return;
+    /* From now on at every instruction: a pcall around it must not go on. */
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
     (void)luaL_error(L, "%s:%d: it runs on and on (%d million instructions)", ar->short_src, ar->currentline,
                      ALARM_INSTRUCTIONS / 1000000 * MAX_ALARMS);
 }
@@ -116,18 +118,26 @@ int luaopen_lunarch_sim_world(lua_State *L) {
         {"now", l_now},   {"phase", l_phase},         {"get", l_get},
         {"list", l_list}, {"candidate", l_candidate}, {NULL, NULL},
     };
-    lua_sethook(L, on_count, LUA_MASKCOUNT, ALARM_INSTRUCTIONS);
     luaL_newlib(L, functions);
     return 1;
 }
 
 /* ---- what it says --------------------------------------------------------------------------------------- */
 
+static void begin(lua_State *L, int n_alarms_so_far) {
+    n_alarms = n_alarms_so_far;
+    lua_sethook(L, on_count, LUA_MASKCOUNT, ALARM_INSTRUCTIONS);
+    lua_settop(L, 0);
+}
+
 const char *judge_open(struct play *play) {
     lua_State *L = play->judge.L;
-    n_alarms = 0;
     play->has_check = false;
-    lua_settop(L, 0);
+    /* What goes wrong there goes wrong in the candidates too, and is told there. */
+    begin(L, MAX_ALARMS - 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.load");
+    (void)lua_pcall(L, 0, 0, 0);
+    begin(L, 0);
     lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.open");
     if (lua_pcall(L, 0, 3, 0) != LUA_OK)
         return lua_tostring(L, -1);
@@ -148,8 +158,7 @@ void judge_look(struct play *play) {
     lua_State *L = play->judge.L;
     if (!play->has_check || play->verdict)
         return;
-    n_alarms = 0;
-    lua_settop(L, 0);
+    begin(L, 0);
     lua_pushcfunction(L, describe);
     lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.check");
     lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.view");

@@ -315,7 +315,7 @@ static int l_finish(lua_State *L) {
 
 /* result() -> verdict or nil, reason, culprit, { steps =, elected =, kills =, pauses = } */
 static int l_result(lua_State *L) {
-    static const char *const names[] = {NULL, "check", "lunarch", "script"};
+    static const char *const names[] = {NULL, "check", "lunarch", "script", "liveness"};
     struct play *play = on_stage(L);
     lua_pushstring(L, names[play->verdict]);
     lua_pushstring(L, play->reason);
@@ -335,9 +335,9 @@ static int l_result(lua_State *L) {
     return 4;
 }
 
-/* fail(text): a verdict of the director's on lunarch */
+/* fail(text): what should have come does not */
 static int l_fail(lua_State *L) {
-    play_fail(on_stage(L), VERDICT_LUNARCH, "", "%s", luaL_checkstring(L, 1));
+    play_fail(on_stage(L), VERDICT_LIVENESS, "", "%s", luaL_checkstring(L, 1));
     return 0;
 }
 

@@ -80,7 +80,8 @@ struct process {
     int next_answer;
 };
 
-enum verdict { VERDICT_NONE, VERDICT_CHECK, VERDICT_LUNARCH, VERDICT_SCRIPT };
+/* By check(world); a promise of lunarch's broken; an error in the script; something that should have come does not. */
+enum verdict { VERDICT_NONE, VERDICT_CHECK, VERDICT_LUNARCH, VERDICT_SCRIPT, VERDICT_LIVENESS };
 
 struct play {
     struct sim *sim;

@@ -6,7 +6,11 @@ local world = require "lunarch.sim.world"
 -- The script is left where it wants something of the world.
 local STOP = setmetatable({}, { __tostring = function() return "the script goes no further here" end })
 
+local stopped_at
+
 local function stop()
+  local info = debug.getinfo(2, "l")
+  stopped_at = stopped_at or info and info.currentline
   error(STOP, 0)
 end
 
@@ -28,8 +32,9 @@ local function remember(settings)
 end
 
 local function set_globals(options)
-  _G.lunarch = setmetatable({ connect = inert, now = world.now, candidate = setmetatable({}, { __call = inert }) },
-    { __index = function() return stop end })
+  _G.lunarch = setmetatable({
+    connect = inert, spawn = inert, now = world.now, candidate = setmetatable({}, { __call = inert }),
+  }, { __index = function() return stop end })
   package.loaded.lunarch = _G.lunarch
   package.loaded.luv = inert()
   _G.log = { info = ignore, warn = ignore, error = ignore }
@@ -47,6 +52,18 @@ local function set_globals(options)
   os.execute, io.popen, os.exit = stop, stop, stop
   for name, value in pairs(options.given) do
     _G[name] = value
+  end
+end
+
+-- A check that the script would define further down.
+local function complain_of_late_check(path)
+  local number = 0
+  for line in io.lines(path) do
+    number = number + 1
+    if number > (stopped_at or number) and line:match "^%s*function%s+check%s*%(" then
+      error(("%s:%d: check(world) has to be defined before the script waits for the first time (line %d)"):format(
+        path, number, stopped_at), 0)
+    end
   end
 end
 
@@ -77,10 +94,10 @@ return function(options)
     ["lunarch.sim.notes"] = notes,
     ["lunarch.sim.view"] = new_view(options, notes),
     -- At the beginning of each history.
+    ["lunarch.sim.load"] = function() chunk(table.unpack(options.words)) end,
     ["lunarch.sim.open"] = function()
-      -- What goes wrong there goes wrong in the candidates too, and is told there.
-      pcall(chunk, table.unpack(options.words))
       local check = _G.check
+      if check == nil then complain_of_late_check(options.script) end
       remember(_G)
       if check == nil or type(check) == "function" then return check, longest.ttl, longest.stop_timeout end
       error(("%s: check has to be a function of the world, it is a %s"):format(options.script, type(check)), 0)

@@ -90,7 +90,7 @@ local function print_summary(plan, outcome)
   end
 end
 
-local BY = { check = "", lunarch = "lunarch broke its word: ", script = "" }
+local BY = { lunarch = "lunarch broke its word: " }
 
 local function print_failure(plan, seed)
   local result, events = replay(plan, seed)
@@ -102,7 +102,7 @@ local function print_failure(plan, seed)
   print()
   story.print(plan, events)
   print(("\nseed %d, after %.3f s: %s%s%s"):format(seed, result.seconds,
-    result.culprit ~= "" and result.culprit .. ": " or "", BY[result.verdict], result.reason))
+    result.culprit ~= "" and result.culprit .. ": " or "", BY[result.verdict] or "", result.reason))
   print("again:  " .. command_of(plan, seed))
 end
 
