@@ -28,9 +28,16 @@ local function endpoints_check(call, name, value)
 end
 
 local WORLDS = { auto = true, block = true, luv = true, cqueues = true }
+local FOREIGN = { suspend = args.callable, wake = args.callable, is_here = args.callable }
 
 local function world_check(call, name, value)
-  if not WORLDS[value] then args.bad(call, name, "'auto', 'block', 'luv' or 'cqueues'", value) end
+  if type(value) == "table" then
+    args.options(call .. ": loop", value, FOREIGN)
+    args.callable(call, "loop.suspend", value.suspend)
+    args.callable(call, "loop.wake", value.wake)
+  elseif not WORLDS[value] then
+    args.bad(call, name, "'auto', 'block', 'luv', 'cqueues' or a table of functions", value)
+  end
   return value
 end
 

@@ -51,7 +51,7 @@ local lunarch = {}
 ---@class lunarch.connect_options
 ---@field endpoints? string[]|string "host:port" of the members, as a list or separated by commas. Default: LUNARCH_ENDPOINTS, then ETCDCTL_ENDPOINTS, then 127.0.0.1:2379
 ---@field name? string who we are, for others who find a lock held. Default: the program's name
----@field loop? "auto"|"block" how calls wait. "block": they always block the thread, in tasks too
+---@field loop? "auto"|"block"|"luv"|"cqueues"|lunarch.loop how calls wait. Default, "auto": chosen at each call. "block": they always block the thread, in tasks too. "luv", "cqueues": they block anywhere else
 ---@field trace? fun(line: string) is told what the core does, while somebody waits. Default: LUNARCH_TRACE=1 prints to stderr
 
 --- Makes a client, which connects when first needed. Does not wait: an etcd that is not there is noticed by the first
@@ -329,7 +329,33 @@ function client:observe(name) end
 ---@return lunarch.code? code
 function client:close(timeout) end
 
---- For a loop of your own (cqueues, luv): readable when there is something to dispatch. Never read from it.
+-- Calls wait by themselves under luv and cqueues. For any other loop, give lunarch.connect a lunarch.loop, have the loop
+-- watch pollfd(), and call dispatch() whenever it is readable:
+--
+--   local ready = {}
+--   local loop = {}
+--   function loop.suspend(wait)                         -- called in the coroutine that waits
+--     wait.thread = coroutine.running()
+--     repeat coroutine.yield() until wait.is_done
+--   end
+--   function loop.wake(wait)                            -- called by dispatch()
+--     ready[#ready + 1] = wait.thread                   -- to be resumed by the loop, not here
+--   end
+--   local client = lunarch.connect { loop = loop }
+--   your_loop.on_readable(client:pollfd(), function() client:dispatch() end)
+--
+-- pollfd, events and timeout are what cqueues.poll asks of an object, too.
+
+---@class lunarch.loop
+---@field suspend fun(wait: lunarch.wait) returns when wait.is_done. An error it raises ends the wait, and is raised by the call
+---@field wake fun(wait: lunarch.wait) sees to it that suspend goes on, later
+---@field is_here? fun(): boolean whether a call that is made now can be suspended; else it blocks. Default: in coroutines
+
+---@class lunarch.wait
+---@field is_done boolean
+---@field thread? thread yours, like any field that you add
+
+--- Readable when there is something to dispatch. Never read from it, never close it.
 ---@return integer fd
 function client:pollfd() end
 

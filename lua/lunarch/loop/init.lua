@@ -45,10 +45,11 @@ function loop.connect(call)
 end
 
 -- `core`: the client of lunarch.core. `on_trace(line)` or nil. `wish`: "block", "luv" or "cqueues" instead of choosing
--- at each wait.
+-- at each wait, or a table, see lunarch.loop.foreign.
 function loop.new_hub(core, on_trace, wish)
   local watches = setmetatable({}, { __mode = "k" }) -- by what runs the loop
-  return { core = core, on_trace = on_trace, wish = wish, waits = {}, ids = {}, watches = watches }
+  local own = type(wish) == "table" and require "lunarch.loop.foreign".new(wish) or nil
+  return { core = core, on_trace = on_trace, wish = wish, own = own, waits = {}, ids = {}, watches = watches }
 end
 
 local function report_trace_error(err)
@@ -80,6 +81,7 @@ local function new_watch(hub, world)
   local function on_ready()
     if weak.hub then loop.dispatch(weak.hub) end
   end
+  if world == hub.own then return world.watch() end
   if nginx then return nginx.watch(hub.core, on_ready) end
   if world == cqueues then return cqueues.watch(hub.core:pollfd(), on_ready) end
   return require "lunarch.loop.luv".watch(hub.core:pollfd(), on_ready)
@@ -139,7 +141,7 @@ end
 -- itself. `token` and `owner` must not be collected before the answer is taken, see lunarch.handle, and are not because
 -- they are still needed there: what no later instruction names is already garbage to LuaJIT.
 function loop.await(hub, id, is_kept, token, owner)
-  local world = here()
+  local world = hub.own or here()
   local way = way_of(hub, world)
   if not way then
     -- Only releases come here: `enter` lets nobody else begin.
