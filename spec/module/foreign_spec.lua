@@ -122,6 +122,50 @@ describe("in a loop of the program's own", function()
     assert.equal(0, loop.n_polls)
   end)
 
+  local function places(name)
+    local _, n = server:etcdctl("get", "--prefix", name .. "/", "--keys-only"):gsub("/", "")
+    local _, n_each = name:gsub("/", "")
+    return n / (n_each + 1)
+  end
+
+  -- A client, and a coroutine that waits for the lock through it: nobody else knows of either.
+  local function queue(name)
+    local asker = assert(lunarch.connect { endpoints = server.endpoint, loop = {
+      suspend = loop.given.suspend, wake = function(it) assert(coroutine.resume(it.thread)) end,
+    } })
+    coroutine.wrap(function() assert(assert(asker:session { ttl = 60 }):mutex(name)):lock() end)()
+    wait.eventually(function()
+      asker:dispatch()
+      return places(name) == 2
+    end)
+  end
+
+  it("a client that is abandoned with whoever waits through it leaves the line", function()
+    local name = "/foreign/abandoned/client"
+    local held = assert(assert(client:session { ttl = 60 }):mutex(name))
+    assert(held:lock())
+    queue(name)
+    wait.eventually(function()
+      collectgarbage()
+      return places(name) == 1
+    end)
+    assert.is_true(held:is_held())
+  end)
+
+  it("a client that is closed in the middle of a wait answers it", function()
+    local codes = {}
+    loop.start(function()
+      local watch = assert(client:watch "/foreign/nothing")
+      codes[#codes + 1] = select(3, watch:next())
+    end)
+    loop.start(function()
+      assert(client:put("/foreign/k", "v"))
+      assert(client:close(5))
+    end)
+    loop.run()
+    assert.same({ "closed" }, codes)
+  end)
+
   it("an error that suspend raises ends the wait, which leaves nothing behind", function()
     local message
     loop.start(function()
