@@ -13,6 +13,7 @@
 #include "rpc/grpc.h"
 
 #define LIMIT_NS (10 * NS_PER_S)
+#define START_LIMIT_NS (30 * NS_PER_S)
 
 static void die(const char *what) {
     (void)fprintf(stderr, "conform: %s\n", what);
@@ -512,7 +513,7 @@ bool party_open_etcd(struct party *party, struct etcd_server *server) {
     Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;
     Etcdserverpb__RangeRequest read = ETCDSERVERPB__RANGE_REQUEST__INIT;
     read.key = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t) "x"};
-    for (int64_t end = clock_boottime_ns() + LIMIT_NS; clock_boottime_ns() < end;) {
+    for (int64_t end = clock_boottime_ns() + START_LIMIT_NS; clock_boottime_ns() < end;) {
         struct asked asked = {.is_silent = true};
         if (ask_aside(party, RPC_RANGE, &read.base) == RPC_OK) {
             ask_anyhow(party, RPC_MEMBER_STATUS, &request.base, &asked);

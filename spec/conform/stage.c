@@ -6,7 +6,7 @@ const struct stage wide_stage = {.name = "wide", .has_peer = true};
 const struct stage small_stage = {.name = "small", .flags = {"--quota-backend-bytes", "1000000"}};
 const struct stage guarded_stage = {.name = "guarded", .flags = {"--bcrypt-cost", "4"}, .has_users = true};
 const struct stage paired_stage = {
-    .name = "paired", .flags = {"--heartbeat-interval", "20", "--election-timeout", "200"}, .has_peer = true};
+    .name = "paired", .flags = {"--heartbeat-interval", "50", "--election-timeout", "500"}, .has_peer = true};
 
 /* ---- the real one --------------------------------------------------------------------------------------- */
 
