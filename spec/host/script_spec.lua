@@ -450,6 +450,28 @@ describe("lunarch run", function()
     end
   end)
 
+  it("gives up its places when it ends by os.exit, wherever that is", function()
+    local texts = {
+      "function do_work() os.exit(3) end",
+      "function do_work() lunarch.spawn(os.exit, 3) lunarch.sleep(9) end",
+      "function do_work() require 'luv'.new_timer():start(1, 0, function() os.exit(3) end) lunarch.sleep(9) end",
+      "election = nil  lunarch.connect():session():mutex('/spec/exit/lock'):lock()  os.exit(3)",
+    }
+    for i, text in ipairs(texts) do
+      local output, status, signal = script.run("election = '/spec/exit/" .. i .. "' " .. text,
+        { "--endpoints", server.endpoint })
+      assert.same({ 3, 0 }, { status, signal }, output)
+    end
+    assert.is_nil(key_of "/spec/exit")
+    -- Here luv would crash.
+    local _, status, signal = script.run([[
+      local timer = require "luv".new_timer()
+      timer:start(5000, 0, print)
+      timer:close()
+      os.exit(3)]], { "--endpoints", server.endpoint })
+    assert.same({ 3, 0 }, { status, signal })
+  end)
+
   it("warns of a handler that does not yield for three TTLs, while it does not", function()
     for _, format in ipairs { "text", "json" } do
       local child = script.start([[

@@ -184,6 +184,24 @@ local function pass_interrupts_on()
   end)
 end
 
+-- luv 1.44 crashes in lua_close() while the closing of a handle is still to be told.
+local function may_close_lua()
+  local is_safe = true
+  require "luv".walk(function(handle)
+    if handle:is_closing() then is_safe = false end
+  end)
+  return is_safe
+end
+
+-- Who ends in the middle gives up what he holds, as one who comes to the end: only a closed Lua does that.
+local function exit_in_order()
+  local exit = os.exit
+  rawset(os, "exit", function(status, is_closing)
+    if is_closing == nil then is_closing = may_close_lua() end
+    exit(status, is_closing)
+  end)
+end
+
 function Run:finish()
   host.unwatch()
   for timer in pairs(self.timers) do
@@ -251,6 +269,7 @@ return function(flags)
   io.stdout:setvbuf "line"
   run:catch_signals()
   pass_interrupts_on()
+  exit_in_order()
 
   local ok, message = pcall(lunarch.run, run.main, run, chunk, flags.args)
   run:finish()
