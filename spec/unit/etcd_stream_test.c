@@ -444,6 +444,24 @@ static void errors_are_told_apart(void) {
     }
 }
 
+static void a_member_that_cannot_be_reached_is_told_by_its_reason(void) {
+    static const struct {
+        const char *message, *text;
+    } rows[] = {
+        {"Failed to connect to remote host: Connection refused", "refused"},
+        {"DNS resolution failed for nowhere:1: C-ares status is not ARES_SUCCESS",
+         "cannot be found: its name does not resolve"},
+        {"last error: UNAVAILABLE: Failed parsing HTTP/2", "does not speak HTTP/2: is it an etcd?"},
+        {"Trying to connect an http1.x server", "does not speak HTTP/2: is it an etcd?"},
+        {"", "could not be reached"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[100];
+        err_describe(text, sizeof text, RPC_UNAVAILABLE, rows[i].message, true);
+        CHECK_TEXT(text, rows[i].text);
+    }
+}
+
 int main(void) {
     RUN(a_renewal_bears_the_time_it_was_sent);
     RUN(answers_to_nothing_are_ignored);
@@ -459,5 +477,6 @@ int main(void) {
     RUN(closing_answers_who_waits);
     RUN(a_confirmation_without_memory);
     RUN(errors_are_told_apart);
+    RUN(a_member_that_cannot_be_reached_is_told_by_its_reason);
     return check_end();
 }

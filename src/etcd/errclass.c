@@ -90,13 +90,29 @@ struct err_class err_classify_reason(const char *reason) {
     return (struct err_class)ANSWER(LUN_EINVALID);
 }
 
+/* Why a call never left, in gRPC's words and in ours. */
+static const char *why_unsent(const char *message) {
+    static const struct {
+        const char *words, *text;
+    } reasons[] = {
+        {"refused", "refused"},
+        {"DNS resolution failed", "cannot be found: its name does not resolve"},
+        {"HTTP/2", "does not speak HTTP/2: is it an etcd?"},
+        {"http1", "does not speak HTTP/2: is it an etcd?"},
+    };
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        if (has_words(message, reasons[i].words))
+            return reasons[i].text;
+    return "could not be reached";
+}
+
 void err_describe(char *ret_text, size_t n_bytes, int status, const char *message, bool is_unsent) {
     if (status == RPC_OK)
         (void)snprintf(ret_text, n_bytes, "ended the stream");
     else if (status == RPC_DEADLINE_EXCEEDED)
         (void)snprintf(ret_text, n_bytes, "did not answer in time");
     else if (is_unsent)
-        (void)snprintf(ret_text, n_bytes, has_words(message, "refused") ? "refused" : "could not be reached");
+        (void)snprintf(ret_text, n_bytes, "%s", why_unsent(message));
     else if (status == RPC_UNIMPLEMENTED)
         (void)snprintf(ret_text, n_bytes, "is not an etcd server");
     else if (has_words(message, "etcdserver:"))
