@@ -486,7 +486,8 @@ function methods:_open_session()
     end
     if code ~= "cancelled" then
       local seconds = self.connect_backoff:next()
-      self:_complain(("no session with %s: %s"):format(names_of(self.client.endpoints), message), seconds)
+      self:_complain(("no session with %s: %s%s"):format(names_of(self.client.endpoints), message, self.hint or ""),
+        seconds)
       self:_sleep(seconds)
     end
   end

@@ -237,7 +237,8 @@ describe("lunarch run", function()
       local late = etcd.start()
       late:kill9()
       local child = script.start(HANDLERS, { "--endpoints", late.endpoint, "--election", "/e", "--name", "A" })
-      child:wait_line("WARN  A: no session with " .. late.endpoint:gsub("%.", "%%.") .. ": .*trying again in")
+      child:wait_line("WARN  A: no session with " .. late.endpoint:gsub("%.", "%%.") .. ": .* refused%) "
+        .. "%(%-%-endpoints tells where it is, %-%-dev brings one%); trying again in")
       late:restart()
       child:wait_line "INFO  A: etcd answers again"
       child:wait_line "^on_elected"

@@ -64,6 +64,8 @@ end
 local Run = setmetatable({}, { __index = Script })
 Run.__index = Run
 
+Run.hint = " (--endpoints tells where it is, --dev brings one)"
+
 -- A script that waits for an etcd that is not there should not do so without a word.
 function Run:check(client)
   local members, _, code = client:status(CHECK_S)
@@ -72,8 +74,8 @@ function Run:check(client)
     if not member.error then return end
   end
   local endpoints = table.concat(client.endpoints, ",")
-  self.log.warn("no etcd answers at %s%s; still waiting for it (--endpoints tells where it is, --dev brings one)",
-    endpoints, members and members[1] and ": " .. members[1].error or "")
+  self.log.warn("no etcd answers at %s%s; still waiting for it%s",
+    endpoints, members and members[1] and ": " .. members[1].error or "", self.hint)
 end
 
 function Run:check_later(client)

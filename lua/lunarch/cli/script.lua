@@ -2,8 +2,9 @@
 -- these stand until they are stopped.
 --
 -- Whoever runs one gives `lunarch`, `script` (its path), `given` (what the command line says), `candidates` (none yet),
--- `default_name`, `log`, `log_for(name)`, and the methods connect() -> the client of candidates that bring none;
--- may_stand() -> whether they are still wanted; has_stood(): they have all ended.
+-- `default_name`, `log`, `log_for(name)`, perhaps `hint` (what helps where no etcd answers), and the methods connect()
+-- -> the client of candidates that bring none; may_stand() -> whether they are still wanted; has_stood(): they have
+-- all ended.
 local args = require "lunarch.args"
 local settings = require "lunarch.cli.settings"
 
@@ -30,6 +31,7 @@ function Script:declare(own)
     options.endpoints, options.client = nil, self:connect()
   end
   local candidate = self.lunarch.candidate(options)
+  candidate.hint = self.hint
   self.candidates[#self.candidates + 1] = candidate
   return candidate
 end
