@@ -124,10 +124,11 @@ describe("the example", function()
   it("is run here, whichever it is", function()
     local scan = uv.fs_scandir(tree.root .. "/examples")
     while true do
-      local file = uv.fs_scandir_next(scan)
+      local file, kind = uv.fs_scandir_next(scan)
       if not file then break end
       local name = file:match "^(.*)%.lua$"
-      assert.truthy(seen[name] or name == "demo", file .. " is run by no spec")
+      -- What lies in a folder has specs of its own.
+      assert.truthy(kind == "directory" or seen[name] or name == "demo", file .. " is run by no spec")
     end
   end)
 end)
