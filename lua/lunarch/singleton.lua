@@ -24,7 +24,7 @@ local clients = require "lunarch.client"
 local core = require "lunarch.core"
 local nginx = require "lunarch.loop.nginx"
 
-local LOOK_S = 0.05        -- how often a worker that does not stand looks whether anybody does
+local LOOK_S = 0.02        -- how often a worker that does not stand looks whether anybody does
 local STANDING_S = 3       -- a standing that was not renewed for so long is free
 local CLAIM_S = 1
 local REVOKE_S = 2

@@ -14,19 +14,11 @@ args.is_ours()
 
 local condition = require "cqueues.condition"
 local cqueues = require "cqueues"
+local guest = require "lunarch.loop.guest"
 
-local world = {}
+local world = { name = "cqueues" }
 
-local pack = table.pack or function(...) return { n = select("#", ...), ... } end
-local unpack = table.unpack or unpack
 local running = coroutine.running
-
--- Who catches what interrupts him, and goes on, is held up from then on so that he does not hold up the others.
-local PROMPT_RAISES = 10
-local HELD_UP_S = 0.02
-
-local methods = {}
-local Task, check = args.class("task", methods)
 
 -- By their coroutines.
 local tasks = setmetatable({}, { __mode = "k" })
@@ -45,47 +37,33 @@ function world.way()
   return "park"
 end
 
-local function current()
+function world.current()
   return tasks[running()]
 end
 
--- ---- interruptions ----------------------------------------------------------------------------------------------
-
-local function ask_guard(task)
-  if task.interruption or not task.guarded then return end
-  local err = task.guarded()
-  if err ~= nil then task.interruption = { err = err, n_raised = 0 } end
-end
-
-local function raise_interruption(task)
-  local interruption = task.interruption
-  interruption.n_raised = interruption.n_raised + 1
-  if interruption.n_raised > PROMPT_RAISES then cqueues.sleep(HELD_UP_S) end
-  error(interruption.err, 0)
+function world.nap(seconds)
+  cqueues.sleep(seconds)
 end
 
 -- Every call that may wait begins with this: a task that was interrupted raises.
 function world.enter()
-  local task = current()
-  if not task then return end
-  ask_guard(task)
-  if task.interruption then raise_interruption(task) end
+  local task = world.current()
+  local interruption = task and guest.interruption_of(task)
+  if interruption then guest.raise(world, interruption) end
 end
 
 -- And every wait that was not cut short ends with this: what to raise then, as `interruption.err`.
 function world.leave()
-  local task = current()
-  if not task then return nil end
-  ask_guard(task)
-  return task.interruption
+  local task = world.current()
+  return task and guest.interruption_of(task)
 end
 
 -- ---- waiting ----------------------------------------------------------------------------------------------------
 
 -- Returns true once wait.is_done, and false after so many seconds. Raises when the task is interrupted, or Lua itself
 -- (Ctrl-C), after wait:cancel().
-local function suspend(wait, seconds)
-  local task = current()
+function world.suspend(wait, seconds)
+  local task = world.current()
   local until_s = seconds and cqueues.monotime() + seconds
   wait.condition = condition.new()
   if task then task.wait = wait end
@@ -100,10 +78,8 @@ local function suspend(wait, seconds)
   if ok and is_late then return false end
   if wait.cancel then wait:cancel() end
   if not ok then error(err, 0) end
-  return raise_interruption(task)
+  return guest.raise(world, task.interruption)
 end
-
-world.suspend = suspend
 
 -- Ends a wait, from anywhere: its coroutine goes on later, not now.
 function world.wake(wait)
@@ -111,15 +87,10 @@ function world.wake(wait)
   wait.condition:signal()
 end
 
-local function raise_if_late()
-  local interruption = world.leave()
-  if interruption then error(interruption.err, 0) end
-end
-
 function world.sleep(seconds)
   world.enter()
-  suspend({}, seconds)
-  raise_if_late()
+  world.suspend({}, seconds)
+  guest.raise_if_late(world)
   return true
 end
 
@@ -181,33 +152,24 @@ function world.on_failure(task)
   io.stderr:write("lunarch: a task failed: ", task.traceback, "\n")
 end
 
-local function finish(task, ok, ...)
-  task.has_ended = true
-  if ok then
-    task.results = pack(...)
-  else
-    task.err = ...
-    -- To end by its interruption is no failure.
-    local is_interrupted = task.interruption and task.interruption.err == task.err
-    if not next(task.joiners) and not is_interrupted then world.on_failure(task) end
-  end
-  for wait in pairs(task.joiners) do
-    world.wake(wait)
-  end
-  task.joiners = nil
+function world.rouse(task)
+  if task.wait then task.wait.condition:signal() end
 end
+
+function world.may_join()
+  if not world.is_here() then args.misuse "task:join: this task can be joined in a coroutine of its controller only" end
+end
+
+local new_task = guest.class(world)
 
 local function body(task, fn, ...)
   tasks[running()] = task
-  finish(task, xpcall(fn, function(err)
-    task.traceback = debug.traceback(tostring(err), 2)
-    return err
-  end, ...))
+  guest.run(world, task, fn, ...)
 end
 
 -- A coroutine of the controller that runs now.
 function world.spawn(fn, ...)
-  local task = setmetatable({ joiners = {} }, Task)
+  local task = new_task {}
   local controller = cqueues.running()
   controller:wrap(body, task, fn, ...)
   return task
@@ -215,56 +177,6 @@ end
 
 function world.run()
   args.misuse "lunarch.run: a controller of cqueues runs already: use lunarch.spawn, or call what waits as it is"
-end
-
-function Task.__tostring(task)
-  local state = task == current() and "running" or "waiting"
-  if task.has_ended then state = task.traceback and "failed" or "ended" end
-  return ("lunarch.task: in cqueues (%s)"):format(state)
-end
-
-function methods:is_running()
-  check(self, "is_running")
-  return not self.has_ended
-end
-
-function methods:join(timeout)
-  check(self, "join")
-  args.timeout("task:join", timeout)
-  if not world.is_here() then args.misuse "task:join: this task can be joined in a coroutine of its controller only" end
-  world.enter()
-  if self == current() then args.misuse "task:join: a task cannot wait for its own end" end
-  if not self.has_ended then
-    local joiners = self.joiners
-    local wait = { cancel = function(wait) joiners[wait] = nil end }
-    joiners[wait] = true
-    if not suspend(wait, timeout) then
-      joiners[wait] = nil
-      return nil, ("the task has not ended after %g s"):format(timeout), "timeout"
-    end
-    raise_if_late()
-  end
-  if self.traceback then return false, self.traceback, self.err end
-  return true, unpack(self.results, 1, self.results.n)
-end
-
-function methods:interrupt(err)
-  check(self, "interrupt")
-  if err == nil then args.bad("task:interrupt", "err", "the error to raise", err) end
-  if self.has_ended then return false end
-  self.interruption = { err = err, n_raised = 0 }
-  if self.wait then self.wait.condition:signal() end
-  return true
-end
-
-function methods:allow()
-  check(self, "allow")
-  self.interruption = nil
-end
-
-function methods:guard(fn)
-  check(self, "guard")
-  self.guarded = args.callable("task:guard", "fn", fn)
 end
 
 return world

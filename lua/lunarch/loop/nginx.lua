@@ -18,6 +18,7 @@ local args = require "lunarch.args"
 args.is_ours()
 
 local core = require "lunarch.core"
+local guest = require "lunarch.loop.guest"
 local semaphore = require "ngx.semaphore"
 
 local get_phase = ngx.get_phase
@@ -36,8 +37,6 @@ local LINGER_S = 0.02
 local LAST_MS = 1000         -- what the last revocations are given when the worker ends
 local POLL_S = 0.005         -- where no socket can be had
 local POLL_FOR_S = 10        -- before that is tried again
-local PROMPT_RAISES = 10
-local HELD_UP_S = 0.02
 
 -- The field of ngx.ctx that names the task a timer belongs to.
 local TASK = "lunarch.task"
@@ -131,30 +130,20 @@ local LEAVING = setmetatable({
   code = "cancelled", message = "the worker is leaving: nginx was told to reload or to quit",
 }, Leaving)
 
-local function ask_guard(task)
-  if task.interruption or not task.guarded then return end
-  local err = task.guarded()
-  if err ~= nil then task.interruption = { err = err } end
-end
+nginx.farewell = LEAVING
+local leaving = guest.interruption(LEAVING)
 
--- Who catches what interrupts him, and goes on, is held up from then on so that he does not hold up the others.
-local n_raised_leaving = { n_raised = 0 }
-
-local function raise(err, counter)
-  counter.n_raised = (counter.n_raised or 0) + 1
-  if counter.n_raised > PROMPT_RAISES then ngx.sleep(HELD_UP_S) end
-  error(err, 0)
+function nginx.nap(seconds)
+  ngx.sleep(seconds)
 end
 
 local function is_overdue(task)
   return is_late and not (task and task.is_protected) and get_phase() == "timer"
 end
 
--- What ends the waits of `task` (or of a light thread that is none): an error and what counts how often it was raised.
+-- What ends the waits of `task`, or of a light thread that is none.
 local function interruption_of(task)
-  if task and task.interruption then return task.interruption.err, task.interruption end
-  if is_overdue(task) then return LEAVING, n_raised_leaving end
-  return nil
+  return task and task.interruption or is_overdue(task) and leaving or nil
 end
 
 local WHERE = { init_worker = "init_worker_by_lua*", set = "set_by_lua*", init = "init_by_lua*" }
@@ -164,9 +153,8 @@ function nginx.enter()
   local phase = get_phase()
   if phase == "timer" then
     local task = ngx.ctx[TASK]
-    if task then ask_guard(task) end
-    local err, counter = interruption_of(task)
-    if err then raise(err, counter) end
+    local interruption = task and guest.interruption_of(task) or interruption_of(task)
+    if interruption then guest.raise(nginx, interruption) end
   elseif not CAN_WAIT[phase] and phase ~= "exit_worker" then
     args.misuse("nothing can wait in %s: nginx does not allow it; start a timer that does: "
       .. "ngx.timer.at(0, function() ... end)", WHERE[phase] or phase .. "_by_lua*")
@@ -176,16 +164,14 @@ end
 -- And every wait that was not cut short ends with this: what to raise then, as `interruption.err`.
 function nginx.leave()
   local task = nginx.current()
-  if not task then return nil end
-  ask_guard(task)
-  return task.interruption
+  return task and guest.interruption_of(task)
 end
 
 -- ---- waiting ----------------------------------------------------------------------------------------------------
 
 -- Returns true once wait.is_done, and false after so many seconds. Raises when the task is interrupted, after
 -- wait:cancel().
-local function suspend(wait, seconds)
+function nginx.suspend(wait, seconds)
   start()
   local task = nginx.current()
   local until_s = seconds and core.now() + seconds
@@ -193,33 +179,24 @@ local function suspend(wait, seconds)
   wait.task, wait.is_told, wait.n_told, wait.is_in_timer = task, false, 0, get_phase() == "timer"
   waits[wait] = true
   if task then task.waits[wait] = true end
-  local failure, counter
+  local interruption
   while not wait.is_done do
-    failure, counter = interruption_of(task)
+    interruption = interruption_of(task)
     local left_s = until_s and until_s - core.now()
-    if failure or left_s and left_s <= 0 then break end
+    if interruption or left_s and left_s <= 0 then break end
     -- nginx counts in whole milliseconds.
     local ok, err = wait.semaphore:wait(math.min(left_s and left_s + 0.001 or LONGEST_S, LONGEST_S))
     wait.is_told = wait.is_done
     if not ok and err ~= "timeout" then
-      failure, counter = "nginx's semaphore: " .. tostring(err), {}
+      interruption = guest.interruption("nginx's semaphore: " .. tostring(err))
       break
     end
   end
   forget(wait)
   if wait.is_done then return true end
-  if not failure then return false end
+  if not interruption then return false end
   if wait.cancel then wait:cancel() end
-  raise(failure, counter)
-end
-
-function nginx.suspend(wait)
-  suspend(wait)
-end
-
-local function raise_if_late()
-  local interruption = nginx.leave()
-  if interruption then error(interruption.err, 0) end
+  return guest.raise(nginx, interruption)
 end
 
 function nginx.sleep(seconds)
@@ -229,8 +206,8 @@ function nginx.sleep(seconds)
   elseif seconds == 0 then
     ngx.sleep(0)
   else
-    suspend({}, seconds)
-    raise_if_late()
+    nginx.suspend({}, seconds)
+    guest.raise_if_late(nginx)
   end
   return true
 end
@@ -410,40 +387,28 @@ nginx.last = last
 
 -- ---- tasks ------------------------------------------------------------------------------------------------------
 
-local methods = {}
-local Task, check = args.class("task", methods)
+nginx.name = "nginx"
+
+local new_task = guest.class(nginx)
 
 -- Called with a task that failed while nobody waited to join it.
 function nginx.on_failure(task)
   ngx.log(ngx.ERR, "lunarch: a task failed: ", task.traceback)
 end
 
-local function finish(task, ok, ...)
-  task.has_ended = true
-  if ok then
-    task.results = pack(...)
-  else
-    task.err = ...
-    -- To end by its interruption, or by the worker's, is no failure.
-    local is_interrupted = task.interruption and task.interruption.err == task.err or task.err == LEAVING
-    if not next(task.joiners) and not is_interrupted then nginx.on_failure(task) end
+function nginx.rouse(task)
+  for wait in pairs(task.waits) do
+    tell(wait)
   end
-  for wait in pairs(task.joiners) do
-    nginx.wake(wait)
-  end
-  task.joiners = nil
 end
 
 local function body(_, task, fn, ...)
   ngx.ctx[TASK] = task
-  finish(task, xpcall(fn, function(err)
-    task.traceback = debug.traceback(tostring(err), 2)
-    return err
-  end, ...))
+  guest.run(nginx, task, fn, ...)
 end
 
-local function new_task(is_protected, fn, ...)
-  local task = setmetatable({ joiners = {}, waits = {}, is_protected = is_protected }, Task)
+local function spawn(is_protected, fn, ...)
+  local task = new_task { waits = {}, is_protected = is_protected }
   local ok, err = ngx.timer.at(0, body, task, fn, ...)
   if not ok then args.misuse("lunarch.spawn: nginx starts no timer: %s", tostring(err)) end
   return task
@@ -451,12 +416,12 @@ end
 
 function nginx.spawn(fn, ...)
   local parent = nginx.current()
-  return new_task(parent and parent.is_protected or false, fn, ...)
+  return spawn(parent and parent.is_protected or false, fn, ...)
 end
 
 -- A task that sees to its end itself when the worker leaves, and so do those that are spawned in it.
 function nginx.spawn_protected(fn, ...)
-  return new_task(true, fn, ...)
+  return spawn(true, fn, ...)
 end
 
 -- Calls `fn` in a timer of its own, which still is the same task: what a timer has allocated is freed with its end, and
@@ -481,57 +446,6 @@ end
 
 function nginx.run()
   args.misuse "lunarch.run: nginx turns the loop already: use lunarch.spawn, or call what waits as it is"
-end
-
-function Task.__tostring(task)
-  local state = task == nginx.current() and "running" or "waiting"
-  if task.has_ended then state = task.traceback and "failed" or "ended" end
-  return ("lunarch.task: in nginx (%s)"):format(state)
-end
-
-function methods:is_running()
-  check(self, "is_running")
-  return not self.has_ended
-end
-
-function methods:join(timeout)
-  check(self, "join")
-  args.timeout("task:join", timeout)
-  nginx.enter()
-  if self == nginx.current() then args.misuse "task:join: a task cannot wait for its own end" end
-  if not self.has_ended then
-    local joiners = self.joiners
-    local wait = { cancel = function(wait) joiners[wait] = nil end }
-    joiners[wait] = true
-    if not suspend(wait, timeout) then
-      joiners[wait] = nil
-      return nil, ("the task has not ended after %g s"):format(timeout), "timeout"
-    end
-    raise_if_late()
-  end
-  if self.traceback then return false, self.traceback, self.err end
-  return true, unpack(self.results, 1, self.results.n)
-end
-
-function methods:interrupt(err)
-  check(self, "interrupt")
-  if err == nil then args.bad("task:interrupt", "err", "the error to raise", err) end
-  if self.has_ended then return false end
-  self.interruption = { err = err }
-  for wait in pairs(self.waits) do
-    tell(wait)
-  end
-  return true
-end
-
-function methods:allow()
-  check(self, "allow")
-  self.interruption = nil
-end
-
-function methods:guard(fn)
-  check(self, "guard")
-  self.guarded = args.callable("task:guard", "fn", fn)
 end
 
 return nginx

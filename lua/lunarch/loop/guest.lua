@@ -1,0 +1,149 @@
+-- Tasks as guests: in nginx and in cqueues somebody else resumes their coroutines. What they are wherever they run.
+--
+-- The world they live in offers
+--   name                      for messages
+--   current()                 the task that this code runs in, or nil
+--   suspend(wait, seconds)    true once wait.is_done, false after so many seconds; raises when the task is interrupted
+--   wake(wait)                ends a wait, from anywhere
+--   rouse(task)               what waits in the task looks again whether it was interrupted
+--   nap(seconds)              holds up nobody but the caller
+--   on_failure(task)          called with a task that failed while nobody waited to join it
+--   may_join()                optional: raises where nothing can wait for a task
+--   farewell                  optional: an error that a task may end by without having failed
+local args = require "lunarch.args"
+
+args.is_ours()
+
+local guest = {}
+
+local pack = table.pack or function(...) return { n = select("#", ...), ... } end
+local unpack = table.unpack or unpack
+
+-- Who catches what interrupts him, and goes on, is held up from then on so that he does not hold up the others.
+local PROMPT_RAISES = 10
+local HELD_UP_S = 0.02
+
+-- ---- interruptions ----------------------------------------------------------------------------------------------
+
+function guest.interruption(err)
+  return { err = err, n_raised = 0 }
+end
+
+-- What interrupts the task, its guard being asked first; nil: nothing.
+function guest.interruption_of(task)
+  if not task.interruption and task.guarded then
+    local err = task.guarded()
+    if err ~= nil then task.interruption = guest.interruption(err) end
+  end
+  return task.interruption
+end
+
+function guest.raise(world, interruption)
+  interruption.n_raised = interruption.n_raised + 1
+  if interruption.n_raised > PROMPT_RAISES then world.nap(HELD_UP_S) end
+  error(interruption.err, 0)
+end
+
+-- Every wait that was not cut short ends with this.
+function guest.raise_if_late(world)
+  local interruption = world.leave()
+  if interruption then error(interruption.err, 0) end
+end
+
+-- ---- beginning and ending ---------------------------------------------------------------------------------------
+
+local function finish(world, task, ok, ...)
+  task.has_ended = true
+  if ok then
+    task.results = pack(...)
+  else
+    task.err = ...
+    local is_interrupted = task.interruption and task.interruption.err == task.err
+    local is_expected = is_interrupted or world.farewell and task.err == world.farewell
+    if not next(task.joiners) and not is_expected then world.on_failure(task) end
+  end
+  for wait in pairs(task.joiners) do
+    world.wake(wait)
+  end
+  task.joiners = nil
+end
+
+-- Runs a task in the coroutine that the world has given it.
+function guest.run(world, task, fn, ...)
+  finish(world, task, xpcall(fn, function(err)
+    task.traceback = debug.traceback(tostring(err), 2)
+    return err
+  end, ...))
+end
+
+-- ---- task objects -----------------------------------------------------------------------------------------------
+
+local function join(world, task, timeout)
+  args.timeout("task:join", timeout)
+  if world.may_join then world.may_join() end
+  world.enter()
+  if task == world.current() then args.misuse "task:join: a task cannot wait for its own end" end
+  if not task.has_ended then
+    local joiners = task.joiners
+    local wait = { cancel = function(wait) joiners[wait] = nil end }
+    joiners[wait] = true
+    if not world.suspend(wait, timeout) then
+      joiners[wait] = nil
+      return nil, ("the task has not ended after %g s"):format(timeout), "timeout"
+    end
+    guest.raise_if_late(world)
+  end
+  if task.traceback then return false, task.traceback, task.err end
+  return true, unpack(task.results, 1, task.results.n)
+end
+
+local function methods_of(world, methods, check)
+  function methods:is_running()
+    check(self, "is_running")
+    return not self.has_ended
+  end
+
+  function methods:join(timeout)
+    check(self, "join")
+    return join(world, self, timeout)
+  end
+
+  function methods:interrupt(err)
+    check(self, "interrupt")
+    if err == nil then args.bad("task:interrupt", "err", "the error to raise", err) end
+    if self.has_ended then return false end
+    self.interruption = guest.interruption(err)
+    world.rouse(self)
+    return true
+  end
+
+  function methods:allow()
+    check(self, "allow")
+    self.interruption = nil
+  end
+
+  function methods:guard(fn)
+    check(self, "guard")
+    self.guarded = args.callable("task:guard", "fn", fn)
+  end
+end
+
+-- What makes tasks of a world, which has to be complete: new_task(fields).
+function guest.class(world)
+  local methods = {}
+  local Task, check = args.class("task", methods)
+  methods_of(world, methods, check)
+
+  function Task.__tostring(task)
+    local state = task == world.current() and "running" or "waiting"
+    if task.has_ended then state = task.traceback and "failed" or "ended" end
+    return ("lunarch.task: in %s (%s)"):format(world.name, state)
+  end
+
+  return function(fields)
+    fields.joiners = {}
+    return setmetatable(fields, Task)
+  end
+end
+
+return guest
