@@ -253,8 +253,9 @@ end
 local function stand(self)
   local own = candidate_of(self)
   self.candidate = own
-  self.lunarch.spawn(beat, self, own)
+  local beater = self.lunarch.spawn(beat, self, own)
   local ok, err = pcall(own.run, own)
+  beater:interrupt "the candidate has ended"
   -- Whatever happened: it leads no more.
   self.term = nil
   publish_deadline(self)

@@ -158,6 +158,6 @@ function Here.__tostring(self)
   return ("resty.lunarch: %s"):format(tostring(self.client))
 end
 
-resty.singleton = function(options) return lunarch.singleton(options) end
+resty.singleton = require "lunarch.singleton"
 
 return resty

@@ -15,6 +15,7 @@ local TTL = 10
 -- Handlers that write down when they were called, by whom.
 local SHARED = [[
   lua_shared_dict lunarch 1m;
+  init_by_lua_block { require "resty.lunarch" }
   init_worker_by_lua_block {
     lunarch = require "lunarch"
     function note(what)

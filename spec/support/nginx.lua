@@ -11,7 +11,7 @@
 --   nginx:workers()                       the pids of the workers there are, leaving ones included
 --   nginx:log()                           its error log
 --
--- Modules for it alone are found in the folder that the spec gives as `lua`.
+-- Under --restless the collectors of its workers never rest either.
 local uv = require "luv"
 local ports = require "support.ports"
 local process = require "support.process"
@@ -40,7 +40,7 @@ http {
   fastcgi_temp_path PREFIX/fastcgi;
   uwsgi_temp_path PREFIX/uwsgi;
   scgi_temp_path PREFIX/scgi;
-  lua_package_path "LUA;SHARE/?.lua;SHARE/?/init.lua;FOLDER/usr/share/lua/5.1/?.lua;;";
+  lua_package_path "SHARE/?.lua;SHARE/?/init.lua;FOLDER/usr/share/lua/5.1/?.lua;;";
   lua_package_cpath "LIB/?.so;;";
   HTTP
   server {
@@ -51,6 +51,8 @@ http {
   }
 }
 ]]
+
+local NEVER_REST = [[ require "jit".off() collectgarbage("setpause", 0) collectgarbage("setstepmul", 10000) ]]
 
 ---@class Nginx
 ---@field pid integer the master's
@@ -75,8 +77,10 @@ local function configuration(self, options)
     USER = uv.getuid() == 0 and "user root;" or "",
     CONNECTIONS = tostring(options.connections or 1024), HTTP = options.http or "", SERVER = options.server or "",
     ENV = table.concat(env, "\n"), SHARE = tree.build .. "/share/lua/5.1", LIB = tree.build .. "/lib/lua/5.1",
-    LUA = tree.root .. "/spec/nginx/lua/?.lua",
   }
+  if os.getenv "LUNARCH_RESTLESS" then
+    words.HTTP = words.HTTP:gsub("init_worker_by_lua_block {", "%0" .. NEVER_REST, 1)
+  end
   -- Twice: what is filled in may hold such words itself.
   return (CONF:gsub("%u+", words):gsub("%u+", { PREFIX = self.prefix, PORT = tostring(self.port) }))
 end

@@ -6,7 +6,8 @@
 -- * Calls that wait do so in rewrite, access, content, timers and ssl_certificate_by_lua*: they yield their own light
 --   thread and nothing else. In init_worker, set, header_filter, body_filter, balancer and log they raise, and say what to
 --   do; a release (unlock, resign, close) begins there and goes on by itself. In exit_worker they hold the worker up.
--- * `require` is fine in init_by_lua*, and saves memory; lunarch.connect there raises: nginx forks afterwards.
+-- * `require "resty.lunarch"` belongs into init_by_lua*: it saves memory, and new workers are at work sooner. lunarch.connect
+--   there raises: nginx forks afterwards.
 -- * lunarch.spawn starts a timer of nginx's; lunarch.run raises. What runs in that timer is part of the task.
 -- * A request that ends in the middle of a wait (the client went away, ngx.exit in another light thread) gives up what it
 --   waited for within a second, and at once where log_by_lua* calls resty.lunarch.release.

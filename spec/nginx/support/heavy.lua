@@ -175,6 +175,7 @@ end
 
 local RELOADED = [[
   lua_shared_dict lunarch 1m;
+  init_by_lua_block { require "resty.lunarch" }
   init_worker_by_lua_block {
     lunarch = require "resty.lunarch"
     here = assert(lunarch.new { endpoints = os.getenv "ENDPOINT", ttl = 30 })
