@@ -3,11 +3,12 @@ local args = {}
 
 local getinfo = debug.getinfo
 
-local ours = {}
+local ours, our_names = {}, {}
 
 -- Called at the top of each of our files: an error is never placed in one of them.
 function args.is_ours()
-  ours[getinfo(2, "S").source] = true
+  local info = getinfo(2, "S")
+  ours[info.source], our_names[info.short_src] = true, true
 end
 
 args.is_ours()
@@ -28,6 +29,22 @@ function args.misuse(format, ...)
 end
 
 local misuse = args.misuse
+
+local function is_our_line(line)
+  return our_names[line:match "^\t(.-):%d+: in " or ""]
+end
+
+-- A traceback as far as it is the user's.
+function args.without_ours(trace)
+  local kept, is_error_call = {}, false
+  for line in (trace .. "\n"):gmatch "([^\n]*)\n" do
+    local is_ours = is_our_line(line)
+    if is_ours and is_error_call then kept[#kept] = nil end
+    if not is_ours then kept[#kept + 1] = line end
+    is_error_call = line == "\t[C]: in function 'error'"
+  end
+  return table.concat(kept, "\n")
+end
 
 -- A value as it stands in an error message.
 function args.describe(value)

@@ -91,7 +91,7 @@ end
 -- The traceback as far as it is the handler's.
 local function describe(err)
   local trace = debug.traceback(args.error_text(err), 2):gsub("\n%s*%[C%]: in function 'xpcall'.*", "")
-  return { err = err, text = trace }
+  return { err = err, text = args.without_ours(trace) }
 end
 
 local Backoff = {}

@@ -315,6 +315,14 @@ describe("lunarch run", function()
       assert.falsy(output:find("cli/run.lua", 1, true))
     end)
 
+    it("that is refused by a call of ours is shown its own lines, and none of us", function()
+      local output, status = script.run("local function f() lunarch.connect(5) end\nf()")
+      assert.truthy(output:find "ERROR [^\n]*script.lua:1: lunarch.connect: 'options' must be a table, not 5\n", output)
+      assert.truthy(output:find "script.lua:2: in ", output)
+      assert.falsy(output:find("args.lua", 1, true) or output:find("client.lua", 1, true), output)
+      assert.equal(1, status)
+    end)
+
     it("runs where stdin, stdout and stderr are closed", function()
       local path = script.write "assert(lunarch.connect():put('/spec/closed', '1')) print 'unheard'"
       local _, status, signal = process.run {

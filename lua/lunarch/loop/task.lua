@@ -239,7 +239,8 @@ end
 
 -- Without the two lines that are ours, at the bottom of every task.
 local function traceback_of(err)
-  return (debug.traceback(args.error_text(err), 3):gsub("\n[^\n]*'xpcall'\n[^\n]*$", ""))
+  local trace = debug.traceback(args.error_text(err), 3):gsub("\n[^\n]*'xpcall'\n[^\n]*$", "")
+  return args.without_ours(trace)
 end
 
 local function body(task, fn, ...)
