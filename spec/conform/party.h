@@ -32,7 +32,9 @@ struct party {
     const char *admin; /* the token of whoever empties the store */
     bool has_leader;
     char version[16]; /* of the real etcd, to both */
-    uint64_t raft_term;
+    int64_t last_rev; /* of the last answer to a call; with its term, and its token or version */
+    uint64_t last_term;
+    char last_text[64];
     struct asked *later[8];
     size_t n_later;
     char tokens[16][64];
@@ -79,8 +81,6 @@ const char *ask_token(struct party *party, const char *name, const char *passwor
 /* Waits until the counter, which callbacks count up, has reached `n`; false: not in time. */
 bool party_wait(struct party *party, const int *counter, int n, int64_t limit_ns);
 void party_pause(struct party *party, int64_t ns);
-/* What the last answer to a call bore. */
-uint64_t party_term(const struct party *party);
 
 /* ---- streams */
 
