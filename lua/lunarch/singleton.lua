@@ -81,15 +81,16 @@ local MICROSECONDS = 1e6
 
 -- Rounded down: nobody believes it a moment too long.
 local function publish_deadline(self)
-  local stop_at = self.term and self.term.stop_at
   if not self.dict then return end
-  if stop_at then
-    self.dict:set(self.keys.deadline, math.floor(stop_at * MICROSECONDS))
-    self.has_published = true
-  elseif self.has_published then
+  local stop_at = self.term and self.term:remaining() > 0 and self.term.stop_at
+  local deadline = stop_at and math.floor(stop_at * MICROSECONDS)
+  if deadline then
+    self.dict:set(self.keys.deadline, deadline)
+  elseif self.published and self.dict:get(self.keys.deadline) == self.published then
+    -- Not that of another worker, which may lead since we hung.
     self.dict:delete(self.keys.deadline)
-    self.has_published = false
   end
+  self.published = deadline
 end
 
 local function publish_leader(self)

@@ -233,6 +233,7 @@ describe("a singleton", function()
     wait.eventually(function()
       local n = 0
       for _, answer in pairs(answers(web)) do
+        if not answer.is_leader then return false end
         if answer.is_standing then n = n + 1 end
       end
       return n == 1

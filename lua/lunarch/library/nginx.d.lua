@@ -1,5 +1,5 @@
 ---@meta
--- luacheck: ignore 112 212 241 631
+-- luacheck: ignore 212 241 631
 -- What there is inside nginx (OpenResty, or Debian's libnginx-mod-http-lua): all of lunarch.d.lua, and this. It is never
 -- loaded.
 --
@@ -110,6 +110,9 @@ function singleton:is_standing() end
 --- Gives the place up for good, on_lost first. Does not wait. A worker that is told to leave does this by itself.
 ---@param reason? string for on_lost
 function singleton:stop(reason) end
+
+---@class lunarch
+local lunarch = {}
 
 ---@param options lunarch.singleton_options
 ---@return lunarch.singleton singleton
