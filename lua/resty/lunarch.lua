@@ -146,7 +146,7 @@ function resty.release()
 end
 
 --- Gives up everything of this worker, for at most so many seconds: for exit_worker_by_lua*, where it may hold the
---- worker up. What is not closed here is closed when the worker's Lua ends, which takes a second at most.
+--- worker up. What is not closed here is closed when the worker's Lua ends, which takes three seconds at most.
 function resty.exit_worker(seconds)
   for _, here in pairs(known) do
     here.client:close(seconds or 1)

@@ -31,10 +31,11 @@ local unpack = unpack
 
 local LONGEST_S = 1e6        -- what nginx's timers can count
 local FAR_S = 1e6
+local SHORTEST_S = 0.001
 local LOOK_S = 1             -- between two looks for waits that nobody waits in
 local LEAVE_S = 1
 local LINGER_S = 0.02
-local LAST_MS = 1000         -- what the last revocations are given when the worker ends
+local LAST_MS = 3000         -- what the last revocations are given when the worker ends
 local POLL_S = 0.005         -- where no socket can be had
 local POLL_FOR_S = 10        -- before that is tried again
 
@@ -185,7 +186,7 @@ function nginx.suspend(wait, seconds)
     local left_s = until_s and until_s - core.now()
     if interruption or left_s and left_s <= 0 then break end
     -- nginx counts in whole milliseconds.
-    local ok, err = wait.semaphore:wait(math.min(left_s and left_s + 0.001 or LONGEST_S, LONGEST_S))
+    local ok, err = wait.semaphore:wait(math.min(left_s and left_s + SHORTEST_S or LONGEST_S, LONGEST_S))
     wait.is_told = wait.is_done
     if not ok and err ~= "timeout" then
       interruption = guest.interruption("nginx's semaphore: " .. tostring(err))
@@ -204,7 +205,8 @@ function nginx.sleep(seconds)
   if nginx.way() == "block" then
     require "lunarch.loop.block".sleep(seconds)
   elseif seconds == 0 then
-    ngx.sleep(0)
+    -- Debian's nginx warns of ngx.sleep(0) in its log each time.
+    ngx.sleep(SHORTEST_S)
   else
     nginx.suspend({}, seconds)
     guest.raise_if_late(nginx)
