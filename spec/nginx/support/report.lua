@@ -1,7 +1,7 @@
 -- The part `nginx` of ./dev soak: its runs in their long form, and the bars they have to reach.
 local heavy = require "nginx.support.heavy"
 
-local RELOADS, RELOAD_PAUSE_S, ROUNDS, ROUND_S, STARTS = 50, 0.5, 3, 15, 5
+local RELOADS, RELOAD_PAUSE_S, ROUNDS, ROUND_S, STARTS = 50, 0.5, 7, 7, 5
 local MORE_MS, HAND_OVER_MS, MORE_MB, LOAD_MS = 1, 200, 12, 20
 
 local function worst(rounds, name)
