@@ -218,6 +218,20 @@ describe("a wait inside nginx", function()
     nginx.wait_gone(old)
   end)
 
+  it("ends although nginx had no room for the timer that is to wake it", function()
+    start {
+      shared = "lua_max_running_timers 1;" .. SHARED:gsub("init_worker_by_lua_block {", [[%0
+        ngx.timer.at(0, function() ngx.sleep(1.5) end)
+      ]], 1),
+      server = [[ location = /get { content_by_lua_block {
+        assert(client:put("/wait/room", "v"))
+        ngx.print((client:get "/wait/room"))
+      } } ]],
+    }
+    assert.same({ 200, "v" }, { web:get "/get" })
+    assert.is_true(#web:lines "lua_max_running_timers are not enough" > 0)
+  end)
+
   it("works in tasks, light threads and coroutines of the user's", function()
     start {
       server = [[

@@ -101,12 +101,6 @@ local function look(told_before)
   return told
 end
 
-local told_at_last_look = {}
-
-local function look_now_and_then(premature)
-  if not premature then told_at_last_look = look(told_at_last_look) end
-end
-
 -- To be called when a request may just have ended in the middle of a wait.
 function nginx.look()
   look {}
@@ -220,6 +214,8 @@ end
 local clients = setmetatable({}, { __mode = "v" })
 local bell
 local is_reading = false
+local n_readers = 0          -- ever started
+local has_reader_begun = false
 
 ring_reader = function()
   if bell then bell:ring() end
@@ -272,7 +268,9 @@ local function poll()
   end
 end
 
-local function read()
+local function read(_, number)
+  if number ~= n_readers then return end
+  has_reader_begun = true
   local socket, message = connect_bell()
   if not socket then
     ngx.log(ngx.WARN, "lunarch: no socket to be woken by, looking every ", POLL_S * 1000, " ms instead: ", message)
@@ -354,6 +352,20 @@ end
 -- ---- beginning --------------------------------------------------------------------------------------------------
 
 local is_looking = false
+local told_at_last_look = {}
+local awaited_reader
+
+-- nginx drops a timer for which it has no connection or no room (lua_max_running_timers): then another reader is begun.
+local function look_now_and_then(premature)
+  if premature then return end
+  told_at_last_look = look(told_at_last_look)
+  if not is_reading or has_reader_begun then return end
+  if awaited_reader == n_readers then
+    is_reading = false
+    start()
+  end
+  awaited_reader = n_readers
+end
 
 start = function()
   if is_exiting() then
@@ -363,7 +375,8 @@ start = function()
     is_looking = is_looking or ngx.timer.every(LOOK_S, look_now_and_then)
   end
   if is_reading then return end
-  local ok, err = ngx.timer.at(0, read)
+  n_readers, has_reader_begun = n_readers + 1, false
+  local ok, err = ngx.timer.at(0, read, n_readers)
   if not ok then
     args.misuse("nginx starts no timer, without which nothing is told: %s (lua_max_pending_timers, worker_connections)",
       tostring(err))
