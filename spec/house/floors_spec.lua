@@ -9,6 +9,7 @@ describe("the law of the floors", function()
 
   local headers = {
     ["base/err.h"] = true, ["rpc/rpc.h"] = true, ["rpc/grpc.h"] = true, ["rpc/grpc/call.h"] = true,
+    ["module/module.h"] = true, ["simlua/play.h"] = true,
     ["sim/sim.h"] = true, ["etcd/kv.h"] = true, ["recipe/line.h"] = true, ["lunarch.h"] = true, ["attic/old.h"] = true,
   }
   local function trouble(path, target)
@@ -47,6 +48,9 @@ describe("the law of the floors", function()
     assert.matches("messages stay", trouble("recipe/line.c", "etcd.pb-c.h"))
     assert.matches("protobuf%-c stays", trouble("client.c", "protobuf-c/protobuf-c.h"))
     assert.matches("include Lua", trouble("client.c", "lua.h"))
+    assert.is_nil(trouble("simlua/play.h", "module/module.h"))
+    assert.is_nil(trouble("simlua/play.h", "sim/sim.h"))
+    assert.matches("floor 5 may not look at floor 6", trouble("module/box.c", "simlua/play.h"))
   end)
 
   it("catches a folder that has no floor", function()

@@ -157,22 +157,24 @@ local function play_in_crew(plan, outcome, n)
     local fds, by_fd = wanted_of(workers, outcome, plan.goes_on)
     if #fds == 0 then break end
     local fd, data = sim.read(fds, SLICE_MS)
-    if fd and data == "" then
+    outcome.signal = host.caught_signal()
+    if fd and data == "" and not outcome.signal then
       local worker = by_fd[fd]
       worker.has_ended = true
       if worker.next_seed <= plan.seeds.to then
         outcome.crash = ("seed %d: the simulator itself died"):format(worker.next_seed)
       end
-    elseif fd then
+    elseif fd and data ~= "" then
       take(by_fd[fd], data, n, outcome)
     end
     show(outcome)
-    outcome.signal = host.caught_signal()
   end
   for _, worker in ipairs(workers) do
     local died_of = sim.dismiss(worker.pid, worker.fd, worker.has_ended)
     if died_of then outcome.crash = ("%s of signal %d"):format(outcome.crash or "a worker died", died_of) end
   end
+  -- Ctrl-C goes to all of them.
+  if outcome.signal then outcome.crash = nil end
 end
 
 --- Plays them. Returns what came of it: failed (seeds, in order), first (the lowest), counts, signal (that ended it),
