@@ -224,6 +224,8 @@ static void plan_messages(struct world *world, uint64_t *dice) {
     if (chance(dice, 600))
         faults->late_after_cancel = 1 + (int)below(dice, chance(dice, 300) ? 900 : 300);
     if (chance(dice, 300))
+        faults->busy = 1 + (int)below(dice, 50);
+    if (chance(dice, 300))
         faults->event_dropped = 1 + (int)below(dice, chance(dice, 300) ? 700 : 50);
 }
 

@@ -33,7 +33,9 @@ void forsake(struct machine *machine) {
 int64_t machine_adopts(struct machine *machine) {
     struct machine *other = &machine->world->machines[below(&machine->dice, MACHINES)];
     machine->is_adopted = machine->is_lease_taken = false;
-    if (!chance(&machine->dice, 100) || other == machine || !other->is_up || other->life != OPEN)
+    bool is_closing = other->is_door && other->is_door_closing; /* it has been forsaken, if it ever is */
+    if (!chance(&machine->dice, 100) || other == machine || !other->is_up || other->life != OPEN ||
+        is_closing)
         return 0;
     machine->is_adopted = other->is_lease_taken = true;
     return machine_lease(other);
@@ -58,6 +60,8 @@ void stand_holds(struct stand *stand, const char *key, int64_t token) {
     stand->robbed_ns = 0;
     stand->held_since_ns = sim_now(machine->world->sim);
     int64_t longest = chance(&machine->dice, 500) ? MS(60) : SECONDS(4);
+    if (chance(&machine->dice, 80))
+        longest = SECONDS(20); /* longer than any lease */
     stand->until_ns = stand->held_since_ns + below(&machine->dice, longest);
     tell(machine, "holds %s, token %lld", stand->key, (long long)token);
     check_win(stand);

@@ -286,6 +286,7 @@ static int op_call(struct rpc_peer *base, enum rpc_method method, struct lun_byt
     request->method = method;
     request->message = sim_unpack(rpc_method_info(method)->request, packed);
     request->has_leader = options->has_leader;
+    request->seed = sim_draw(&client->way_seed);
     request->token = options->token ? strdup(options->token) : NULL;
     call->request = request;
     sim_at(sim, &request->event, crossing(client, call->member));
@@ -411,6 +412,7 @@ static int op_stream_open(struct rpc_peer *base, enum rpc_method method, const s
         return 0;
     struct sim_member *member = &sim->members[stream->member];
     stream->server = sim_server_open(member, method, options, stream);
+    stream->server->seed = sim_draw(&client->way_seed);
     if (member->is_down)
         sim_say_on(stream->server, NULL, RPC_UNAVAILABLE, "failed to connect: Connection refused");
     return 0;

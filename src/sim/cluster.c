@@ -59,9 +59,11 @@ static void apply_soon(struct sim_member *member) {
 
 static void on_apply(struct sim_event *event) {
     struct sim_member *member = CONTAINER_OF(event, struct sim_member, apply);
+    struct sim *sim = member->sim;
+    sim_turn(sim, sim->first_seed + (uint64_t)member->index, (uint64_t)sim->now_ns);
     if (!is_reached(member) || member->is_stale_leader)
         return;
-    member->applied = member->sim->n_entries;
+    member->applied = sim->n_entries;
     sim_tell_watches(member, false);
     sim_serve_waiting(member);
 }
@@ -75,9 +77,11 @@ void sim_committed(struct sim *sim) {
 
 static void on_slow_loop(struct sim_event *event) {
     struct sim_member *member = CONTAINER_OF(event, struct sim_member, slow_loop);
+    struct sim *sim = member->sim;
+    sim_turn(sim, sim->first_seed + (uint64_t)member->index, (uint64_t)sim->now_ns);
     if (sim_can_run(member))
         sim_tell_watches(member, true);
-    sim_at(member->sim, event, member->sim->now_ns + 100 * NS_PER_MS);
+    sim_at(sim, event, sim->now_ns + 100 * NS_PER_MS);
 }
 
 /* ---- leading -------------------------------------------------------------------------------------------- */

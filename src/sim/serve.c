@@ -93,6 +93,7 @@ void sim_request_arrives(struct sim_event *event) {
     struct sim_request *request = CONTAINER_OF(event, struct sim_request, event);
     struct sim_member *member = request->member;
     struct sim *sim = request->sim;
+    sim_turn(sim, request->seed, request->n_turns++);
     if (request->is_cancelled && !request->is_answered) {
         sim_request_free(request);
     } else if (member->is_down) {

@@ -111,6 +111,7 @@ static void serve(struct sim_server_stream *server) {
 
 static void on_work(struct sim_event *event) {
     struct sim_server_stream *server = CONTAINER_OF(event, struct sim_server_stream, work);
+    sim_turn(server->sim, server->seed, server->n_turns++);
     if (server->is_over || !sim_can_run(server->member))
         return;
     const struct sim_inbound *inbound = CONTAINER_OF(server->inbound.next, struct sim_inbound, in_queue);
@@ -120,7 +121,9 @@ static void on_work(struct sim_event *event) {
 }
 
 void sim_inbound_arrives(struct sim_event *event) {
-    serve(CONTAINER_OF(event, struct sim_inbound, event)->server);
+    struct sim_server_stream *server = CONTAINER_OF(event, struct sim_inbound, event)->server;
+    sim_turn(server->sim, server->seed, server->n_turns++);
+    serve(server);
 }
 
 /* After a freeze: what was at work goes on, what came meanwhile is served. */

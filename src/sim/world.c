@@ -64,8 +64,13 @@ uint64_t sim_draw(uint64_t *state) {
     return z ^ (z >> 31);
 }
 
+void sim_turn(struct sim *sim, uint64_t seed, uint64_t number) {
+    sim->turn_seed = seed ^ number * UINT64_C(0xd6e8feb86659fd93);
+    sim->dice = &sim->turn_seed;
+}
+
 uint64_t sim_random(struct sim *sim) {
-    return sim_draw(&sim->seed);
+    return sim_draw(sim->dice);
 }
 
 int64_t sim_below(struct sim *sim, int64_t n) {
@@ -108,6 +113,7 @@ void sim_step(struct sim *sim) {
         return;
     sim->now_ns = first->key;
     heap_remove(&sim->events, first);
+    sim->dice = &sim->seed;
     struct sim_event *event = CONTAINER_OF(first, struct sim_event, node);
     event->run(event);
 }
@@ -155,6 +161,7 @@ void sim_look_on(struct sim *sim, const struct sim_watcher *watcher) {
 struct sim *sim_new(uint64_t seed) {
     struct sim *sim = sim_alloc(sizeof *sim);
     sim->seed = sim->first_seed = seed * UINT64_C(0x2545f4914f6cdd1d) + 1;
+    sim->dice = &sim->seed;
     sim->now_ns = 1000 * NS_PER_S;
     heap_init(&sim->events);
     list_init(&sim->clients);

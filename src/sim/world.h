@@ -49,6 +49,7 @@ struct sim_member {
 struct sim {
     int64_t now_ns;
     uint64_t seed, first_seed;
+    uint64_t *dice, turn_seed; /* those of the event under way: the world's own, or of its turn */
     struct heap events;
     bool is_ended;
     struct sim_faults faults;
@@ -91,6 +92,8 @@ void sim_drop_garbage(struct sim *sim);
 void sim_die(const char *what) __attribute__((noreturn));
 ProtobufCMessage *sim_unpack(const ProtobufCMessageDescriptor *descriptor, struct lun_bytes packed);
 ProtobufCMessage *sim_copy(const ProtobufCMessage *message);
+/* Whatever is drawn until the next event follows from these two: what happens elsewhere does not move it. */
+void sim_turn(struct sim *sim, uint64_t seed, uint64_t number);
 /* 64 bits of the sequence at `state`. */
 uint64_t sim_draw(uint64_t *state);
 int64_t sim_delay(struct sim *sim);
@@ -201,6 +204,7 @@ struct sim_request {
     char text[96];
     size_t needs; /* entries applied before it is answered */
     int64_t give_up_ns, served_ns;
+    uint64_t seed, n_turns;
     uint64_t term;
 };
 void sim_request_arrives(struct sim_event *event);
@@ -224,6 +228,7 @@ struct sim_server_stream {
     int64_t next_watch_id;
     struct sim_event work;
     struct list watches;
+    uint64_t seed, n_turns;
 };
 struct sim_inbound {
     struct sim_event event;
