@@ -12,7 +12,10 @@ local NAME = "/examples/patient"
 local client = assert(lunarch.connect())
 
 local function raft_index()
-  return assert(client:status())[1].raft_index
+  for _, member in ipairs(assert(client:status())) do
+    if member.raft_index then return member.raft_index end
+  end
+  error "no member told its status"
 end
 
 local holder = assert(client:session()):mutex(NAME)
