@@ -254,6 +254,34 @@ describe("a singleton", function()
     process.kill9(leader)
   end)
 
+  it("is lost in time when etcd stands still: do_work is interrupted at its waits, nobody answers to lead", function()
+    local own = etcd.start()
+    local endless = SHARED:gsub("TTL", "2"):gsub('note "worked"', [[
+      while true do
+        client = client or assert(lunarch.connect { endpoints = os.getenv "ENDPOINT" })
+        client:get("/nothing", nil, 0.02)
+        lunarch.sleep(0.002)
+        alive_at = lunarch.now()
+      end
+    ]]):gsub('note%(singleton', 'note(("alive %%.3f s before"):format(lunarch.now() - alive_at)) note(singleton')
+    local web = start("A", { http = endless, env = { ENDPOINT = own.endpoint } })
+    wait.eventually(function() return notes("^work")[1] end)
+    own:freeze()
+    local frozen_at = lunarch.now()
+    wait.eventually(function() return notes("^lost")[1] end)
+    local lost = notes("^lost")[1]
+    assert.equal("lost expired", lost.what)
+    assert.is_true(lost.t - frozen_at < 2, ("it took %.3f s"):format(lost.t - frozen_at))
+    assert.is_true(tonumber(notes("^alive")[1].what:match "[%d.]+") < 0.2, notes("^alive")[1].what)
+    for _, answer in pairs(answers(web)) do
+      assert.is_false(answer.is_leader)
+    end
+    own:thaw()
+    wait.eventually(function() return #notes "^elected" == 2 end)
+    web:stop()
+    own:stop()
+  end)
+
   it("steps down when do_work fails, says why, and lets another instance go first", function()
     local broken = SHARED:gsub("TTL", tostring(TTL)):gsub('note "worked"', 'error "on purpose"')
     local a = start("A", { http = broken })
