@@ -280,11 +280,12 @@ describe("under the collector", function()
     end)
   end
 
-  it("everything works, generational", function()
-    if vm.is_luajit then return pending "LuaJIT has no such collector" end
-    collectgarbage "generational"
-    all_worlds "/gc/generational"
-  end)
+  if not vm.is_luajit then -- which has no such collector
+    it("everything works, generational", function()
+      collectgarbage "generational"
+      all_worlds "/gc/generational"
+    end)
+  end
 
   it("everything works, with a collector that never rests", function()
     vm.never_rest()
