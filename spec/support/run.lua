@@ -464,6 +464,6 @@ fill()
 uv.run()
 remove(TMP)
 write_lengths(lengths)
-print(("%d passed, %d failed%s"):format(
-  total.passed, total.failed, total.skipped > 0 and ", " .. total.skipped .. " skipped" or ""))
+if total.skipped > 0 then print(("(%d skipped: not possible here)"):format(total.skipped)) end
+print(("%d passed, %d failed"):format(total.passed, total.failed))
 os.exit(total.failed == 0 and 0 or 1)
