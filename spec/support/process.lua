@@ -86,7 +86,8 @@ local function resolve(options)
     if value then words[#words + 1] = name .. "=" .. value end
   end
   local program = programs[options[1]] or options[1]
-  if (program == "lua5.4" or program == vm.program) and os.getenv "LUNARCH_PRELOAD" then
+  local is_vm = program == "lua5.4" or program:match "/unit/luajit$"
+  if is_vm and os.getenv "LUNARCH_PRELOAD" then
     words[#words + 1] = "LD_PRELOAD=" .. os.getenv "LUNARCH_PRELOAD"
   end
   words[#words + 1] = program
