@@ -28,12 +28,13 @@ function journals.life(who, lines, more)
 end
 
 -- The lines of a term; without `lost` it was never told of its end.
----@param term table token, elected; and works ({ from, to } each), claims, losing, lost
+---@param term table token, elected; and place ("00ab": its key's end), works ({ from, to } each), claims, losing, lost
 ---@return string[]
 function journals.term(term)
   local lines = {}
   local function add(event, t, more)
-    lines[#lines + 1] = ("%s %.6f %s 00ab %d %s"):format(event, t, sets.ELECTION, term.token, more or "")
+    lines[#lines + 1] = ("%s %.6f %s %s %d %s"):format(
+      event, t, sets.ELECTION, term.place or "00ab", term.token, more or "")
   end
   add("elected", term.elected)
   for _, work in ipairs(term.works or {}) do

@@ -155,6 +155,15 @@ describe("a ledger", function()
     assert.same({ 1.1, 1.2 }, ledger.journal.terms[1].claims)
     assert.equal(2, ledger.journal.terms[1].lost)
   end)
+
+  it("knows a term by the key it stands under, its suffix too", function()
+    local told = journals.term { token = 10, place = "00ab-00cd", elected = 1, claims = { 1.1 }, lost = 2 }
+    local term = journals.life("A", told).ledger.journal.terms[1]
+    assert.equal(sets.ELECTION .. "/00ab-00cd", term.key)
+    assert.equal("00ab", term.lease)
+    assert.same({ 1.1 }, term.claims)
+    assert.equal(2, term.lost)
+  end)
 end)
 
 describe("the verdict on a run", function()

@@ -78,8 +78,7 @@ function Ledger:obey(text)
   what, token, state = text:match "^lease (%S+) (%d+) (%a+)$"
   if what then
     local place = what == sets.ELECTION and of_token(self.journal.terms, math.tointeger(token)) or self.open[what]
-    -- Of a place that never came to be told of there is nothing to excuse.
-    if place then place.is_lease_gone = state == "gone" end
+    place.is_lease_gone = state == "gone"
     return
   end
   self.pid = self.pid or math.tointeger(text:match "^pid (%d+)$")

@@ -103,7 +103,7 @@ function on_lost(term, reason)
   lunarch.sleep(FAREWELL_S)
   teller.say("lost", sets.ELECTION, term)
   if reason == "key_deleted" or reason == "revoked" then
-    lunarch.spawn(tell_of_lease, leader_client, sets.ELECTION, term.token, term.key:match "[^/]+$")
+    lunarch.spawn(tell_of_lease, leader_client, sets.ELECTION, term.token, term.election.session.lease)
   end
 end
 

@@ -73,14 +73,14 @@ function events.lost(term, t)
 end
 
 function Journal:obey(line)
-  local event, t, election, lease, token, more = line.text:match "^(%a+) ([%d.]+) (%S+) (%x+) (%d+) ?(.*)$"
+  local event, t, election, place, token, more = line.text:match "^(%a+) ([%d.]+) (%S+) ([%x-]+) (%d+) ?(.*)$"
   if not event then return end
   t, token = tonumber(t), math.tointeger(token)
   local id = election .. "@" .. token
   if event == "elected" then
     local term = {
-      who = self.who, election = election, lease = lease, key = election .. "/" .. lease, token = token, elected = t,
-      works = {}, failures = {}, puts = {},
+      who = self.who, election = election, lease = place:match "^%x+", key = election .. "/" .. place, token = token,
+      elected = t, works = {}, failures = {}, puts = {},
     }
     if self.open[id] then self.open[id].disorder = "on_elected was called twice" end
     self.open[id] = term
