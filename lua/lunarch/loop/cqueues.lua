@@ -9,14 +9,14 @@
 --
 -- A wait is a table: `is_done`, set by wake, and `cancel`, called when the wait ends otherwise.
 local args = require "lunarch.args"
+local common = require "lunarch.loop.common"
 
 args.is_ours()
 
 local condition = require "cqueues.condition"
 local cqueues = require "cqueues"
-local guest = require "lunarch.loop.guest"
 
-local world = { name = "cqueues" }
+local world = {}
 
 local running = coroutine.running
 
@@ -45,17 +45,14 @@ function world.nap(seconds)
   cqueues.sleep(seconds)
 end
 
--- Every call that may wait begins with this: a task that was interrupted raises.
 function world.enter()
-  local task = world.current()
-  local interruption = task and guest.interruption_of(task)
-  if interruption then guest.raise(world, interruption) end
+  common.enter(world)
 end
 
--- And every wait that was not cut short ends with this: what to raise then, as `interruption.err`.
+-- Every wait that was not cut short ends with this: what to raise then, as `interruption.err`.
 function world.leave()
   local task = world.current()
-  return task and guest.interruption_of(task)
+  return task and common.interruption_of(task)
 end
 
 -- ---- waiting ----------------------------------------------------------------------------------------------------
@@ -78,7 +75,7 @@ function world.suspend(wait, seconds)
   if ok and is_late then return false end
   if wait.cancel then wait:cancel() end
   if not ok then error(err, 0) end
-  return guest.raise(world, task.interruption)
+  return common.raise(world, task.interruption)
 end
 
 -- Ends a wait, from anywhere: its coroutine goes on later, not now.
@@ -90,7 +87,7 @@ end
 function world.sleep(seconds)
   world.enter()
   world.suspend({}, seconds)
-  guest.raise_if_late(world)
+  common.raise_if_late(world)
   return true
 end
 
@@ -147,8 +144,11 @@ end
 
 -- ---- tasks ------------------------------------------------------------------------------------------------------
 
--- Called with a task that failed while nobody waited to join it.
-function world.on_failure(task)
+function world.name_of()
+  return "in cqueues"
+end
+
+function world.report(task)
   io.stderr:write("lunarch: a task failed: ", task.traceback, "\n")
 end
 
@@ -160,11 +160,11 @@ function world.may_join()
   if not world.is_here() then args.misuse "task:join: this task can be joined in a coroutine of its controller only" end
 end
 
-local new_task = guest.class(world)
+local new_task = common.class(world)
 
 local function body(task, fn, ...)
   tasks[running()] = task
-  guest.run(world, task, fn, ...)
+  common.run(world, task, fn, ...)
 end
 
 -- A coroutine of the controller that runs now.

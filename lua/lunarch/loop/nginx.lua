@@ -14,11 +14,11 @@
 -- timers that are nobody's are raised out of a second later; those of requests, and of tasks that see to their end
 -- themselves, are waited for. With the last wait the reader goes, and nothing of ours keeps the worker.
 local args = require "lunarch.args"
+local common = require "lunarch.loop.common"
 
 args.is_ours()
 
 local core = require "lunarch.core"
-local guest = require "lunarch.loop.guest"
 local semaphore = require "ngx.semaphore"
 
 local get_phase = ngx.get_phase
@@ -126,7 +126,7 @@ local LEAVING = setmetatable({
 }, Leaving)
 
 nginx.farewell = LEAVING
-local leaving = guest.interruption(LEAVING)
+local leaving = common.interruption(LEAVING)
 
 function nginx.nap(seconds)
   ngx.sleep(seconds)
@@ -148,8 +148,8 @@ function nginx.enter()
   local phase = get_phase()
   if phase == "timer" then
     local task = ngx.ctx[TASK]
-    local interruption = task and guest.interruption_of(task) or interruption_of(task)
-    if interruption then guest.raise(nginx, interruption) end
+    local interruption = task and common.interruption_of(task) or interruption_of(task)
+    if interruption then common.raise(nginx, interruption) end
   elseif not CAN_WAIT[phase] and phase ~= "exit_worker" then
     args.misuse("nothing can wait in %s: nginx does not allow it; start a timer that does: "
       .. "ngx.timer.at(0, function() ... end)", WHERE[phase] or phase .. "_by_lua*")
@@ -159,7 +159,7 @@ end
 -- And every wait that was not cut short ends with this: what to raise then, as `interruption.err`.
 function nginx.leave()
   local task = nginx.current()
-  return task and guest.interruption_of(task)
+  return task and common.interruption_of(task)
 end
 
 -- ---- waiting ----------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ function nginx.suspend(wait, seconds)
     local ok, err = wait.semaphore:wait(math.min(left_s and left_s + SHORTEST_S or LONGEST_S, LONGEST_S))
     wait.is_told = wait.is_done
     if not ok and err ~= "timeout" then
-      interruption = guest.interruption("nginx's semaphore: " .. tostring(err))
+      interruption = common.interruption("nginx's semaphore: " .. tostring(err))
       break
     end
   end
@@ -191,7 +191,7 @@ function nginx.suspend(wait, seconds)
   if wait.is_done then return true end
   if not interruption then return false end
   if wait.cancel then wait:cancel() end
-  return guest.raise(nginx, interruption)
+  return common.raise(nginx, interruption)
 end
 
 function nginx.sleep(seconds)
@@ -203,7 +203,7 @@ function nginx.sleep(seconds)
     ngx.sleep(SHORTEST_S)
   else
     nginx.suspend({}, seconds)
-    guest.raise_if_late(nginx)
+    common.raise_if_late(nginx)
   end
   return true
 end
@@ -402,12 +402,13 @@ nginx.last = last
 
 -- ---- tasks ------------------------------------------------------------------------------------------------------
 
-nginx.name = "nginx"
+local new_task = common.class(nginx)
 
-local new_task = guest.class(nginx)
+function nginx.name_of()
+  return "in nginx"
+end
 
--- Called with a task that failed while nobody waited to join it.
-function nginx.on_failure(task)
+function nginx.report(task)
   ngx.log(ngx.ERR, "lunarch: a task failed: ", task.traceback)
 end
 
@@ -419,7 +420,7 @@ end
 
 local function body(_, task, fn, ...)
   ngx.ctx[TASK] = task
-  guest.run(nginx, task, fn, ...)
+  common.run(nginx, task, fn, ...)
 end
 
 local function spawn(is_protected, fn, ...)

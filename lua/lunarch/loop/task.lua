@@ -12,6 +12,7 @@
 -- A wait is a table: `is_done`, set by tasks.wake, and `cancel`, called when the task is interrupted first.
 local args = require "lunarch.args"
 local block = require "lunarch.loop.block"
+local common = require "lunarch.loop.common"
 
 args.is_ours()
 
@@ -23,12 +24,6 @@ local running = coroutine.running
 local is_yieldable = coroutine.isyieldable or function() return true end
 
 local LAST_WAITS_S = 5
--- Who catches what interrupts him, and goes on, is held up from then on so that he does not hold up the others.
-local PROMPT_RAISES = 10
-local HELD_UP_S = 0.02
-
-local methods = {}
-local Task, check = args.class("task", methods)
 
 local luv, kick
 local current           -- the task that runs now; nil outside of them
@@ -69,36 +64,15 @@ function tasks.way()
   return "block"
 end
 
-local function ask_guard(task)
-  if task.interruption then return end
-  local err = task.guarded()
-  if err ~= nil then task.interruption = { err = err } end
-end
-
-local hold_up
-
-local function raise_interruption(task)
-  local interruption = task.interruption
-  interruption.n_raised = (interruption.n_raised or 0) + 1
-  if interruption.n_raised > PROMPT_RAISES then hold_up(task) end
-  error(interruption.err, 0)
-end
-
 -- Every call that may wait begins with this: a task that was interrupted raises.
 function tasks.enter()
-  local task = current
-  if not task then return end
-  if task.guarded then ask_guard(task) end
-  if task.interruption then raise_interruption(task) end
+  common.enter(tasks)
 end
 
 -- And every wait that was not cut short ends with this: the guard may find that it lasted too long. What to raise then,
 -- as `interruption.err`.
 function tasks.leave()
-  local task = current
-  if not task or not task.guarded then return nil end
-  ask_guard(task)
-  return task.interruption
+  return current and current.guarded and common.interruption_of(current)
 end
 
 -- Turns the loop until is_over() says so. False, and why, when that cannot come any more.
@@ -127,9 +101,11 @@ local function turn_guarded(is_over)
   return is_fine, why
 end
 
-hold_up = function(task)
+-- Holds up the task that runs, whatever interrupts it.
+function tasks.nap(seconds)
+  local task = current
   local wait = { task = task }
-  luv.timer(HELD_UP_S, function() tasks.wake(wait) end)
+  luv.timer(seconds, function() tasks.wake(wait) end)
   if tasks.way() == "park" then
     task.wait = wait
     repeat coroutine.yield() until wait.is_done
@@ -139,8 +115,7 @@ hold_up = function(task)
   end
 end
 
--- Returns once wait.is_done. Raises when the task is interrupted, or Lua itself (Ctrl-C), after wait:cancel().
-function tasks.suspend(wait)
+local function suspend(wait)
   local task = current
   wait.task = task
   local failure
@@ -156,9 +131,9 @@ function tasks.suspend(wait)
     local ok, err = turn_guarded(function() return wait.is_done or (task and task.interruption) end)
     failure = task and task.interruption or not ok and { err = err }
   end
-  if wait.is_done then return end
+  if wait.is_done then return true end
   wait:cancel()
-  if task and failure == task.interruption then raise_interruption(task) end
+  if task and failure == task.interruption then common.raise(tasks, failure) end
   error(failure.err, 0)
 end
 
@@ -169,26 +144,23 @@ function tasks.wake(wait)
   if task and task.wait == wait then make_ready(task) end
 end
 
--- Waits until wake_soon(wait), or for so many seconds. True unless the time was over first.
-local function suspend_at_most(wait, seconds)
+-- Returns true once wait.is_done, and false after so many seconds. Raises when the task is interrupted, or Lua itself
+-- (Ctrl-C), after wait:cancel().
+function tasks.suspend(wait, seconds)
+  if not seconds then return suspend(wait) end
   local is_late = false
-  local stop = seconds and luv.timer(seconds, function()
+  local stop = luv.timer(seconds, function()
     is_late = not wait.is_done
     tasks.wake(wait)
   end)
   local cancel = wait.cancel
   wait.cancel = function()
-    if stop then stop() end
+    stop()
     if cancel then cancel(wait) end
   end
-  tasks.suspend(wait)
-  if stop then stop() end
+  suspend(wait)
+  stop()
   return not is_late
-end
-
-local function raise_if_late()
-  local interruption = tasks.leave()
-  if interruption then error(interruption.err, 0) end
 end
 
 function tasks.sleep(seconds)
@@ -200,41 +172,29 @@ function tasks.sleep(seconds)
     coroutine.yield()
     tasks.enter()
   else
-    suspend_at_most({}, seconds)
-    raise_if_late()
+    tasks.suspend({}, seconds)
+    common.raise_if_late(tasks)
   end
   return true
 end
 
 -- ---- running ----------------------------------------------------------------------------------------------------
 
-local function report(task)
+-- Called with a task that failed while nobody waited to join it. Whoever hosts scripts puts his own here.
+function tasks.on_failure(task)
   io.stderr:write("lunarch: a task failed: ", task.traceback, "\n")
 end
 
--- Called with a task that failed while nobody waited to join it. Whoever hosts scripts puts his own here.
-tasks.on_failure = report
+function tasks.report(task)
+  first_failed = first_failed or task
+  tasks.on_failure(task)
+end
 
 local function finish(task, ok, ...)
-  task.has_ended = true
   alive[task] = nil
   n_alive = n_alive - 1
-  if ok then
-    task.results = pack(...)
-  else
-    task.err = ...
-    task.traceback = task.traceback or debug.traceback(task.thread, args.error_text(task.err))
-    -- To end by its interruption is no failure.
-    local is_interrupted = task.interruption and task.interruption.err == task.err
-    if not next(task.joiners) and not task.is_quiet and not is_interrupted then
-      first_failed = first_failed or task
-      tasks.on_failure(task)
-    end
-  end
-  for wait in pairs(task.joiners) do
-    tasks.wake(wait)
-  end
-  task.joiners = nil
+  if not ok then task.traceback = task.traceback or debug.traceback(task.thread, args.error_text((...))) end
+  common.finish(tasks, task, ok, ...)
 end
 
 -- Without the two lines that are ours, at the bottom of every task.
@@ -249,6 +209,8 @@ local function body(task, fn, ...)
     return err
   end, ...))
 end
+
+local new_task = common.class(tasks)
 
 local function resume(task, ...)
   local outer = current
@@ -282,7 +244,7 @@ end
 
 function tasks.spawn(fn, ...)
   need_luv "lunarch.spawn"
-  local task = setmetatable({ thread = coroutine.create(body), start = pack(fn, ...), joiners = {} }, Task)
+  local task = new_task { thread = coroutine.create(body), start = pack(fn, ...) }
   alive[task] = true
   n_alive = n_alive + 1
   make_ready(task)
@@ -332,59 +294,23 @@ end
 
 -- ---- task objects -----------------------------------------------------------------------------------------------
 
-function Task.__tostring(task)
-  local state = task == current and "running" or "waiting"
-  if task.has_ended then state = task.traceback and "failed" or "ended" end
-  return ("lunarch.task: %s (%s)"):format(tostring(task.thread):match "0x%x+" or "?", state)
+function tasks.name_of(task)
+  return tostring(task.thread):match "0x%x+" or "?"
 end
 
-function methods:is_running()
-  check(self, "is_running")
-  return not self.has_ended
+function tasks.rouse(task)
+  if task.wait then make_ready(task) end
 end
 
-function methods:join(timeout)
-  check(self, "join")
-  local ms = args.timeout("task:join", timeout)
-  tasks.enter()
-  if self == current then args.misuse "task:join: a task cannot wait for its own end" end
-  if not self.has_ended then
-    if tasks.way() == "block" then
-      args.misuse "task:join: inside a callback of libuv's nothing can wait for a task: spawn one that does"
-    end
-    local joiners = self.joiners
-    local wait = { cancel = function(wait) joiners[wait] = nil end }
-    joiners[wait] = true
-    if not suspend_at_most(wait, ms >= 0 and timeout or nil) then
-      joiners[wait] = nil
-      return nil, ("the task has not ended after %g s"):format(timeout), "timeout"
-    end
-    raise_if_late()
+function tasks.may_join(task)
+  if not task.has_ended and tasks.way() == "block" then
+    args.misuse "task:join: inside a callback of libuv's nothing can wait for a task: spawn one that does"
   end
-  if first_failed == self then first_failed = nil end
-  if self.traceback then return false, self.traceback, self.err end
-  return true, unpack(self.results, 1, self.results.n)
 end
 
-function methods:interrupt(err)
-  check(self, "interrupt")
-  if err == nil then args.bad("task:interrupt", "err", "the error to raise", err) end
-  if self.has_ended then return false end
-  self.interruption = { err = err }
-  if self.wait then make_ready(self) end
-  return true
-end
-
-function methods:allow()
-  check(self, "allow")
-  self.interruption = nil
-end
-
--- From now on `fn` is asked whenever a wait of the task begins or ends: an error other than nil interrupts the task.
--- It must not wait.
-function methods:guard(fn)
-  check(self, "guard")
-  self.guarded = args.callable("task:guard", "fn", fn)
+-- Whoever joins it sees to its failure.
+function tasks.on_joined(task)
+  if first_failed == task then first_failed = nil end
 end
 
 return tasks

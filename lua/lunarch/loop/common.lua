@@ -1,20 +1,24 @@
--- Tasks as guests: in nginx and in cqueues somebody else resumes their coroutines. What they are wherever they run.
+-- What a task is in every world: how it is joined and interrupted, and what becomes of it when it ends. In nginx and in
+-- cqueues somebody else resumes its coroutine, elsewhere we do (lunarch.loop.task).
 --
--- The world they live in offers
---   name                      for messages
+-- The world it lives in offers
+--   name_of(task)             what it is called in messages
 --   current()                 the task that this code runs in, or nil
 --   suspend(wait, seconds)    true once wait.is_done, false after so many seconds; raises when the task is interrupted
 --   wake(wait)                ends a wait, from anywhere
 --   rouse(task)               what waits in the task looks again whether it was interrupted
 --   nap(seconds)              holds up nobody but the caller
---   on_failure(task)          called with a task that failed while nobody waited to join it
---   may_join()                optional: raises where nothing can wait for a task
+--   enter()                   what every call that may wait begins with
+--   leave()                   asked when a wait is over: what to raise now, as `interruption.err`
+--   report(task)              tells of a task that failed while nobody waited to join it
+--   may_join(task)            optional: raises where nothing can wait for it
+--   on_joined(task)           optional: somebody is about to be told what became of it
 --   farewell                  optional: an error that a task may end by without having failed
 local args = require "lunarch.args"
 
 args.is_ours()
 
-local guest = {}
+local common = {}
 
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 local unpack = table.unpack or unpack
@@ -25,42 +29,51 @@ local HELD_UP_S = 0.02
 
 -- ---- interruptions ----------------------------------------------------------------------------------------------
 
-function guest.interruption(err)
+function common.interruption(err)
   return { err = err, n_raised = 0 }
 end
 
 -- What interrupts the task, its guard being asked first; nil: nothing.
-function guest.interruption_of(task)
+function common.interruption_of(task)
   if not task.interruption and task.guarded then
     local err = task.guarded()
-    if err ~= nil then task.interruption = guest.interruption(err) end
+    if err ~= nil then task.interruption = common.interruption(err) end
   end
   return task.interruption
 end
 
-function guest.raise(world, interruption)
+function common.raise(world, interruption)
   interruption.n_raised = interruption.n_raised + 1
   if interruption.n_raised > PROMPT_RAISES then world.nap(HELD_UP_S) end
   error(interruption.err, 0)
 end
 
+-- Every call that may wait begins with this: a task that was interrupted raises.
+function common.enter(world)
+  local task = world.current()
+  local interruption = task and common.interruption_of(task)
+  if interruption then common.raise(world, interruption) end
+end
+
 -- Every wait that was not cut short ends with this.
-function guest.raise_if_late(world)
+function common.raise_if_late(world)
   local interruption = world.leave()
   if interruption then error(interruption.err, 0) end
 end
 
 -- ---- beginning and ending ---------------------------------------------------------------------------------------
 
-local function finish(world, task, ok, ...)
+-- A task has returned this, or has failed: then task.traceback is set.
+function common.finish(world, task, ok, ...)
   task.has_ended = true
   if ok then
     task.results = pack(...)
   else
     task.err = ...
+    -- To end by its interruption is no failure.
     local is_interrupted = task.interruption and task.interruption.err == task.err
-    local is_expected = is_interrupted or world.farewell and task.err == world.farewell
-    if not next(task.joiners) and not is_expected then world.on_failure(task) end
+    local is_expected = is_interrupted or task.is_quiet or world.farewell and task.err == world.farewell
+    if not next(task.joiners) and not is_expected then world.report(task) end
   end
   for wait in pairs(task.joiners) do
     world.wake(wait)
@@ -68,9 +81,9 @@ local function finish(world, task, ok, ...)
   task.joiners = nil
 end
 
--- Runs a task in the coroutine that the world has given it.
-function guest.run(world, task, fn, ...)
-  finish(world, task, xpcall(fn, function(err)
+-- Runs a task in the coroutine that somebody else has given it.
+function common.run(world, task, fn, ...)
+  common.finish(world, task, xpcall(fn, function(err)
     task.traceback = debug.traceback(tostring(err), 2)
     return err
   end, ...))
@@ -79,20 +92,21 @@ end
 -- ---- task objects -----------------------------------------------------------------------------------------------
 
 local function join(world, task, timeout)
-  args.timeout("task:join", timeout)
-  if world.may_join then world.may_join() end
+  local ms = args.timeout("task:join", timeout)
   world.enter()
   if task == world.current() then args.misuse "task:join: a task cannot wait for its own end" end
+  if world.may_join then world.may_join(task) end
   if not task.has_ended then
     local joiners = task.joiners
     local wait = { cancel = function(wait) joiners[wait] = nil end }
     joiners[wait] = true
-    if not world.suspend(wait, timeout) then
+    if not world.suspend(wait, ms >= 0 and timeout or nil) then
       joiners[wait] = nil
       return nil, ("the task has not ended after %g s"):format(timeout), "timeout"
     end
-    guest.raise_if_late(world)
+    common.raise_if_late(world)
   end
+  if world.on_joined then world.on_joined(task) end
   if task.traceback then return false, task.traceback, task.err end
   return true, unpack(task.results, 1, task.results.n)
 end
@@ -112,7 +126,7 @@ local function methods_of(world, methods, check)
     check(self, "interrupt")
     if err == nil then args.bad("task:interrupt", "err", "the error to raise", err) end
     if self.has_ended then return false end
-    self.interruption = guest.interruption(err)
+    self.interruption = common.interruption(err)
     world.rouse(self)
     return true
   end
@@ -122,14 +136,16 @@ local function methods_of(world, methods, check)
     self.interruption = nil
   end
 
+  -- From now on `fn` is asked whenever a wait of the task begins or ends: an error other than nil interrupts the task.
+  -- It must not wait.
   function methods:guard(fn)
     check(self, "guard")
     self.guarded = args.callable("task:guard", "fn", fn)
   end
 end
 
--- What makes tasks of a world, which has to be complete: new_task(fields).
-function guest.class(world)
+-- What makes the tasks of a world: new_task(fields).
+function common.class(world)
   local methods = {}
   local Task, check = args.class("task", methods)
   methods_of(world, methods, check)
@@ -137,7 +153,7 @@ function guest.class(world)
   function Task.__tostring(task)
     local state = task == world.current() and "running" or "waiting"
     if task.has_ended then state = task.traceback and "failed" or "ended" end
-    return ("lunarch.task: in %s (%s)"):format(world.name, state)
+    return ("lunarch.task: %s (%s)"):format(world.name_of(task), state)
   end
 
   return function(fields)
@@ -146,4 +162,4 @@ function guest.class(world)
   end
 end
 
-return guest
+return common
