@@ -118,6 +118,14 @@ function args.who(call, name, value)
   return value
 end
 
+-- Where etcd is, as far as it can be told without looking: opening a client looks closer.
+function args.endpoints(call, name, value)
+  if type(value) ~= "string" and type(value) ~= "table" then
+    bad(call, name, "\"host:port,...\" or a list of \"host:port\"", value)
+  end
+  return value
+end
+
 function args.boolean(call, name, value)
   if type(value) ~= "boolean" then bad(call, name, "true or false", value) end
   return value

@@ -11,6 +11,7 @@
 -- only then gives the place up. The clock is read before each call of a handler, and at the beginning and end of every
 -- wait of the worker.
 local args = require "lunarch.args"
+local candidacy = require "lunarch.candidacy"
 
 args.is_ours()
 
@@ -33,12 +34,6 @@ local STOP = setmetatable({}, { __tostring = function() return "the candidate is
 -- What makes the driver leave work behind that does not end.
 local LEAVE = setmetatable({}, { __tostring = function() return "the work does not end" end })
 
-local function endpoints_check(call, name, value)
-  if type(value) ~= "string" and type(value) ~= "table" then
-    args.bad(call, name, "\"host:port,...\" or a list of \"host:port\"", value)
-  end
-end
-
 local HANDLERS = {
   on_elected = args.callable, do_work = args.callable, on_lost = args.callable, on_leader = args.callable,
   do_standby = args.callable, on_jeopardy = args.callable, on_safe = args.callable,
@@ -46,7 +41,7 @@ local HANDLERS = {
 
 local SETTINGS = {
   election = args.name, name = args.who, value = args.string, ttl = args.ttl, grace = args.seconds,
-  interval = args.seconds, stop_timeout = args.seconds, endpoints = endpoints_check,
+  interval = args.seconds, stop_timeout = args.seconds, endpoints = args.endpoints,
 }
 
 local LEVELS = { "info", "warn", "error" }
@@ -128,12 +123,7 @@ end
 
 local function new(_, options)
   options = args.options("lunarch.candidate", options, OPTIONS)
-  if not options.election then
-    args.misuse "lunarch.candidate: 'election' is missing: the name to stand for, \"/services/billing\" for example"
-  end
-  if options.client and options.endpoints then
-    args.misuse "lunarch.candidate: give either 'client' or 'endpoints'"
-  end
+  candidacy.check("lunarch.candidate", options, "/services/billing")
   local ttl = options.ttl or DEFAULT_TTL_S
   if options.grace and options.grace > ttl / 2 then
     args.misuse("lunarch.candidate: 'grace' must be at most half the ttl of %d s, not %g", ttl, options.grace)

@@ -19,6 +19,7 @@ args.is_ours()
 
 if not _G.ngx then args.misuse "lunarch.singleton: it exists inside nginx only; elsewhere: lunarch.candidate" end
 
+local candidacy = require "lunarch.candidacy"
 local candidate = require "lunarch.candidate"
 local clients = require "lunarch.client"
 local core = require "lunarch.core"
@@ -315,12 +316,7 @@ return function(options)
     end
   end
   args.options("lunarch.singleton", options, known)
-  if not options.election then
-    args.misuse "lunarch.singleton: 'election' is missing: the name to stand for, \"/cron/nightly\" for example"
-  end
-  if options.client and options.endpoints then
-    args.misuse "lunarch.singleton: give either 'client' or 'endpoints'"
-  end
+  candidacy.check("lunarch.singleton", options, "/cron/nightly")
   if not options.do_work and not options.on_elected then
     args.misuse "lunarch.singleton: neither 'do_work' nor 'on_elected' is given: there is nothing to do when elected"
   end

@@ -520,6 +520,11 @@ describe("a candidate", function()
       refused({ election = "/e/", on_elected = function() end }, "does not end in '/'")
     end)
 
+    it("to be told twice where etcd is", function()
+      refused({ election = "/e", on_elected = print, client = {}, endpoints = "127.0.0.1:2379" },
+        "lunarch.candidate: give either 'client' or 'endpoints'")
+    end)
+
     it("to stand with nothing to do", function()
       refused({ election = "/e", on_leader = function() end }, "neither 'on_elected' nor 'do_work'")
     end)

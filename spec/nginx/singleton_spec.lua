@@ -304,6 +304,7 @@ describe("a singleton", function()
           try { election = "/x", per = "instance" }
           try { do_work = f }
           try { election = "/x", do_work = f, per = "cluster" }
+          try { election = "/x", do_work = f, client = {}, endpoints = "127.0.0.1:2379" }
         } ]],
       server = [[ location = /errors { content_by_lua_block { ngx.print(table.concat(errors, "\n")) } } ]],
     }
@@ -318,5 +319,6 @@ describe("a singleton", function()
     assert.matches("neither 'do_work' nor 'on_elected' is given", lines[3])
     assert.matches("'election' is missing", lines[4])
     assert.matches("'per' must be 'instance' or 'worker', not the string \"cluster\"", lines[5])
+    assert.matches("lunarch.singleton: give either 'client' or 'endpoints'$", lines[6])
   end)
 end)
