@@ -2,6 +2,7 @@
 local args = require "lunarch.args"
 local Script = require "lunarch.cli.script"
 local host = require "lunarch.host"
+local load_module = require "lunarch.cli.load"
 
 args.is_ours()
 
@@ -217,13 +218,6 @@ end
 
 -- ---- from the flags to the end ----------------------------------------------------------------------------------
 
-local function load_lunarch()
-  local ok, lunarch = pcall(require, "lunarch")
-  if ok then return lunarch end
-  say("cannot load the module 'lunarch':\n" .. tostring(lunarch))
-  return nil
-end
-
 local function new_run(flags, lunarch, given)
   local log = require "lunarch.log"
   local candidate = require "lunarch.candidate"
@@ -261,7 +255,7 @@ return function(flags)
     return USAGE_ERROR
   end
   require "lunarch.log".set_format(flags.log or "text")
-  local lunarch = load_lunarch()
+  local lunarch = load_module("lunarch", say)
   if not lunarch then return FAILED end
   local run = new_run(flags, lunarch, given)
   if not find_etcd(flags, given, run.log) then return FAILED end

@@ -1,6 +1,7 @@
 -- lunarch sim: plays a script against a simulated etcd, seed after seed, and tells of the first that goes wrong.
 local args = require "lunarch.args"
 local host = require "lunarch.host"
+local load_module = require "lunarch.cli.load"
 
 args.is_ours()
 
@@ -113,13 +114,6 @@ end
 
 -- ---- from the flags to the end ----------------------------------------------------------------------------------
 
-local function load_simulator()
-  local ok, sim = pcall(require, "lunarch.sim")
-  if ok then return sim end
-  say("cannot load the module 'lunarch.sim':\n" .. tostring(sim))
-  return nil
-end
-
 local function names_of(n)
   local names = {}
   for i = 1, n do
@@ -157,7 +151,7 @@ end
 ---@param argv string[] what stood behind "sim"
 ---@return integer status
 return function(argv)
-  local sim = load_simulator()
+  local sim = load_module("lunarch.sim", say)
   if not sim then return FAILED end
   local faults = require "lunarch.cli.sim.faults"
   local parser = make_parser(sim, faults)
