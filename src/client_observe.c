@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "recipe/line.h"
 #include "recipe/observer.h"
 
 /* ---- asking once ------------------------------------------------------------------------------------ */
@@ -39,12 +40,7 @@ int leader_ask(struct lun_client *client, const char *what, const char *name, co
         rc = LUN_ENOMEM;
     } else {
         op->object = (void *)(uintptr_t)kept.data;
-        struct lun_kv_op read = {.kind = LUN_OP_RANGE,
-                                 .key = bytes_view(&prefix),
-                                 .range_end = bytes_view(&prefix_end),
-                                 .sort_target = LUN_SORT_CREATE,
-                                 .sort_order = LUN_SORT_ASCEND,
-                                 .limit = 1};
+        struct lun_kv_op read = line_first(bytes_view(&prefix), bytes_view(&prefix_end));
         struct etcd_how how = {.deadline_ns = client_deadline_ns(client, ask->timeout_ms),
                                .is_idempotent = true};
         rc = etcd_do(client->etcd, &read, &how, on_leader, op, &op->call);

@@ -8,6 +8,7 @@
 #include "recipe/observer.h"
 
 #include "etcd/kv.h"
+#include "recipe/line.h"
 #include "recipe/place.h"
 
 #define REREAD_NS (10 * NS_PER_S)
@@ -79,12 +80,7 @@ static void read_leader(struct observer *observer) {
         return;
     }
     observer->is_dirty = false;
-    struct lun_kv_op read = {.kind = LUN_OP_RANGE,
-                             .key = bytes_view(&observer->prefix),
-                             .range_end = bytes_view(&observer->prefix_end),
-                             .sort_target = LUN_SORT_CREATE,
-                             .sort_order = LUN_SORT_ASCEND,
-                             .limit = 1};
+    struct lun_kv_op read = line_first(bytes_view(&observer->prefix), bytes_view(&observer->prefix_end));
     struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
     if (etcd_do(observer->etcd, &read, &how, on_read, observer, &observer->call))
         schedule(observer, REWATCH_NS);

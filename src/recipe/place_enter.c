@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "recipe/line.h"
+
 /* ---- the key ---------------------------------------------------------------------------------------- */
 
 /* Lower case, unpadded, terminated; the number of digits. (printf would be felt in every lock.) */
@@ -62,15 +64,7 @@ static int send_enter(struct place *place, struct lun_bytes value) {
          .is_keys_only = true},
     };
     struct lun_kv_op own = {.kind = LUN_OP_RANGE, .key = place_key(place), .is_keys_only = true};
-    struct lun_kv_op busy[] = {
-        {.kind = LUN_OP_RANGE,
-         .key = place_prefix(place),
-         .range_end = place_prefix_end(place),
-         .sort_target = LUN_SORT_CREATE,
-         .sort_order = LUN_SORT_ASCEND,
-         .limit = 1},
-        own,
-    };
+    struct lun_kv_op busy[] = {line_first(place_prefix(place), place_prefix_end(place)), own};
     struct lun_txn wait = {&absent, 1, success, &own, 2, 1}, try = {&empty, 1, success, busy, 1, 2},
                    peek = {&empty, 1, NULL, busy, 0, 2};
     struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#include "recipe/line.h"
+
 /* When to read again after a watch began that may sit in the server's slow loop, until that has run. */
 static const int64_t hedges_ns[PLACE_N_HEDGES] = {10 * NS_PER_MS, 25 * NS_PER_MS,  45 * NS_PER_MS,
                                                   70 * NS_PER_MS, 100 * NS_PER_MS, 150 * NS_PER_MS};
@@ -326,12 +328,7 @@ void place_look(struct place *place, int next_state) {
          .sort_order = LUN_SORT_DESCEND,
          .limit = 1,
          .is_keys_only = true},
-        {.kind = LUN_OP_RANGE,
-         .key = place_prefix(place),
-         .range_end = place_prefix_end(place),
-         .sort_target = LUN_SORT_CREATE,
-         .sort_order = LUN_SORT_ASCEND,
-         .limit = 1},
+        line_first(place_prefix(place), place_prefix_end(place)),
     };
     bool wants_owner = next_state == LOOKING && place->is_owner_wanted;
     place->is_owner_wanted = false;
