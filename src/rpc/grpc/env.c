@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fork.h"
 #include "rpc/grpc.h"
 
 static sigset_t blocked;
@@ -73,7 +73,7 @@ static uint64_t random_bits(struct rpc *rpc) {
 /* In a forked child nothing of it works any more, so nothing is touched: neither the locks nor gRPC. */
 static void env_free(struct rpc *rpc) {
     struct env *env = env_of(rpc);
-    if (env->pid != getpid())
+    if (env->fork_depth != fork_depth())
         return;
     sigset_t outer;
     env_block_signals(&outer);
@@ -139,7 +139,7 @@ int rpc_grpc_new(struct rpc **ret_rpc, struct lun_err *ret_err) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, choose_signals);
     rpc_init(&env->rpc, &ops);
-    env->pid = getpid();
+    env->fork_depth = fork_depth();
     (void)pthread_mutex_init(&env->core, NULL);
     list_init(&env->due_fences);
     arena_init(&env->arena);

@@ -70,7 +70,7 @@ void arena_clear(struct arena *arena);
 
 struct env {
     struct rpc rpc;
-    pid_t pid;
+    unsigned fork_depth; /* of the process that made it */
     pthread_mutex_t core;
     sigset_t outer_mask; /* of the thread that is inside by rpc_enter */
     struct seat seat;

@@ -6,14 +6,15 @@
 
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <grpc/support/log.h>
 
 #include "base/clock.h"
+#include "base/fork.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic pid_t owner; /* 0: not running */
+enum { NOBODY = -1 };
+static atomic_long owner = NOBODY; /* the fork depth of the process it runs in */
 static int n_users;
 static bool is_shared; /* somebody else in the process had it running before us */
 enum { LONGEST_SHUTDOWN_MS = 1000 };
@@ -31,9 +32,9 @@ static void wait_until_down(void) {
 }
 
 int library_acquire(struct lun_err *ret_err) {
-    pid_t self = getpid(), running_in = owner;
+    long self = (long)fork_depth(), running_in = owner;
     /* Asked before locking: the lock may have been held when it forked. */
-    if (running_in != 0 && running_in != self)
+    if (running_in != NOBODY && running_in != self)
         return lun_err_set(ret_err, LUN_EINVALID,
                            "this process was forked while a client was open: open clients after forking, "
                            "or start another program (exec)");
@@ -41,7 +42,7 @@ int library_acquire(struct lun_err *ret_err) {
     if (n_users++ == 0) {
         if (!getenv("GRPC_VERBOSITY"))
             gpr_set_log_function(say_nothing);
-        if (owner == 0)
+        if (owner == NOBODY)
             is_shared = grpc_is_initialized();
         grpc_init();
         owner = self;
@@ -55,7 +56,7 @@ void library_release(void) {
     if (--n_users == 0) {
         grpc_shutdown();
         wait_until_down();
-        owner = grpc_is_initialized() ? owner : 0;
+        owner = grpc_is_initialized() ? owner : NOBODY;
     }
     pthread_mutex_unlock(&lock);
 }
