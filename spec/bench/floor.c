@@ -2,8 +2,9 @@
  * the calling thread.
  *
  *     lunarch_floor HOST:PORT cycle N            lock transaction and delete, one after the other
- *     lunarch_floor HOST:PORT handoff N SETTLE   delete to the waiter's event, and to its confirming read;
- * SETTLE ms after it queued lunarch_floor HOST:PORT par64 N            N cycles, 64 locks in flight
+ *     lunarch_floor HOST:PORT handoff N SETTLE   delete to the waiter's event, and to its confirming read,
+ *                                                SETTLE ms after it queued
+ *     lunarch_floor HOST:PORT par64 N            N cycles, 64 locks in flight
  *     lunarch_floor HOST:PORT first N            start of a process to its first lock
  *     lunarch_floor HOST:PORT idle               memory with one session
  *

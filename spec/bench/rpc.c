@@ -1,7 +1,8 @@
 /* spec/bench/rpc.c - what the seam costs: the floor's cycle and its 64 locks in flight, by way of rpc.h.
  *
- *     lunarch_rpc HOST:PORT cycle N [PAUSE_MS]    PAUSE_MS: sleep before every cycle, so that the pump has
- * the seat back lunarch_rpc HOST:PORT par64 N
+ *     lunarch_rpc HOST:PORT cycle N [PAUSE_MS]    one after the other, with a rest of PAUSE_MS before each:
+ *                                                 a caller that comes seldom finds the pump in the seat
+ *     lunarch_rpc HOST:PORT par64 N               N cycles, 64 locks in flight
  *
  * Prints the same JSON as lunarch_floor does. */
 #include <stdio.h>
