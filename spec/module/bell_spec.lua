@@ -1,24 +1,16 @@
 -- Bells: a client's descriptor turned into bytes on a socket, for loops that can only read sockets.
 local core = require "lunarch.core"
-local etcd = require "support.etcd"
-local lunarch = require "lunarch"
+local fixture = require "support.fixture"
 local process = require "support.process"
 local tree = require "support.tree"
 local uv = require "luv"
 local wait = require "support.wait"
 
 describe("a bell", function()
-  local server, client
+  local client
 
-  setup(function()
-    server = etcd.start()
-    client = assert(lunarch.connect { endpoints = server.endpoint })
-  end)
-
-  teardown(function()
-    client:close(5)
-    server:stop()
-  end)
+  setup(function() client = fixture.open() end)
+  teardown(fixture.close)
 
   local function listen(path)
     local heard = { n = 0 }

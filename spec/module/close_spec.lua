@@ -1,35 +1,20 @@
 -- vms: lua5.4
 -- To-be-closed variables, which Lua 5.4 alone has.
-local etcd = require "support.etcd"
+local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 
 describe("in a to-be-closed variable", function()
-  local server, client, session
+  local session
 
-  setup(function()
-    server = etcd.start()
-    client = assert(lunarch.connect { endpoints = server.endpoint })
-    session = assert(client:session { ttl = 60 })
-  end)
-
-  teardown(function()
-    client:close(5)
-    server:stop()
-  end)
-
-  local function is_free(name)
-    local other = assert(session:mutex(name))
-    local ok = other:try_lock()
-    if ok then other:unlock() end
-    return ok
-  end
+  setup(function() session = select(3, fixture.open { ttl = 60 }) end)
+  teardown(fixture.close)
 
   it("a lock is unlocked", function()
     do
       local mutex <close> = assert(session:mutex "/close/lock")
       assert(mutex:lock())
     end
-    assert.is_true(is_free "/close/lock")
+    assert.is_true(fixture.is_free "/close/lock")
   end)
 
   it("a lock of a task that fails is unlocked, waits included", function()
@@ -39,7 +24,7 @@ describe("in a to-be-closed variable", function()
       error "on purpose"
     end):join()
     assert.is_false(ok)
-    assert.is_true(is_free "/close/task")
+    assert.is_true(fixture.is_free "/close/task")
   end)
 
   it("a term is resigned", function()
@@ -54,7 +39,7 @@ describe("in a to-be-closed variable", function()
   it("a watch, a session and a client are closed", function()
     local watch, own_session, own
     do
-      local client_ <close> = assert(lunarch.connect { endpoints = server.endpoint })
+      local client_ <close> = assert(lunarch.connect { endpoints = session.client.endpoints })
       local session_ <close> = assert(client_:session { ttl = 60 })
       local watch_ <close> = assert(client_:watch "/close/watched")
       own, own_session, watch = client_, session_, watch_

@@ -1,23 +1,19 @@
 -- limit: 240 s
 -- The collector, at its most aggressive, and closing, in every order: nothing crashes, is kept, or is lost.
-local etcd = require "support.etcd"
+local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 local tasks = require "lunarch.loop.task"
 local vm = require "support.vm"
 local wait = require "support.wait"
 
 describe("under the collector", function()
-  local server, client
+  local client, server
 
-  setup(function()
-    server = etcd.start()
-    client = assert(lunarch.connect { endpoints = server.endpoint })
-  end)
+  setup(function() client, server = fixture.open() end)
 
   teardown(function()
     vm.rest()
-    client:close(5)
-    server:stop()
+    fixture.close()
   end)
 
   local function collect()

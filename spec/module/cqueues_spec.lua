@@ -1,23 +1,15 @@
 -- Waiting under cqueues: each coroutine by itself, beside sockets of the program's own.
 local cqueues = require "cqueues"
-local etcd = require "support.etcd"
+local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 local socket = require "cqueues.socket"
 local wait = require "support.wait"
 
 describe("in a coroutine of cqueues", function()
-  local server, client, session
+  local client, server, session
 
-  setup(function()
-    server = etcd.start()
-    client = assert(lunarch.connect { endpoints = server.endpoint })
-    session = assert(client:session { ttl = 60 })
-  end)
-
-  teardown(function()
-    client:close(5)
-    server:stop()
-  end)
+  setup(function() client, server, session = fixture.open { ttl = 60 } end)
+  teardown(fixture.close)
 
   -- Runs the functions, each in a coroutine of one controller, until all have ended.
   local function together(...)
@@ -27,13 +19,6 @@ describe("in a coroutine of cqueues", function()
     end
     assert(cq:loop(wait.LIMIT))
     assert.is_true(cq:empty())
-  end
-
-  local function is_free(name)
-    local other = assert(session:mutex(name))
-    local ok = other:try_lock()
-    if ok then other:unlock() end
-    return ok
   end
 
   it("a call yields, so that others go on, and the controller ends with them", function()
@@ -108,7 +93,7 @@ describe("in a coroutine of cqueues", function()
       assert.same({ nil, "timeout" }, { ok, code })
       assert.is_true(lunarch.now() - started < 2)
       assert(holder:unlock())
-      assert.is_true(is_free "/cq/late")
+      assert.is_true(fixture.is_free "/cq/late")
     end)
   end)
 
@@ -194,7 +179,7 @@ describe("in a coroutine of cqueues", function()
       return #assert(client:get("/cq/abandoned/", { prefix = true })) == 1
     end)
     assert(holder:unlock())
-    assert.is_true(is_free "/cq/abandoned")
+    assert.is_true(fixture.is_free "/cq/abandoned")
   end)
 
   -- ---- tasks ------------------------------------------------------------------------------------------------------
@@ -221,7 +206,7 @@ describe("in a coroutine of cqueues", function()
       end)
       guarded:guard(function() return is_late and "late" or nil end)
       assert.equal("late", select(3, guarded:join()))
-      assert.is_true(is_free "/cq/guarded")
+      assert.is_true(fixture.is_free "/cq/guarded")
     end)
   end)
 
@@ -235,7 +220,7 @@ describe("in a coroutine of cqueues", function()
       task:interrupt "now"
       assert.equal("now", select(3, task:join()))
       assert(holder:unlock())
-      wait.eventually(function() return is_free "/cq/interrupted" end)
+      wait.eventually(function() return fixture.is_free "/cq/interrupted" end)
     end)
   end)
 

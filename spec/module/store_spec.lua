@@ -1,20 +1,13 @@
 -- The plain store through the Lua face: what goes in comes out, in the shapes the annotations promise.
-local etcd = require "support.etcd"
+local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 local vm = require "support.vm"
 
 describe("a client", function()
-  local server, client
+  local client, server
 
-  setup(function()
-    server = etcd.start()
-    client = assert(lunarch.connect { endpoints = server.endpoint })
-  end)
-
-  teardown(function()
-    client:close(5)
-    server:stop()
-  end)
+  setup(function() client, server = fixture.open() end)
+  teardown(fixture.close)
 
   it("reads what it wrote, and a single nil for a key that is not there", function()
     local ok, revision, prev = client:put("/a", "1")

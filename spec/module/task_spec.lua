@@ -1,5 +1,5 @@
 -- Tasks, and how calls wait in them: yielding, interrupted, in generators, under the user's own loop, outside of all.
-local etcd = require "support.etcd"
+local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 local tasks = require "lunarch.loop.task"
 local uv = require "luv"
@@ -7,35 +7,21 @@ local vm = require "support.vm"
 local wait = require "support.wait"
 
 describe("a task", function()
-  local server, client, session
+  local client, server, session
   local failures
 
   setup(function()
-    server = etcd.start()
-    client = assert(lunarch.connect { endpoints = server.endpoint })
-    session = assert(client:session { ttl = 60 })
+    client, server, session = fixture.open { ttl = 60 }
     tasks.on_failure = function(task) failures[#failures + 1] = task.traceback end
   end)
 
-  teardown(function()
-    client:close(5)
-    server:stop()
-  end)
+  teardown(fixture.close)
 
   before_each(function() failures = {} end)
 
-  -- A lock held by somebody else, so that whoever asks for it waits.
   local function locked_name()
-    local holder = assert(session:mutex("/task/" .. tostring(math.random(2 ^ 40))))
-    assert(holder:lock())
+    local holder = fixture.locked("/task/" .. tostring(math.random(2 ^ 40)))
     return holder.name, holder
-  end
-
-  local function is_free(name)
-    local other = assert(session:mutex(name))
-    local ok = other:try_lock()
-    if ok then other:unlock() end
-    return ok
   end
 
   -- ---- beginning and ending ---------------------------------------------------------------------------------------
@@ -166,7 +152,7 @@ describe("a task", function()
       assert(holder:unlock())
       wait.eventually(function()
         lunarch.sleep(0.005)
-        return is_free(name)
+        return fixture.is_free(name)
       end)
       assert.is_nil(mutex.token)
       assert(mutex:lock(5))
@@ -231,7 +217,7 @@ describe("a task", function()
       server:thaw()
       wait.eventually(function()
         lunarch.sleep(0.002)
-        return is_free(name)
+        return fixture.is_free(name)
       end)
     end)
   end)
@@ -248,7 +234,7 @@ describe("a task", function()
       assert.equal("now", select(3, task:join()))
       wait.eventually(function()
         lunarch.sleep(0.002)
-        return is_free "/task/with"
+        return fixture.is_free "/task/with"
       end)
     end)
   end)
@@ -266,7 +252,7 @@ describe("a task", function()
       assert.equal("late", select(3, task:join()))
       wait.eventually(function()
         lunarch.sleep(0.002)
-        return is_free "/task/late"
+        return fixture.is_free "/task/late"
       end)
       assert.is_nil(mutex.token)
     end)

@@ -1,5 +1,5 @@
 -- What becomes of locks and waits when a request, a worker or nginx ends before they do.
-local etcd = require "support.etcd"
+local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 local nginx = require "support.nginx"
 local process = require "support.process"
@@ -18,34 +18,16 @@ local SHARED = [[
 ]]
 
 describe("in nginx", function()
-  local server, client, session, web
+  local client, server, web
 
-  setup(function()
-    server = etcd.start()
-    client = assert(lunarch.connect { endpoints = server.endpoint })
-    session = assert(client:session { ttl = 60 })
-  end)
-
-  teardown(function()
-    client:close(5)
-    server:stop()
-  end)
-
-  after_each(function()
-    if web then web:stop() end
-    web = nil
-  end)
+  setup(function() client, server = fixture.open { ttl = 60 } end)
+  teardown(fixture.close)
+  after_each(nginx.stop_all)
 
   local function start(options)
     options.env = { ENDPOINT = server.endpoint, TMPDIR = "PREFIX" }
     options.http = SHARED .. (options.http or "")
     web = nginx.start(options)
-  end
-
-  local function locked(name)
-    local mutex = assert(session:mutex(name))
-    assert(mutex:lock(5))
-    return mutex
   end
 
   local function places(name)
@@ -72,7 +54,7 @@ describe("in nginx", function()
   -- ---- a request --------------------------------------------------------------------------------------------------
 
   it("a request waits for a lock no longer than it may, and can say so", function()
-    local holder = locked "/end/bounded"
+    local holder = fixture.locked "/end/bounded"
     start { server = [[
       location = /x { access_by_lua_block {
         local lock, message, code = here:lock("/end/bounded", 0.2)
@@ -94,7 +76,7 @@ describe("in nginx", function()
   end)
 
   it("a place in line goes when the client does", function()
-    local holder = locked "/end/waiting"
+    local holder = fixture.locked "/end/waiting"
     start { server = [[
       location = /released {
         content_by_lua_block { here:lock "/end/waiting" }
@@ -192,7 +174,7 @@ describe("in nginx", function()
     ]] }
     local before = n_leases()
     for _ = 1, 3 do
-      local holder = locked "/end/reload"
+      local holder = fixture.locked "/end/reload"
       local requests = {}
       for i = 1, 8 do
         requests[i] = web:open "/lock"
@@ -268,7 +250,7 @@ describe("in nginx", function()
   end)
 
   it("fast shutdown in the middle of waits ends at once, and gives up what was held", function()
-    local holder = locked "/end/fast"
+    local holder = fixture.locked "/end/fast"
     start { server = [[ location = /lock { content_by_lua_block { here:lock("/end/fast", 60) } } ]] }
     local before = n_leases()
     for _ = 1, 10 do

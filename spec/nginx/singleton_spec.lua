@@ -1,6 +1,7 @@
 -- lunarch.singleton: of all the workers of all nginx instances one runs do_work; every worker knows; and the place
 -- changes hands within milliseconds when a worker leaves, and soon when it is killed.
 local etcd = require "support.etcd"
+local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 local nginx = require "support.nginx"
 local process = require "support.process"
@@ -50,31 +51,18 @@ local SERVER = [[
 ]]
 
 describe("a singleton", function()
-  local server, client
-  local journal, n_elections, started = nil, 0, {}
+  local client, server
+  local journal, n_elections = nil, 0
   local election
 
-  setup(function()
-    server = etcd.start()
-    client = assert(lunarch.connect { endpoints = server.endpoint })
-  end)
-
-  teardown(function()
-    client:close(5)
-    server:stop()
-  end)
+  setup(function() client, server = fixture.open() end)
+  teardown(fixture.close)
+  after_each(nginx.stop_all)
 
   before_each(function()
     journal = tree.folder() .. "/journal"
     n_elections = n_elections + 1
     election = "/singleton/" .. n_elections
-  end)
-
-  after_each(function()
-    for _, web in ipairs(started) do
-      web:stop()
-    end
-    started = {}
   end)
 
   local function start(name, changes)
@@ -91,9 +79,7 @@ describe("a singleton", function()
         options[key] = value
       end
     end
-    local web = nginx.start(options)
-    started[#started + 1] = web
-    return web
+    return nginx.start(options)
   end
 
   local function notes(pattern)
@@ -308,7 +294,6 @@ describe("a singleton", function()
         } ]],
       server = [[ location = /errors { content_by_lua_block { ngx.print(table.concat(errors, "\n")) } } ]],
     }
-    started[1] = web
     local _, errors = web:get "/errors"
     local lines = {}
     for line in errors:gmatch "[^\n]+" do

@@ -1,6 +1,5 @@
 -- How calls wait inside nginx: in every phase that may, without holding up the worker, and with a clear word elsewhere.
-local etcd = require "support.etcd"
-local lunarch = require "lunarch"
+local fixture = require "support.fixture"
 local nginx = require "support.nginx"
 local tree = require "support.tree"
 local wait = require "support.wait"
@@ -29,34 +28,16 @@ local SHARED = [[
 ]]
 
 describe("a wait inside nginx", function()
-  local server, client, session, web
+  local client, server, web
 
-  setup(function()
-    server = etcd.start()
-    client = assert(lunarch.connect { endpoints = server.endpoint })
-    session = assert(client:session { ttl = 60 })
-  end)
-
-  teardown(function()
-    client:close(5)
-    server:stop()
-  end)
-
-  after_each(function()
-    if web then web:stop() end
-    web = nil
-  end)
+  setup(function() client, server = fixture.open { ttl = 60 } end)
+  teardown(fixture.close)
+  after_each(nginx.stop_all)
 
   local function start(options)
     options.env = { ENDPOINT = server.endpoint }
     options.http = (options.shared or SHARED) .. (options.http or "")
     web = nginx.start(options)
-  end
-
-  local function locked(name)
-    local mutex = assert(session:mutex(name))
-    assert(mutex:lock(5))
-    return mutex
   end
 
   local function count(prefix)
@@ -65,7 +46,7 @@ describe("a wait inside nginx", function()
   end
 
   it("holds up its own request alone", function()
-    local holder = locked "/wait/alone"
+    local holder = fixture.locked "/wait/alone"
     start {
       workers = 1,
       server = [[
@@ -111,7 +92,7 @@ describe("a wait inside nginx", function()
   end)
 
   it("is possible in rewrite, access, content and timers, and answers as everywhere", function()
-    local holder = locked "/wait/phases"
+    local holder = fixture.locked "/wait/phases"
     local try = [[
       local ok, message, code = session():mutex("/wait/phases"):lock(0.05)
       ngx.ctx.codes = (ngx.ctx.codes or "") .. ngx.get_phase() .. " " .. tostring(code) .. "\n"
@@ -268,7 +249,7 @@ describe("a wait inside nginx", function()
   end)
 
   it("serves " .. N_WAITING .. " requests that wait for one lock in order, the worker idle meanwhile", function()
-    local holder = locked "/wait/many"
+    local holder = fixture.locked "/wait/many"
     start {
       server = [[
         location = /many { content_by_lua_block {

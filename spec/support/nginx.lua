@@ -8,6 +8,7 @@
 --   nginx:get("/x")                       status, body; raises when there was no answer
 --   nginx:open("/x")                      a request under way: wait(), close(), status, body
 --   nginx:reload() nginx:quit() nginx:stop()
+--   nginx.stop_all()                      every one that was started, for after_each
 --   nginx:workers()                       the pids of the workers there are, leaving ones included
 --   nginx:log()                           its error log
 --
@@ -189,9 +190,12 @@ function Nginx:is_running()
   return process.is_running(self.pid)
 end
 
+local started = {}
+
 -- Starts it as it was told before: for reload with another configuration there is `configure`.
 function nginx.start(options)
   local self = setmetatable({ prefix = tree.folder(), port = ports.free(), options = options }, Nginx)
+  started[#started + 1] = self
   self:configure(options)
   local fd = assert(uv.fs_open(self.prefix .. "/output", "w", 420))
   local environment = tree.environment { LD_PRELOAD = os.getenv "LUNARCH_PRELOAD" or false }
@@ -254,6 +258,12 @@ end
 
 function Nginx:stop()
   if self:is_running() then end_by(self, "sigterm") end
+end
+
+function nginx.stop_all()
+  while started[1] do
+    table.remove(started, 1):stop()
+  end
 end
 
 return nginx
