@@ -5,6 +5,7 @@
 -- and the median of their ratios: machines are noisy, and what disturbs one disturbs its neighbour too.
 local cjson = require "cjson"
 local etcd = require "support.etcd"
+local median = require "support.median"
 local process = require "support.process"
 local tree = require "support.tree"
 
@@ -76,12 +77,6 @@ local function run(who, server, mode, args)
   local output = pipe:read "a"
   if not pipe:close() then error(("bench: %s %s failed"):format(who, mode)) end
   return cjson.decode(output)
-end
-
-local function median(values)
-  table.sort(values)
-  local middle = (#values + 1) // 2
-  return #values % 2 == 1 and values[middle] or (values[middle] + values[middle + 1]) / 2
 end
 
 -- Each distinct measurement once: several rows read from the same run.

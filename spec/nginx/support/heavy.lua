@@ -1,6 +1,7 @@
 -- What nginx's workers feel of us, under load: the long proofs that ./dev soak nginx reports.
 local uv = require "luv"
 local etcd = require "support.etcd"
+local median = require "support.median"
 local nginx = require "support.nginx"
 local process = require "support.process"
 local tree = require "support.tree"
@@ -294,11 +295,6 @@ local TOOK = [[
   location = /took { content_by_lua_block { ngx.print(took_ms, " ", took_cpu_ms) } }
 ]]
 
-local function median(list)
-  table.sort(list)
-  return list[math.ceil(#list / 2)]
-end
-
 -- Workers that have served, without the module and with it (loaded in init_by_lua): with a session, and locks taken;
 -- and how long loading takes, in `n_starts` fresh masters.
 function heavy.memory(n_starts)
@@ -327,6 +323,5 @@ function heavy.memory(n_starts)
   server:stop()
   return result
 end
-
 
 return heavy

@@ -1,5 +1,6 @@
 -- The part `nginx` of ./dev soak: its runs in their long form, and the bars they have to reach.
 local heavy = require "nginx.support.heavy"
+local median = require "support.median"
 
 local RELOADS, RELOAD_PAUSE_S, ROUNDS, ROUND_S, STARTS = 50, 0.5, 7, 7, 5
 local MORE_MS, HAND_OVER_MS, MORE_MB, LOAD_MS = 1, 200, 12, 20
@@ -17,8 +18,7 @@ local function median_of(rounds, name)
   for i, round in ipairs(rounds) do
     list[i] = round[name]
   end
-  table.sort(list)
-  return list[(#list + 1) // 2]
+  return median(list)
 end
 
 local function n_failed_requests(rounds)
@@ -54,7 +54,7 @@ local function reloads(say, verdict, law)
   law("do_work on one worker at a time", result.disorder)
   local n = #result.hand_overs
   verdict(n >= RELOADS and result.hand_overs[n] < HAND_OVER_MS, ("%d hand-overs: %.0f ms at the median, %.0f at most "
-    .. "(bar: %d)"):format(n, result.hand_overs[(n + 1) // 2], result.hand_overs[n], HAND_OVER_MS))
+    .. "(bar: %d)"):format(n, median(result.hand_overs), result.hand_overs[n], HAND_OVER_MS))
   verdict(result.n_workers == 2 and result.n_leases == 0, ("%d workers, and after quitting %d leases are left; an old "
     .. "worker took %.2f s at most to leave"):format(result.n_workers, result.n_leases, result.slowest_s))
 end
