@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the rock from what is committed or changed here, for Lua 5.4 and LuaJIT, into a tree of its own, and requires
-# it: ./dev package --try.
+# it; plain Lua 5.1, which looks like LuaJIT to LuaRocks, is refused: ./dev package --try.
 set -eu
 
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
@@ -30,6 +30,25 @@ rock() { # LUA-VERSION PROGRAM VARIABLE...
         "$program" -e 'print(_VERSION, require("lunarch")._VERSION)') || die "the rock does not load in $program"
     say "ok    the rock: $said"
 }
+
+# refused WORD LUA-VERSION [VARIABLE...]: LuaRocks builds nothing, and what it says has the word.
+refused() {
+    word=$1 version=$2
+    shift 2
+    luarocks --lua-version "$version" --tree "$WORK/tree" make lunarch-scm-1.rockspec "$@" >"$WORK/log" 2>&1 &&
+        die "luarocks built it for Lua $version: $*"
+    rm -rf build.luarocks
+    grep -q "$word" "$WORK/log" || {
+        tail -n 40 "$WORK/log" >&2
+        die "luarocks did not say '$word' for Lua $version"
+    }
+    say "ok    the rock: plain Lua $version is refused"
+}
+
+# What plain Lua 5.1 has in its header, and LuaJIT too; luajit.h is not beside it.
+mkdir "$WORK/plain"
+echo '#define LUA_VERSION_NUM 501' >"$WORK/plain/lua.h"
+refused "for Lua 5.4 and LuaJIT 2.1" 5.1 LUA_INCDIR="$WORK/plain"
 
 rock 5.4 lua5.4
 rock 5.1 "$ROOT/build/dev/unit/luajit" LUA_INCDIR="$(pkg-config --variable=includedir luajit)"
