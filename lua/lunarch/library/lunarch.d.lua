@@ -18,6 +18,7 @@
 
 ---@class lunarch
 ---@field version string "0.1.0"
+---@field _VERSION string "lunarch 0.1.0"
 local lunarch = {}
 
 ---@alias lunarch.code
@@ -91,6 +92,9 @@ function lunarch.shutdown(seconds) end
 --- order of their beginning. A bare coroutine.yield() in a task lets the others go on. Inside a callback of libuv's,
 --- a wait blocks the loop: spawn a task there.
 ---
+--- In a coroutine of cqueues' it is another one of the same controller, and can be joined only there; in nginx it is a
+--- timer (nginx.d.lua). Neither needs luv.
+---
 --- A task that fails while nobody joins it is reported on stderr, and lunarch.run raises in the end; unless it ends by the error
 --- it was interrupted with.
 ---@param fn fun(...): ...
@@ -101,7 +105,8 @@ function lunarch.spawn(fn, ...) end
 --- Runs `fn(...)` as the main task, and returns its results once it and all tasks have ended. If it fails, the other
 --- tasks are interrupted with "the main task failed", waited for (5 s), and the error is raised: a string with its
 --- traceback, anything else as it is. Raises too when a spawned task failed that nobody joined, and when every task
---- waits with nothing left that could wake one. Not from within a task. Needs luv.
+--- waits with nothing left that could wake one. Not from within a task, and neither under cqueues nor in nginx, whose loops
+--- run already. Needs luv.
 ---@param fn fun(...): ...
 ---@param ... any
 ---@return ...
@@ -455,7 +460,8 @@ function session:mutex(name, options) end
 function session:election(name) end
 
 --- Gives up all its places and revokes the lease (an adopted one only with `revoke = true`). True also when it was
---- lost. Waits; an interrupted close goes on by itself.
+--- lost. Waits; an interrupted close goes on by itself. session:close(2) has a timeout and no options.
+---@overload fun(self: lunarch.session, timeout: number): true?, string?, lunarch.code?
 ---@param options? { revoke?: boolean }
 ---@param timeout? number
 ---@return true? ok

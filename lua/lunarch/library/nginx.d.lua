@@ -18,6 +18,7 @@
 -- ---- resty.lunarch ----------------------------------------------------------------------------------------------
 
 ---@class resty.lunarch
+---@field _VERSION string
 local resty = {}
 
 ---@class resty.lunarch.options
