@@ -4,6 +4,7 @@ local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 local socket = require "cqueues.socket"
 local wait = require "support.wait"
+local world = require "lunarch.loop.cqueues"
 
 describe("in a coroutine of cqueues", function()
   local client, server, session
@@ -222,6 +223,28 @@ describe("in a coroutine of cqueues", function()
       assert(holder:unlock())
       wait.eventually(function() return fixture.is_free "/cq/interrupted" end)
     end)
+  end)
+
+  it("a task whose answer has come keeps it, and is interrupted at its next wait", function()
+    local mutex = assert(session:mutex "/cq/kept")
+    local results
+    together(function()
+      local task = lunarch.spawn(function()
+        local ok = mutex:lock()
+        return ok, pcall(lunarch.sleep, 0)
+      end)
+      -- Until the answer is there, but the task has not gone on: both happen in one step of the controller.
+      local original = world.wake
+      world.wake = function(it)
+        original(it)
+        if it.id then task:interrupt "now" end
+      end
+      results = { task:join() }
+      world.wake = original
+    end)
+    assert.same({ true, true, false, "now" }, results)
+    assert.is_true(mutex:is_held())
+    assert(mutex:unlock())
   end)
 
   it("a candidate runs its handlers", function()

@@ -8,8 +8,7 @@
 --   wake(wait)                ends a wait, from anywhere
 --   rouse(task)               what waits in the task looks again whether it was interrupted
 --   nap(seconds)              holds up nobody but the caller
---   enter()                   what every call that may wait begins with
---   leave()                   asked when a wait is over: what to raise now, as `interruption.err`
+--   enter(), leave()          as common.enter and common.leave, with what else there is to say here
 --   report(task)              tells of a task that failed while nobody waited to join it
 --   may_join(task)            optional: raises where nothing can wait for it
 --   on_joined(task)           optional: somebody is about to be told what became of it
@@ -55,7 +54,13 @@ function common.enter(world)
   if interruption then common.raise(world, interruption) end
 end
 
--- Every wait that was not cut short ends with this.
+-- And every wait that was not cut short ends with this: the guard may find that it lasted too long. What to raise then,
+-- as `interruption.err`. Who was merely interrupted keeps an answer that has come.
+function common.leave(world)
+  local task = world.current()
+  return task and task.guarded and common.interruption_of(task)
+end
+
 function common.raise_if_late(world)
   local interruption = world.leave()
   if interruption then error(interruption.err, 0) end

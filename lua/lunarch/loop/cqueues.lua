@@ -49,10 +49,8 @@ function world.enter()
   common.enter(world)
 end
 
--- Every wait that was not cut short ends with this: what to raise then, as `interruption.err`.
 function world.leave()
-  local task = world.current()
-  return task and common.interruption_of(task)
+  return common.leave(world)
 end
 
 -- ---- waiting ----------------------------------------------------------------------------------------------------

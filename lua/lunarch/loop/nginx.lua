@@ -156,10 +156,8 @@ function nginx.enter()
   end
 end
 
--- And every wait that was not cut short ends with this: what to raise then, as `interruption.err`.
 function nginx.leave()
-  local task = nginx.current()
-  return task and common.interruption_of(task)
+  return common.leave(nginx)
 end
 
 -- ---- waiting ----------------------------------------------------------------------------------------------------

@@ -64,15 +64,12 @@ function tasks.way()
   return "block"
 end
 
--- Every call that may wait begins with this: a task that was interrupted raises.
 function tasks.enter()
   common.enter(tasks)
 end
 
--- And every wait that was not cut short ends with this: the guard may find that it lasted too long. What to raise then,
--- as `interruption.err`.
 function tasks.leave()
-  return current and current.guarded and common.interruption_of(current)
+  return common.leave(tasks)
 end
 
 -- Turns the loop until is_over() says so. False, and why, when that cannot come any more.
