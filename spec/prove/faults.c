@@ -37,6 +37,9 @@ static void cure(struct world *world, const struct recovery *recovery) {
     case FALL_SILENT:
         fall_silent(world, recovery);
         break;
+    case VOTE:
+        sim_elect(world->sim);
+        break;
     case RESUME:
         machine_resume(&world->machines[recovery->index]);
         break;
@@ -114,6 +117,27 @@ static void slow_down(struct world *world, const struct fault *fault) {
     later(world, FALL_SILENT, fault->machine, late, fault->for_ns);
 }
 
+/* The leader is frozen or alone, and the only one that this machine reaches: until a while after it is back, and then
+ * nobody. What such a leader says of a lease is worth nothing, and nobody else says anything. */
+static void strand(struct world *world, const struct fault *fault) {
+    struct sim *sim = world->sim;
+    struct machine *machine = &world->machines[fault->machine];
+    int leader = sim_leader(sim);
+    bool is_frozen = fault->which % 2;
+    int64_t silent_in_ns = fault->for_ns + (int64_t)(fault->which / 2 % (uint64_t)SECONDS(2));
+    if (!may_hurt(world, fault, leader))
+        return;
+    if (is_frozen)
+        sim_freeze(sim, leader);
+    else
+        sim_cut(sim, leader);
+    for (int i = 0; i < SIM_MEMBERS; i++)
+        if (i != leader)
+            sim_client_hold(machine->client, i, silent_in_ns);
+    later(world, is_frozen ? THAW : JOIN, leader, fault->for_ns, 0);
+    later(world, FALL_SILENT, fault->machine, silent_in_ns, SECONDS(12));
+}
+
 static void hurt_machine(struct world *world, const struct fault *fault) {
     struct machine *machine = &world->machines[fault->machine];
     int member = fault->member < SIM_MEMBERS ? fault->member : sim_leader(world->sim);
@@ -123,6 +147,8 @@ static void hurt_machine(struct world *world, const struct fault *fault) {
         machine_kill(machine);
     } else if (fault->kind == SLOW) {
         slow_down(world, fault);
+    } else if (fault->kind == STRAND) {
+        strand(world, fault);
     } else if (fault->kind == SILENCE) {
         sim_client_hold(machine->client, member, fault->for_ns);
     } else if (fault->kind == RESET) {
@@ -131,6 +157,13 @@ static void hurt_machine(struct world *world, const struct fault *fault) {
         machine_pause(machine);
         later(world, RESUME, fault->machine, fault->for_ns, 0);
     }
+}
+
+/* A follower falls behind; towards the end of that somebody else is elected, and it may be the one. */
+static void lag(struct world *world, const struct fault *fault) {
+    int64_t vote_in_ns = fault->for_ns - (int64_t)(fault->which % (uint64_t)MS(300));
+    sim_stall(world->sim, (int)(fault->which / 2 % SIM_MEMBERS), fault->for_ns);
+    later(world, VOTE, 0, vote_in_ns, 0);
 }
 
 /* Nothing can be put any more, for a while. */
@@ -144,6 +177,8 @@ static void begin(struct world *world, const struct fault *fault) {
         operate(world, fault);
     else if (fault->kind == ELECT)
         sim_elect(world->sim);
+    else if (fault->kind == LAG)
+        lag(world, fault);
     else if (fault->kind == FULL)
         fill(world, fault);
     else if (fault->kind <= STOP)
@@ -182,6 +217,10 @@ static int64_t how_long(uint64_t *dice, enum fault_kind kind) {
         return MS(100) + below(dice, SECONDS(5));
     case PAUSE:
         return MS(50) + below(dice, SECONDS(chance(dice, 300) ? 14 : 3));
+    case LAG:
+        return MS(500) + below(dice, SECONDS(4));
+    case STRAND:
+        return SECONDS(2) + below(dice, SECONDS(5));
     case SLOW:
         return SECONDS(3) + below(dice, SECONDS(12));
     default:
@@ -226,6 +265,8 @@ static void plan_messages(struct world *world, uint64_t *dice) {
     if (chance(dice, 300))
         faults->busy = 1 + (int)below(dice, 50);
     if (chance(dice, 300))
+        faults->hasty = 1 + (int)below(dice, 1000);
+    if (chance(dice, 300))
         faults->event_dropped = 1 + (int)below(dice, chance(dice, 300) ? 700 : 50);
 }
 
@@ -250,8 +291,8 @@ static void plan_operator(struct world *world, uint64_t *dice) {
 
 /* Every history has its own mixture, and half of them a theme. */
 static void plan_hurts(struct world *world, uint64_t *dice) {
-    static const enum fault_kind themes[] = {FREEZE, FREEZE, FREEZE,  CUT,  STOP,
-                                             PAUSE,  KILL,   SILENCE, SLOW, SLOW};
+    static const enum fault_kind themes[] = {FREEZE, FREEZE,  FREEZE, CUT,  STOP,   PAUSE,
+                                             KILL,   SILENCE, SLOW,   SLOW, STRAND, LAG};
     int64_t weights[COMPACT], total = 0;
     for (int i = 0; i < COMPACT; i++)
         weights[i] = chance(dice, 500) ? 1 + below(dice, 4) : 0;

@@ -107,6 +107,8 @@ enum fault_kind {
     SILENCE,
     SLOW,
     RESET,
+    STRAND,
+    LAG,
     COMPACT,
     DELETE,
     REVOKE,
@@ -124,7 +126,7 @@ struct fault {
     bool is_begun;
 };
 
-enum cure { THAW, JOIN, START, MAKE_ROOM, RESUME, FALL_SILENT };
+enum cure { THAW, JOIN, START, MAKE_ROOM, RESUME, FALL_SILENT, VOTE };
 struct recovery {
     int64_t at_ns, for_ns;
     enum cure cure;

@@ -189,6 +189,30 @@ static void ttl_0_of_a_new_leader_is_asked_again_when_it_has_caught_up(void) {
     end();
 }
 
+/* One leader that lags says so, another is elected while it is given time, and lags as well. */
+static void ttl_0_of_two_leaders_one_after_the_other_is_not_twice_the_same_answer(void) {
+    begin(3, 10);
+    for (int i = 0; i < 3; i++) {
+        world->members[i].renewals_term = world->raft_term;
+        world->members[i].renewals_ttl = 0;
+    }
+    int n = world->n_renewals;
+    while (world->n_renewals == n)
+        world_advance(world, MS(1));
+    world_advance(world, MS(200));
+    world->raft_term++;
+    for (int i = 0; i < 3; i++)
+        world->members[i].renewals_term = world->raft_term;
+    while (world->n_renewals == n + 1)
+        world_advance(world, MS(1));
+    world_advance(world, MS(250));
+    for (int i = 0; i < 3; i++)
+        world->members[i].renewals_term = 0;
+    world_advance(world, SECONDS(30));
+    STORY(world, "");
+    end();
+}
+
 static void ttl_0_is_asked_again_elsewhere(void) {
     begin(3, 10);
     struct world_member *liar = carrier();
@@ -390,6 +414,7 @@ int main(void) {
     RUN(ttl_0_whose_read_fails_is_not_believed);
     RUN(ttl_0_said_once_is_asked_again_when_etcds_leader_has_caught_up);
     RUN(ttl_0_of_a_new_leader_is_asked_again_when_it_has_caught_up);
+    RUN(ttl_0_of_two_leaders_one_after_the_other_is_not_twice_the_same_answer);
     RUN(ttl_0_is_asked_again_elsewhere);
     RUN(ttl_0_said_by_the_only_member_that_answers_ends_the_session);
     RUN(ttl_0_confirmed_twice_ends_the_session);

@@ -116,9 +116,10 @@ static void succeed(struct renewer *renewer, struct renewer_stream *stream) {
 }
 
 /* A leader that has not yet carried out the grant answers 0 too (etcd #13675), and the read through a follower
- * that has confirms it. So a second answer has to come from elsewhere, asked when the leader has caught up. */
+ * that has confirms it. So a second answer has to come from elsewhere, asked when the same leader has caught up. */
 static bool is_gone(const struct renewer *renewer, const struct renewer_stream *stream) {
-    if (!renewer->gone_member || stream->sent_ns < renewer->ask_elsewhere_ns)
+    if (!renewer->gone_member || stream->raft_term != renewer->gone_term ||
+        stream->sent_ns < renewer->ask_elsewhere_ns)
         return false;
     return keepalive_member(stream->keepalive) != renewer->gone_member ||
            etcd_n_members(renewer->etcd) == 1 ||
@@ -127,8 +128,9 @@ static bool is_gone(const struct renewer *renewer, const struct renewer_stream *
 
 static void doubt(struct renewer *renewer, struct renewer_stream *stream) {
     int64_t now_ns = rpc_now(renewer->rpc);
-    if (!renewer->gone_member) {
+    if (!renewer->gone_member || stream->raft_term != renewer->gone_term) {
         renewer->gone_member = keepalive_member(stream->keepalive);
+        renewer->gone_term = stream->raft_term;
         renewer->ask_elsewhere_ns =
             renewer->renewed_term == stream->raft_term ? now_ns : now_ns + LEADER_LAG_NS;
     }

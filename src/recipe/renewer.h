@@ -42,6 +42,7 @@ struct renewer {
     uint64_t renewed_term;           /* raft's, of the latest renewal: 0: none */
     bool is_renewing;                /* a round is on: asked, not yet confirmed */
     struct etcd_member *gone_member; /* a confirmed answer of this one said that there is no such lease... */
+    uint64_t gone_term;              /* ...under this leader... */
     int64_t ask_elsewhere_ns;        /* ...and from then on others are asked whether that is so */
     unsigned n_failures;             /* in this round, without silence: delays grow with it */
     struct renewer_stream streams[RENEWER_MAX_STREAMS];

@@ -51,10 +51,11 @@ static void apply_soon(struct sim_member *member) {
     struct sim *sim = member->sim;
     bool is_leader = member->index == sim->leader;
     int64_t lag = sim_delay(sim) / 2;
-    if (is_leader && lag > LEADER_LAG_MOST_NS)
+    if (is_leader && (lag > LEADER_LAG_MOST_NS || sim_chance(sim, sim->faults.hasty)))
         lag = LEADER_LAG_MOST_NS;
+    int64_t at_ns = sim->now_ns + lag;
     if (!member->apply.node.index)
-        sim_at(sim, &member->apply, sim->now_ns + lag);
+        sim_at(sim, &member->apply, at_ns > member->stalled_until_ns ? at_ns : member->stalled_until_ns);
 }
 
 static void on_apply(struct sim_event *event) {
@@ -113,6 +114,11 @@ static void learn_soon(struct sim_member *member) {
     sim_at(sim, &member->learn, sim->now_ns + sim_below(sim, within));
 }
 
+/* It has the whole log, though it may not have carried out all of it yet. */
+static bool has_log(const struct sim_member *member) {
+    return member->has_leader && member->term == member->sim->term && !member->learn.node.index;
+}
+
 /* Nobody votes for one whose log is behind. */
 static int choose(struct sim *sim) {
     size_t newest = 0;
@@ -120,7 +126,8 @@ static int choose(struct sim *sim) {
         if (is_reached(&sim->members[i]) && sim->members[i].applied > newest)
             newest = sim->members[i].applied;
     int chosen = (int)sim_below(sim, SIM_MEMBERS);
-    while (!is_reached(&sim->members[chosen]) || sim->members[chosen].applied < newest)
+    while (!is_reached(&sim->members[chosen]) ||
+           (sim->members[chosen].applied < newest && !has_log(&sim->members[chosen])))
         chosen = (chosen + 1) % SIM_MEMBERS;
     return chosen;
 }
@@ -135,6 +142,7 @@ static void elect(struct sim *sim) {
     if (before >= 0 && before != chosen && !sim->members[before].is_down)
         sim->members[before].is_stale_leader = !is_reached(&sim->members[before]);
     sim_off(sim, &sim->members[chosen].apply); /* a leader lags less than a follower may */
+    sim->members[chosen].stalled_until_ns = 0;
     for (int i = 0; i < SIM_MEMBERS; i++)
         if (is_reached(&sim->members[i]))
             follow(&sim->members[i]);
@@ -226,6 +234,16 @@ void sim_thaw(struct sim *sim, int i) {
         apply_soon(member);
     sim_serve_streams(member);
     sim_serve_parked(member);
+}
+
+void sim_stall(struct sim *sim, int i, int64_t for_ns) {
+    struct sim_member *member = &sim->members[i];
+    if (i == sim->leader)
+        return;
+    member->stalled_until_ns = sim->now_ns + for_ns;
+    sim_off(sim, &member->apply);
+    apply_soon(member);
+    sim_say(sim, "fault: %s carries out nothing for a while", sim_addresses[i]);
 }
 
 void sim_cut(struct sim *sim, int i) {

@@ -46,7 +46,8 @@ void sim_step(struct sim *sim);
 /* Per mille, per message. */
 struct sim_faults {
     int reply_lost, request_lost, delayed, late_after_cancel, event_dropped;
-    int busy; /* a write is refused before it is proposed: too many requests */
+    int busy;  /* a write is refused before it is proposed: too many requests */
+    int hasty; /* a leader carries out late, and answers renewals by that: etcd before 3.4.20 and 3.5.3 */
 };
 void sim_set_faults(struct sim *sim, const struct sim_faults *faults);
 
@@ -65,6 +66,8 @@ int sim_leader(const struct sim *sim); /* -1: none */
 void sim_elect(struct sim *sim);
 void sim_freeze(struct sim *sim, int member);
 void sim_thaw(struct sim *sim, int member);
+/* A follower carries out nothing for that long, unless it comes to lead. */
+void sim_stall(struct sim *sim, int member, int64_t for_ns);
 /* Alone among its peers; clients still reach it. */
 void sim_cut(struct sim *sim, int member);
 void sim_join(struct sim *sim, int member);

@@ -94,7 +94,7 @@ static void serve(struct sim_server_stream *server) {
         if (server->method == RPC_LEASE_KEEP_ALIVE) {
             server->is_busy = true;
             server->asked_ns = sim->now_ns;
-            server->needs = sim->n_entries;
+            server->needs = sim_chance(sim, sim->faults.hasty) ? 0 : sim->n_entries;
             sim_at(sim, &server->work, sim->now_ns + (member->index == sim->leader ? 0 : sim_delay(sim)));
             return;
         }

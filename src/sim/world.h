@@ -37,7 +37,7 @@ struct sim_member {
     bool is_frozen, is_cut, is_down;
     bool is_stale_leader; /* believes it leads, under an old term */
     bool has_leader;
-    int64_t no_leader_since_ns;
+    int64_t no_leader_since_ns, stalled_until_ns;
     uint64_t term;
     size_t applied; /* entries */
     struct sim_event apply, learn, slow_loop;

@@ -517,9 +517,12 @@ static int per_mille(lua_State *L, const char *field) {
 static int l_messages(lua_State *L) {
     struct play *play = on_stage(L);
     luaL_checktype(L, 1, LUA_TTABLE);
-    struct sim_faults faults = {per_mille(L, "reply_lost"),    per_mille(L, "request_lost"),
-                                per_mille(L, "delayed"),       per_mille(L, "late_after_cancel"),
-                                per_mille(L, "event_dropped"), per_mille(L, "busy")};
+    struct sim_faults faults = {.reply_lost = per_mille(L, "reply_lost"),
+                                .request_lost = per_mille(L, "request_lost"),
+                                .delayed = per_mille(L, "delayed"),
+                                .late_after_cancel = per_mille(L, "late_after_cancel"),
+                                .event_dropped = per_mille(L, "event_dropped"),
+                                .busy = per_mille(L, "busy")};
     sim_set_faults(play->sim, &faults);
     return 0;
 }
