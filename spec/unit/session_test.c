@@ -635,6 +635,33 @@ static void dispersing_removes_each_place_and_keeps_the_lease(void) {
     end();
 }
 
+/* What says that the key is gone is also what shows that the session is: the first thing heard after a pause. */
+static void dispersing_ends_a_place_that_learned_of_both_at_once(void) {
+    begin(1);
+    lease_is_there(60);
+    person_open(&ann, world, "Ann", 0, LEASE);
+    world_run(world);
+    CHECK(stand_enter(&a, &ann, "a", PLACE_WAIT) == 0);
+    world_run(world);
+    CHECK(stand_enter(&b, &ann, "b", PLACE_WAIT) == 0);
+    world_run(world);
+    hold_all();
+    world->are_events_held = true;
+    stand_leave(&a);
+    world_answer_one(world, RPC_DELETE_RANGE);
+    world_delete(world, b.key);
+    world_freeze(world, SECONDS(70));
+    world->leases[0] = (struct world_lease){LEASE, 60, fake_now(world->fake) + SECONDS(60)};
+    world_answer_one(world, RPC_TXN);
+    STORY(world, "Ann opened, a holds, a left, b fails lost, Ann lost frozen");
+    world->are_events_held = false;
+    release_all();
+    person_close(&ann, false);
+    world_advance(world, SECONDS(8));
+    STORY(world, "Ann closed, Ann ended");
+    end();
+}
+
 static void dispersing_deletes_the_late_copy_of_an_entry(void) {
     begin(1);
     lease_is_there(60);
@@ -815,6 +842,7 @@ int main(void) {
     RUN(a_revocation_without_memory_is_asked_for_again);
     RUN(a_revocation_that_never_has_memory_lets_the_lease_lapse);
     RUN(dispersing_removes_each_place_and_keeps_the_lease);
+    RUN(dispersing_ends_a_place_that_learned_of_both_at_once);
     RUN(dispersing_deletes_the_late_copy_of_an_entry);
     RUN(dispersing_that_nobody_answers_ends);
     RUN(dispersing_that_etcd_refuses_ends);

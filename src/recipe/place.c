@@ -211,7 +211,8 @@ void place_on_session_over(struct place *place, enum lun_reason reason) {
     if (place->call)
         etcd_cancel(place->call);
     if (is_dispersing) {
-        if (place->sm.state == WAITING || place->sm.state == HELD)
+        bool has_looked = (place->sm.state == LOOKING || place->sm.state == CHECKING) && !place->call;
+        if (place->sm.state == WAITING || place->sm.state == HELD || has_looked)
             place_clean_up(place, 0);
         else if (!place->call)
             rpc_timer_start(&place->timer, place_now(place)); /* it was to be tried, or to look, later */
