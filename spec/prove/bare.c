@@ -162,7 +162,7 @@ static void on_ended(struct session *session) {
 static void open_session(struct machine *machine) {
     static const struct session_callbacks callbacks = {on_opened, on_state, on_ended};
     struct session_options options = {.ttl_s = 2 + below(&machine->dice, 9),
-                                      .grace_ns = -1,
+                                      .grace_ns = machine_has_grace(machine) ? -1 : 0,
                                       .lease = machine_adopts(machine),
                                       .crowd = &machine->crowd};
     memset(&machine->session, 0, sizeof machine->session);

@@ -12,10 +12,19 @@ static void later(struct world *world, enum cure cure, int index, int64_t in_ns,
             (struct recovery){sim_now(world->sim) + in_ns, for_ns, cure, index};
 }
 
+/* Its user is in the middle of something long. */
+static void be_busy(struct machine *machine) {
+    int64_t until_ns = sim_now(machine->world->sim) + SECONDS(20);
+    for (int i = 0; i < STANDS; i++)
+        if (machine->stands[i].state == HOLDING && machine->stands[i].until_ns < until_ns)
+            machine->stands[i].until_ns = until_ns;
+}
+
 static void fall_silent(struct world *world, const struct recovery *recovery) {
     struct machine *machine = &world->machines[recovery->index];
     if (world->phase != FAULTY || !machine->is_up || machine->is_paused)
         return;
+    be_busy(machine);
     for (int i = 0; i < SIM_MEMBERS; i++)
         sim_client_hold(machine->client, i, recovery->for_ns);
 }
@@ -117,38 +126,53 @@ static void slow_down(struct world *world, const struct fault *fault) {
     later(world, FALL_SILENT, fault->machine, late, fault->for_ns);
 }
 
-/* The leader is frozen or alone, and the only one that this machine reaches: until a while after it is back, and then
- * nobody. What such a leader says of a lease is worth nothing, and nobody else says anything. */
+static bool is_holding(const struct machine *machine) {
+    bool is_any = false;
+    for (int i = 0; i < STANDS; i++)
+        is_any |= machine->stands[i].state == HOLDING;
+    return machine->is_up && !machine->is_paused && is_any;
+}
+
+/* The leader is frozen or alone, and the only one that a machine reaches that holds something: until a while after it
+ * is back, and then nobody. What such a leader says of a lease is worth nothing, and nobody else says anything. */
 static void strand(struct world *world, const struct fault *fault) {
     struct sim *sim = world->sim;
-    struct machine *machine = &world->machines[fault->machine];
-    int leader = sim_leader(sim);
-    bool is_frozen = fault->which % 2;
-    int64_t silent_in_ns = fault->for_ns + (int64_t)(fault->which / 2 % (uint64_t)SECONDS(2));
-    if (!may_hurt(world, fault, leader))
+    int leader = sim_leader(sim), i = fault->machine;
+    for (int n = 0; n < MACHINES && !is_holding(&world->machines[i]); n++)
+        i = (i + 1) % MACHINES;
+    struct machine *machine = &world->machines[i];
+    if (!is_holding(machine) || !may_hurt(world, fault, leader))
         return;
+    bool is_frozen = fault->which % 2;
+    int64_t silent_in_ns = fault->for_ns + (int64_t)(fault->which / 2 % (uint64_t)MS(1500));
+    sim_say(sim, "fault: %s reaches nobody but the leader", machine->name);
+    be_busy(machine);
     if (is_frozen)
         sim_freeze(sim, leader);
     else
         sim_cut(sim, leader);
-    for (int i = 0; i < SIM_MEMBERS; i++)
-        if (i != leader)
-            sim_client_hold(machine->client, i, silent_in_ns);
+    for (int member = 0; member < SIM_MEMBERS; member++)
+        if (member != leader)
+            sim_client_hold(machine->client, member, silent_in_ns);
     later(world, is_frozen ? THAW : JOIN, leader, fault->for_ns, 0);
-    later(world, FALL_SILENT, fault->machine, silent_in_ns, SECONDS(12));
+    later(world, FALL_SILENT, i, silent_in_ns, SECONDS(9));
 }
 
 static void hurt_machine(struct world *world, const struct fault *fault) {
     struct machine *machine = &world->machines[fault->machine];
     int member = fault->member < SIM_MEMBERS ? fault->member : sim_leader(world->sim);
-    if (!machine->is_up || member < 0)
+    if (member < 0)
+        return;
+    if (fault->kind == STRAND) {
+        strand(world, fault);
+        return;
+    }
+    if (!machine->is_up)
         return;
     if (fault->kind == KILL) {
         machine_kill(machine);
     } else if (fault->kind == SLOW) {
         slow_down(world, fault);
-    } else if (fault->kind == STRAND) {
-        strand(world, fault);
     } else if (fault->kind == SILENCE) {
         sim_client_hold(machine->client, member, fault->for_ns);
     } else if (fault->kind == RESET) {
@@ -159,11 +183,18 @@ static void hurt_machine(struct world *world, const struct fault *fault) {
     }
 }
 
-/* A follower falls behind; towards the end of that somebody else is elected, and it may be the one. */
+/* A follower falls behind, or both do; towards the end of that somebody else is elected, once or twice: perhaps one who
+ * is behind. */
 static void lag(struct world *world, const struct fault *fault) {
-    int64_t vote_in_ns = fault->for_ns - (int64_t)(fault->which % (uint64_t)MS(300));
-    sim_stall(world->sim, (int)(fault->which / 2 % SIM_MEMBERS), fault->for_ns);
+    bool is_twice = fault->which % 2;
+    int follower = (int)(fault->which / 2 % SIM_MEMBERS);
+    int64_t vote_in_ns = fault->for_ns - (int64_t)(fault->which / 8 % (uint64_t)MS(400));
+    sim_stall(world->sim, follower, fault->for_ns);
     later(world, VOTE, 0, vote_in_ns, 0);
+    if (!is_twice)
+        return;
+    sim_stall(world->sim, (follower + 1) % SIM_MEMBERS, fault->for_ns);
+    later(world, VOTE, 0, vote_in_ns + MS(200), 0);
 }
 
 /* Nothing can be put any more, for a while. */
@@ -220,7 +251,7 @@ static int64_t how_long(uint64_t *dice, enum fault_kind kind) {
     case LAG:
         return MS(500) + below(dice, SECONDS(4));
     case STRAND:
-        return SECONDS(2) + below(dice, SECONDS(5));
+        return SECONDS(3) + below(dice, SECONDS(4));
     case SLOW:
         return SECONDS(3) + below(dice, SECONDS(12));
     default:
@@ -291,8 +322,8 @@ static void plan_operator(struct world *world, uint64_t *dice) {
 
 /* Every history has its own mixture, and half of them a theme. */
 static void plan_hurts(struct world *world, uint64_t *dice) {
-    static const enum fault_kind themes[] = {FREEZE, FREEZE,  FREEZE, CUT,  STOP,   PAUSE,
-                                             KILL,   SILENCE, SLOW,   SLOW, STRAND, LAG};
+    static const enum fault_kind themes[] = {FREEZE,  FREEZE, FREEZE, CUT,    STOP,   PAUSE,  KILL,
+                                             SILENCE, SLOW,   SLOW,   STRAND, STRAND, STRAND, LAG};
     int64_t weights[COMPACT], total = 0;
     for (int i = 0; i < COMPACT; i++)
         weights[i] = chance(dice, 500) ? 1 + below(dice, 4) : 0;

@@ -30,6 +30,10 @@ void forsake(struct machine *machine) {
         world->forsaken[world->n_forsaken++] = lease;
 }
 
+bool machine_has_grace(struct machine *machine) {
+    return chance(&machine->dice, 600);
+}
+
 int64_t machine_adopts(struct machine *machine) {
     struct machine *other = &machine->world->machines[below(&machine->dice, MACHINES)];
     machine->is_adopted = machine->is_lease_taken = false;

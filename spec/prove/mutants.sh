@@ -1,46 +1,81 @@
 #!/bin/sh
 # Breaks the core on purpose, one patch of mutants/ at a time, and says by which seed and invariant that was caught.
-#   mutants.sh [part of a name...]      LUNARCH_ROOT and LUNARCH_BUILD are set by ./dev
+#   mutants.sh [--known | --record] [part of a name...]      LUNARCH_ROOT and LUNARCH_BUILD are set by ./dev
+# The seed that caught it last time (the file seeds) is tried first; then those of $SEEDS. --known: that one alone.
+# --record: the file seeds is written anew, which has to be done when histories have changed.
 # Only what a patch touches is compiled anew, from a copy; src stays as it is. Status 1 when one got away.
 set -eu
 here=$LUNARCH_ROOT/spec/prove
 work=$LUNARCH_BUILD/mutants
-seeds=${SEEDS:-1..12000}
+seeds=${SEEDS:-1..30000}
+mode=
+case ${1:-} in --known | --record) mode=$1 && shift ;; esac
 missed=0
 caught=0
 mkdir -p "$work"
 
-try() { # PATCH NAME
+make_mutant() { # PATCH
     rm -rf "$work/tree"
     mkdir -p "$work/tree"
     cp -r "$LUNARCH_ROOT/src" "$work/tree/src"
-    patch -s -p1 -d "$work/tree" <"$1" || return 2
+    patch -s -p1 -d "$work/tree" <"$1" || return 1
     objects=
     for file in $(sed -n 's|^+++ b/\(src/[^[:space:]]*\.c\).*|\1|p' "$1"); do
         object=$work/$(basename "$file").o
-        cc -std=gnu11 -D_GNU_SOURCE= -O2 -w -I"$work/tree/src" -I"$LUNARCH_BUILD/gen/proto" -c "$work/tree/$file" \
-            -o "$object" || return 2
+        cc -std=gnu11 -D_GNU_SOURCE= -O1 -w -I"$work/tree/src" -I"$LUNARCH_BUILD/gen/proto" -c "$work/tree/$file" \
+            -o "$object" || return 1
         objects="$objects $object"
     done
     # shellcheck disable=SC2086
     cc -o "$work/prove" $objects "$work/prove.o" "$LUNARCH_BUILD"/ar/libprove_support.a \
         "$LUNARCH_BUILD"/ar/liblunarch_sim.a "$LUNARCH_BUILD"/ar/liblunarch_core.a \
         "$LUNARCH_BUILD"/ar/liblunarch_proto.a "$LUNARCH_BUILD"/ar/liblunarch_base.a \
-        -lgrpc -lgpr -lprotobuf-c -lpthread -lm || return 2
-    "$work/prove" --quiet --seeds "$seeds" >"$work/said" 2>&1
+        -lgrpc -lgpr -lprotobuf-c -lpthread -lm
 }
 
-cc -std=gnu11 -D_GNU_SOURCE= -O2 -I"$LUNARCH_ROOT/src" -I"$here" -c "$here/prove.c" -o "$work/prove.o"
+is_caught_by() { # SEEDS
+    status=0
+    "$work/prove" --quiet --seeds "$1" >"$work/said" 2>&1 || status=$?
+    [ $status = 1 ]
+}
+
+is_caught() { # NAME
+    known=$(sed -n "s/^$1 \([0-9]*\) .*/\1/p" "$here/seeds")
+    if [ -n "$known" ] && is_caught_by "$known"; then return 0; fi
+    [ "$mode" != --known ] && is_caught_by "$seeds"
+}
+
+is_wanted() { # NAME PART...
+    name=$1
+    shift
+    [ $# = 0 ] && return 0
+    for part; do
+        case $name in *"$part"*) return 0 ;; esac
+    done
+    return 1
+}
+
+cc -std=gnu11 -D_GNU_SOURCE= -O1 -I"$LUNARCH_ROOT/src" -I"$here" -c "$here/prove.c" -o "$work/prove.o"
+echo "# mutant, the seed that catches it, the invariant: written by ./dev prove --mutants --record" >"$work/seeds"
 for patch in "$here"/mutants/*.patch; do
     name=$(basename "$patch" .patch)
-    [ $# = 0 ] || case " $* " in *" $name "*) ;; *) continue ;; esac
-    status=0
-    try "$patch" || status=$?
-    case $status in
-    0) missed=$((missed + 1)); echo "MISSED  $name (seeds $seeds)" ;;
-    1) caught=$((caught + 1)); echo "caught  $name: $(sed -n 's/^FAILED //p' "$work/said")" ;;
-    *) missed=$((missed + 1)); echo "BROKEN  $name: the patch does not apply, or does not compile" ;;
-    esac
+    is_wanted "$name" "$@" || continue
+    if ! make_mutant "$patch"; then
+        missed=$((missed + 1))
+        echo "BROKEN  $name: the patch does not apply, or does not compile"
+    elif is_caught "$name"; then
+        caught=$((caught + 1))
+        echo "caught  $name: $(sed -n 's/^FAILED //p' "$work/said")"
+        sed -n "s/^FAILED seed \([0-9]*\) \([a-z_]*\):.*/$name \1 \2/p" "$work/said" >>"$work/seeds"
+    else
+        missed=$((missed + 1))
+        if [ "$mode" = --known ]; then
+            echo "MISSED  $name by the seed of the file seeds: ./dev prove --mutants --record finds another"
+        else
+            echo "MISSED  $name (seeds $seeds)"
+        fi
+    fi
 done
 echo "$caught caught, $missed not"
+if [ "$mode" = --record ] && [ $# = 0 ]; then cp "$work/seeds" "$here/seeds"; fi
 [ "$missed" = 0 ]

@@ -213,6 +213,8 @@ int64_t machine_lease(const struct machine *machine);
 int64_t machine_valid_until(const struct machine *machine);
 /* Whoever shares its lease keeps alive what it leaves behind: somebody has to tidy up in the end. */
 void forsake(struct machine *machine);
+/* False: its user goes on until the place is lost. */
+bool machine_has_grace(struct machine *machine);
 /* Which other machine's lease to adopt; 0: none. */
 int64_t machine_adopts(struct machine *machine);
 void on_session_lost(struct machine *machine, enum lun_reason reason, int64_t lease);
