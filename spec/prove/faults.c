@@ -322,7 +322,7 @@ static void plan_operator(struct world *world, uint64_t *dice) {
 
 /* Every history has its own mixture, and half of them a theme. */
 static void plan_hurts(struct world *world, uint64_t *dice) {
-    static const enum fault_kind themes[] = {FREEZE,  FREEZE, FREEZE, CUT,    STOP,   PAUSE,  KILL,
+    static const enum fault_kind themes[] = {FREEZE,  FREEZE, FREEZE, CUT,    STOP,   PAUSE,  PAUSE, KILL,
                                              SILENCE, SLOW,   SLOW,   STRAND, STRAND, STRAND, LAG};
     int64_t weights[COMPACT], total = 0;
     for (int i = 0; i < COMPACT; i++)
@@ -342,6 +342,7 @@ void plan_faults(struct world *world, uint64_t seed) {
     uint64_t dice = dice_of(seed, 'F');
     world->faults_end_ns = SECONDS(12) + below(&dice, SECONDS(30));
     world->restlessness = chance(&dice, 250) ? 80 : 10;
+    world->adoption = chance(&dice, 200) ? 600 : 100;
     plan_messages(world, &dice);
     plan_operator(world, &dice);
     plan_hurts(world, &dice);

@@ -38,8 +38,8 @@ int64_t machine_adopts(struct machine *machine) {
     struct machine *other = &machine->world->machines[below(&machine->dice, MACHINES)];
     machine->is_adopted = machine->is_lease_taken = false;
     bool is_closing = other->is_door && other->is_door_closing; /* it has been forsaken, if it ever is */
-    if (!chance(&machine->dice, 100) || other == machine || !other->is_up || other->life != OPEN ||
-        is_closing)
+    if (!chance(&machine->dice, machine->world->adoption) || other == machine || !other->is_up ||
+        other->life != OPEN || is_closing)
         return 0;
     machine->is_adopted = other->is_lease_taken = true;
     return machine_lease(other);

@@ -159,6 +159,7 @@ struct world {
     size_t n_faults;
     int64_t faults_begin_ns, faults_end_ns;
     int restlessness; /* per mille of their thoughts in which machines end their session */
+    int adoption;     /* per mille of their sessions that adopt another's lease */
     int64_t forsaken
         [FORSAKEN]; /* leases that others share, of machines that left places behind: the operator's */
     size_t n_forsaken;
