@@ -119,6 +119,16 @@ end)
     assert.matches("every test passed, and then the program exited with status 99", output)
   end)
 
+  it("is not deceived by a unit test that says what failed, but does not count it", function()
+    local output, status, last = run {
+      ["unit/a_test.c"] = unit "echo 'not ok it holds: a.c:3: x == y'; echo '1 passed, 0 failed'",
+    }
+    assert.equal("1 passed, 1 failed", last)
+    assert.equal(1, status)
+    assert.matches("failed: it holds: a.c:3: x == y", output)
+    assert.matches("does not count what failed in it", output)
+  end)
+
   it("runs what it is asked for only, and fails if that is nothing", function()
     local files = { ["a_spec.lua"] = GOOD, ["b_spec.lua"] = 'it("b", error)\n' .. GOOD }
     local _, _, last = run(files, "spec/a_spec.lua")

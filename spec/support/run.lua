@@ -338,6 +338,8 @@ local function judge_unit(job)
     job.skipped = 1
   elseif not passed then
     fail(job, ("failed: the program %s before its plan was completed"):format(fate(job)))
+  elseif job.failed == 0 and #job.troubles > 0 then
+    fail(job, "failed: the program does not count what failed in it")
   elseif job.failed == 0 and (job.status ~= 0 or job.signal ~= 0) then
     fail(job, ("failed: every test passed, and then the program %s"):format(fate(job)))
   end

@@ -70,6 +70,14 @@ static inline int check_end(void) {
     return check_n_failed > 0;
 }
 
+/* What the test stands on is not there: it has failed, and the program ends, for the helper that found out cannot
+ * return. */
+static inline _Noreturn void check_give_up(const char *file, int line, const char *what) {
+    check_fail(file, line, what);
+    check_n_failed++;
+    exit(check_end());
+}
+
 /* The test program cannot run here. ctest and `dev test` know the status. */
 static inline int check_skip(const char *why) {
     printf("SKIP %s\n", why);

@@ -83,10 +83,8 @@ static inline void stop(struct seen *seen) {
 
 static inline struct fake_stream *open_on(struct world *world, const char *address) {
     struct fake_stream *stream = fake_stream(world->fake, RPC_WATCH, 0);
-    if (!stream) {
-        check_fail(__FILE__, __LINE__, "no watch stream is open");
-        exit(check_end());
-    }
+    if (!stream)
+        check_give_up(__FILE__, __LINE__, "no watch stream is open");
     CHECK_TEXT(stream->address, address);
     CHECK(fake_n_streams(world->fake, FAKE_ANY) == 1);
     return stream;
