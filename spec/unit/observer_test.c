@@ -87,6 +87,15 @@ static void the_leader_is_told_at_first_and_whenever_it_changes(void) {
     end();
 }
 
+static void who_came_first_leads_whatever_its_key(void) {
+    begin();
+    put("b", "B");
+    put("a", "A");
+    world_run(world);
+    STORY(world, "B");
+    end();
+}
+
 static void a_proclaim_is_told_without_a_read(void) {
     begin();
     put("a", "A");
@@ -305,6 +314,7 @@ static void names_are_checked(void) {
 int main(void) {
     RUN(nobody_is_told_too);
     RUN(the_leader_is_told_at_first_and_whenever_it_changes);
+    RUN(who_came_first_leads_whatever_its_key);
     RUN(a_proclaim_is_told_without_a_read);
     RUN(what_followers_do_is_neither_told_nor_read);
     RUN(the_same_key_again_is_not_the_same_place);

@@ -134,6 +134,18 @@ static void trying_a_busy_line_writes_nothing_and_names_the_holder(void) {
     scene_end(scene);
 }
 
+static void trying_a_busy_line_names_who_came_first_whatever_its_key(void) {
+    struct scene *scene = scene_begin(1);
+    world_put(scene->world, LINE "later", "{\"name\":\"Zoe\",\"host\":\"h\",\"pid\":7}",
+              scene->bob.session.lease);
+    world_put(scene->world, LINE "a", "too", scene->bob.session.lease);
+    CHECK(stand_enter(&scene->a, &scene->ann, "a", PLACE_TRY) == 0);
+    world_run(scene->world);
+    STORY(scene->world, "a fails locked");
+    CHECK_TEXT(scene->a.text, "locked by Zoe on h (pid 7)");
+    scene_end(scene);
+}
+
 static void a_lost_reply_of_a_try_that_won_is_found_again(void) {
     struct scene *scene = scene_begin(1);
     scene->world->n_replies_lost[RPC_TXN] = 1;
@@ -256,6 +268,7 @@ int main(void) {
     RUN(a_lost_reply_behind_somebody_is_asked_again_and_waits);
     RUN(trying_a_free_line_wins_with_one_write);
     RUN(trying_a_busy_line_writes_nothing_and_names_the_holder);
+    RUN(trying_a_busy_line_names_who_came_first_whatever_its_key);
     RUN(a_lost_reply_of_a_try_that_won_is_found_again);
     RUN(a_late_copy_of_a_try_that_found_it_busy_is_removed);
     RUN(trying_given_up_leaves_nothing_in_either_step);

@@ -201,9 +201,16 @@ static Etcdserverpb__KeyValue *kv_of(struct world *world, const struct world_kv 
     return message;
 }
 
-static int64_t sort_number(const Etcdserverpb__RangeRequest *request, const struct world_kv *kv) {
-    return request->sort_target == ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__MOD ? kv->mod_rev
-                                                                                 : kv->create_rev;
+static int64_t compare_for(const Etcdserverpb__RangeRequest *request, const struct world_kv *a,
+                           const struct world_kv *b) {
+    switch (request->sort_target) {
+    case ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__CREATE:
+        return a->create_rev - b->create_rev;
+    case ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__MOD:
+        return a->mod_rev - b->mod_rev;
+    default:
+        return strcmp(a->key, b->key);
+    }
 }
 
 static Etcdserverpb__RangeResponse *range(struct world *world, const Etcdserverpb__RangeRequest *request) {
@@ -221,8 +228,8 @@ static Etcdserverpb__RangeResponse *range(struct world *world, const Etcdserverp
     bool is_descending = request->sort_order == ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND;
     for (size_t i = 1; i < n; i++)
         for (size_t k = i; k > 0; k--) {
-            int64_t a = sort_number(request, found[k - 1]), b = sort_number(request, found[k]);
-            if (is_descending ? a >= b : a <= b)
+            int64_t order = compare_for(request, found[k - 1], found[k]);
+            if (is_descending ? order >= 0 : order <= 0)
                 break;
             const struct world_kv *swap = found[k];
             found[k] = found[k - 1];
