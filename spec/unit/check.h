@@ -10,7 +10,7 @@
 
 static int check_n_passed, check_n_failed;
 static bool check_is_failing;
-static const char *check_name;
+static const char *check_name = "the program begins";
 
 /* Notes a failure and goes on. */
 #define CHECK(condition)                                                                                     \
@@ -70,8 +70,7 @@ static inline int check_end(void) {
     return check_n_failed > 0;
 }
 
-/* What the test stands on is not there: it has failed, and the program ends, for the helper that found out cannot
- * return. */
+/* What the tests stand on is not there: that has failed, and the program ends. */
 static inline _Noreturn void check_give_up(const char *file, int line, const char *what) {
     check_fail(file, line, what);
     check_n_failed++;

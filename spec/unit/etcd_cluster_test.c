@@ -353,7 +353,7 @@ int main(void) {
         return check_skip("no etcd on the PATH, nor in $ETCD");
     struct lun_err err;
     if (!start_servers() || rpc_grpc_new(&rpc, &err))
-        return check_skip("three etcds could not be started");
+        check_give_up(__FILE__, __LINE__, "three etcds could not be started");
     rpc_note_init(&wake, on_wake);
     RUN(a_killed_member_is_passed_over_at_once);
     RUN(a_frozen_follower_costs_one_attempt_and_is_left);

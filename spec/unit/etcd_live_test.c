@@ -674,11 +674,11 @@ int main(void) {
     if (!etcd_program())
         return check_skip("no etcd on the PATH, nor in $ETCD");
     if (!etcd_server_start(&server))
-        return check_skip("etcd could not be started");
+        check_give_up(__FILE__, __LINE__, "etcd could not be started");
     rpc_note_init(&wake, on_wake);
     struct lun_err err;
     if (rpc_grpc_new(&rpc, &err))
-        return check_skip(err.text);
+        check_give_up(__FILE__, __LINE__, err.text);
     RUN(a_pair_is_put_read_and_deleted);
     RUN(a_transaction_enters_a_line);
     RUN(an_empty_prefix_compares_as_zero);

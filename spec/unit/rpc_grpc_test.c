@@ -460,12 +460,12 @@ int main(void) {
     if (!etcd_program())
         return check_skip("no etcd on the PATH, nor in $ETCD");
     if (!etcd_server_start(&server))
-        return check_skip("etcd does not start");
+        check_give_up(__FILE__, __LINE__, "etcd does not start");
     rpc = world_new();
     peer = world_peer(rpc, server.address);
     if (!wait_until_serving(peer)) {
         etcd_server_stop(&server);
-        return check_skip("etcd does not answer");
+        check_give_up(__FILE__, __LINE__, "etcd does not answer");
     }
     RUN(a_call_brings_the_reply_once);
     RUN(every_method_has_its_path_and_messages);

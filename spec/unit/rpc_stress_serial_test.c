@@ -246,7 +246,7 @@ int main(void) {
     if (!etcd_program())
         return check_skip("no etcd on the PATH, nor in $ETCD");
     if (!etcd_server_start(&server))
-        return check_skip("etcd does not start");
+        check_give_up(__FILE__, __LINE__, "etcd does not start");
     signal(SIGALRM, on_hang);
     alarm(HANG_S);
     rpc_free(world_new());
@@ -256,7 +256,7 @@ int main(void) {
     peer = world_peer(rpc, server.address);
     if (!wait_until_serving(peer)) {
         etcd_server_stop(&server);
-        return check_skip("etcd does not answer");
+        check_give_up(__FILE__, __LINE__, "etcd does not answer");
     }
     RUN(four_threads_call_while_nobody_polls);
     RUN(four_threads_call_while_one_polls);
