@@ -147,6 +147,22 @@ static void a_session_outlives_its_ttl_and_a_revoked_one_is_told(void) {
     close_client(client);
 }
 
+static void an_unlock_answers_who_awaits_the_loss(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_mutex *mutex = new_mutex(session, "/door/unlocked");
+    lock(client, mutex);
+    struct answer unlocked, loss;
+    BEGIN(loss, -1, lun_mutex_await_loss(mutex, &ask, NULL, NULL));
+    GET(client, unlocked, lun_mutex_unlock(mutex, &ask, NULL, NULL));
+    CHECK(unlocked.code == 0);
+    CHECK(await_answer(client, &loss));
+    CHECK(loss.code == 0 && loss.reason == LUN_LOST_CLOSED);
+    lun_mutex_free(mutex);
+    lun_session_free(session);
+    close_client(client);
+}
+
 static void an_unlock_that_is_not_answered_in_time_still_answers_who_awaits_the_loss(void) {
     struct lun_client *client = open_client();
     struct lun_session *session = open_session(client, 20);
@@ -277,6 +293,7 @@ int main(int argc, char **argv) {
     RUN(a_waiter_that_gives_up_leaves_nothing);
     RUN(a_term_is_won_guarded_proclaimed_and_resigned);
     RUN(a_session_outlives_its_ttl_and_a_revoked_one_is_told);
+    RUN(an_unlock_answers_who_awaits_the_loss);
     RUN(an_unlock_that_is_not_answered_in_time_still_answers_who_awaits_the_loss);
     RUN(a_session_of_a_lease_that_does_not_exist_is_not_opened);
     RUN(an_adopted_lease_of_two_seconds_is_kept);

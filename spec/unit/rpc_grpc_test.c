@@ -319,6 +319,7 @@ static void a_keepalive_stream_renews(void) {
     for (int i = 0; i < 20; i++) /* queued behind each other */
         flow_send(&flow, &renew.base);
     CHECK(poll_until(rpc, &flow.n_messages, 20) && flow.ttl == 30);
+    CHECK(is_arena_empty()); /* with each message's callback its memory has gone */
     flow_cancel(&flow);
     CHECK(flow.status == RPC_CANCELLED && flow.n_closed == 1);
 }
