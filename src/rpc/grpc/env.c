@@ -77,7 +77,7 @@ static void env_free(struct rpc *rpc) {
         return;
     sigset_t outer;
     env_block_signals(&outer);
-    assert(env->n_out == 0 && env->rpc.n_timers == 0);
+    assert(env->n_out == 0 && env->n_calls == 0 && env->rpc.n_timers == 0);
     fence_part(env);
     seat_fini(env);
     library_release();
