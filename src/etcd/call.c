@@ -7,9 +7,11 @@
  *             +------------+---------------------------/ timer
  *
  * Suspended in
- *   verifying  a Status is in flight to a member that has not yet shown whose it is: a write must not reach
- * another cluster asking     the request is in flight waiting    the timer runs: the delay between rounds,
- * the deadline, or now when it was cancelled
+ *   verifying  a Status is in flight to a member that has not yet shown whose it is:
+ *              a write must not reach another cluster
+ *   asking     the request is in flight
+ *   waiting    the timer runs: the delay between rounds, the deadline, or now when it
+ *              was cancelled
  *
  * The happy path is idle, asking, done. A round asks each member once, those that failed lately last. An
  * attempt that gets no answer is ended by its own deadline, which also takes the request back. What may have

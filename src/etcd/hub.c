@@ -8,8 +8,9 @@
  *
  * Timer
  *   backoff  when to open again
- *   open     at once when the member failed and another is better; when a creation has been waiting for long
- * (the member is frozen: nothing else would tell); when there has been no watcher for long
+ *   open     at once when the member failed and another is better;
+ *            when a creation has been waiting for long (the member is frozen: nothing else would tell);
+ *            when there has been no watcher for long
  *
  * A stream is left behind by cancelling it and forgetting it: whatever it still says bears another pointer
  * than the present one. */

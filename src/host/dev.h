@@ -4,11 +4,14 @@
  * Who is alive is told by the kernel, not by pid files: locks and pipes that vanish with their process. All
  * live in one 0700 directory:
  *
- *   users.lock   every user holds flock(LOCK_SH) on it for life; the keeper waits for LOCK_EX: granted, the
- * last user is gone start.lock   held (LOCK_EX) while one user joins keeper       a fifo whose reading end
- * the keeper holds for life: opening it for writing tells at once whether there is a keeper, and whoever
- * holds the writing end is told by POLLERR when the keeper dies endpoint     "127.0.0.1:port", written by
- * rename once etcd serves; a later keeper uses the same port data/        etcd's; etcd.log beside it
+ *   users.lock   every user holds flock(LOCK_SH) on it for life; the keeper waits for LOCK_EX: granted,
+ *                the last user is gone
+ *   start.lock   held (LOCK_EX) while one user joins
+ *   keeper       a fifo whose reading end the keeper holds for life: opening it for writing tells at once
+ *                whether there is a keeper, and whoever holds the writing end is told by POLLERR when the
+ *                keeper dies
+ *   endpoint     "127.0.0.1:port", written by rename once etcd serves; a later keeper uses the same port
+ *   data/        etcd's; etcd.log beside it
  *
  * The keeper is a process of its own (own session, no descriptor of its starter) that runs etcd (PDEATHSIG,
  * so etcd dies with it), starts it again on the same data when it dies, and in the end removes everything. A
