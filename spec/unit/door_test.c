@@ -197,6 +197,42 @@ static void a_session_of_a_lease_that_does_not_exist_is_not_opened(void) {
     close_client(client);
 }
 
+struct drops {
+    int n_before, n_dropped; /* lines told before it was told how many were not, and how many */
+};
+
+static void on_line(void *arg, const char *line) {
+    struct drops *drops = arg;
+    if (drops->n_dropped == 0 && sscanf(line, "(%d lines dropped: poll more often)", &drops->n_dropped) != 1)
+        drops->n_before++;
+}
+
+static void on_counted(void *arg, const struct lun_result *result) {
+    (void)result;
+    ++*(int *)arg;
+}
+
+static void who_polls_seldom_is_told_how_many_trace_lines_were_dropped(void) {
+    enum { KEPT = 1000, N = KEPT + 1 }; /* each request is worth a line at least */
+    const char *endpoints[] = {endpoint};
+    struct drops drops = {0, 0};
+    struct lun_config config = {
+        .endpoints = endpoints, .n_endpoints = 1, .on_trace = on_line, .trace_arg = &drops};
+    struct lun_client *client = NULL;
+    REQUIRE(lun_client_open(&config, &client, NULL) == 0);
+    struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = lun_bytes_of("/door/traced")};
+    int n_answered = 0;
+    struct lun_ask ask = {LIMIT_MS, on_counted, &n_answered};
+    for (int i = 0; i < N; i++)
+        CHECK(lun_kv(client, &read, &ask, NULL, NULL) == 0);
+    int64_t until = lun_now_ns() + LIMIT_MS * INT64_C(1000000);
+    while (n_answered < N && lun_now_ns() < until)
+        lun_client_poll(client, 100);
+    CHECK(n_answered == N);
+    CHECK(drops.n_before == KEPT && drops.n_dropped > 0);
+    close_client(client);
+}
+
 static void an_adopted_lease_of_two_seconds_is_kept(void) {
     struct lun_client *client = open_client();
     struct answer answer;
@@ -296,6 +332,7 @@ int main(int argc, char **argv) {
     RUN(an_unlock_answers_who_awaits_the_loss);
     RUN(an_unlock_that_is_not_answered_in_time_still_answers_who_awaits_the_loss);
     RUN(a_session_of_a_lease_that_does_not_exist_is_not_opened);
+    RUN(who_polls_seldom_is_told_how_many_trace_lines_were_dropped);
     RUN(an_adopted_lease_of_two_seconds_is_kept);
     RUN(a_frozen_etcd_ends_a_lock_early_and_every_question_says_so);
     RUN(a_win_that_is_told_too_late_is_a_loss);
