@@ -58,11 +58,17 @@ static void apply_soon(struct sim_member *member) {
         sim_at(sim, &member->apply, at_ns > member->stalled_until_ns ? at_ns : member->stalled_until_ns);
 }
 
+/* A leader goes on with what was committed when it is cut off; nothing more is, as long as nobody else leads. */
+static bool knows_commits(const struct sim_member *member) {
+    bool is_leader = member->index == member->sim->leader && !member->is_stale_leader;
+    return is_leader ? sim_can_run(member) : is_reached(member) && !member->is_stale_leader;
+}
+
 static void on_apply(struct sim_event *event) {
     struct sim_member *member = CONTAINER_OF(event, struct sim_member, apply);
     struct sim *sim = member->sim;
     sim_turn(sim, sim->first_seed + (uint64_t)member->index, (uint64_t)sim->now_ns);
-    if (!is_reached(member) || member->is_stale_leader)
+    if (!knows_commits(member))
         return;
     member->applied = sim->n_entries;
     sim_tell_watches(member, false);
