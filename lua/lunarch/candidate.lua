@@ -21,6 +21,7 @@ local pack = table.pack or function(...) return { n = select("#", ...), ... } en
 local DEFAULT_TTL_S = 10
 local CONNECT_S = 3          -- one attempt to get a session
 local RESIGN_S = 3           -- afterwards it goes on in the background
+local SILENT_S = 1           -- an etcd that is there would have answered
 local CLOSE_S = 2
 local INSIST_S = 1           -- how long an interrupted handler outside of the work is waited for
 local LONG_TERM_S = 30       -- a term that lasted longer ends a row of failures
@@ -391,7 +392,9 @@ function methods:_lead(session, term)
   self.term, self.over = nil, nil
   if self.leader and self.leader.token == term.token then self.leader = nil end
   if not is_ours_to_give then return nil end
+  local asked_at = self.lunarch.now()
   local ok, message, code = term:resign(RESIGN_S)
+  self.is_silent = self.lunarch.now() - asked_at > SILENT_S
   if not ok and code ~= "lost" and code ~= "closed" then self.log.warn("giving the place up: %s", message) end
   if self.lunarch.now() - began_at > LONG_TERM_S then self.stand_backoff:reset() end
   if reason == "error" or reason == "resigned" then return self.stand_backoff:next(), true end
@@ -533,8 +536,12 @@ function methods:_drive()
     local session = self:_open_session()
     if session then
       self:_stand(session)
-      local ok, message, code = session:close(CLOSE_S)
-      if not ok and code ~= "lost" and code ~= "closed" then self.log.warn("closing the session: %s", message) end
+      -- Who is stopping has waited for etcd once, and once is enough: the rest goes on in the background.
+      local is_waiting = not (self.stopping and self.is_silent)
+      local ok, message, code = session:close(is_waiting and CLOSE_S or 0)
+      if not ok and is_waiting and code ~= "lost" and code ~= "closed" then
+        self.log.warn("closing the session: %s", message)
+      end
       self:_sleep(self.stopping and 0 or self.connect_backoff:next())
     end
   end

@@ -29,7 +29,7 @@ local LOOK_S = 0.02        -- how often a worker that does not stand looks wheth
 local STANDING_S = 3       -- a standing that was not renewed for so long is free
 local CLAIM_S = 1
 local REVOKE_S = 2
-local CLOSE_S = 2
+local CLOSE_S = 0.5        -- its session is closed by then, or etcd is silent
 local LONGEST_BEAT_S = 0.5
 local BEATS_PER_TTL = 20
 local DEFAULT_TTL_S = 10
@@ -73,7 +73,8 @@ local function logger(name)
       ngx.log(level, "lunarch: ", name, ": ", select("#", ...) > 0 and format:format(...) or format)
     end
   end
-  return { info = writer(ngx.NOTICE), warn = writer(ngx.WARN), error = writer(ngx.ERR) }
+  -- Where nginx's configuration does not say otherwise, nothing below `error` is seen.
+  return { info = writer(ngx.NOTICE), warn = writer(ngx.ERR), error = writer(ngx.ERR) }
 end
 
 -- ---- what every worker can tell ----------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ end
 -- In a task: the request that wants it first may go away.
 local function open(self)
   local session, message, code = self.client:session({ ttl = self.ttl, grace = self.grace }, OPEN_S)
-  self.current, self.opening = session, nil
+  self.current, self.opening, self.trouble = session, nil, message
   return session, message, code
 end
 
@@ -78,7 +78,10 @@ function methods:session(timeout)
   self.opening = self.opening or lunarch.spawn(open, self)
   local ok, session, message, code = self.opening:join(timeout)
   if ok then return session, message, code end
-  if ok == nil then return nil, "no session with etcd in the time allowed", "timeout" end
+  if ok == nil then
+    return nil, ("no session with %s within %g s: %s"):format(table.concat(self.client.endpoints, ","), timeout,
+      self.trouble or "not answered yet"), "unavailable"
+  end
   error(session, 0)
 end
 
@@ -97,6 +100,7 @@ end
 --- for ever.
 function methods:lock(name, timeout)
   check(self, "lock")
+  args.name("worker:lock", "name", name)
   args.timeout("worker:lock", timeout)
   local until_s = timeout and core.now() + timeout
   local session, message, code = self:session(timeout)
@@ -143,8 +147,9 @@ end
 --- Gives up everything of this worker, for at most so many seconds: for exit_worker_by_lua*, where it may hold the
 --- worker up. What is not closed here is closed when the worker's Lua ends, which takes three seconds at most.
 function resty.exit_worker(seconds)
+  local until_s = core.now() + (seconds or 1)
   for _, here in pairs(known) do
-    here.client:close(seconds or 1)
+    here.client:close(math.max(until_s - core.now(), 0))
   end
   known = {}
 end

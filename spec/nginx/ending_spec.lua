@@ -3,7 +3,6 @@ local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 local nginx = require "support.nginx"
 local process = require "support.process"
-local uv = require "luv"
 local wait = require "support.wait"
 
 local AT_ONCE_S = 0.9
@@ -36,15 +35,6 @@ describe("in nginx", function()
 
   local function await_places(name, n, limit)
     wait.eventually(function() return places(name) == n end, limit, n .. " places in " .. name)
-  end
-
-  local function names_in(folder)
-    local names, scan = {}, uv.fs_scandir(folder)
-    while true do
-      local name = uv.fs_scandir_next(scan)
-      if not name then return table.concat(names, "\n") end
-      names[#names + 1] = name
-    end
   end
 
   local function n_leases()
@@ -192,7 +182,7 @@ describe("in nginx", function()
     wait.eventually(function() return n_leases() == before end)
     assert.equal(0, #web:lines "%[alert%]")
     -- Nothing is left of the sockets.
-    assert.is_nil(names_in(web.prefix):find "lunarch%-")
+    assert.is_nil(table.concat(web:files "", "\n"):find "lunarch%-")
   end)
 
   it("a timer that waits for ever does not keep a worker that is told to leave", function()

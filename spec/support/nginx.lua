@@ -4,6 +4,8 @@
 --     http = [[ lua_shared_dict lunarch 1m; ]],             what stands in http { }
 --     server = [[ location = /x { content_by_lua_block { ... } } ]],
 --     workers = 2, main = "", connections = 1024, env = { NAME = "value" },
+--     user = "nobody nogroup",                              the workers', where the master is root (default: root too);
+--                                                           all they may write to is PREFIX/tmp
 --   }
 --   nginx:get("/x")                       status, body; raises when there was no answer
 --   nginx:open("/x")                      a request under way: wait(), close(), status, body
@@ -11,6 +13,7 @@
 --   nginx.stop_all()                      every one that was started, for after_each
 --   nginx:workers()                       the pids of the workers there are, leaving ones included
 --   nginx:log()                           its error log
+--   nginx:files("tmp")                    the names in a folder below its prefix
 --
 -- Under --restless the collectors of its workers never rest either.
 local uv = require "luv"
@@ -41,7 +44,7 @@ http {
   fastcgi_temp_path PREFIX/fastcgi;
   uwsgi_temp_path PREFIX/uwsgi;
   scgi_temp_path PREFIX/scgi;
-  lua_package_path "SHARE/?.lua;SHARE/?/init.lua;FOLDER/usr/share/lua/5.1/?.lua;;";
+  lua_package_path "SHARE/?.lua;SHARE/?/init.lua;RESTY/?.lua;;";
   lua_package_cpath "LIB/?.so;;";
   HTTP
   server {
@@ -67,17 +70,29 @@ local function write(path, text)
   file:close()
 end
 
+-- What anybody may read, in the place of folders that only we may enter.
+local function copy_modules(self)
+  local names = { SHARE = self.modules.SHARE, LIB = self.modules.LIB, RESTY = self.modules.RESTY }
+  for name, folder in pairs(names) do
+    self.modules[name] = self.prefix .. "/" .. name:lower()
+    assert(os.execute(("cp -rL %s %s"):format(tree.quote { folder }, tree.quote { self.modules[name] })))
+  end
+  assert(os.execute("chmod -R a+rX " .. tree.quote { self.prefix }))
+  assert(uv.fs_mkdir(self.prefix .. "/tmp", 511))
+  assert(uv.fs_chmod(self.prefix .. "/tmp", 1023))
+end
+
 local function configuration(self, options)
   local env = {}
   for name, value in pairs(options.env or {}) do
     env[#env + 1] = ("env %s=%s;"):format(name, value)
   end
   local words = {
-    MODULES = FOLDER .. "/usr/lib/nginx/modules", FOLDER = FOLDER, PREFIX = self.prefix, PORT = tostring(self.port),
+    MODULES = FOLDER .. "/usr/lib/nginx/modules", PREFIX = self.prefix, PORT = tostring(self.port),
     WORKERS = tostring(options.workers or 2), LEVEL = options.level or "warn", MAIN = options.main or "",
-    USER = uv.getuid() == 0 and "user root;" or "",
+    USER = uv.getuid() == 0 and ("user %s;"):format(options.user or "root") or "",
     CONNECTIONS = tostring(options.connections or 1024), HTTP = options.http or "", SERVER = options.server or "",
-    ENV = table.concat(env, "\n"), SHARE = tree.build .. "/share/lua/5.1", LIB = tree.build .. "/lib/lua/5.1",
+    ENV = table.concat(env, "\n"), SHARE = self.modules.SHARE, LIB = self.modules.LIB, RESTY = self.modules.RESTY,
   }
   if os.getenv "LUNARCH_RESTLESS" then
     words.HTTP = words.HTTP:gsub("init_worker_by_lua_block {", "%0" .. NEVER_REST, 1)
@@ -170,6 +185,15 @@ function Nginx:lines(pattern)
   return found
 end
 
+function Nginx:files(folder)
+  local names, scan = {}, assert(uv.fs_scandir(self.prefix .. "/" .. folder))
+  while true do
+    local name = uv.fs_scandir_next(scan)
+    if not name then return names end
+    names[#names + 1] = name
+  end
+end
+
 local function children_of(pid)
   local children = {}
   for child in tree.read(("/proc/%d/task/%d/children"):format(pid, pid)):gmatch "%d+" do
@@ -194,8 +218,15 @@ local started = {}
 
 -- Starts it as it was told before: for reload with another configuration there is `configure`.
 function nginx.start(options)
-  local self = setmetatable({ prefix = tree.folder(), port = ports.free(), options = options }, Nginx)
+  local self = setmetatable({ port = ports.free(), options = options }, Nginx)
+  -- The folder of a spec file is closed to others.
+  self.own_folder = options.user and assert(uv.fs_mkdtemp "/tmp/lunarch-nginx-XXXXXX")
+  self.prefix = self.own_folder or tree.folder()
+  self.modules = {
+    SHARE = tree.build .. "/share/lua/5.1", LIB = tree.build .. "/lib/lua/5.1", RESTY = FOLDER .. "/usr/share/lua/5.1",
+  }
   started[#started + 1] = self
+  if options.user then copy_modules(self) end
   self:configure(options)
   local fd = assert(uv.fs_open(self.prefix .. "/output", "w", 420))
   local environment = tree.environment { LD_PRELOAD = os.getenv "LUNARCH_PRELOAD" or false }
@@ -262,7 +293,9 @@ end
 
 function nginx.stop_all()
   while started[1] do
-    table.remove(started, 1):stop()
+    local self = table.remove(started, 1)
+    self:stop()
+    if self.own_folder then tree.remove(self.own_folder) end
   end
 end
 
