@@ -46,7 +46,7 @@ cp "$DEB" "$ROOT/tmp/lunarch.deb"
 inside $apt install /tmp/lunarch.deb >>"$DEB.root.log" 2>&1 || die "the package does not install; see $DEB.root.log"
 
 what 'lunarch --version' '^lunarch [0-9]'
-what 'test -r /usr/share/man/man1/lunarch.1 && echo a man page' 'man page'
+what 'test -r /usr/share/man/man1/lunarch.1.gz && echo a man page' 'man page'
 what 'ls /usr/share/doc/lunarch/examples/systemd && ! find /etc /lib/systemd -name "lunarch*" | grep .' 'lunarch@.service'
 for vm in lua5.4 luajit; do
     what "$vm -e 'print(_VERSION, require(\"lunarch\")._VERSION, require(\"lunarch.core\").version)'" 'lunarch [0-9]'

@@ -148,7 +148,7 @@ static void become_keeper(const char *dir, const char *program, int report_fd) {
     closefrom(DEV_REPORT_FD + 1);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)chdir("/");
+    (void)!chdir("/");
     (void)execv("/proc/self/exe", argv);
     _exit(127);
 }
