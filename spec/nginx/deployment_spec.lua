@@ -1,5 +1,5 @@
--- nginx as it is deployed: its workers without rights, several servers and elections in one worker, and etcd away when it
--- starts, while it serves, or when it ends.
+-- nginx as it is deployed: its workers without rights, several servers and elections in one worker, and etcd away when
+-- it starts, while it serves, or when it ends.
 local etcd = require "support.etcd"
 local lunarch = require "lunarch"
 local nginx = require "support.nginx"

@@ -26,7 +26,8 @@ what() {
 }
 
 files() { (cd "$ROOT" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./tmp -o -path ./var/lib/dpkg \
-    -o -path ./var/lib/apt -o -path ./var/cache -o -path ./var/log -o -path ./root \) -prune -o -print) | sort; }
+    -o -path ./var/lib/apt -o -path ./var/cache -o -path ./var/log -o -path ./root -o -path ./etc/nginx \
+    -o -path ./var/lib/nginx \) -prune -o -print) | sort; }
 
 mirror=${LUNARCH_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | head -n 1)}
 debootstrap --variant=minbase bookworm "$ROOT" "${mirror:-http://deb.debian.org/debian}" >"$DEB.root.log" 2>&1 ||
@@ -36,9 +37,10 @@ mount -t tmpfs tmpfs "$ROOT/dev/shm"
 printf '#!/bin/sh\nexit 101\n' >"$ROOT/usr/sbin/policy-rc.d"
 chmod +x "$ROOT/usr/sbin/policy-rc.d"
 
-# What a user of the package has besides: two VMs, a compiler, and an etcd.
+# What a user of the package has besides: two VMs, a compiler, an nginx, and an etcd; and what looks it over.
 apt="apt-get -q -y --no-install-recommends"
-inside $apt install lua5.4 luajit gcc libc6-dev pkg-config >>"$DEB.root.log" 2>&1 || die "apt failed; see $DEB.root.log"
+inside $apt install lua5.4 luajit gcc libc6-dev pkg-config nginx libnginx-mod-http-lua curl lintian systemd \
+    >>"$DEB.root.log" 2>&1 || die "apt failed; see $DEB.root.log"
 cp "$ETCD" "$ROOT/usr/local/bin/etcd"
 before=$(files)
 
@@ -55,6 +57,15 @@ what 'lunarch /usr/share/doc/lunarch/examples/trylock.lua --dev' 'web-2: now I h
 what 'lunarch sim /usr/share/doc/lunarch/examples/failover.lua --seeds 1..20' '20'
 what 'cd /tmp && gcc /usr/share/doc/lunarch/examples/c/leader.c -o leader $(pkg-config --cflags --libs lunarch) &&
     ./leader; test $? = 2 && echo an example in C' 'an example in C'
+
+# The maintainer's address is nobody's.
+what 'lintian --allow-root --fail-on error --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog \
+    /tmp/lunarch.deb && echo lintian sees no error' 'sees no error'
+what 'cp /usr/share/doc/lunarch/examples/systemd/lunarch@.service /tmp && cd /tmp &&
+    ! systemd-analyze verify ./lunarch@.service 2>&1 | grep . && echo the unit is understood' 'is understood'
+
+cp "$(dirname "$0")/nginx.lua" "$ROOT/tmp/nginx.lua"
+what 'lunarch /tmp/nginx.lua --dev' 'served by www-data'
 
 inside $apt purge lunarch >>"$DEB.root.log" 2>&1 || die "the package does not go; see $DEB.root.log"
 inside $apt autoremove --purge >>"$DEB.root.log" 2>&1 || die "apt failed; see $DEB.root.log"

@@ -13,6 +13,8 @@
 --   waited for within a second, and at once where log_by_lua* calls resty.lunarch.release.
 -- * When nginx reloads or quits, a leaving worker serves its requests to their end. Waits in timers are interrupted after a
 --   second by an error whose `code` is "cancelled". Leases that are left are revoked when the worker's Lua ends.
+-- * What goes wrong is logged as an error, since nginx shows nothing else unless it is told to: error_log ... notice adds
+--   who stands, and when etcd answers again. The workers need no rights of their own.
 -- * Needs: lua_code_cache on; about five connections per worker (worker_connections), ten more where it leads.
 
 -- ---- resty.lunarch ----------------------------------------------------------------------------------------------
@@ -53,7 +55,8 @@ function resty.singleton(options) end
 ---@field client lunarch.client
 local worker = {}
 
---- Locks a name: a mutex of the worker's session, held. "timeout", "lost", ... Waits.
+--- Locks a name: a mutex of the worker's session, held. "timeout": others hold it; "unavailable": there is no session with
+--- etcd; "lost", ... Waits.
 ---@param name string
 ---@param timeout? number the session's opening included
 ---@return lunarch.mutex? lock
