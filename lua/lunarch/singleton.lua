@@ -24,6 +24,7 @@ local candidate = require "lunarch.candidate"
 local clients = require "lunarch.client"
 local core = require "lunarch.core"
 local nginx = require "lunarch.loop.nginx"
+local process = require "ngx.process"
 
 local LOOK_S = 0.02        -- how often a worker that does not stand looks whether anybody does
 local STANDING_S = 3       -- a standing that was not renewed for so long is free
@@ -250,7 +251,9 @@ local function candidate_of(self)
     options[name] = handler
   end
   options.client, options.log, options.name, options.value = self:_client(), self.log, self.name, self.value
-  return candidate(options)
+  local own = candidate(options)
+  own.hint = nginx.hint(options.client.endpoints)
+  return own
 end
 
 local function stand(self)
@@ -303,8 +306,21 @@ function Singleton.__tostring(self)
   return ("lunarch.singleton: %s (%s)"):format(self.options.election, state)
 end
 
+-- The singletons of this worker that share a dict with its others, by name: two of one name would contradict each other
+-- in what they publish.
+local made = {}
+
+local function refuse_second(options)
+  local key = ("%s %s"):format(options.dict or "lunarch", options.election)
+  if made[key] and not made[key].stopping then
+    args.misuse("lunarch.singleton: this worker has one for '%s' already: use that one, or name another shared dict "
+      .. "(dict = ...) for the second", options.election)
+  end
+  return key
+end
+
 local function is_worker()
-  local kind = require("ngx.process").type()
+  local kind = process.type()
   return kind == "worker" or kind == "single"
 end
 
@@ -322,15 +338,18 @@ return function(options)
     args.misuse "lunarch.singleton: neither 'do_work' nor 'on_elected' is given: there is nothing to do when elected"
   end
   nginx.connect "lunarch.singleton"
+  local dict = dict_of(options)
+  local key = dict and refuse_second(options)
   local election = options.election
   local name = options.name or ("nginx worker %d"):format(pid())
   local self = setmetatable({
-    options = options, dict = dict_of(options), name = name, value = options.value or host_name(),
+    options = options, dict = dict, name = name, value = options.value or host_name(),
     log = options.log or logger(election), lunarch = require "lunarch",
     beat_s = math.min(LONGEST_BEAT_S, (options.ttl or DEFAULT_TTL_S) / BEATS_PER_TTL), keys = {},
   }, Singleton)
-  for _, key in ipairs { "standing", "claim", "deadline", "leader" } do
-    self.keys[key] = ("%s:%s"):format(election, key)
+  if key then made[key] = self end
+  for _, field in ipairs { "standing", "claim", "deadline", "leader" } do
+    self.keys[field] = ("%s:%s"):format(election, field)
   end
   if not is_worker() then return self end
   nginx.spawn_protected(keep, self)

@@ -79,8 +79,9 @@ function methods:session(timeout)
   local ok, session, message, code = self.opening:join(timeout)
   if ok then return session, message, code end
   if ok == nil then
-    return nil, ("no session with %s within %g s: %s"):format(table.concat(self.client.endpoints, ","), timeout,
-      self.trouble or "not answered yet"), "unavailable"
+    local endpoints = self.client.endpoints
+    return nil, ("no session with %s within %g s: %s%s"):format(table.concat(endpoints, ","), timeout,
+      self.trouble or "not answered yet", nginx.hint(endpoints)), "unavailable"
   end
   error(session, 0)
 end

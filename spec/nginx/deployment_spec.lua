@@ -191,6 +191,17 @@ describe("nginx as it is deployed", function()
     wait.eventually(function() return locked(1) == "locked" end)
   end)
 
+  it("says what LUNARCH_ENDPOINTS needs where etcd was looked for in the usual place in vain", function()
+    web = nginx.start {
+      workers = 1, server = [[ location = /hints { content_by_lua_block {
+        local hint = require("lunarch.loop.nginx").hint
+        ngx.print(hint { "127.0.0.1:2379" }, "|", hint { "etcd-1:2379" }, "|", hint { "127.0.0.1:2379", "etcd-1:2379" })
+      } } ]],
+    }
+    local _, hints = web:get "/hints"
+    assert.matches('needs "env LUNARCH_ENDPOINTS;" in nginx.conf%)||$', hints)
+  end)
+
   it("answers a request that waits while etcd goes, in its time, and serves when it is back", function()
     start_away "crit"
     await_answer("/leads", "true")

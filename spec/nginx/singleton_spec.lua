@@ -306,4 +306,30 @@ describe("a singleton", function()
     assert.matches("'per' must be 'instance' or 'worker', not the string \"cluster\"", lines[5])
     assert.matches("lunarch.singleton: give either 'client' or 'endpoints'$", lines[6])
   end)
+
+  it("is refused a second time in one worker under one name, unless what it publishes is kept apart", function()
+    local web = nginx.start {
+      http = [[
+        lua_shared_dict lunarch 1m;
+        lua_shared_dict other 1m;
+        init_worker_by_lua_block {
+          local singleton = require("resty.lunarch").singleton
+          local function try(changes)
+            local options = { election = "/twice", endpoints = os.getenv "ENDPOINT", do_work = function() end }
+            for name, value in pairs(changes) do options[name] = value end
+            return pcall(singleton, options)
+          end
+          local _, first = try {}
+          local is_again, message = try {}
+          local is_apart, is_alone = try { dict = "other" }, try { per = "worker" }
+          results = { tostring(is_again), message, tostring(is_apart), tostring(is_alone) }
+          first:stop()
+          results[#results + 1] = tostring((try {}))
+        } ]],
+      server = [[ location = /results { content_by_lua_block { ngx.print(table.concat(results, "\n")) } } ]],
+      env = { ENDPOINT = server.endpoint },
+    }
+    local _, results = web:get "/results"
+    assert.matches("^false\n[^\n]*this worker has one for '/twice' already: [^\n]*\ntrue\ntrue\ntrue$", results)
+  end)
 end)

@@ -30,7 +30,9 @@ end
 local function eventually(what, question)
   local until_s = lunarch.now() + LIMIT_S
   while not question() do
-    if lunarch.now() > until_s then error(what .. " did not come about:\n" .. read "/var/log/nginx/error.log") end
+    if lunarch.now() > until_s then
+      error(what .. " did not come about; nginx's log begins:\n" .. read "/var/log/nginx/error.log":sub(1, 2000))
+    end
     lunarch.sleep(0.1)
   end
 end

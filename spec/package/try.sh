@@ -12,6 +12,9 @@ die() { say "package: $*"; exit 1; }
 inside() { chroot "$ROOT" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "$@"; }
 
 clean_up() {
+    if [ -s "$ROOT/run/nginx.pid" ]; then
+        kill "$(cat "$ROOT/run/nginx.pid")" && sleep 1
+    fi
     umount "$ROOT/dev/shm" "$ROOT/proc" 2>/dev/null || :
     rm -rf --one-file-system "$ROOT"
 }
@@ -32,14 +35,16 @@ files() { (cd "$ROOT" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./
 mirror=${LUNARCH_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | head -n 1)}
 debootstrap --variant=minbase bookworm "$ROOT" "${mirror:-http://deb.debian.org/debian}" >"$DEB.root.log" 2>&1 ||
     die "debootstrap failed; see $DEB.root.log"
+chmod 755 "$ROOT"
 mount -t proc proc "$ROOT/proc"
 mount -t tmpfs tmpfs "$ROOT/dev/shm"
 printf '#!/bin/sh\nexit 101\n' >"$ROOT/usr/sbin/policy-rc.d"
 chmod +x "$ROOT/usr/sbin/policy-rc.d"
 
-# What a user of the package has besides: two VMs, a compiler, an nginx, and an etcd; and what looks it over.
+# What a user of the package has besides: two VMs (LuaJIT is the one that goes with nginx), a compiler, an nginx, and an
+# etcd; and what looks it over.
 apt="apt-get -q -y --no-install-recommends"
-inside $apt install lua5.4 luajit gcc libc6-dev pkg-config nginx libnginx-mod-http-lua curl lintian systemd \
+inside $apt install lua5.4 luajit2 gcc libc6-dev pkg-config nginx libnginx-mod-http-lua curl lintian systemd \
     >>"$DEB.root.log" 2>&1 || die "apt failed; see $DEB.root.log"
 cp "$ETCD" "$ROOT/usr/local/bin/etcd"
 before=$(files)

@@ -29,6 +29,7 @@ local nginx = {}
 local pack = function(...) return { n = select("#", ...), ... } end
 local unpack = unpack
 
+local DEFAULT = "127.0.0.1:2379"
 local LONGEST_S = 1e6        -- what nginx's timers can count
 local FAR_S = 1e6
 local SHORTEST_S = 0.001
@@ -61,6 +62,14 @@ function nginx.connect(call)
     args.misuse("%s: a client opened in init_by_lua* would not survive the start of nginx's workers (require is fine "
       .. "there): open it in init_worker_by_lua* or later", call)
   end
+end
+
+-- What may help where none of `endpoints` answers: nginx hands its workers no environment but what it is told to.
+function nginx.hint(endpoints)
+  local is_usual = endpoints[1] == DEFAULT and not endpoints[2]
+  local is_told = os.getenv "LUNARCH_ENDPOINTS" or os.getenv "ETCDCTL_ENDPOINTS"
+  if is_told or not is_usual then return "" end
+  return " (LUNARCH_ENDPOINTS, if it should count, needs \"env LUNARCH_ENDPOINTS;\" in nginx.conf)"
 end
 
 -- The task this code runs in, or nil.
