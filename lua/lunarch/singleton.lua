@@ -106,6 +106,13 @@ local function publish_leader(self)
   self.dict:set(self.keys.leader, text, STANDING_S)
 end
 
+-- Once we are no longer the leader nobody has told us who is.
+local function forget_ourselves(self)
+  if not self.known_leader or not self.known_leader.is_me then return end
+  self.known_leader = nil
+  if self.dict then self.dict:delete(self.keys.leader) end
+end
+
 local function parse_leader(text)
   local token, is_me, length, rest = text:match "^(%d+) (%d) (%d+) (.*)$"
   if not token then return nil end
@@ -225,6 +232,9 @@ local function handlers_of(self)
   local on_elected, on_lost, on_leader = handlers.on_elected, handlers.on_lost, handlers.on_leader
   function handlers.on_elected(term)
     self.term = term
+    -- Before the deadline: whoever sees that we lead sees who that is.
+    self.known_leader = { value = self.value, key = term.key, token = term.token, is_me = true }
+    publish_leader(self)
     publish_deadline(self)
     renew_standing(self)
     if on_elected then on_elected(term) end
@@ -232,6 +242,7 @@ local function handlers_of(self)
   function handlers.on_lost(term, reason)
     self.term = nil
     publish_deadline(self)
+    forget_ourselves(self)
     if on_lost then on_lost(term, reason) end
   end
   function handlers.on_leader(leader)

@@ -28,8 +28,8 @@ what() {
     say "ok    $1: $(printf '%s' "$said" | tail -n 1)"
 }
 
-files() { (cd "$ROOT" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./tmp -o -path ./var/lib/dpkg \
-    -o -path ./var/lib/apt -o -path ./var/cache -o -path ./var/log -o -path ./root -o -path ./etc/nginx \
+files() { (cd "$ROOT" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./run -o -path ./tmp -o -path ./root \
+    -o -path ./var/lib/dpkg -o -path ./var/lib/apt -o -path ./var/cache -o -path ./var/log -o -path ./etc/nginx \
     -o -path ./var/lib/nginx \) -prune -o -print) | sort; }
 
 mirror=${LUNARCH_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | head -n 1)}
