@@ -354,6 +354,16 @@ describe("a candidate", function()
       assert.same({ "on_elected", "on_lost 1 stopping" }, calls)
     end)
 
+    it("while etcd is silent, waits for it once, and leaves the rest to the background", function()
+      world:at(3, function() world.is_silent = true end)
+      run(make(), 3)
+      assert.same({ "resign 1", "close session" }, world:said("resign", "close session"))
+      assert.equal(world:time_of "close session", world.time)
+      assert.is_true(world.time > 3 and world.time < 10)
+      assert.truthy(world:has_logged "warn: giving the place up: silence")
+      assert.falsy(world:has_logged "closing the session")
+    end)
+
     it("by its own handler, does not call it again", function()
       local c
       c = make { do_work = function()

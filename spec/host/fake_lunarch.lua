@@ -150,8 +150,15 @@ function Term:await_loss()
   return self.reason or "expired"
 end
 
-function Term:resign()
+-- With world.is_silent etcd answers nothing any more.
+local function await_silence(world, seconds)
+  world.lunarch.sleep(seconds)
+  return nil, "silence", "timeout"
+end
+
+function Term:resign(seconds)
   self.world:note("resign", self.token)
+  if self.world.is_silent then return await_silence(self.world, seconds) end
   self:lose "closed"
   return true
 end
@@ -198,8 +205,9 @@ function Session:orphan()
   self:lose "closed"
 end
 
-function Session:close()
+function Session:close(seconds)
   self.world:note "close session"
+  if self.world.is_silent then return await_silence(self.world, seconds) end
   self.reason, self.state_now = self.reason or "closed", "closed"
   return true
 end
