@@ -233,7 +233,8 @@ describe("the verdict on a run", function()
     for what, change in pairs {
       ["the lease lived on"] = function(a) a[#a] = "lease /chaos/leader 10 there" end,
       ["nobody asked for the lease"] = function(a) a[#a] = nil end,
-      ["an etcd that does no such thing"] = function(_, _, more) more.etcd_version = "3.5.13" end,
+      ["an etcd nobody knows"] = function(_, _, more) more.etcd_version = "unknown" end,
+      ["an etcd that does so at once or not at all"] = function(_, _, more) more.etcd_version = "3.5.13" end,
       ["no leader of etcd was stopped"] = function(_, _, more) more.faults[1].has_stopped_leader = false end,
       ["it went on long before"] = function(_, _, more) more.faults[1].to = -3 end,
       ["it went on only afterwards"] = function(_, _, more) more.faults[1].to = 6.5 end,
@@ -249,13 +250,13 @@ describe("the verdict on a run", function()
   end)
 
   it("lays a mutex held by two to etcd in the same way", function()
-    local function judge(last, version)
+    local function judge(last, version, thawed)
       return good_run(function(a, _, more)
         table.insert(a, "set claim 6.50 fenced 10")
         for _, line in ipairs(last) do table.insert(a, line) end
         more.etcd_version = version
         more.faults = {
-          { track = "members", kind = "stop", lanes = { "m1" }, from = 1, to = 4, has_stopped_leader = true },
+          { track = "members", kind = "stop", lanes = { "m1" }, from = 1, to = thawed or 4, has_stopped_leader = true },
         }
       end)
     end
@@ -264,16 +265,18 @@ describe("the verdict on a run", function()
     assert.equal(1, excused.revoked.holds)
     assert.is_false(judge({ "set gone 6.60 fenced 10", "lease fenced 10 there" }, "3.4.23").is_fine)
     assert.is_false(judge({ "set freed 6.60 fenced 10" }, "3.4.23").is_fine)
-    assert.is_false(judge({ "set gone 6.60 fenced 10", "lease fenced 10 gone" }, "3.5.13").is_fine)
+    assert.is_true(judge({ "set gone 6.60 fenced 10", "lease fenced 10 gone" }, "3.4.23", -1).is_fine)
+    assert.is_false(judge({ "set gone 6.60 fenced 10", "lease fenced 10 gone" }, "3.5.13", -1).is_fine)
+    assert.is_false(judge({ "set gone 6.60 fenced 10", "lease fenced 10 gone" }, "unknown").is_fine)
   end)
 
-  it("knows which versions of etcd do that", function()
+  it("knows which versions of etcd do that, and for how long", function()
     local revocation = require "chaos.revocation"
-    for version, is_expected in pairs {
-      ["3.3.27"] = true, ["3.4.23"] = true, ["3.4.30"] = true, ["3.4.31"] = false, ["3.5.12"] = true,
-      ["3.5.13"] = false, ["3.6.0"] = false, ["unknown"] = false,
+    for version, seconds in pairs {
+      ["3.3.27"] = 8.5, ["3.4.23"] = 8.5, ["3.4.30"] = 8.5, ["3.4.31"] = 1, ["3.5.12"] = 8.5, ["3.5.13"] = 1,
+      ["3.6.0"] = 1, ["unknown"] = 0,
     } do
-      assert.equal(is_expected, revocation.is_to_be_expected(version), version)
+      assert.equal(seconds, revocation.window_s(version), version)
     end
   end)
 
