@@ -60,7 +60,8 @@ function Text:add_revoked(outcome, judged)
   if revoked.terms + revoked.holds == 0 then return end
   self:add("  etcd %s itself revoked living leases when a stopped leader of its own went on: terms ended so %d, "
     .. "holds %d", outcome.etcd_version, revoked.terms, revoked.holds)
-  self:add "  (its issue 15247, more seldom since 3.4.31 and 3.5.13: as after an operator's revocation, one is told at once)"
+  self:add("  (its issue 15247, more seldom since 3.4.31 and 3.5.13: "
+    .. "as after an operator's revocation, one is told at once)")
   if #judged.handed_on > 0 then
     self:add("  before on_lost was over, the next one had begun (%d of them still at work): %s", judged.n_at_work,
       table.concat(overlap.describe(judged.handed_on), ", "))
