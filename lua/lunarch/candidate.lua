@@ -90,6 +90,14 @@ local function describe(err)
   return { err = err, text = args.without_ours(trace) }
 end
 
+-- Calls a handler: true and what it returned, or false and what describe made of its error.
+local function attempt(handler, ...)
+  local ok, result = xpcall(handler, describe, ...)
+  -- Lua asks nobody for a description where memory is lacking.
+  if not ok and type(result) ~= "table" then result = { err = result, text = args.error_text(result) } end
+  return ok, result
+end
+
 local Backoff = {}
 Backoff.__index = Backoff
 
@@ -196,7 +204,7 @@ function methods:_tell(name, ...)
   local handler = self.handlers[name]
   if not handler then return true end
   self.last_handler = name
-  local ok, result = xpcall(handler, describe, ...)
+  local ok, result = attempt(handler, ...)
   if ok then return true, result end
   if result.err ~= STOP then self.log.error("%s failed: %s", name, result.text) end
   return false
@@ -245,7 +253,7 @@ function methods:_call(name, term)
   self.is_entered = true
   if not handler then return true end
   self.last_handler = name
-  local ok, result = xpcall(handler, describe, term)
+  local ok, result = attempt(handler, term)
   if self.over then
     if not ok and not is_lost_error(result.err) then
       self.log.warn("%s failed while it was told to stop (%s): %s", name, self.over, result.text)

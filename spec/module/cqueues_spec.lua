@@ -211,6 +211,52 @@ describe("in a coroutine of cqueues", function()
     end)
   end)
 
+  -- Where memory is lacking, Lua asks nobody for a traceback; on LuaJIT, neither when an error's text fails.
+  local function hungry() return ("xx"):rep(2 ^ 31 - 1) end
+  local HUNGRY = select(2, pcall(hungry)):match "[^:]+$"
+
+  local function mute()
+    error(setmetatable({}, { __tostring = function() error "no text" end }))
+  end
+
+  it("a task that fails without a traceback is told of by what there is", function()
+    local told, report = {}, world.report
+    world.report = function(task) told[#told + 1] = task.traceback end
+    together(function()
+      for _, case in ipairs { { hungry, HUNGRY }, { mute, "an error object whose __tostring fails" } } do
+        local ok, traceback, err = lunarch.spawn(case[1]):join()
+        assert.is_false(ok)
+        assert.is_truthy(traceback:find(case[2], 1, true), traceback)
+        assert.is_not_nil(err)
+        local alone = lunarch.spawn(case[1])
+        lunarch.sleep(0.01)
+        assert.matches("failed", tostring(alone))
+        assert.is_truthy(tostring(told[#told]):find(case[2], 1, true), told[#told])
+      end
+    end)
+    world.report = report
+    assert.equal(2, #told)
+  end)
+
+  it("a handler that fails without a traceback is told of by what there is", function()
+    local said = {}
+    local function say(format, ...) said[#said + 1] = format:format(...) end
+    together(function()
+      local candidate
+      candidate = lunarch.candidate {
+        client = client, election = "/cq/hungry", name = "A", log = { info = function() end, warn = say, error = say },
+        on_elected = hungry,
+        on_lost = function()
+          candidate:stop()
+          hungry()
+        end,
+      }
+      candidate:run()
+    end)
+    assert.is_truthy(said[1] and said[1]:find("on_elected failed: .*" .. HUNGRY), said[1])
+    assert.is_truthy(said[2] and said[2]:find("on_lost failed: .*" .. HUNGRY), said[2])
+  end)
+
   it("a task that is interrupted leaves the line", function()
     local holder = assert(session:mutex "/cq/interrupted")
     assert(holder:lock())

@@ -68,13 +68,15 @@ end
 
 -- ---- beginning and ending ---------------------------------------------------------------------------------------
 
--- A task has returned this, or has failed: then task.traceback is set.
+-- A task has returned this, or has failed: then task.traceback is set, if there is one.
 function common.finish(world, task, ok, ...)
   task.has_ended = true
   if ok then
     task.results = pack(...)
   else
     task.err = ...
+    -- Lua asks nobody for a traceback where memory is lacking.
+    task.traceback = task.traceback or args.error_text(task.err)
     -- To end by its interruption is no failure.
     local is_interrupted = task.interruption and task.interruption.err == task.err
     local is_expected = is_interrupted or task.is_quiet or world.farewell and task.err == world.farewell
@@ -89,7 +91,7 @@ end
 -- Runs a task in the coroutine that somebody else has given it.
 function common.run(world, task, fn, ...)
   common.finish(world, task, xpcall(fn, function(err)
-    task.traceback = debug.traceback(tostring(err), 2)
+    task.traceback = debug.traceback(args.error_text(err), 2)
     return err
   end, ...))
 end
