@@ -499,7 +499,7 @@ function methods:_stand(session)
   local election = assert(session:election(self.election_name))
   self.place = self.election_name .. "/" .. session.lease
   while not self.stopping do
-    self.state = "standing"
+    self.state, self.is_silent = "standing", nil
     local term, message, code = self:_pause(election.campaign, election, self.value)
     if term then
       self.is_elected = true

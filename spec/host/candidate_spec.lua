@@ -390,6 +390,14 @@ describe("a candidate", function()
       assert.equal(0.3, world.time)
     end)
 
+    it("long after etcd was silent, waits for it", function()
+      world.is_silent = true
+      world:at(4, function() world.is_silent, world.is_open = false, false end)
+      run(make { do_work = function() return world.time < 1 end }, 1000)
+      assert.same({ "campaign A", "campaign A" }, world:said "campaign")
+      assert.equal(2, world.close_s)
+    end)
+
     it("twice, is stopped once", function()
       local c = make()
       world:at(1, function() c:stop() end)

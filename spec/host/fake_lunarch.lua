@@ -6,6 +6,7 @@
 --   world:run(function() ... end)               until the function has returned; time jumps from one event to the next
 --   world.is_open = false                       nobody is elected until it is true again
 --   world.stop_at = 7                           when the next term is told to stop
+--   world.close_s                               how long the session's closing was last waited for
 local fake = {}
 
 local World = {}
@@ -207,6 +208,7 @@ end
 
 function Session:close(seconds)
   self.world:note "close session"
+  self.world.close_s = seconds
   if self.world.is_silent then return await_silence(self.world, seconds) end
   self.reason, self.state_now = self.reason or "closed", "closed"
   return true
