@@ -1,6 +1,10 @@
 -- What the prover has found, and what it must find: each mutant breaks the core again, and the seed that caught it
 -- last time catches it now. The same seeds hold on the core as it is (spec/unit/sim_prove_test.c).
 
+local process = require "support.process"
+local tree = require "support.tree"
+local uv = require "luv"
+
 local build = os.getenv "LUNARCH_BUILD"
 local root = os.getenv "LUNARCH_ROOT"
 
@@ -36,4 +40,14 @@ describe("the prover", function()
       assert.are.equal(expected, (said[name] or "said nothing of it"):sub(1, #expected))
     end)
   end
+
+  it("catches them in a folder whose name has a space too", function()
+    local folder = tree.folder() .. "/a tree"
+    assert(uv.fs_symlink(root, folder))
+    local output = process.run {
+      "sh", folder .. "/spec/prove/mutants.sh", "--known", "try_waits_in_line",
+      env = { LUNARCH_ROOT = folder, LUNARCH_BUILD = folder .. "/build/dev" }, limit = 60,
+    }
+    assert.matches("1 caught, 0 not", output, 1, true)
+  end)
 end)

@@ -19,15 +19,15 @@ make_mutant() { # PATCH
     mkdir -p "$work/tree"
     cp -r "$LUNARCH_ROOT/src" "$work/tree/src"
     patch -s -p1 -d "$work/tree" <"$1" || return 1
-    objects=
-    for file in $(sed -n 's|^+++ b/\(src/[^[:space:]]*\.c\).*|\1|p' "$1"); do
+    files=$(sed -n 's|^+++ b/\(src/[^[:space:]]*\.c\).*|\1|p' "$1")
+    set --
+    for file in $files; do
         object=$work/$(basename "$file").o
         cc -std=gnu11 -D_GNU_SOURCE= -O1 -w -I"$work/tree/src" -I"$LUNARCH_BUILD/gen/proto" -c "$work/tree/$file" \
             -o "$object" || return 1
-        objects="$objects $object"
+        set -- "$@" "$object"
     done
-    # shellcheck disable=SC2086
-    cc -o "$work/prove" $objects "$work/prove.o" "$LUNARCH_BUILD"/ar/libprove_support.a \
+    cc -o "$work/prove" "$@" "$work/prove.o" "$LUNARCH_BUILD"/ar/libprove_support.a \
         "$LUNARCH_BUILD"/ar/liblunarch_sim.a "$LUNARCH_BUILD"/ar/liblunarch_core.a \
         "$LUNARCH_BUILD"/ar/liblunarch_proto.a "$LUNARCH_BUILD"/ar/liblunarch_base.a \
         -lgrpc -lgpr -lprotobuf-c -lpthread -lm
