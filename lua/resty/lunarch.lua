@@ -83,6 +83,8 @@ function methods:session(timeout)
     return nil, ("no session with %s within %g s: %s%s"):format(table.concat(endpoints, ","), timeout,
       self.trouble or "not answered yet", nginx.hint(endpoints)), "unavailable"
   end
+  -- It failed, which the next one may not.
+  self.opening = nil
   error(session, 0)
 end
 

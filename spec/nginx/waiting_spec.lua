@@ -213,6 +213,32 @@ describe("a wait inside nginx", function()
     assert.is_true(#web:lines "lua_max_running_timers are not enough" > 0)
   end)
 
+  it("ends although nginx had no room for the timer of a task, or of a handler", function()
+    start {
+      workers = 1,
+      shared = "lua_max_running_timers 4;" .. SHARED:gsub("init_worker_by_lua_block {", [[%0
+        function fill()
+          for _ = 1, 4 do ngx.timer.at(0, function() ngx.sleep(0.5) end) end
+          ngx.sleep(0.01)
+        end
+      ]], 1),
+      server = [[
+        location = /task { content_by_lua_block {
+          fill()
+          local task = lunarch.spawn(function(...) return select("#", ...), ... end, "born", nil)
+          ngx.print(table.concat({ tostring(task:join(5)), select(2, task:join(0)) }, " "))
+        } }
+        location = /handler { content_by_lua_block {
+          fill()
+          ngx.print(require("lunarch.loop.nginx").apart(function(...) return "called", ... end, "so"))
+        } }
+      ]],
+    }
+    assert.same({ 200, "true 2 born" }, { web:get "/task" })
+    assert.same({ 200, "calledso" }, { web:get "/handler" }, web:log():sub(-600))
+    assert.is_true(#web:lines "lua_max_running_timers are not enough" > 1)
+  end)
+
   it("works in tasks, light threads and coroutines of the user's", function()
     start {
       server = [[

@@ -361,11 +361,14 @@ end
 local is_looking = false
 local told_at_last_look = {}
 local awaited_reader
+local bear_unborn
 
--- nginx drops a timer for which it has no connection or no room (lua_max_running_timers): then another reader is begun.
+-- nginx drops a timer for which it has no connection or no room (lua_max_running_timers): then another reader is begun,
+-- and the task gets another timer.
 local function look_now_and_then(premature)
   if premature then return end
   told_at_last_look = look(told_at_last_look)
+  bear_unborn()
   if not is_reading or has_reader_begun then return end
   if awaited_reader == n_readers then
     is_reading = false
@@ -374,12 +377,16 @@ local function look_now_and_then(premature)
   awaited_reader = n_readers
 end
 
+local function look_from_now_on()
+  is_looking = is_looking or ngx.timer.every(LOOK_S, look_now_and_then)
+end
+
 start = function()
   if is_exiting() then
     is_lingering = is_lingering or ngx.timer.at(0, linger)
   else
     if not is_watching_exit then watch_exit() end
-    is_looking = is_looking or ngx.timer.every(LOOK_S, look_now_and_then)
+    look_from_now_on()
   end
   if is_reading then return end
   n_readers, has_reader_begun = n_readers + 1, false
@@ -425,15 +432,29 @@ function nginx.rouse(task)
   end
 end
 
-local function body(_, task, fn, ...)
+local unborn = {}       -- tasks whose timer has not begun: what they begin with
+
+local function body(_, task)
+  local birth = unborn[task]
+  if not birth then return end
+  unborn[task] = nil
   ngx.ctx[TASK] = task
-  common.run(nginx, task, fn, ...)
+  common.run(nginx, task, unpack(birth, 1, birth.n))
+end
+
+bear_unborn = function()
+  for task, birth in pairs(unborn) do
+    if birth.was_seen then ngx.timer.at(0, body, task) end
+    birth.was_seen = true
+  end
 end
 
 local function spawn(is_protected, fn, ...)
   local task = new_task { waits = {}, is_protected = is_protected }
-  local ok, err = ngx.timer.at(0, body, task, fn, ...)
+  local ok, err = ngx.timer.at(0, body, task)
   if not ok then args.misuse("lunarch.spawn: nginx starts no timer: %s", tostring(err)) end
+  unborn[task] = pack(fn, ...)
+  if not is_exiting() then look_from_now_on() end
   return task
 end
 
@@ -452,7 +473,10 @@ end
 function nginx.apart(fn, ...)
   local task = nginx.current()
   local done, results = semaphore.new(), nil
+  local has_begun, is_dropped = false, false
   local ok = ngx.timer.at(0, function(_, ...)
+    if is_dropped then return end
+    has_begun = true
     ngx.ctx[TASK] = task
     results = pack(xpcall(fn, function(err)
       return type(err) == "string" and debug.traceback(err, 2) or err
@@ -461,7 +485,9 @@ function nginx.apart(fn, ...)
   end, ...)
   if not ok then return fn(...) end
   while not results do
-    done:wait(LONGEST_S)
+    done:wait(has_begun and LONGEST_S or LOOK_S)
+    is_dropped = not has_begun
+    if is_dropped then return fn(...) end
   end
   if not results[1] then error(results[2], 0) end
   return unpack(results, 2, results.n)
