@@ -76,7 +76,8 @@ function methods:session(timeout)
   args.timeout("worker:session", timeout)
   if is_usable(self.current) then return self.current end
   self.opening = self.opening or lunarch.spawn(open, self)
-  local ok, session, message, code = self.opening:join(timeout)
+  local opening = self.opening
+  local ok, session, message, code = opening:join(timeout)
   if ok then return session, message, code end
   if ok == nil then
     local endpoints = self.client.endpoints
@@ -84,7 +85,7 @@ function methods:session(timeout)
       self.trouble or "not answered yet", nginx.hint(endpoints)), "unavailable"
   end
   -- It failed, which the next one may not.
-  self.opening = nil
+  if self.opening == opening then self.opening = nil end
   error(session, 0)
 end
 

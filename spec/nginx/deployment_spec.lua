@@ -138,6 +138,24 @@ describe("nginx as it is deployed", function()
     end)
   end
 
+  it("opens its session although that failed before", function()
+    web = nginx.start {
+      workers = 1, env = { ENDPOINT = server.endpoint },
+      http = [[
+        init_worker_by_lua_block { here = assert(require("resty.lunarch").new { endpoints = os.getenv "ENDPOINT" }) }
+      ]],
+      server = [[
+        location = /x { content_by_lua_block {
+          here.client.session = function() error "for want of memory" end
+          ngx.print(select(2, pcall(here.lock, here, "/deployed/again", 5)):match "for want of memory")
+          here.client.session = nil
+          ngx.print(": ", tostring((pcall(here.lock, here, "/deployed/again", 5))))
+        } }
+      ]],
+    }
+    assert.same({ 200, "for want of memory: true" }, { web:get "/x" })
+  end)
+
   -- ---- etcd is away -----------------------------------------------------------------------------------------------
 
   local AWAY = {
