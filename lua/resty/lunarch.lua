@@ -33,7 +33,7 @@ local Here, check = args.class("worker", methods)
 local TAKEN = { rewrite = true, server_rewrite = true, access = true, content = true }
 
 local OPTIONS = {
-  endpoints = args.endpoints, name = args.word, ttl = args.whole_seconds, grace = args.seconds, trace = args.callable,
+  endpoints = args.endpoints, name = args.word, ttl = args.ttl, grace = args.seconds, trace = args.callable,
 }
 
 -- One for each set of options, so that a handler may call `new` for every request.

@@ -291,6 +291,7 @@ describe("a singleton", function()
           try { do_work = f }
           try { election = "/x", do_work = f, per = "cluster" }
           try { election = "/x", do_work = f, client = {}, endpoints = "127.0.0.1:2379" }
+          errors[#errors + 1] = select(2, pcall(require("resty.lunarch").new, { ttl = 100000 }))
         } ]],
       server = [[ location = /errors { content_by_lua_block { ngx.print(table.concat(errors, "\n")) } } ]],
     }
@@ -305,6 +306,7 @@ describe("a singleton", function()
     assert.matches("'election' is missing", lines[4])
     assert.matches("'per' must be 'instance' or 'worker', not the string \"cluster\"", lines[5])
     assert.matches("lunarch.singleton: give either 'client' or 'endpoints'$", lines[6])
+    assert.matches("'ttl' must be at most %d+ seconds", lines[7])
   end)
 
   it("is refused a second time in one worker under one name, unless what it publishes is kept apart", function()

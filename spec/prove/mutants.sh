@@ -10,6 +10,10 @@ work=$LUNARCH_BUILD/mutants
 seeds=${SEEDS:-1..30000}
 mode=
 case ${1:-} in --known | --record) mode=$1 && shift ;; esac
+if [ "$mode" = --record ] && [ $# != 0 ]; then
+    echo "mutants.sh: --record writes down the seeds of all mutants: name none" >&2
+    exit 2
+fi
 missed=0
 caught=0
 mkdir -p "$work"
@@ -77,5 +81,9 @@ for patch in "$here"/mutants/*.patch; do
     fi
 done
 echo "$caught caught, $missed not"
-if [ "$mode" = --record ] && [ $# = 0 ]; then cp "$work/seeds" "$here/seeds"; fi
+if [ $((caught + missed)) = 0 ]; then
+    echo "mutants.sh: no mutant is called *$1*: see $here/mutants" >&2
+    exit 2
+fi
+if [ "$mode" = --record ]; then cp "$work/seeds" "$here/seeds"; fi
 [ "$missed" = 0 ]
