@@ -189,11 +189,19 @@ static void a_session_of_a_lease_that_does_not_exist_is_not_opened(void) {
     struct lun_session_options options = {.grace_ms = -1, .lease = 12345};
     GET(client, answer, lun_session_open(client, &options, &ask, NULL, NULL));
     CHECK(answer.code == LUN_ELOST && !answer.session);
+    close_client(client);
+}
+
+static void a_session_whose_opening_is_cancelled_is_not_there(void) {
+    struct lun_client *client = open_client();
+    struct answer answer;
     struct lun_op *op = NULL;
+    etcd_server_freeze(&server); /* the answer must not be faster */
     BEGIN(answer, LIMIT_MS, lun_session_open(client, NULL, &ask, &op, NULL));
     lun_op_cancel(op);
     CHECK(await_answer(client, &answer));
     CHECK(answer.code == LUN_ECANCELLED && !answer.session);
+    etcd_server_thaw(&server);
     close_client(client);
 }
 
@@ -332,6 +340,7 @@ int main(int argc, char **argv) {
     RUN(an_unlock_answers_who_awaits_the_loss);
     RUN(an_unlock_that_is_not_answered_in_time_still_answers_who_awaits_the_loss);
     RUN(a_session_of_a_lease_that_does_not_exist_is_not_opened);
+    RUN(a_session_whose_opening_is_cancelled_is_not_there);
     RUN(who_polls_seldom_is_told_how_many_trace_lines_were_dropped);
     RUN(an_adopted_lease_of_two_seconds_is_kept);
     RUN(a_frozen_etcd_ends_a_lock_early_and_every_question_says_so);
