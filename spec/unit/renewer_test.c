@@ -130,6 +130,19 @@ static void a_member_of_the_past_costs_nothing_while_others_live_in_the_present(
     }
 }
 
+/* Members that live in the present, and know of no such lease. */
+static void all_say_0(void) {
+    for (size_t i = 0; i < world->n_members; i++) {
+        world->members[i].renewals_term = world->raft_term;
+        world->members[i].renewals_ttl = 0;
+    }
+}
+
+static void all_tell_the_truth(void) {
+    for (size_t i = 0; i < world->n_members; i++)
+        world->members[i].renewals_term = 0;
+}
+
 static void ttl_0_of_a_member_of_the_past_is_not_believed(void) {
     begin(3, 10);
     struct world_member *stale = carrier();
@@ -175,15 +188,11 @@ static void ttl_0_of_a_new_leader_is_asked_again_when_it_has_caught_up(void) {
     world_advance(world, SECONDS(5));
     world->raft_term++;
     int n = world->n_renewals;
-    for (int i = 0; i < 3; i++) {
-        world->members[i].renewals_term = world->raft_term;
-        world->members[i].renewals_ttl = 0;
-    }
+    all_say_0();
     while (world->n_renewals == n)
         world_advance(world, MS(1));
     world_advance(world, MS(250));
-    for (int i = 0; i < 3; i++)
-        world->members[i].renewals_term = 0;
+    all_tell_the_truth();
     world_advance(world, SECONDS(30));
     STORY(world, "");
     end();
@@ -192,22 +201,17 @@ static void ttl_0_of_a_new_leader_is_asked_again_when_it_has_caught_up(void) {
 /* One leader that lags says so, another is elected while it is given time, and lags as well. */
 static void ttl_0_of_two_leaders_one_after_the_other_is_not_twice_the_same_answer(void) {
     begin(3, 10);
-    for (int i = 0; i < 3; i++) {
-        world->members[i].renewals_term = world->raft_term;
-        world->members[i].renewals_ttl = 0;
-    }
+    all_say_0();
     int n = world->n_renewals;
     while (world->n_renewals == n)
         world_advance(world, MS(1));
     world_advance(world, MS(200));
     world->raft_term++;
-    for (int i = 0; i < 3; i++)
-        world->members[i].renewals_term = world->raft_term;
+    all_say_0();
     while (world->n_renewals == n + 1)
         world_advance(world, MS(1));
     world_advance(world, MS(250));
-    for (int i = 0; i < 3; i++)
-        world->members[i].renewals_term = 0;
+    all_tell_the_truth();
     world_advance(world, SECONDS(30));
     STORY(world, "");
     end();

@@ -115,11 +115,15 @@ static void succeed(struct renewer *renewer, struct renewer_stream *stream) {
     renewer->callbacks->on_renewed(renewer, stream->sent_ns, stream->ttl_s);
 }
 
+/* There was such an answer already, under the same leader. */
+static bool is_doubted(const struct renewer *renewer, const struct renewer_stream *stream) {
+    return renewer->gone_member && stream->raft_term == renewer->gone_term;
+}
+
 /* A leader that has not yet carried out the grant answers 0 too (etcd #13675), and the read through a follower
  * that has confirms it. So a second answer has to come from elsewhere, asked when the same leader has caught up. */
 static bool is_gone(const struct renewer *renewer, const struct renewer_stream *stream) {
-    if (!renewer->gone_member || stream->raft_term != renewer->gone_term ||
-        stream->sent_ns < renewer->ask_elsewhere_ns)
+    if (!is_doubted(renewer, stream) || stream->sent_ns < renewer->ask_elsewhere_ns)
         return false;
     return keepalive_member(stream->keepalive) != renewer->gone_member ||
            etcd_n_members(renewer->etcd) == 1 ||
@@ -128,7 +132,7 @@ static bool is_gone(const struct renewer *renewer, const struct renewer_stream *
 
 static void doubt(struct renewer *renewer, struct renewer_stream *stream) {
     int64_t now_ns = rpc_now(renewer->rpc);
-    if (!renewer->gone_member || stream->raft_term != renewer->gone_term) {
+    if (!is_doubted(renewer, stream)) {
         renewer->gone_member = keepalive_member(stream->keepalive);
         renewer->gone_term = stream->raft_term;
         renewer->ask_elsewhere_ns =
