@@ -102,19 +102,23 @@ static bool may_hurt(const struct world *world, const struct fault *fault, int m
     return sim_is_well(world->sim, member);
 }
 
-static void hurt_member(struct world *world, const struct fault *fault) {
+/* Freezes, cuts off or stops a member, for a while. */
+static void put_out(struct world *world, enum fault_kind kind, int member, int64_t for_ns) {
     struct sim *sim = world->sim;
-    int leader = sim_leader(sim);
-    int member = fault->member < SIM_MEMBERS ? fault->member : leader >= 0 ? leader : 0;
-    if (!may_hurt(world, fault, member))
-        return;
-    if (fault->kind == FREEZE)
+    if (kind == FREEZE)
         sim_freeze(sim, member);
-    else if (fault->kind == CUT)
+    else if (kind == CUT)
         sim_cut(sim, member);
     else
         sim_stop(sim, member);
-    later(world, fault->kind == FREEZE ? THAW : fault->kind == CUT ? JOIN : START, member, fault->for_ns, 0);
+    later(world, kind == FREEZE ? THAW : kind == CUT ? JOIN : START, member, for_ns, 0);
+}
+
+static void hurt_member(struct world *world, const struct fault *fault) {
+    int leader = sim_leader(world->sim);
+    int member = fault->member < SIM_MEMBERS ? fault->member : leader >= 0 ? leader : 0;
+    if (may_hurt(world, fault, member))
+        put_out(world, fault->kind, member, fault->for_ns);
 }
 
 /* Everything comes late for a while, and then nothing comes at all: a deadline counted from an answer's arrival
@@ -141,33 +145,22 @@ static void strand(struct world *world, const struct fault *fault) {
     for (int n = 0; n < MACHINES && !is_holding(&world->machines[i]); n++)
         i = (i + 1) % MACHINES;
     struct machine *machine = &world->machines[i];
-    if (!is_holding(machine) || !may_hurt(world, fault, leader))
+    if (leader < 0 || !is_holding(machine) || !may_hurt(world, fault, leader))
         return;
-    bool is_frozen = fault->which % 2;
     int64_t silent_in_ns = fault->for_ns + (int64_t)(fault->which / 2 % (uint64_t)MS(1500));
     sim_say(sim, "fault: %s reaches nobody but the leader", machine->name);
     be_busy(machine);
-    if (is_frozen)
-        sim_freeze(sim, leader);
-    else
-        sim_cut(sim, leader);
+    put_out(world, fault->which % 2 ? FREEZE : CUT, leader, fault->for_ns);
     for (int member = 0; member < SIM_MEMBERS; member++)
         if (member != leader)
             sim_client_hold(machine->client, member, silent_in_ns);
-    later(world, is_frozen ? THAW : JOIN, leader, fault->for_ns, 0);
     later(world, FALL_SILENT, i, silent_in_ns, SECONDS(9));
 }
 
 static void hurt_machine(struct world *world, const struct fault *fault) {
     struct machine *machine = &world->machines[fault->machine];
     int member = fault->member < SIM_MEMBERS ? fault->member : sim_leader(world->sim);
-    if (member < 0)
-        return;
-    if (fault->kind == STRAND) {
-        strand(world, fault);
-        return;
-    }
-    if (!machine->is_up)
+    if (!machine->is_up || member < 0)
         return;
     if (fault->kind == KILL) {
         machine_kill(machine);
@@ -208,6 +201,8 @@ static void begin(struct world *world, const struct fault *fault) {
         operate(world, fault);
     else if (fault->kind == ELECT)
         sim_elect(world->sim);
+    else if (fault->kind == STRAND)
+        strand(world, fault);
     else if (fault->kind == LAG)
         lag(world, fault);
     else if (fault->kind == FULL)

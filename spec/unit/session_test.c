@@ -601,15 +601,20 @@ static void a_revocation_that_never_has_memory_lets_the_lease_lapse(void) {
 
 static struct stand a, b, c;
 
-/* An adopted session: `a` holds, `b` waits, `c` is entering; nothing about the store is answered any more. */
-static void ann_is_dispersing(void) {
-    lease_is_there(20);
+/* An adopted session: `a` holds, `b` waits. */
+static void ann_shares_a_lease(int64_t ttl_s) {
+    lease_is_there(ttl_s);
     person_open(&ann, world, "Ann", 0, LEASE);
     world_run(world);
     CHECK(stand_enter(&a, &ann, "a", PLACE_WAIT) == 0);
     world_run(world);
     CHECK(stand_enter(&b, &ann, "b", PLACE_WAIT) == 0);
     world_run(world);
+}
+
+/* An adopted session: `a` holds, `b` waits, `c` is entering; nothing about the store is answered any more. */
+static void ann_is_dispersing(void) {
+    ann_shares_a_lease(20);
     STORY(world, "Ann opened, a holds");
     world->is_held[RPC_TXN] = world->is_held[RPC_DELETE_RANGE] = world->is_held[RPC_RANGE] = true;
     CHECK(stand_enter(&c, &ann, "c", PLACE_WAIT) == 0);
@@ -638,13 +643,7 @@ static void dispersing_removes_each_place_and_keeps_the_lease(void) {
 /* What says that the key is gone is also what shows that the session is: the first thing heard after a pause. */
 static void dispersing_ends_a_place_that_learned_of_both_at_once(void) {
     begin(1);
-    lease_is_there(60);
-    person_open(&ann, world, "Ann", 0, LEASE);
-    world_run(world);
-    CHECK(stand_enter(&a, &ann, "a", PLACE_WAIT) == 0);
-    world_run(world);
-    CHECK(stand_enter(&b, &ann, "b", PLACE_WAIT) == 0);
-    world_run(world);
+    ann_shares_a_lease(60);
     hold_all();
     world->are_events_held = true;
     stand_leave(&a);
