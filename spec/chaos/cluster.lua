@@ -1,7 +1,7 @@
 -- The three members of a chaos run, and who of them leads since when, as their own logs tell it: a member that is
 -- frozen or cut off costs no waiting for its answer.
 local clock = require "support.clock"
-local partition = require "proof.support.partition"
+local partition = require "live.support.partition"
 local process = require "support.process"
 local tree = require "support.tree"
 

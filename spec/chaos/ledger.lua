@@ -1,5 +1,5 @@
 -- What one life of a candidate (worker.lua) has told so far: its terms, what it held, and what came of its insertions.
-local journal = require "proof.support.journal"
+local journal = require "live.support.journal"
 local sets = require "chaos.sets"
 
 local ledger = {}

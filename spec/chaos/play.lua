@@ -6,7 +6,7 @@ local crew = require "chaos.crew"
 local faults = require "chaos.faults"
 local schedule = require "chaos.schedule"
 local sets = require "chaos.sets"
-local together = require "proof.support.together"
+local together = require "live.support.together"
 local uv = require "luv"
 local wait = require "support.wait"
 

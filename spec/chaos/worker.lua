@@ -11,7 +11,7 @@
 -- luacheck: globals name ttl on_elected do_work on_lost
 local lunarch = require "lunarch"
 local sets = require "chaos.sets"
-local teller = require "proof.support.teller"
+local teller = require "live.support.teller"
 local uv = require "luv"
 
 local LIFE = arg[1]

@@ -8,11 +8,11 @@ describe("the log", function()
     package.preload["lunarch.host"] = function()
       return { is_terminal = function() return false end, time = function() return 1700000000.25 end }
     end
-    log = require "lunarch.log"
+    log = require "lunarch.cli.log"
   end)
 
   teardown(function()
-    package.preload["lunarch.host"], package.loaded["lunarch.host"], package.loaded["lunarch.log"] = nil, nil, nil
+    package.preload["lunarch.host"], package.loaded["lunarch.host"], package.loaded["lunarch.cli.log"] = nil, nil, nil
   end)
 
   local TIME = 1700000000.25

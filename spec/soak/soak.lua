@@ -14,14 +14,14 @@ local MEMORY = uv.fs_access("/dev/shm", "W") and "/dev/shm" or "/tmp"
 local folder = assert(uv.fs_mkdtemp(MEMORY .. "/lunarch-soak-XXXXXX"))
 uv.os_setenv("LUNARCH_TMP", folder)
 
-local cuts = require "proof.support.cuts"
+local cuts = require "live.support.cuts"
 local etcd = require "support.etcd"
-local followers = require "proof.support.followers"
+local followers = require "live.support.followers"
 local lunarch = require "lunarch"
-local scene = require "proof.support.scene"
-local stops = require "proof.support.stops"
+local scene = require "live.support.scene"
+local stops = require "live.support.stops"
 local tree = require "support.tree"
-local victims = require "proof.support.victims"
+local victims = require "live.support.victims"
 
 local CUTS_EACH, STOPS, DEATHS, FREEZES, SESSIONS = 40, 20, 100, 20, 12
 local MEDIAN_MS, LONGEST_MS = 10, 50

@@ -1,7 +1,7 @@
 -- Runs the C unit tests and the spec files, each in a process of its own, a few at a time, and adds them up.
 -- ./dev test calls it; the last line reads `N passed, N failed`.
 --
--- A unit test is a program made from spec/unit/*_test.c or spec/conform/*_test.c, which prints "not ok ..." for what
+-- A unit test is a program made from spec/unit/*/*_test.c or spec/alike/*_test.c, which prints "not ok ..." for what
 -- fails and ends with "N passed, N failed", or with status 77 where it cannot run. A spec file is spec/**/*_spec.lua.
 -- Files whose names end in _serial_test or _serial_spec run at the end, alone, because they measure time or take all of
 -- the machine. A file is given 120 s; a line `-- limit: 300 s` near its top gives it more. A spec file runs on Lua 5.4,
@@ -106,7 +106,7 @@ local function jobs_of(options)
   table.sort(paths)
   for _, path in ipairs(paths) do
     if is_wanted(path, options.wanted) then
-      local unit = path:match "^spec/%a+/([^/]+_test)%.c$"
+      local unit = path:match "^spec/.*/([^/]+_test)%.c$"
       if unit and not options.filter and not options.vm then
         jobs[#jobs + 1] = {
           name = path,

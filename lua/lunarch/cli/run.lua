@@ -134,7 +134,7 @@ function Run:watch_loop()
   local name = #self.candidates == 1 and self.candidates[1].name or nil
   local text = ("the script has not yielded for %g s: nothing else runs meanwhile, and it cannot be told to stop; "
     .. "a handler has to wait with lunarch.sleep and the like"):format(limit)
-  local log = require "lunarch.log"
+  local log = require "lunarch.cli.log"
   local silent, is_utc = log.pattern("warn", name, text)
   local ignored = log.pattern("warn", name,
     "told to stop, but the script does not yield; a second signal ends it at once")
@@ -219,7 +219,7 @@ end
 -- ---- from the flags to the end ----------------------------------------------------------------------------------
 
 local function new_run(flags, lunarch, given)
-  local log = require "lunarch.log"
+  local log = require "lunarch.cli.log"
   local candidate = require "lunarch.candidate"
   local self = setmetatable({
     lunarch = lunarch, tasks = require "lunarch.loop.task", given = given, script = flags.script,
@@ -254,7 +254,7 @@ return function(flags)
     say(trouble)
     return USAGE_ERROR
   end
-  require "lunarch.log".set_format(flags.log or "text")
+  require "lunarch.cli.log".set_format(flags.log or "text")
   local lunarch = load_module("lunarch", say)
   if not lunarch then return FAILED end
   local run = new_run(flags, lunarch, given)

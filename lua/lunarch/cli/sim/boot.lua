@@ -259,12 +259,12 @@ return function(options)
   local seed_random = set_standard_library()
   local chunk, trouble = loadfile(options.script)
   if not chunk then error(trouble, 0) end
-  package.loaded["lunarch.loop.luv"] = require "lunarch.loop.sim"
+  package.loaded["lunarch.loop.luv"] = require "lunarch.cli.sim.loop"
   local lunarch = require "lunarch"
   watch_candidates(lunarch)
   local run = new_run(options, lunarch)
   report_tasks(run.tasks)
-  package.loaded["lunarch.loop.sim"].on_signal = function() run:on_signal() end
+  package.loaded["lunarch.cli.sim.loop"].on_signal = function() run:on_signal() end
   run:set_globals(options.words, "lunarch")
   _G.sim = notes
 

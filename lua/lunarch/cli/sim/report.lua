@@ -1,7 +1,7 @@
 -- What came of it, for people or as JSON: a summary, and of the lowest seed that failed its story.
 local history = require "lunarch.cli.sim.history"
 local host = require "lunarch.host"
-local log = require "lunarch.log"
+local log = require "lunarch.cli.log"
 local story = require "lunarch.cli.sim.story"
 
 local FAILED = 1

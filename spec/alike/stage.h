@@ -1,0 +1,28 @@
+/* spec/alike/stage.h - etcds that are not as usual: without room, with users, with a peer that can be taken
+ * away. */
+#ifndef LUN_CONFORM_STAGE_H
+#define LUN_CONFORM_STAGE_H
+
+#include "etcd_server.h"
+#include "party.h"
+
+struct stage {
+    const char *name;
+    const char *flags[ETCD_FLAGS_MAX];
+    bool has_users, has_peer;
+};
+extern const struct stage usual_stage, wide_stage, small_stage, guarded_stage, paired_stage;
+
+struct theatre {
+    const struct stage *stage;
+    struct etcd_server server, peer;
+    struct party real;
+};
+
+/* False: etcd does not start. */
+bool theatre_open(struct theatre *theatre, const struct stage *stage);
+void theatre_close(struct theatre *theatre);
+/* A simulated etcd for the same stage. */
+void theatre_open_sim(const struct theatre *theatre, struct party *ret_party);
+
+#endif

@@ -1,0 +1,258 @@
+/* spec/seeds/world.h - what the parts of a history share. */
+#ifndef LUN_SPEC_PROVE_WORLD_H
+#define LUN_SPEC_PROVE_WORLD_H
+
+#include "client/client.h"
+#include "history.h"
+#include "sim/sim.h"
+
+enum { MACHINES = 4, STANDS = 3, LINES = 2, ALL_STANDS = MACHINES * STANDS };
+enum { KEY_BYTES = 96, GRAVES = 256, RECOVERIES = 64, FORSAKEN = 64, FAULTS = 192, ASKED = 64, PUTS = 4096 };
+
+#define MS(n) ((n)*NS_PER_MS)
+#define SECONDS(n) ((n)*NS_PER_S)
+
+/* Calm: intentions and the operator, no fault. Then faults; recovery: intentions, no faults; settling: nobody wants
+ * anything new; closing. */
+enum phase { CALM, FAULTY, RECOVERING, SETTLING, CLOSING };
+enum stand_state { FREE, ENTERING, HOLDING, LEAVING };
+enum life { NONE, OPENING, OPEN, OVER, ENDING };
+
+struct world;
+struct machine;
+
+/* A call that went through the door. */
+struct asked {
+    struct machine *machine;
+    struct stand *stand; /* NULL: it belongs to the machine, or its stand has let go of it */
+    struct lun_op *op;
+    const char *what;
+    bool is_out;
+    int64_t due_ns; /* by the machine's clock; RPC_NEVER: it may take as long as it likes */
+    void (*on_answer)(struct asked *asked, const struct lun_result *result);
+    /* When it was asked: who led, and how often the line had been empty. */
+    int line;
+    int64_t first_rev;
+    unsigned n_empty;
+};
+
+/* Where a machine stands, or might. */
+struct stand {
+    struct machine *machine;
+    enum stand_state state;
+    int line;
+    char key[KEY_BYTES];
+    int64_t token, until_ns, held_since_ns;
+    int64_t robbed_ns;   /* somebody else took its key away, then; 0: nobody */
+    bool is_told;        /* that it has to stop, or has lost */
+    struct place *place; /* of a bare machine */
+    bool is_trying, has_written;
+    /* Of one behind the door: one of both. */
+    struct lun_mutex *mutex;
+    struct lun_election *election;
+    struct lun_term *term;
+    struct asked *waiting; /* for the lock, the campaign, the unlock, the resignation */
+    unsigned n_proclaims;
+};
+
+struct machine {
+    struct world *world;
+    int index;
+    char name[16];
+    int n_lives;
+    uint64_t dice;
+    uint32_t n_deeds;
+    bool is_up, is_paused, is_door;
+    int64_t start_at_ns, ran_since_ns;
+    struct sim_client *client;
+    struct rpc *rpc;
+    struct sim_event think;
+    struct stand stands[STANDS];
+    enum life life; /* of its session */
+    bool is_adopted, is_lease_taken;
+    /* A bare one uses sessions and places directly. */
+    struct trace trace;
+    struct etcd *etcd;
+    struct crowd crowd;
+    struct session session;
+    bool is_closed;
+    /* The other kind goes through lunarch.h. */
+    struct lun_client *door;
+    struct lun_session *open;
+    struct sim_event poll;
+    struct asked asked[ASKED];
+    bool is_door_closing, is_noted;
+    struct lun_observer *observer;
+    int observed_line;
+    bool is_observer_told, was_leader_observed;
+    int64_t observed_since_ns, observed_rev, observed_token, observed_mod;
+    struct lun_watch *watch;
+    size_t n_seen; /* of world->puts */
+};
+
+struct grave {
+    char key[KEY_BYTES];
+    int64_t create_rev, at_ns;
+    enum sim_cause cause;
+};
+
+enum fault_kind {
+    FREEZE,
+    CUT,
+    STOP,
+    ELECT,
+    FULL,
+    PAUSE,
+    KILL,
+    SILENCE,
+    SLOW,
+    RESET,
+    STRAND,
+    LAG,
+    COMPACT,
+    DELETE,
+    REVOKE,
+    N_FAULT_KINDS
+};
+
+/* Drawn before the history begins. */
+struct fault {
+    int64_t at_ns, for_ns;
+    enum fault_kind kind;
+    int member; /* SIM_MEMBERS: whoever leads then */
+    int machine;
+    uint64_t which; /* key */
+    bool is_alone;  /* only while all other members are well */
+    bool is_begun;
+};
+
+enum cure { THAW, JOIN, START, MAKE_ROOM, RESUME, FALL_SILENT, VOTE };
+struct recovery {
+    int64_t at_ns, for_ns;
+    enum cure cure;
+    int index;
+};
+
+struct put {
+    int64_t at_ns;
+    int64_t value;
+};
+
+struct world {
+    struct sim *sim;
+    struct history *history;
+    struct history_options options;
+    enum phase phase;
+    uint64_t dice;
+    struct machine machines[MACHINES];
+    int64_t last_token[LINES];
+    unsigned n_empty[LINES];       /* how often it became empty */
+    int64_t first_since_ns[LINES]; /* who is first, since then, with this value */
+    int64_t first_rev[LINES], first_mod[LINES];
+    struct grave graves[GRAVES];
+    size_t n_graves;
+    struct recovery recoveries[RECOVERIES];
+    size_t n_recoveries;
+    struct sim_event fault_tick;
+    struct sim_faults message_faults;
+    struct fault faults[FAULTS];
+    size_t n_faults;
+    int64_t faults_begin_ns, faults_end_ns;
+    int restlessness; /* per mille of their thoughts in which machines end their session */
+    int adoption;     /* per mille of their sessions that adopt another's lease */
+    int64_t forsaken
+        [FORSAKEN]; /* leases that others share, of machines that left places behind: the operator's */
+    size_t n_forsaken;
+    struct put puts[PUTS]; /* to /data, in order: what every watch on it has to tell */
+    size_t n_puts;
+};
+
+extern const char *const lines[LINES];
+
+/* ---- chance, decisions (decide.c) */
+uint64_t dice_of(uint64_t seed, uint64_t whose);
+int64_t below(uint64_t *dice, int64_t n);
+bool chance(uint64_t *dice, int per_mille);
+enum decision { DECIDE_MESSAGE, DECIDE_FAULT, DECIDE_OPERATOR, DECIDE_MACHINE, DECIDE_DEED, DECIDE_PHASE };
+/* False: it has been left out. */
+bool may(struct world *world, enum decision decision, unsigned whose, unsigned kind, uint32_t number);
+/* A deed of a machine. */
+bool machine_may(struct machine *machine, unsigned kind);
+void judge_messages(struct world *world);
+
+/* ---- what must hold (invariants.c) */
+void broken(struct world *world, enum invariant invariant, const char *who, const char *what);
+/* Into the story, and into the digest. */
+void tell(struct machine *machine, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void look_on(struct world *world);
+void check_step(struct world *world);
+/* A stand has just been told that it holds. */
+void check_win(struct stand *stand);
+bool believes(const struct stand *stand);
+struct stand *stand_at(struct world *world, size_t i);
+const struct sim_kv *find_key(struct world *world, const char *key, int64_t create_rev);
+bool is_nobody_in_line(const struct world *world);
+int line_of_key(const char *key); /* below 0: none */
+void name_unsettled(struct world *world);
+
+/* ---- machines (machine.c) */
+void machine_start(struct machine *machine);
+void machine_kill(struct machine *machine);
+void machine_pause(struct machine *machine);
+void machine_resume(struct machine *machine);
+void machine_fini(struct machine *machine);
+void machine_close_session(struct machine *machine);
+void machine_close(struct machine *machine);
+bool machine_is_session_ended(const struct machine *machine);
+bool machine_is_closed(const struct machine *machine);
+/* After it is closed: nothing may be left. */
+void machine_end(struct machine *machine);
+void machine_begin(struct world *world, int index);
+int64_t machine_now(const struct machine *machine);
+/* 0: it has none. */
+int64_t machine_lease(const struct machine *machine);
+int64_t machine_valid_until(const struct machine *machine);
+/* Whoever shares its lease keeps alive what it leaves behind: somebody has to tidy up in the end. */
+void forsake(struct machine *machine);
+/* False: its user goes on until the place is lost. */
+bool machine_has_grace(struct machine *machine);
+/* Which other machine's lease to adopt; 0: none. */
+int64_t machine_adopts(struct machine *machine);
+void on_session_lost(struct machine *machine, enum lun_reason reason, int64_t lease);
+void stand_holds(struct stand *stand, const char *key, int64_t token);
+
+/* ---- bare machines: sessions and places (bare.c) */
+void bare_start(struct machine *machine);
+void bare_live(struct machine *machine);
+void bare_kill(struct machine *machine);
+void bare_close_session(struct machine *machine, bool is_revoked);
+void bare_close(struct machine *machine);
+void bare_end(struct machine *machine);
+void bare_live_stand(struct stand *stand);
+
+/* ---- machines behind the door: lunarch.h (door.c, door_stand.c, door_look.c) */
+void door_start(struct machine *machine);
+void door_live(struct machine *machine);
+void door_kill(struct machine *machine);
+void door_close_session(struct machine *machine);
+void door_close(struct machine *machine);
+void door_end(struct machine *machine);
+struct asked *door_ask(struct machine *machine, struct stand *stand, const char *what, int64_t timeout_ms,
+                       void (*on_answer)(struct asked *, const struct lun_result *), struct lun_ask *ret_ask);
+/* The call returned that. False: it asked nothing. */
+bool door_is_asked(struct asked *asked, int rc, const struct lun_err *err);
+int64_t door_timeout(struct machine *machine);
+void door_live_stand(struct stand *stand);
+void door_drop_stand(struct stand *stand);
+void door_look(struct machine *machine);
+void door_stop_looking(struct machine *machine);
+void door_ask_leader(struct stand *stand);
+void check_asked(struct machine *machine);
+void check_observer(struct machine *machine, int64_t within_ns);
+
+/* ---- faults (faults.c) */
+void plan_faults(struct world *world, uint64_t seed);
+void begin_faults(struct world *world);
+void end_faults(struct world *world);
+
+#endif

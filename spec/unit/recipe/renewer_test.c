@@ -1,0 +1,437 @@
+/* spec/unit/recipe/renewer_test.c - which answers to renewals count, and how one member that is silent, broken or
+ * lives in the past costs nothing. */
+#include "check.h"
+#include "recipe_world.h"
+
+static struct world *world;
+static struct person ann;
+
+static void begin(size_t n_members, int64_t ttl_s) {
+    world = world_new(n_members);
+    person_open(&ann, world, "Ann", ttl_s, 0);
+    world_run(world);
+    STORY(world, "Ann opened");
+}
+
+static void end(void) {
+    for (int i = 0; i < RPC_N_METHODS; i++)
+        world->is_held[i] = false;
+    for (size_t i = 0; i < world->n_members; i++) {
+        world->members[i].is_frozen = world->members[i].are_reads_refused = false;
+        world->members[i].renewals_term = 0;
+    }
+    world_advance(world, SECONDS(20));
+    person_leave(&ann);
+    world_free(world);
+}
+
+static int64_t confirmed_send(void) {
+    return session_valid_until_ns(&ann.session) - SECONDS(ann.session.ttl_s) * 9 / 10;
+}
+
+/* Lets the first renewal stream be opened, and returns the member that carries it. */
+static struct world_member *carrier(void) {
+    while (!fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, 0))
+        world_advance(world, MS(10));
+    return world_member(world, fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, 0)->address);
+}
+
+/* ---- when ------------------------------------------------------------------------------------------- */
+
+static void a_renewal_is_sent_every_third_of_the_ttl_and_a_little_before(void) {
+    begin(1, 9);
+    int64_t before = confirmed_send();
+    for (int i = 0; i < 20; i++) {
+        while (confirmed_send() == before)
+            world_advance(world, MS(1));
+        int64_t span = confirmed_send() - before;
+        CHECK(span >= MS(2390) && span <= MS(3001));
+        before = confirmed_send();
+    }
+    CHECK(fake_n_streams_opened(world->fake) == 1);
+    end();
+}
+
+static void the_deadline_counts_from_the_send_and_not_from_the_answer(void) {
+    begin(1, 10);
+    (void)carrier();
+    world->is_held[RPC_LEASE_KEEP_ALIVE] = true;
+    int n = world->n_renewals;
+    world_advance(world, SECONDS(3));
+    int64_t before = confirmed_send();
+    while (fake_n_streams(world->fake, RPC_LEASE_KEEP_ALIVE) <
+           2) /* the first was sent a sixth of a TTL ago */
+        world_advance(world, MS(1));
+    int64_t sent = fake_now(world->fake) - SECONDS(10) / 6;
+    struct fake_stream *second = fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, 1);
+    CHECK(fake_sent(second) != NULL); /* swallowed */
+    CHECK(world->n_renewals == n && confirmed_send() == before);
+    world->is_held[RPC_LEASE_KEEP_ALIVE] = false;
+    world_run(world);
+    CHECK(confirmed_send() >= sent - MS(2) && confirmed_send() <= sent + MS(2));
+    end();
+}
+
+static void a_renewal_counts_once_a_read_sent_after_it_was_answered(void) {
+    begin(1, 10);
+    world->is_held[RPC_RANGE] = true;
+    int64_t before = confirmed_send();
+    int n = world->n_renewals;
+    while (world->n_renewals == n)
+        world_advance(world, MS(1));
+    CHECK(fake_n_calls(world->fake, RPC_RANGE) == 1);
+    CHECK(confirmed_send() == before);
+    int64_t answered = fake_now(world->fake);
+    world_advance(world, MS(500));
+    world->is_held[RPC_RANGE] = false;
+    world_run(world);
+    CHECK(confirmed_send() > before && confirmed_send() <= answered);
+    end();
+}
+
+/* ---- members that live in the past ------------------------------------------------------------------ */
+
+static void an_answer_of_an_earlier_term_does_not_count(void) {
+    begin(1, 10);
+    world->members[0].renewals_term = world->raft_term - 1;
+    world->members[0].renewals_ttl = 10;
+    world_advance(world, SECONDS(10));
+    STORY(world, "Ann jeopardy, Ann lost expired");
+    end();
+}
+
+static void an_answer_of_a_term_that_only_the_read_shows_to_be_over_does_not_count(void) {
+    begin(1, 10);
+    world->members[0].renewals_term = world->raft_term; /* the latest that anybody has told us of... */
+    world->members[0].renewals_ttl = 10;
+    world->raft_term++; /* ...but there was an election meanwhile */
+    world_advance(world, SECONDS(10));
+    STORY(world, "Ann jeopardy, Ann lost expired");
+    end();
+}
+
+static void an_answer_whose_read_fails_does_not_count(void) {
+    begin(1, 10);
+    world->members[0].are_reads_refused = true; /* "leader changed" */
+    world_advance(world, SECONDS(10));
+    STORY(world, "Ann jeopardy, Ann lost expired");
+    end();
+}
+
+static void a_member_of_the_past_costs_nothing_while_others_live_in_the_present(void) {
+    for (int64_t ttl_s = 2; ttl_s <= 10; ttl_s += 4) {
+        begin(3, ttl_s);
+        struct world_member *stale = carrier();
+        stale->renewals_term = world->raft_term - 1;
+        stale->renewals_ttl = ttl_s;
+        world_advance(world, SECONDS(60));
+        STORY(world, "");
+        end();
+    }
+}
+
+/* Members that live in the present, and know of no such lease. */
+static void all_say_0(void) {
+    for (size_t i = 0; i < world->n_members; i++) {
+        world->members[i].renewals_term = world->raft_term;
+        world->members[i].renewals_ttl = 0;
+    }
+}
+
+static void all_tell_the_truth(void) {
+    for (size_t i = 0; i < world->n_members; i++)
+        world->members[i].renewals_term = 0;
+}
+
+static void ttl_0_of_a_member_of_the_past_is_not_believed(void) {
+    begin(3, 10);
+    struct world_member *stale = carrier();
+    stale->renewals_term = world->raft_term - 1;
+    stale->renewals_ttl = 0;
+    world_advance(world, SECONDS(60));
+    STORY(world, "");
+    end();
+}
+
+static void ttl_0_whose_read_fails_is_not_believed(void) {
+    begin(3, 10);
+    struct world_member *member = carrier();
+    member->renewals_term = world->raft_term;
+    member->renewals_ttl = 0;
+    member->are_reads_refused = true;
+    world_advance(world, SECONDS(60));
+    STORY(world, "");
+    end();
+}
+
+static void ttl_0_said_once_is_asked_again_when_etcds_leader_has_caught_up(void) {
+    begin(1, 10);
+    world->members[0].renewals_term = world->raft_term;
+    world->members[0].renewals_ttl = 0;
+    int n = world->n_renewals;
+    while (world->n_renewals == n)
+        world_advance(world, MS(1));
+    world_advance(world, MS(250));
+    CHECK(world->n_renewals == n + 1);
+    world->members[0].renewals_term = 0; /* the grant has been carried out by now */
+    world_advance(world, MS(100));
+    CHECK(world->n_renewals == n + 2);
+    STORY(world, "");
+    world_advance(world, SECONDS(30));
+    STORY(world, "");
+    end();
+}
+
+/* The old one had renewed it; the new one may not have carried out the grant yet. */
+static void ttl_0_of_a_new_leader_is_asked_again_when_it_has_caught_up(void) {
+    begin(3, 10);
+    world_advance(world, SECONDS(5));
+    world->raft_term++;
+    int n = world->n_renewals;
+    all_say_0();
+    while (world->n_renewals == n)
+        world_advance(world, MS(1));
+    world_advance(world, MS(250));
+    all_tell_the_truth();
+    world_advance(world, SECONDS(30));
+    STORY(world, "");
+    end();
+}
+
+/* One leader that lags says so, another is elected while it is given time, and lags as well. */
+static void ttl_0_of_two_leaders_one_after_the_other_is_not_twice_the_same_answer(void) {
+    begin(3, 10);
+    all_say_0();
+    int n = world->n_renewals;
+    while (world->n_renewals == n)
+        world_advance(world, MS(1));
+    world_advance(world, MS(200));
+    world->raft_term++;
+    all_say_0();
+    while (world->n_renewals == n + 1)
+        world_advance(world, MS(1));
+    world_advance(world, MS(250));
+    all_tell_the_truth();
+    world_advance(world, SECONDS(30));
+    STORY(world, "");
+    end();
+}
+
+static void ttl_0_is_asked_again_elsewhere(void) {
+    begin(3, 10);
+    struct world_member *liar = carrier();
+    liar->renewals_term = world->raft_term;
+    liar->renewals_ttl = 0;
+    world_advance(world, SECONDS(60));
+    STORY(world, "");
+    end();
+}
+
+static void ttl_0_said_by_the_only_member_that_answers_ends_the_session(void) {
+    begin(3, 10);
+    struct world_member *member = carrier();
+    world_revoke(world, ann.session.lease);
+    for (int i = 0; i < 3; i++)
+        world->members[i].is_frozen = &world->members[i] != member;
+    world_advance(world, SECONDS(8));
+    STORY(world, "Ann jeopardy, Ann lost revoked");
+    end();
+}
+
+static void ttl_0_confirmed_twice_ends_the_session(void) {
+    begin(3, 10);
+    int n = world->n_renewals;
+    world_revoke(world, ann.session.lease);
+    world_advance(world, MS(3800));
+    STORY(world, "Ann lost revoked");
+    CHECK(world->n_renewals == n + 2);
+    CHECK(fake_n_streams(world->fake, RPC_LEASE_KEEP_ALIVE) == 0);
+    end();
+}
+
+/* ---- members that are silent ------------------------------------------------------------------------ */
+
+static void a_frozen_member_costs_nothing(void) {
+    for (size_t frozen = 0; frozen < 3; frozen++)
+        for (int64_t ttl_s = 2; ttl_s <= 10; ttl_s += 4) {
+            begin(3, ttl_s);
+            (void)carrier();
+            world->members[frozen].is_frozen = true;
+            world_advance(world, SECONDS(60));
+            CHECK(strstr(world->story, "lost") == NULL);
+            CHECK(person_is_valid(&ann));
+            end();
+        }
+}
+
+static void members_frozen_in_turn_cost_nothing(void) {
+    begin(3, 3);
+    for (int turn = 0; turn < 12; turn++) {
+        struct world_member *member = &world->members[turn % 3];
+        member->is_frozen = true;
+        world_advance(world, MS(7500));
+        member->is_frozen = false;
+        CHECK(strstr(world->story, "lost") == NULL);
+    }
+    end();
+}
+
+static void silence_opens_a_stream_to_the_next_member_every_sixth_of_the_ttl(void) {
+    begin(3, 6);
+    struct world_member *first = carrier();
+    for (size_t i = 0; i < 3; i++)
+        world->members[i].is_frozen = true;
+    while (fake_n_streams(world->fake, RPC_LEASE_KEEP_ALIVE) == 1)
+        world_advance(world, MS(1));
+    struct fake_stream *second = fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, 1);
+    CHECK(strcmp(second->address, first->address) != 0);
+    int64_t at = fake_now(world->fake);
+    while (fake_n_streams(world->fake, RPC_LEASE_KEEP_ALIVE) == 2)
+        world_advance(world, MS(1));
+    struct fake_stream *third = fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, 2);
+    CHECK(strcmp(third->address, first->address) != 0 && strcmp(third->address, second->address) != 0);
+    CHECK(fake_now(world->fake) - at >= MS(999) && fake_now(world->fake) - at <= MS(1001));
+    while (fake_n_streams(world->fake, RPC_LEASE_KEEP_ALIVE) == 3)
+        world_advance(world, MS(1));
+    struct fake_stream *fourth = fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, 3);
+    CHECK_TEXT(fourth->address, first->address); /* those tried already included */
+    end();
+}
+
+static void the_first_answer_counts_with_its_own_send_and_closes_the_other_streams(void) {
+    begin(3, 12);
+    struct world_member *first = carrier();
+    first->is_frozen = true;
+    int64_t before = confirmed_send();
+    while (confirmed_send() == before)
+        world_advance(world, MS(1));
+    /* answered by the second member at once: its send, two seconds after the first one's */
+    CHECK(fake_now(world->fake) - confirmed_send() <= MS(2));
+    CHECK(fake_n_streams(world->fake, RPC_LEASE_KEEP_ALIVE) == 1);
+    CHECK(strcmp(fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, 0)->address, first->address) != 0);
+    end();
+}
+
+static void streams_that_are_silent_for_ever_are_limited(void) {
+    begin(3, 60);
+    (void)carrier();
+    for (size_t i = 0; i < 3; i++)
+        world->members[i].is_frozen = true;
+    world_advance(world, SECONDS(53));
+    CHECK(fake_n_streams(world->fake, RPC_LEASE_KEEP_ALIVE) <= RENEWER_MAX_STREAMS);
+    end();
+}
+
+static void a_read_that_is_stuck_is_given_up_in_time_for_another(void) {
+    for (int64_t ttl_s = 2; ttl_s <= 10; ttl_s += 4) {
+        begin(1, ttl_s);
+        world->is_held[RPC_RANGE] = true;
+        int n = world->n_renewals;
+        while (world->n_renewals == n)
+            world_advance(world, MS(1));
+        struct fake_call *stuck = fake_call(world->fake, RPC_RANGE);
+        REQUIRE(stuck != NULL);
+        stuck->is_cancelled = true; /* out of reach of the store: only its own deadline ends it */
+        fake_hold_cancelled(world->fake, true);
+        world->is_held[RPC_RANGE] = false;
+        world_advance(world, SECONDS(2 * ttl_s));
+        CHECK(strstr(world->story, "lost") == NULL);
+        fake_hold_cancelled(world->fake, false);
+        end();
+    }
+}
+
+/* ---- streams that break ----------------------------------------------------------------------------- */
+
+static void a_broken_stream_is_replaced_at_once_if_an_answer_was_due(void) {
+    begin(3, 10);
+    (void)carrier();
+    world->is_held[RPC_LEASE_KEEP_ALIVE] = true;
+    world_advance(world, MS(3800));
+    CHECK(fake_n_streams(world->fake, RPC_LEASE_KEEP_ALIVE) == 1);
+    world->is_held[RPC_LEASE_KEEP_ALIVE] = false;
+    int64_t before = confirmed_send();
+    struct fake_stream *stream = fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, 0);
+    fake_break(stream, RPC_UNAVAILABLE, "Socket closed");
+    world_advance(world, MS(60));
+    CHECK(confirmed_send() > before);
+    end();
+}
+
+static void a_stream_that_breaks_between_renewals_waits_for_the_next_one(void) {
+    begin(3, 10);
+    (void)carrier();
+    size_t n = fake_n_streams_opened(world->fake);
+    world_break_streams(world, RPC_LEASE_KEEP_ALIVE);
+    world_advance(world, SECONDS(1));
+    CHECK(fake_n_streams_opened(world->fake) == n);
+    world_advance(world, SECONDS(20));
+    STORY(world, "");
+    end();
+}
+
+static void streams_that_are_refused_are_tried_again_with_growing_delays(void) {
+    begin(1, 10);
+    (void)carrier();
+    world->is_held[RPC_LEASE_KEEP_ALIVE] = true;
+    world_advance(world, MS(3800));
+    size_t n = fake_n_streams_opened(world->fake);
+    for (int64_t ms = 0; ms < 2000; ms++) {
+        world_break_streams(world, RPC_LEASE_KEEP_ALIVE);
+        world_advance(world, MS(1));
+    }
+    n = fake_n_streams_opened(world->fake) - n;
+    CHECK(n >= 5 && n <= 12);
+    end();
+}
+
+static void no_memory_for_a_stream_is_made_good(void) {
+    begin(1, 10);
+    fake_fail_next(world->fake, 3);
+    world_advance(world, SECONDS(30));
+    STORY(world, "");
+    end();
+}
+
+static void a_suspicion_renews_at_once_and_not_twice(void) {
+    begin(1, 10);
+    world_advance(world, SECONDS(1));
+    int n = world->n_renewals;
+    rpc_enter(world->rpc);
+    CHECK(session_suspect(&ann.session));
+    CHECK(session_suspect(&ann.session));
+    rpc_leave(world->rpc);
+    world_run(world);
+    CHECK(world->n_renewals == n + 1);
+    end();
+}
+
+int main(void) {
+    RUN(a_renewal_is_sent_every_third_of_the_ttl_and_a_little_before);
+    RUN(the_deadline_counts_from_the_send_and_not_from_the_answer);
+    RUN(a_renewal_counts_once_a_read_sent_after_it_was_answered);
+    RUN(an_answer_of_an_earlier_term_does_not_count);
+    RUN(an_answer_of_a_term_that_only_the_read_shows_to_be_over_does_not_count);
+    RUN(an_answer_whose_read_fails_does_not_count);
+    RUN(a_member_of_the_past_costs_nothing_while_others_live_in_the_present);
+    RUN(ttl_0_of_a_member_of_the_past_is_not_believed);
+    RUN(ttl_0_whose_read_fails_is_not_believed);
+    RUN(ttl_0_said_once_is_asked_again_when_etcds_leader_has_caught_up);
+    RUN(ttl_0_of_a_new_leader_is_asked_again_when_it_has_caught_up);
+    RUN(ttl_0_of_two_leaders_one_after_the_other_is_not_twice_the_same_answer);
+    RUN(ttl_0_is_asked_again_elsewhere);
+    RUN(ttl_0_said_by_the_only_member_that_answers_ends_the_session);
+    RUN(ttl_0_confirmed_twice_ends_the_session);
+    RUN(a_frozen_member_costs_nothing);
+    RUN(members_frozen_in_turn_cost_nothing);
+    RUN(silence_opens_a_stream_to_the_next_member_every_sixth_of_the_ttl);
+    RUN(the_first_answer_counts_with_its_own_send_and_closes_the_other_streams);
+    RUN(streams_that_are_silent_for_ever_are_limited);
+    RUN(a_read_that_is_stuck_is_given_up_in_time_for_another);
+    RUN(a_broken_stream_is_replaced_at_once_if_an_answer_was_due);
+    RUN(a_stream_that_breaks_between_renewals_waits_for_the_next_one);
+    RUN(streams_that_are_refused_are_tried_again_with_growing_delays);
+    RUN(no_memory_for_a_stream_is_made_good);
+    RUN(a_suspicion_renews_at_once_and_not_twice);
+    return check_end();
+}

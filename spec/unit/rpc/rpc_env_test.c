@@ -1,0 +1,687 @@
+/* spec/unit/rpc/rpc_env_test.c - the environment over gRPC without a server: timers, notes, descriptor, signals,
+ * fences, threads. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "rpc_world.h"
+
+static struct rpc *rpc;
+
+static int n_threads(void) {
+    int n = 0;
+    DIR *dir = opendir("/proc/self/task");
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        n += entry->d_name[0] != '.';
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static bool is_readable(int fd) {
+    return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) == 1;
+}
+
+/* ---- timers ----------------------------------------------------------------------------------------- */
+
+struct alarm {
+    struct rpc_timer timer;
+    struct rpc_note note;
+    int number, n_due;
+    int64_t due_ns;
+    struct alarm *stops, *restarts;
+};
+
+static char order[32];
+
+static void alarm_on_poll(struct rpc_note *note) {
+    (void)note;
+}
+static void alarm_on_due(struct rpc_timer *timer) {
+    struct alarm *self = CONTAINER_OF(timer, struct alarm, timer);
+    self->n_due++;
+    self->due_ns = rpc_now(rpc);
+    size_t len = strlen(order);
+    if (len + 1 < sizeof order)
+        order[len] = (char)('0' + self->number);
+    if (self->stops)
+        rpc_timer_stop(&self->stops->timer);
+    if (self->restarts)
+        rpc_timer_start(&self->restarts->timer, 0);
+    rpc_post(rpc, &self->note);
+}
+static void alarms_init(struct alarm *alarms, int n) {
+    memset(order, 0, sizeof order);
+    for (int i = 0; i < n; i++) {
+        alarms[i] = (struct alarm){.number = i};
+        rpc_note_init(&alarms[i].note, alarm_on_poll);
+        CHECK(rpc_timer_init(rpc, &alarms[i].timer, alarm_on_due) == 0);
+    }
+}
+static void alarms_fini(struct alarm *alarms, int n) {
+    rpc_enter(rpc);
+    for (int i = 0; i < n; i++) {
+        rpc_timer_fini(&alarms[i].timer);
+        rpc_timer_fini(&alarms[i].timer);
+        rpc_unpost(rpc, &alarms[i].note);
+    }
+    rpc_leave(rpc);
+}
+
+static void timers_come_due_in_order(void) {
+    struct alarm alarms[4];
+    rpc_enter(rpc);
+    alarms_init(alarms, 4);
+    int64_t now = rpc_now(rpc);
+    rpc_timer_start(&alarms[0].timer, now + 30 * NS_PER_MS);
+    rpc_timer_start(&alarms[1].timer, now + 10 * NS_PER_MS);
+    rpc_timer_start(&alarms[2].timer, now + 20 * NS_PER_MS);
+    rpc_timer_start(&alarms[3].timer, 0); /* long past: at once, though not now */
+    CHECK(alarms[3].n_due == 0 && rpc_timer_is_running(&alarms[3].timer));
+    rpc_leave(rpc);
+    CHECK(poll_until(rpc, &alarms[0].n_due, 1));
+    CHECK_TEXT(order, "3120");
+    for (int i = 0; i < 3; i++)
+        CHECK(alarms[i].due_ns >= alarms[i].timer.node.key && alarms[i].due_ns < now + 500 * NS_PER_MS);
+    CHECK(!rpc_timer_is_running(&alarms[0].timer));
+    alarms_fini(alarms, 4);
+}
+
+static void timers_come_due_though_nobody_polls(void) {
+    struct alarm alarms[1];
+    rpc_enter(rpc);
+    alarms_init(alarms, 1);
+    rpc_leave(rpc);
+    nap_ms(20); /* the pump sits in the queue with a later instant in mind */
+    rpc_enter(rpc);
+    rpc_timer_start(&alarms[0].timer, rpc_now(rpc) + 5 * NS_PER_MS);
+    rpc_leave(rpc);
+    nap_ms(100);
+    rpc_enter(rpc);
+    CHECK(alarms[0].n_due == 1);
+    rpc_leave(rpc);
+    CHECK(is_readable(rpc_fd(rpc)));
+    CHECK(rpc_poll(rpc, 0) == 1 && !is_readable(rpc_fd(rpc)));
+    alarms_fini(alarms, 1);
+}
+
+static void a_stopped_or_moved_timer_keeps_quiet(void) {
+    struct alarm alarms[3];
+    rpc_enter(rpc);
+    alarms_init(alarms, 3);
+    int64_t now = rpc_now(rpc);
+    rpc_timer_start(&alarms[0].timer, now + 10 * NS_PER_MS);
+    rpc_timer_start(&alarms[1].timer, now + 10 * NS_PER_MS);
+    rpc_timer_start(&alarms[1].timer, now + 60 * NS_PER_MS);
+    rpc_timer_start(&alarms[2].timer, now + 10 * NS_PER_MS);
+    rpc_timer_start(&alarms[2].timer, RPC_NEVER);
+    rpc_timer_stop(&alarms[0].timer);
+    rpc_timer_stop(&alarms[0].timer);
+    CHECK(!rpc_timer_is_running(&alarms[0].timer) && !rpc_timer_is_running(&alarms[2].timer));
+    rpc_leave(rpc);
+    CHECK(poll_until(rpc, &alarms[1].n_due, 1));
+    CHECK(alarms[0].n_due == 0 && alarms[2].n_due == 0 && alarms[1].due_ns >= now + 60 * NS_PER_MS);
+    alarms_fini(alarms, 3);
+}
+
+static void a_timer_may_stop_and_restart_others_while_it_runs(void) {
+    struct alarm alarms[3];
+    rpc_enter(rpc);
+    alarms_init(alarms, 3);
+    int64_t now = rpc_now(rpc);
+    for (int i = 0; i < 3; i++)
+        rpc_timer_start(&alarms[i].timer, now - 10 + i);
+    alarms[0].stops = &alarms[1];
+    alarms[2].restarts = &alarms[2];
+    rpc_timers_run(rpc, now); /* one round, by hand */
+    CHECK_TEXT(order, "02");
+    CHECK(rpc_timer_is_running(&alarms[2].timer)); /* for the next round */
+    CHECK(rpc_timers_next(rpc) <= now + 1);
+    alarms[2].restarts = NULL;
+    rpc_leave(rpc);
+    CHECK(poll_until(rpc, &alarms[2].n_due, 2));
+    CHECK(alarms[1].n_due == 0);
+    alarms_fini(alarms, 3);
+    struct rpc_timer never = {.rpc = NULL};
+    rpc_timer_fini(&never);
+}
+
+/* ---- notes and the descriptor ----------------------------------------------------------------------- */
+
+struct memo {
+    struct rpc_note note;
+    int n_polled;
+    pthread_t polled_by;
+    struct memo *posts;
+};
+static void memo_on_poll(struct rpc_note *note) {
+    struct memo *memo = CONTAINER_OF(note, struct memo, note);
+    memo->n_polled++;
+    memo->polled_by = pthread_self();
+    if (memo->posts) { /* outside: may enter */
+        rpc_enter(rpc);
+        rpc_post(rpc, &memo->posts->note);
+        rpc_leave(rpc);
+    }
+}
+static void memo_init(struct memo *memo) {
+    *memo = (struct memo){.posts = NULL};
+    rpc_note_init(&memo->note, memo_on_poll);
+}
+
+static void notes_are_run_once_by_the_thread_that_polls(void) {
+    struct memo a, b;
+    memo_init(&a);
+    memo_init(&b);
+    CHECK(rpc_poll(rpc, 0) == 0 && !is_readable(rpc_fd(rpc)));
+    rpc_enter(rpc);
+    rpc_post(rpc, &a.note);
+    rpc_post(rpc, &b.note);
+    rpc_post(rpc, &a.note);
+    rpc_leave(rpc);
+    CHECK(is_readable(rpc_fd(rpc)) && a.n_polled == 0);
+    CHECK(rpc_poll(rpc, 0) == 2);
+    CHECK(a.n_polled == 1 && b.n_polled == 1 && pthread_equal(a.polled_by, pthread_self()));
+    CHECK(!is_readable(rpc_fd(rpc)) && rpc_poll(rpc, 0) == 0);
+}
+
+static void a_note_taken_back_is_not_run(void) {
+    struct memo memo;
+    memo_init(&memo);
+    rpc_enter(rpc);
+    rpc_unpost(rpc, &memo.note);
+    rpc_post(rpc, &memo.note);
+    rpc_leave(rpc);
+    rpc_enter(rpc);
+    rpc_unpost(rpc, &memo.note);
+    rpc_leave(rpc);
+    CHECK(!is_readable(rpc_fd(rpc)));
+    CHECK(rpc_poll(rpc, 0) == 0 && memo.n_polled == 0);
+}
+
+static void a_note_posted_by_a_note_waits_for_the_next_poll(void) {
+    struct memo a, b;
+    memo_init(&a);
+    memo_init(&b);
+    a.posts = &b;
+    b.posts = &b; /* for ever */
+    rpc_enter(rpc);
+    rpc_post(rpc, &a.note);
+    rpc_leave(rpc);
+    CHECK(rpc_poll(rpc, RPC_NEVER) == 1 && b.n_polled == 0 && is_readable(rpc_fd(rpc)));
+    CHECK(rpc_poll(rpc, RPC_NEVER) == 1 && b.n_polled == 1);
+    b.posts = NULL;
+    CHECK(rpc_poll(rpc, RPC_NEVER) == 1 && b.n_polled == 2 && rpc_poll(rpc, 0) == 0);
+}
+
+static void poll_ends_when_its_time_has_passed(void) {
+    static const int ms[] = {0, 1, 5, 50};
+    for (size_t i = 0; i < sizeof ms / sizeof ms[0]; i++) {
+        int64_t until = clock_boottime_ns() + ms[i] * NS_PER_MS;
+        CHECK(rpc_poll(rpc, until) == 0);
+        int64_t late = clock_boottime_ns() - until;
+        CHECK(late >= 0 && late < 100 * NS_PER_MS);
+    }
+}
+
+static void *post_later(void *arg) {
+    nap_ms(50);
+    rpc_enter(rpc);
+    rpc_post(rpc, &((struct memo *)arg)->note);
+    rpc_leave(rpc);
+    return NULL;
+}
+static void *post_soon(void *arg) {
+    nap_ms(3); /* while the poller still drives the queue itself */
+    rpc_enter(rpc);
+    rpc_post(rpc, &((struct memo *)arg)->note);
+    rpc_leave(rpc);
+    return NULL;
+}
+static void a_note_of_another_thread_wakes_the_poller(void) {
+    void *(*const posters[])(void *) = {post_soon, post_later};
+    for (int i = 0; i < 2; i++) {
+        struct memo memo;
+        memo_init(&memo);
+        pthread_t thread;
+        pthread_create(&thread, NULL, posters[i], &memo);
+        int64_t begin = clock_boottime_ns();
+        CHECK(rpc_poll(rpc, begin + LIMIT_NS) == 1);
+        CHECK(clock_boottime_ns() - begin < 500 * NS_PER_MS);
+        pthread_join(thread, NULL);
+    }
+}
+
+/* ---- signals ---------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t n_signals;
+static pthread_t signalled;
+static void on_signal(int number) {
+    (void)number;
+    n_signals++;
+    signalled = pthread_self();
+}
+static void *send_signal(void *arg) {
+    nap_ms(*(int *)arg);
+    kill(getpid(), SIGUSR1); /* to the process: nobody but the poller may take it */
+    return NULL;
+}
+static void a_signal_interrupts_poll(void) {
+    sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_signal, .sa_flags = SA_RESTART}, NULL);
+    static int after_ms[] = {2, 60};
+    for (int i = 0; i < 2; i++) {
+        n_signals = 0;
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, SIGUSR1);
+        pthread_t thread;
+        pthread_sigmask(SIG_BLOCK, &set, NULL); /* in the sender */
+        pthread_create(&thread, NULL, send_signal, &after_ms[i]);
+        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+        int64_t begin = clock_boottime_ns();
+        CHECK(rpc_poll(rpc, begin + LIMIT_NS) == LUN_EINTR);
+        CHECK(clock_boottime_ns() - begin < 500 * NS_PER_MS);
+        CHECK(n_signals == 1 && pthread_equal(signalled, pthread_self()));
+        pthread_join(thread, NULL);
+    }
+}
+
+static void the_signal_mask_is_given_back(void) {
+    sigset_t before, inside, after;
+    sigemptyset(&before);
+    sigaddset(&before, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, &before, NULL);
+    rpc_enter(rpc);
+    pthread_sigmask(SIG_BLOCK, NULL, &inside);
+    rpc_leave(rpc);
+    (void)rpc_poll(rpc, clock_boottime_ns() + 15 * NS_PER_MS);
+    pthread_sigmask(SIG_BLOCK, NULL, &after);
+    CHECK(sigismember(&inside, SIGTERM) && sigismember(&inside, SIGINT) && !sigismember(&inside, SIGSEGV));
+    CHECK(sigismember(&after, SIGUSR2) && !sigismember(&after, SIGTERM));
+    pthread_sigmask(SIG_UNBLOCK, &before, NULL);
+}
+
+/* Every thread of ours and of gRPC's: only the main one may be chosen by the kernel. */
+static void no_other_thread_takes_signals(void) {
+    DIR *dir = opendir("/proc/self/task");
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid())
+            continue;
+        char path[64], line[128];
+        snprintf(path, sizeof path, "/proc/self/task/%.20s/status", entry->d_name);
+        FILE *file = fopen(path, "r");
+        while (file && fgets(line, sizeof line, file))
+            if (strncmp(line, "SigBlk:", 7) == 0)
+                CHECK(strtoull(line + 7, NULL, 16) & (1ull << (SIGTERM - 1)));
+        if (file)
+            fclose(file);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+/* ---- fences ----------------------------------------------------------------------------------------- */
+
+struct guard {
+    struct rpc_fence fence;
+    struct rpc_note note;
+    int n_stop, n_lost;
+    int64_t stop_ns, lost_ns;
+    bool is_freeing;
+};
+static void guard_on_poll(struct rpc_note *note) {
+    (void)note;
+}
+static void guard_on_due(struct rpc_fence *fence, bool is_lost) {
+    struct guard *guard = CONTAINER_OF(fence, struct guard, fence);
+    *(is_lost ? &guard->lost_ns : &guard->stop_ns) = rpc_now(fence->rpc);
+    ++*(is_lost ? &guard->n_lost : &guard->n_stop);
+    rpc_post(fence->rpc, &guard->note);
+    if (is_lost && guard->is_freeing) {
+        struct rpc *of = fence->rpc;
+        rpc_unpost(of, &guard->note);
+        rpc_fence_stop(fence);
+        memset(guard, 0xee, sizeof *guard);
+        free(guard);
+    }
+}
+/* Inside. Milliseconds from now. */
+static void guard_start(struct rpc *of, struct guard *guard, int valid_ms, int grace_ms) {
+    *guard = (struct guard){.n_stop = 0};
+    rpc_note_init(&guard->note, guard_on_poll);
+    rpc_fence_start(of, &guard->fence, rpc_now(of) + valid_ms * NS_PER_MS, grace_ms * NS_PER_MS,
+                    guard_on_due);
+}
+static void guard_stop(struct guard *guard) {
+    struct rpc *of = guard->fence.rpc;
+    rpc_enter(of);
+    rpc_fence_stop(&guard->fence);
+    rpc_fence_stop(&guard->fence);
+    rpc_unpost(of, &guard->note);
+    rpc_leave(of);
+}
+
+static void a_fence_tells_to_stop_then_that_it_is_lost(void) {
+    struct guard guard;
+    rpc_enter(rpc);
+    guard_start(rpc, &guard, 300, 200);
+    CHECK(guard.n_stop == 0);
+    rpc_leave(rpc);
+    int64_t until = rpc_fence_read(&guard.fence);
+    CHECK(until > clock_boottime_ns());
+    CHECK(poll_until(rpc, &guard.n_stop, 1) && peek(rpc, &guard.n_lost) == 0);
+    CHECK(rpc_fence_read(&guard.fence) == until);
+    CHECK(guard.stop_ns >= until - 200 * NS_PER_MS && guard.stop_ns < until);
+    CHECK(poll_until(rpc, &guard.n_lost, 1) && peek(rpc, &guard.n_stop) == 1);
+    CHECK(rpc_fence_read(&guard.fence) == 0);
+    CHECK(guard.lost_ns >= until && guard.lost_ns < until + 200 * NS_PER_MS);
+    CHECK(guard.fence.late_ns >= 0 && guard.fence.late_ns < 200 * NS_PER_MS);
+    (void)rpc_poll(rpc, clock_boottime_ns() + 30 * NS_PER_MS);
+    CHECK(peek(rpc, &guard.n_stop) == 1 && peek(rpc, &guard.n_lost) == 1);
+    guard_stop(&guard);
+}
+
+static void a_fence_is_told_of_though_nobody_polls(void) {
+    struct guard guard;
+    rpc_enter(rpc);
+    guard_start(rpc, &guard, 300, 200);
+    rpc_leave(rpc);
+    nap_ms(500);
+    rpc_enter(rpc); /* the pump has been here */
+    CHECK(guard.n_stop == 1 && guard.n_lost == 1);
+    rpc_leave(rpc);
+    CHECK(is_readable(rpc_fd(rpc)));
+    guard_stop(&guard);
+    (void)rpc_poll(rpc, 0);
+    CHECK(!is_readable(rpc_fd(rpc)));
+}
+
+static void a_raise_takes_the_notice_back(void) {
+    struct guard guard;
+    rpc_enter(rpc);
+    guard_start(rpc, &guard, 400, 20);
+    rpc_leave(rpc);
+    for (int i = 0; i < 10; i++) {
+        nap_ms(20);
+        rpc_enter(rpc);
+        CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 400 * NS_PER_MS));
+        CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 10 * NS_PER_MS)); /* never lower */
+        rpc_leave(rpc);
+    }
+    CHECK(peek(rpc, &guard.n_stop) == 0 &&
+          rpc_fence_read(&guard.fence) > clock_boottime_ns() + 50 * NS_PER_MS);
+    /* Linked while we are inside, and raised before anybody is told. */
+    rpc_enter(rpc);
+    rpc_fence_stop(&guard.fence);
+    guard_start(rpc, &guard, 220, 210);
+    nap_ms(15);
+    CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 600 * NS_PER_MS));
+    rpc_leave(rpc);
+    (void)rpc_poll(rpc, clock_boottime_ns() + 30 * NS_PER_MS);
+    CHECK(peek(rpc, &guard.n_stop) == 0);
+    CHECK(poll_until(rpc, &guard.n_stop, 1)); /* for the new instant */
+    CHECK(poll_until(rpc, &guard.n_lost, 1));
+    guard_stop(&guard);
+}
+
+static void a_stop_is_told_again_after_a_raise(void) {
+    struct guard guard;
+    rpc_enter(rpc);
+    guard_start(rpc, &guard, 300, 250);
+    rpc_leave(rpc);
+    CHECK(poll_until(rpc, &guard.n_stop, 1));
+    rpc_enter(rpc);
+    CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 350 * NS_PER_MS));
+    rpc_leave(rpc);
+    CHECK(poll_until(rpc, &guard.n_stop, 2));
+    CHECK(guard.stop_ns < rpc_fence_read(&guard.fence)); /* not only when it was lost */
+    CHECK(poll_until(rpc, &guard.n_lost, 1) && peek(rpc, &guard.n_stop) == 2);
+    guard_stop(&guard);
+}
+
+static void lost_is_final(void) {
+    struct guard guard;
+    rpc_enter(rpc);
+    guard_start(rpc, &guard, 5, 1);
+    nap_ms(10);
+    CHECK(!rpc_fence_raise(&guard.fence, rpc_now(rpc) + NS_PER_S));
+    CHECK(rpc_fence_read(&guard.fence) == 0);
+    CHECK(!rpc_fence_raise(&guard.fence, rpc_now(rpc) + NS_PER_S));
+    CHECK(guard.n_lost == 0);
+    rpc_leave(rpc);
+    CHECK(poll_until(rpc, &guard.n_lost, 1) && peek(rpc, &guard.n_stop) == 0);
+    guard_stop(&guard);
+}
+
+static void a_dropped_fence_is_lost_at_once(void) {
+    struct guard guard;
+    rpc_enter(rpc);
+    guard_start(rpc, &guard, 60000, 1000);
+    rpc_fence_drop(&guard.fence);
+    rpc_fence_drop(&guard.fence);
+    CHECK(rpc_fence_read(&guard.fence) == 0 && guard.n_lost == 0);
+    rpc_leave(rpc);
+    CHECK(poll_until(rpc, &guard.n_lost, 1));
+    CHECK(guard.n_stop == 0 && guard.n_lost == 1 && guard.fence.late_ns == 0);
+    guard_stop(&guard);
+    rpc_enter(rpc);
+    guard_start(rpc, &guard, 60000, 1000);
+    rpc_fence_drop(&guard.fence);
+    rpc_leave(rpc);
+    nap_ms(50); /* by the pump */
+    rpc_enter(rpc);
+    CHECK(guard.n_lost == 1);
+    rpc_leave(rpc);
+    guard_stop(&guard);
+    (void)rpc_poll(rpc, 0);
+}
+
+static void a_stopped_fence_keeps_quiet(void) {
+    struct guard a, b;
+    rpc_enter(rpc);
+    guard_start(rpc, &a, 30, 10);
+    guard_start(rpc, &b, 30, 10);
+    rpc_fence_stop(&a.fence);
+    rpc_fence_drop(&b.fence);
+    rpc_fence_stop(&b.fence); /* due and not yet told */
+    rpc_leave(rpc);
+    (void)rpc_poll(rpc, clock_boottime_ns() + 60 * NS_PER_MS);
+    CHECK(a.n_stop + a.n_lost + b.n_stop + b.n_lost == 0);
+    CHECK(rpc_fence_read(&a.fence) == 0); /* still a reading of the clock */
+    struct rpc_fence never = {.rpc = NULL};
+    rpc_fence_stop(&never);
+}
+
+static void on_due_may_free_the_fence(void) {
+    rpc_enter(rpc);
+    for (int i = 0; i < 20; i++) {
+        struct guard *guard = malloc(sizeof *guard);
+        guard_start(rpc, guard, 10 + i, 5);
+        guard->is_freeing = true;
+    }
+    rpc_leave(rpc);
+    (void)rpc_poll(rpc, clock_boottime_ns() + 60 * NS_PER_MS);
+    nap_ms(20);
+    while (rpc_poll(rpc, 0) > 0) {
+    }
+    CHECK(!is_readable(rpc_fd(rpc)));
+}
+
+/* Other threads read all the time, while nothing of ours runs: we hold the core lock. */
+struct reader {
+    pthread_t thread;
+    struct rpc_fence *fence;
+    int64_t until;
+    int n_wrong, n_valid;
+};
+static void *read_always(void *arg) {
+    struct reader *reader = arg;
+    for (int64_t now = 0; now < reader->until + 20 * NS_PER_MS;) {
+        now = clock_boottime_ns();
+        bool is_valid = rpc_fence_read(reader->fence) != 0;
+        reader->n_valid += is_valid;
+        reader->n_wrong += is_valid && now >= reader->until;
+    }
+    return NULL;
+}
+static void a_reading_never_says_valid_after_the_instant(void) {
+    struct guard guard;
+    rpc_enter(rpc);
+    guard_start(rpc, &guard, 300, 10);
+    int64_t until = rpc_fence_read(&guard.fence);
+    struct reader readers[3];
+    for (int i = 0; i < 3; i++) {
+        readers[i] = (struct reader){.fence = &guard.fence, .until = until};
+        pthread_create(&readers[i].thread, NULL, read_always, &readers[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        pthread_join(readers[i].thread, NULL);
+        CHECK(readers[i].n_wrong == 0);
+        CHECK(readers[i].n_valid > 0);
+    }
+    CHECK(guard.n_lost == 0); /* nobody could tell us */
+    rpc_leave(rpc);
+    CHECK(poll_until(rpc, &guard.n_lost, 1));
+    guard_stop(&guard);
+}
+
+/* A process stopped over the instant: the first thing it reads on waking is "lost", and the fence says how
+ * late it came. */
+static void a_process_that_was_frozen_knows_it(void) {
+    rpc_enter(rpc);
+    struct guard guard;
+    guard_start(rpc, &guard, 50, 10);
+    int64_t until = rpc_fence_read(&guard.fence);
+    rpc_leave(rpc);
+    pid_t self = getpid(), pid = fork(); /* a child that uses nothing of ours */
+    if (pid == 0) {
+        kill(self, SIGSTOP);
+        nap_ms(300);
+        kill(self, SIGCONT);
+        _exit(0);
+    }
+    for (int64_t now = 0; now < until + 200 * NS_PER_MS;) {
+        now = clock_boottime_ns();
+        CHECK(rpc_fence_read(&guard.fence) == 0 || now < until);
+    }
+    waitpid(pid, NULL, 0);
+    CHECK(poll_until(rpc, &guard.n_lost, 1));
+    CHECK(guard.fence.late_ns > 100 * NS_PER_MS);
+    guard_stop(&guard);
+}
+
+static void fences_of_two_environments_share_a_thread(void) {
+    int before = n_threads();
+    struct rpc *other = world_new();
+    CHECK(n_threads() == before + 1); /* its pump */
+    struct guard a, b;
+    rpc_enter(rpc);
+    guard_start(rpc, &a, 30, 10);
+    rpc_leave(rpc);
+    rpc_enter(other);
+    guard_start(other, &b, 20, 10);
+    rpc_leave(other);
+    CHECK(poll_until(other, &b.n_lost, 1) && poll_until(rpc, &a.n_lost, 1));
+    guard_stop(&a);
+    guard_stop(&b);
+    rpc_free(other);
+    CHECK(n_threads() == before);
+}
+
+/* ---- beginning and end ------------------------------------------------------------------------------ */
+
+static void a_forked_child_is_refused(void) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rpc *mine = NULL;
+        struct lun_err err = {0};
+        int rc = rpc_grpc_new(&mine, &err);
+        rpc_free(rpc); /* does nothing, and returns */
+        _exit(rc == LUN_EINVALID && !mine && strstr(err.text, "fork") ? 0 : 1);
+    }
+    int status = -1;
+    waitpid(pid, &status, 0);
+    CHECK(status == 0);
+}
+
+static void random_numbers_differ(void) {
+    rpc_enter(rpc);
+    uint64_t a = rpc_random(rpc), b = rpc_random(rpc);
+    rpc_leave(rpc);
+    CHECK(a != b);
+}
+
+static int n_fds(void) {
+    int n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        n++;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+/* First of all: before and after it, this is a process of one thread. */
+static void fifty_environments_leave_nothing_behind(void) {
+    rpc_free(world_new());
+    int threads = n_threads(), fds = n_fds();
+    for (int i = 0; i < 50; i++) {
+        struct rpc *one = world_new(), *two = i % 5 == 0 ? world_new() : NULL;
+        struct memo memo;
+        memo_init(&memo);
+        rpc_enter(one);
+        rpc_post(one, &memo.note);
+        rpc_leave(one);
+        CHECK(rpc_poll(one, RPC_NEVER) == 1);
+        if (i % 2)
+            (void)rpc_poll(one, clock_boottime_ns() + NS_PER_MS);
+        rpc_free(one);
+        rpc_free(two);
+    }
+    CHECK(n_threads() == threads && n_fds() == fds);
+    pid_t pid = fork(); /* nothing runs now: a child may begin anew */
+    if (pid == 0) {
+        rpc_free(world_new());
+        _exit(0);
+    }
+    int status = -1;
+    waitpid(pid, &status, 0);
+    CHECK(status == 0);
+}
+
+int main(void) {
+    RUN(fifty_environments_leave_nothing_behind);
+    rpc = world_new();
+    RUN(timers_come_due_in_order);
+    RUN(timers_come_due_though_nobody_polls);
+    RUN(a_stopped_or_moved_timer_keeps_quiet);
+    RUN(a_timer_may_stop_and_restart_others_while_it_runs);
+    RUN(notes_are_run_once_by_the_thread_that_polls);
+    RUN(a_note_taken_back_is_not_run);
+    RUN(a_note_posted_by_a_note_waits_for_the_next_poll);
+    RUN(poll_ends_when_its_time_has_passed);
+    RUN(a_note_of_another_thread_wakes_the_poller);
+    RUN(a_signal_interrupts_poll);
+    RUN(the_signal_mask_is_given_back);
+    RUN(no_other_thread_takes_signals);
+    RUN(a_fence_tells_to_stop_then_that_it_is_lost);
+    RUN(a_fence_is_told_of_though_nobody_polls);
+    RUN(a_raise_takes_the_notice_back);
+    RUN(a_stop_is_told_again_after_a_raise);
+    RUN(lost_is_final);
+    RUN(a_dropped_fence_is_lost_at_once);
+    RUN(a_stopped_fence_keeps_quiet);
+    RUN(on_due_may_free_the_fence);
+    RUN(a_reading_never_says_valid_after_the_instant);
+    RUN(a_process_that_was_frozen_knows_it);
+    RUN(fences_of_two_environments_share_a_thread);
+    RUN(random_numbers_differ);
+    RUN(a_forked_child_is_refused);
+    rpc_free(rpc);
+    return check_end();
+}

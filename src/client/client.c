@@ -1,0 +1,306 @@
+/* client.c - a client: polling it, closing it, freeing it. */
+#include <assert.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fork.h"
+#include "client/client.h"
+
+#define CUT_OFF_SLICE_NS (20 * NS_PER_MS)
+
+/* ---- inside and outside ----------------------------------------------------------------------------- */
+
+int client_enter_closed(struct lun_client *client) {
+    if (client->fork_depth != fork_depth())
+        return LUN_ECLOSED;
+    rpc_enter(client->rpc);
+    return 0;
+}
+
+int client_enter(struct lun_client *client, struct lun_err *ret_err) {
+    if (client_enter_closed(client))
+        return lun_err_set(
+            ret_err, LUN_ECLOSED,
+            "this client was opened before fork: open one of its own in the child (gRPC does not survive a fork)");
+    if (!client->is_closing)
+        return 0;
+    rpc_leave(client->rpc);
+    return lun_err_set(ret_err, LUN_ECLOSED, "the client is closed");
+}
+
+void client_leave(struct lun_client *client) {
+    rpc_leave(client->rpc);
+}
+
+int64_t client_deadline_ns(const struct lun_client *client, int64_t timeout_ms) {
+    bool is_none = timeout_ms < 0 || timeout_ms >= INT64_MAX / (2 * NS_PER_MS);
+    return is_none ? RPC_NEVER : rpc_now(client->rpc) + timeout_ms * NS_PER_MS;
+}
+
+/* ---- trace ------------------------------------------------------------------------------------------ */
+
+struct trace_entry {
+    struct list in_client;
+    char line[];
+};
+
+static void on_trace_line(void *arg, const char *line) {
+    struct lun_client *client = arg;
+    size_t n = strlen(line) + 1;
+    struct trace_entry *entry =
+        client->n_trace_lines < CLIENT_MAX_TRACE_LINES ? malloc(sizeof *entry + n) : NULL;
+    if (!entry) {
+        client->n_trace_dropped++;
+        return;
+    }
+    memcpy(entry->line, line, n);
+    list_init(&entry->in_client);
+    list_push_back(&client->trace_lines, &entry->in_client);
+    client->n_trace_lines++;
+    if (!client->is_cut_off)
+        rpc_post(client->rpc, &client->trace_note);
+}
+
+static void on_trace_poll(struct rpc_note *note) {
+    struct lun_client *client = CONTAINER_OF(note, struct lun_client, trace_note);
+    struct list lines, *node;
+    rpc_enter(client->rpc);
+    list_move(&client->trace_lines, &lines);
+    int n_dropped = client->n_trace_dropped;
+    client->n_trace_lines = client->n_trace_dropped = 0;
+    rpc_leave(client->rpc);
+    bool is_told = !client->is_cut_off; /* freed or abandoned: nobody is to be called any more */
+    while ((node = list_pop_front(&lines))) {
+        struct trace_entry *entry = CONTAINER_OF(node, struct trace_entry, in_client);
+        if (is_told) {
+            client->n_called++;
+            client->on_trace(client->trace_arg, entry->line);
+        }
+        free(entry);
+    }
+    if (is_told && n_dropped > 0) {
+        char line[64];
+        (void)snprintf(line, sizeof line, "(%d lines dropped: poll more often)", n_dropped);
+        client->on_trace(client->trace_arg, line);
+    }
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------- */
+
+static void on_close_timer(struct rpc_timer *timer);
+
+static const char *const default_endpoints[] = {"127.0.0.1:2379"};
+
+static int start(struct lun_client *client, const struct lun_config *config, struct lun_err *ret_err) {
+    bool has_endpoints = config && config->endpoints;
+    rpc_enter(client->rpc);
+    int rc = rpc_timer_init(client->rpc, &client->close_timer, on_close_timer);
+    if (rc)
+        (void)lun_err_set(ret_err, rc, "out of memory");
+    else
+        rc = etcd_new(client->rpc, has_endpoints ? config->endpoints : default_endpoints,
+                      has_endpoints ? config->n_endpoints : 1, client->trace.on_line ? &client->trace : NULL,
+                      &client->etcd, ret_err);
+    if (rc)
+        rpc_timer_fini(&client->close_timer);
+    rpc_leave(client->rpc);
+    return rc;
+}
+
+static int fill(struct lun_client *client, const struct lun_config *config, struct lun_err *ret_err) {
+    client->fork_depth = fork_depth();
+    crowd_init(&client->crowd);
+    list_init(&client->ops);
+    list_init(&client->sessions);
+    list_init(&client->observers);
+    list_init(&client->watches);
+    list_init(&client->trace_lines);
+    list_init(&client->in_abandoned);
+    rpc_note_init(&client->trace_note, on_trace_poll);
+    if (config && config->on_trace) {
+        client->trace = (struct trace){on_trace_line, client};
+        client->on_trace = config->on_trace;
+        client->trace_arg = config->trace_arg;
+    }
+    if (place_identity(&client->identity, config ? config->name : NULL))
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    return 0;
+}
+
+int client_open_on(struct rpc *rpc, const struct lun_config *config, struct lun_client **ret_client,
+                   struct lun_err *ret_err) {
+    struct lun_client *client = calloc(1, sizeof *client);
+    if (!client)
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    client->rpc = rpc;
+    int rc = fill(client, config, ret_err);
+    if (!rc)
+        rc = start(client, config, ret_err);
+    if (rc) {
+        bytes_fini(&client->identity);
+        free(client);
+        return rc;
+    }
+    *ret_client = client;
+    return 0;
+}
+
+int lun_client_fd(const struct lun_client *client) {
+    return rpc_fd(client->rpc);
+}
+
+int lun_client_poll(struct lun_client *client, int64_t timeout_ms) {
+    if (client->fork_depth != fork_depth())
+        return LUN_ECLOSED;
+    int64_t until_ns = timeout_ms == 0 ? 0 : client_deadline_ns(client, timeout_ms);
+    client->n_called = 0;
+    int rc = rpc_poll(client->rpc, until_ns);
+    if (client->n_called > 0)
+        return client->n_called;
+    return rc < 0 ? rc : 0;
+}
+
+/* ---- closing ---------------------------------------------------------------------------------------- */
+
+/* Everything but the close itself. */
+static void answer_all(struct lun_client *client, int code) {
+    struct list todo, *node;
+    list_move(&client->ops, &todo);
+    while ((node = list_pop_front(&todo))) {
+        struct lun_op *op = CONTAINER_OF(node, struct lun_op, in_client);
+        list_push_back(&client->ops, node);
+        if (op != client->close_op)
+            op->on_give_up(op, code);
+    }
+}
+
+static void on_etcd_closed(void *arg) {
+    struct lun_client *client = arg;
+    client->is_etcd_closed = true;
+    if (client->close_op) {
+        struct lun_op *op = client->close_op;
+        client->close_op = NULL;
+        op_finish(op, NULL);
+    }
+}
+
+void client_on_ended(struct lun_client *client) {
+    if (!client->is_closing || !list_is_empty(&client->sessions) || !list_is_empty(&client->observers))
+        return;
+    rpc_timer_stop(&client->close_timer);
+    etcd_close(client->etcd, on_etcd_closed, client);
+}
+
+static void cut_off_sessions(struct lun_client *client) {
+    struct list todo, *node;
+    list_move(&client->sessions, &todo);
+    while ((node = list_pop_front(&todo))) {
+        list_push_back(&client->sessions, node);
+        session_cut_off(CONTAINER_OF(node, struct lun_session, in_client));
+    }
+}
+
+static void on_close_timer(struct rpc_timer *timer) {
+    cut_off_sessions(CONTAINER_OF(timer, struct lun_client, close_timer));
+}
+
+/* Sessions are closed as they would be, the rest at once. */
+static void begin_closing(struct lun_client *client, int64_t timeout_ms) {
+    struct list *node, todo;
+    client->is_closing = true;
+    answer_all(client, LUN_ECLOSED);
+    list_move(&client->observers, &todo);
+    while ((node = list_pop_front(&todo))) {
+        list_push_back(&client->observers, node);
+        observer_cut_off(observer_of_client(node));
+    }
+    while (!list_is_empty(&client->watches))
+        watch_cut_off(watch_of_client(client->watches.next));
+    list_move(&client->sessions, &todo);
+    while ((node = list_pop_front(&todo))) {
+        struct lun_session *session = CONTAINER_OF(node, struct lun_session, in_client);
+        list_push_back(&client->sessions, node);
+        session_close(&session->core, !session->core.is_adopted);
+    }
+    rpc_timer_start(&client->close_timer, client_deadline_ns(client, timeout_ms));
+    client_on_ended(client);
+}
+
+static void give_up_closing(struct lun_op *op, int code) {
+    (void)code; /* cancelled: do not wait for etcd any more; it is answered when nothing is in flight */
+    cut_off_sessions(op->client);
+}
+
+int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                     struct lun_err *ret_err) {
+    int rc = client_enter(client, ret_err);
+    if (rc)
+        return rc;
+    rc = op_begin(client, ask, client, give_up_closing, false, &client->close_op, ret_err);
+    if (!rc) {
+        if (ret_op)
+            *ret_op = client->close_op;
+        begin_closing(client, ask->timeout_ms);
+    }
+    client_leave(client);
+    return rc;
+}
+
+/* ---- ending ----------------------------------------------------------------------------------------- */
+
+static void finish_free(struct lun_client *client) {
+    struct list *node;
+    rpc_enter(client->rpc);
+    rpc_unpost(client->rpc, &client->trace_note);
+    rpc_timer_fini(&client->close_timer);
+    etcd_free(client->etcd);
+    crowd_fini(&client->crowd);
+    rpc_leave(client->rpc);
+    rpc_free(client->rpc);
+    while ((node = list_pop_front(&client->trace_lines)))
+        free(CONTAINER_OF(node, struct trace_entry, in_client));
+    bytes_fini(&client->identity);
+    free(client);
+}
+
+/* Ends it, without callbacks, and without waiting for etcd. Inside. */
+static void cut_off(struct lun_client *client) {
+    client->is_cut_off = true;
+    if (!client->is_closing)
+        begin_closing(client, 0);
+    cut_off_sessions(client);
+}
+
+void lun_client_free(struct lun_client *client) {
+    if (!client || client->fork_depth != fork_depth())
+        return;
+    rpc_enter(client->rpc);
+    client->on_trace = NULL;
+    client->trace.on_line = NULL;
+    cut_off(client);
+    rpc_leave(client->rpc);
+    /* What was answered before is still in the inbox; nobody is to be called any more. */
+    while (!client_is_over(client))
+        (void)rpc_poll(client->rpc, rpc_now(client->rpc) + CUT_OFF_SLICE_NS);
+    (void)rpc_poll(client->rpc, 0);
+    finish_free(client);
+}
+
+void client_dismiss(struct lun_client *client, int64_t timeout_ms) {
+    rpc_enter(client->rpc);
+    client->on_trace = NULL;
+    client->trace.on_line = NULL;
+    client->is_cut_off = true;
+    if (!client->is_closing)
+        begin_closing(client, timeout_ms);
+    rpc_leave(client->rpc);
+}
+
+bool client_is_over(struct lun_client *client) {
+    rpc_enter(client->rpc);
+    bool is_over = client->is_etcd_closed;
+    rpc_leave(client->rpc);
+    return is_over;
+}

@@ -1,0 +1,219 @@
+/* client_op.c - an asked call: from asking until its callback has run on the thread that polls. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/client.h"
+
+struct block {
+    struct list in_op;
+    max_align_t data[];
+};
+
+static struct lun_err no_memory = {.code = LUN_ENOMEM, .status = -1, .text = "out of memory"};
+
+void *op_alloc(struct lun_op *op, size_t n_bytes) {
+    struct block *block = malloc(sizeof *block + n_bytes);
+    if (!block)
+        return NULL;
+    list_init(&block->in_op);
+    list_push_back(&op->blocks, &block->in_op);
+    memset(block->data, 0, n_bytes);
+    return block->data;
+}
+
+bool op_copy(struct lun_op *op, struct lun_bytes from, struct lun_bytes *ret) {
+    char *data = op_alloc(op, from.len + 1);
+    if (!data)
+        return false;
+    if (from.len > 0)
+        memcpy(data, from.data, from.len);
+    *ret = (struct lun_bytes){data, from.len};
+    return true;
+}
+
+bool op_copy_kv(struct lun_op *op, const struct lun_kv *from, struct lun_kv *ret) {
+    *ret = *from;
+    return op_copy(op, from->key, &ret->key) && op_copy(op, from->value, &ret->value);
+}
+
+bool op_set_leader(struct lun_op *op, const struct lun_kv *kv) {
+    struct lun_leader *leader = op_alloc(op, sizeof *leader);
+    if (!leader || !op_copy(op, kv->key, &leader->key) || !op_copy(op, kv->value, &leader->value))
+        return false;
+    leader->token = kv->create_rev;
+    leader->revision = kv->mod_rev;
+    op->result.leader = leader;
+    return true;
+}
+
+static void op_free(struct lun_op *op) {
+    struct list *node;
+    while ((node = list_pop_front(&op->blocks)))
+        free(CONTAINER_OF(node, struct block, in_op));
+    if (op->err != &no_memory)
+        free(op->err);
+    free(op);
+}
+
+/* ---- answering -------------------------------------------------------------------------------------- */
+
+/* S2: a win that is told after valid_until is none. Outside, on the user's thread. */
+static bool is_late_win(const struct lun_op *op) {
+    return op->session && !op->err && session_valid_until_ns(&op->session->core) == 0;
+}
+
+static void drop(struct lun_op *op) {
+    if (!op->drop)
+        return;
+    rpc_enter(op->client->rpc);
+    op->drop(op);
+    rpc_leave(op->client->rpc);
+}
+
+/* The client ends before anybody polled. Inside. */
+static void discard_answer(struct lun_op *op) {
+    if (op->drop)
+        op->drop(op);
+    if (op->session)
+        session_unref(op->session);
+    op_free(op);
+}
+
+static void on_poll(struct rpc_note *note) {
+    struct lun_op *op = CONTAINER_OF(note, struct lun_op, note);
+    struct lun_client *client = op->client;
+    if (client->is_cut_off) { /* freed or abandoned: nobody is to be called any more */
+        rpc_enter(client->rpc);
+        discard_answer(op);
+        rpc_leave(client->rpc);
+        return;
+    }
+    bool is_late = is_late_win(op);
+    struct lun_err late;
+    if (is_late) {
+        (void)lun_err_set(&late, LUN_ELOST, "the session was lost in the moment of winning");
+        drop(op);
+    }
+    if (op->session)
+        session_unref(op->session);
+    op->session = NULL;
+    struct lun_result lost = {.err = &late};
+    client->n_called++;
+    op->result.err = op->err;
+    op->ask.on_done(op->ask.arg, is_late ? &lost : &op->result);
+    op_free(op);
+}
+
+void op_finish(struct lun_op *op, const struct lun_err *err) {
+    rpc_timer_fini(&op->timer);
+    list_remove(&op->in_client);
+    list_remove(&op->in_object);
+    if (err) {
+        op->err = malloc(sizeof *op->err);
+        if (op->err)
+            *op->err = *err;
+        else
+            op->err = &no_memory;
+    }
+    if (op->client->is_cut_off)
+        discard_answer(op);
+    else
+        rpc_post(op->client->rpc, &op->note);
+}
+
+int op_fail(struct lun_op *op, int code, const char *format, ...) {
+    char text[LUN_ERR_TEXT_BYTES];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    struct lun_err err;
+    (void)lun_err_set(&err, code, "%s", text);
+    op_finish(op, &err);
+    return code;
+}
+
+const char *op_span(const struct lun_op *op, char *text, size_t n_bytes) {
+    (void)snprintf(text, n_bytes, "%g s", (double)op->ask.timeout_ms / 1000);
+    return text;
+}
+
+void op_fail_silent(struct lun_op *op, const char *what, int code) {
+    char members[LUN_ERR_TEXT_BYTES / 2], span[32];
+    etcd_describe_failures(op->client->etcd, members, sizeof members);
+    if (code != LUN_ETIMEOUT)
+        (void)op_fail(op, code, "%s: %s", what, code == LUN_ECLOSED ? "the client was closed" : "cancelled");
+    else
+        (void)op_fail(op, LUN_EUNAVAILABLE, "%s: no etcd member answered within %s%s%s%s", what,
+                      op_span(op, span, sizeof span), members[0] ? " (" : "", members, members[0] ? ")" : "");
+}
+
+/* ---- asking ----------------------------------------------------------------------------------------- */
+
+static void on_timer(struct rpc_timer *timer) {
+    struct lun_op *op = CONTAINER_OF(timer, struct lun_op, timer);
+    op->on_give_up(op, LUN_ETIMEOUT);
+}
+
+int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
+             void (*on_give_up)(struct lun_op *op, int code), bool has_timer, struct lun_op **ret_op,
+             struct lun_err *ret_err) {
+    if (!ask || !ask->on_done)
+        return lun_err_set(ret_err, LUN_EINVALID, "an asking call needs a callback");
+    struct lun_op *op = calloc(1, sizeof *op);
+    if (!op)
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    rpc_note_init(&op->note, on_poll);
+    op->client = client;
+    op->ask = *ask;
+    op->object = object;
+    op->on_give_up = on_give_up;
+    list_init(&op->in_client);
+    list_init(&op->in_object);
+    list_init(&op->blocks);
+    if (rpc_timer_init(client->rpc, &op->timer, on_timer)) {
+        op_free(op);
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    }
+    if (has_timer)
+        rpc_timer_start(&op->timer, client_deadline_ns(client, ask->timeout_ms));
+    list_push_back(&client->ops, &op->in_client);
+    *ret_op = op;
+    return 0;
+}
+
+void op_give_up_call(struct lun_op *op, int code) {
+    op->give_up_code = code;
+    if (op->call)
+        etcd_cancel(op->call);
+}
+
+void op_discard(struct lun_op *op) {
+    rpc_timer_fini(&op->timer);
+    list_remove(&op->in_client);
+    list_remove(&op->in_object);
+    if (op->session)
+        session_unref(op->session);
+    op_free(op);
+}
+
+void ops_give_up(struct list *ops, int code) {
+    struct list todo, *node;
+    list_move(ops, &todo);
+    while ((node = list_pop_front(&todo))) {
+        struct lun_op *op = CONTAINER_OF(node, struct lun_op, in_object);
+        op->on_give_up(op, code);
+    }
+}
+
+/* Outside. The op may have been answered already, its note waiting for a poll: then there is nothing to do. */
+void lun_op_cancel(struct lun_op *op) {
+    struct lun_client *client = op->client;
+    if (client_enter_closed(client))
+        return;
+    if (!list_is_empty(&op->in_client))
+        op->on_give_up(op, LUN_ECANCELLED);
+    client_leave(client);
+}

@@ -1,0 +1,200 @@
+/* lab/judge.c - the state in which check(world) runs, and what it sees: the candidates, the store, the time, and
+ * what the script has noted. */
+#include <string.h>
+
+#include "lab/play.h"
+
+enum { ALARM_INSTRUCTIONS = 1000000, MAX_ALARMS = 20 };
+
+static int n_alarms;
+
+/* ---- what it sees --------------------------------------------------------------------------------------- */
+
+static int l_now(lua_State *L) {
+    lua_pushnumber(L, the_play && the_play->sim ? play_seconds(the_play) : 0);
+    return 1;
+}
+
+static int l_phase(lua_State *L) {
+    lua_pushstring(L, the_play ? the_play->phase : "");
+    return 1;
+}
+
+static void push_kv(lua_State *L, const struct sim_kv *kv) {
+    lua_createtable(L, 0, 5);
+    lua_pushlstring(L, kv->key, kv->key_bytes);
+    lua_setfield(L, -2, "key");
+    lua_pushlstring(L, kv->value, kv->value_bytes);
+    lua_setfield(L, -2, "value");
+    lua_pushinteger(L, kv->create_rev);
+    lua_setfield(L, -2, "create_revision");
+    lua_pushinteger(L, kv->mod_rev);
+    lua_setfield(L, -2, "mod_revision");
+    lua_pushinteger(L, kv->version);
+    lua_setfield(L, -2, "version");
+}
+
+/* get(key) -> value | nil */
+static int l_get(lua_State *L) {
+    size_t len;
+    const char *key = luaL_checklstring(L, 1, &len);
+    const struct sim *sim = the_play ? the_play->sim : NULL;
+    for (size_t i = 0; sim && i < sim_n_kvs(sim); i++) {
+        const struct sim_kv *kv = sim_kv_at(sim, i);
+        if (kv->key_bytes != len || memcmp(kv->key, key, len) != 0)
+            continue;
+        lua_pushlstring(L, kv->value, kv->value_bytes);
+        return 1;
+    }
+    lua_pushnil(L);
+    return 1;
+}
+
+/* list(prefix) -> kvs */
+static int l_list(lua_State *L) {
+    const char *prefix = luaL_optstring(L, 1, "");
+    const struct sim *sim = the_play ? the_play->sim : NULL;
+    lua_newtable(L);
+    lua_Integer n = 0;
+    for (size_t i = 0; sim && i < sim_n_kvs(sim); i++) {
+        const struct sim_kv *kv = sim_kv_at(sim, i);
+        if (strncmp(kv->key, prefix, strlen(prefix)) != 0)
+            continue;
+        push_kv(L, kv);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+/* The candidate that leads, or else the first. */
+static struct stand *main_stand(struct process *process) {
+    for (int i = 0; i < process->n_stands; i++)
+        if (process_leads(process, &process->stands[i]))
+            return &process->stands[i];
+    return &process->stands[0];
+}
+
+/* candidate(index, field) */
+static int l_candidate(lua_State *L) {
+    lua_Integer index = luaL_checkinteger(L, 1);
+    const char *field = luaL_checkstring(L, 2);
+    if (!the_play || index < 1 || index > the_play->n_processes)
+        return 0;
+    struct process *process = &the_play->processes[index - 1];
+    struct stand *stand = main_stand(process);
+    bool has_stand = process->is_up && process->n_stands > 0;
+    if (strcmp(field, "leads") == 0)
+        lua_pushboolean(L, has_stand && process_leads(process, stand));
+    else if (strcmp(field, "is_elected") == 0)
+        lua_pushboolean(L, has_stand && stand->is_entered);
+    else if (strcmp(field, "is_up") == 0)
+        lua_pushboolean(L, process->is_up);
+    else if (strcmp(field, "is_paused") == 0)
+        lua_pushboolean(L, process->is_paused);
+    else if (strcmp(field, "lives") == 0)
+        lua_pushinteger(L, process->n_lives);
+    else if (strcmp(field, "election") == 0 && has_stand)
+        lua_pushstring(L, stand->election);
+    else if (strcmp(field, "token") == 0 && has_stand && stand->is_entered)
+        lua_pushinteger(L, stand->token);
+    else if (strcmp(field, "handler") == 0 && has_stand && stand->handler)
+        lua_pushstring(L, stand->handler);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static void on_count(lua_State *L, lua_Debug *ar) {
+    if (++n_alarms <= MAX_ALARMS || !lua_getinfo(L, "Sl", ar))
+        return;
+    /* From now on at every instruction: a pcall around it must not go on. */
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+    (void)luaL_error(L, "%s:%d: it runs on and on (%d million instructions)", ar->short_src, ar->currentline,
+                     ALARM_INSTRUCTIONS / 1000000 * MAX_ALARMS);
+}
+
+int luaopen_lunarch_sim_world(lua_State *L) {
+    static const luaL_Reg functions[] = {
+        {"now", l_now},   {"phase", l_phase},         {"get", l_get},
+        {"list", l_list}, {"candidate", l_candidate}, {NULL, NULL},
+    };
+    luaL_newlib(L, functions);
+    return 1;
+}
+
+/* ---- what it says --------------------------------------------------------------------------------------- */
+
+static void begin(lua_State *L, int n_alarms_so_far) {
+    n_alarms = n_alarms_so_far;
+    lua_sethook(L, on_count, LUA_MASKCOUNT, ALARM_INSTRUCTIONS);
+    lua_settop(L, 0);
+}
+
+const char *judge_open(struct play *play) {
+    lua_State *L = play->judge.L;
+    play->has_check = false;
+    /* What goes wrong there goes wrong in the candidates too, and is told there. */
+    begin(L, MAX_ALARMS - 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.load");
+    (void)lua_pcall(L, 0, 0, 0);
+    begin(L, 0);
+    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.open");
+    if (lua_pcall(L, 0, 3, 0) != LUA_OK)
+        return lua_tostring(L, -1);
+    play->ttl_s = lua_tonumber(L, -2);
+    play->stop_timeout_s = lua_tonumber(L, -1);
+    lua_pop(L, 2);
+    play->has_check = lua_isfunction(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, "lunarch.sim.check");
+    return NULL;
+}
+
+static int describe(lua_State *L) {
+    (void)luaL_tolstring(L, 1, NULL);
+    return 1;
+}
+
+void judge_look(struct play *play) {
+    lua_State *L = play->judge.L;
+    if (!play->has_check || play->verdict)
+        return;
+    begin(L, 0);
+    lua_pushcfunction(L, describe);
+    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.check");
+    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.view");
+    if (lua_pcall(L, 1, 2, 1) != LUA_OK) {
+        play_fail(play, VERDICT_CHECK, "", "check: %s", lua_tostring(L, -1));
+    } else if (lua_isboolean(L, -2) && !lua_toboolean(L, -2)) {
+        const char *why = lua_isnil(L, -1) ? NULL : luaL_tolstring(L, -1, NULL);
+        play_fail(play, VERDICT_CHECK, "", "check: %s", why ? why : "it returned false");
+    }
+}
+
+static int add_note(lua_State *L) {
+    bool is_added = lua_toboolean(L, 3);
+    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.notes");
+    lua_pushvalue(L, 1);
+    if (is_added && lua_getfield(L, -2, lua_tostring(L, 1)) == LUA_TNUMBER) {
+        lua_pushvalue(L, 2);
+        lua_arith(L, LUA_OPADD);
+    } else if (is_added) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, 2);
+    } else {
+        lua_pushvalue(L, 2);
+    }
+    lua_settable(L, -3);
+    return 0;
+}
+
+void judge_note(struct play *play, lua_State *from, int name_index, int value_index, bool is_added) {
+    lua_State *L = play->judge.L;
+    if (!L)
+        return;
+    lua_settop(L, 0);
+    lua_pushcfunction(L, add_note);
+    copy_value(from, name_index, L);
+    copy_value(from, value_index, L);
+    lua_pushboolean(L, is_added);
+    (void)lua_pcall(L, 3, 0, 0);
+}

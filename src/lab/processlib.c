@@ -1,0 +1,400 @@
+/* lab/processlib.c - what a script's state finds below it: its process (waiting, telling, the life of its
+ * handlers), and lunarch.core with a clock of the world's. For lua/lunarch/cli/sim/boot.lua and cli/sim/loop.lua. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rpc/rpc.h"
+#include "lab/play.h"
+
+/* Of a process's calendar: an instant in 2026. */
+#define EPOCH_S 1790000000.0
+enum { ALARM_INSTRUCTIONS = 1000000, MAX_ALARMS = 20 };
+
+int luaopen_lunarch_core(lua_State *L);
+
+static struct process *self(lua_State *L) {
+    if (!the_process || the_process->is_dying)
+        (void)luaL_error(L, "the process is over");
+    return the_process;
+}
+
+/* ---- time ----------------------------------------------------------------------------------------------- */
+
+static int l_now(lua_State *L) {
+    lua_pushnumber(L, (lua_Number)lun_now_ns() / 1e9);
+    return 1;
+}
+
+/* The calendar's time, with fraction. */
+static int l_time(lua_State *L) {
+    lua_pushnumber(L, EPOCH_S + (the_process ? play_seconds(the_process->play) : 0));
+    return 1;
+}
+
+/* wait(until or nil): until then, or until something has come */
+static int l_wait(lua_State *L) {
+    struct process *process = self(L);
+    lua_Number until_s = luaL_optnumber(L, 1, HUGE_VAL);
+    process_wait(process, until_s < 1e9 ? (int64_t)ceil(until_s * 1e9) : RPC_NEVER, NULL);
+    return 0;
+}
+
+static int l_sleep(lua_State *L) {
+    struct process *process = self(L);
+    lua_Number seconds = luaL_checknumber(L, 1);
+    int64_t until_ns = process_now_ns(process) + (int64_t)ceil(seconds * 1e9);
+    while (process_now_ns(process) < until_ns)
+        process_sleep(process, until_ns);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int l_take_notes(lua_State *L) {
+    lua_pushboolean(L, process_take_notes(self(L)));
+    return 1;
+}
+
+static int l_take_signal(lua_State *L) {
+    struct process *process = self(L);
+    if (process->signal == 0)
+        return 0;
+    lua_pushinteger(L, process->signal);
+    process->signal = 0;
+    return 1;
+}
+
+/* ---- telling -------------------------------------------------------------------------------------------- */
+
+/* tell(kind, text) */
+static int l_tell(lua_State *L) {
+    struct process *process = the_process;
+    const char *kind = luaL_checkstring(L, 1), *text = luaL_checkstring(L, 2);
+    if (process && !process->is_dying)
+        play_tell(process->play, process->name, kind, "%s", text);
+    return 0;
+}
+
+/* fail(text): a verdict on the script */
+static int l_fail(lua_State *L) {
+    struct process *process = the_process;
+    if (process && !process->is_dying)
+        play_fail(process->play, VERDICT_SCRIPT, process->name, "%s", luaL_checkstring(L, 1));
+    return 0;
+}
+
+/* exit(status) */
+static int l_exit(lua_State *L) {
+    struct process *process = self(L);
+    process->exit_status = (int)luaL_optinteger(L, 1, 0);
+    process_exit(process);
+}
+
+/* is_answer(text): whether it holds what one of the latest failed calls answered */
+static int l_is_answer(lua_State *L) {
+    struct process *process = the_process;
+    const char *text = luaL_checkstring(L, 1);
+    bool is_answer = false;
+    for (size_t i = 0; process && i < sizeof process->answers / sizeof *process->answers; i++)
+        is_answer = is_answer || (process->answers[i][0] && strstr(text, process->answers[i]));
+    lua_pushboolean(L, is_answer);
+    return 1;
+}
+
+/* note(name, value), add(name, number) */
+static int l_note(lua_State *L) {
+    struct process *process = the_process;
+    (void)luaL_checkstring(L, 1);
+    if (process && !process->is_dying)
+        judge_note(process->play, L, 1, 2, false);
+    return 0;
+}
+
+static int l_add(lua_State *L) {
+    struct process *process = the_process;
+    (void)luaL_checkstring(L, 1);
+    if (lua_isnoneornil(L, 2)) {
+        lua_settop(L, 1);
+        lua_pushinteger(L, 1);
+    }
+    (void)luaL_checknumber(L, 2);
+    if (process && !process->is_dying)
+        judge_note(process->play, L, 1, 2, true);
+    return 0;
+}
+
+/* ---- handlers ------------------------------------------------------------------------------------------- */
+
+/* stand(election) -> its number */
+static int l_stand(lua_State *L) {
+    struct process *process = self(L);
+    const char *election = luaL_checkstring(L, 1);
+    if (process->n_stands >= PLAY_MAX_STANDS)
+        return luaL_error(L, "candidate: at most %d of them in one script can be simulated", PLAY_MAX_STANDS);
+    struct stand *stand = &process->stands[process->n_stands++];
+    (void)snprintf(stand->election, sizeof stand->election, "%s", election);
+    lua_pushinteger(L, process->n_stands);
+    return 1;
+}
+
+static struct stand *stand_check(lua_State *L, struct process *process) {
+    lua_Integer index = luaL_checkinteger(L, 1);
+    luaL_argcheck(L, index >= 1 && index <= process->n_stands, 1, "no such candidate");
+    return &process->stands[index - 1];
+}
+
+static void check_alone(struct process *process, const struct stand *stand) {
+    struct play *play = process->play;
+    for (int i = 0; i < play->n_processes; i++)
+        for (int k = 0; k < play->processes[i].n_stands; k++) {
+            const struct stand *other = &play->processes[i].stands[k];
+            if (other != stand && strcmp(other->election, stand->election) == 0 &&
+                process_leads(&play->processes[i], other))
+                play_fail(play, VERDICT_LUNARCH, process->name,
+                          "leads %s while %s still does (tokens %lld, %lld)", stand->election,
+                          play->processes[i].name, (long long)stand->token, (long long)other->token);
+            if (other != stand && strcmp(other->election, stand->election) == 0 &&
+                other->token >= stand->token)
+                play_fail(play, VERDICT_LUNARCH, process->name,
+                          "token %lld of %s does not rise above %s's %lld", (long long)stand->token,
+                          stand->election, play->processes[i].name, (long long)other->token);
+        }
+}
+
+/* elected(stand, term): on_elected is about to be called */
+static int l_elected(lua_State *L) {
+    struct process *process = self(L);
+    struct stand *stand = stand_check(L, process);
+    struct handle *term = handle_check(L, 2, &term_class);
+    if (stand->is_entered)
+        play_fail(process->play, VERDICT_LUNARCH, process->name, "on_elected again, without on_lost");
+    handle_unref(stand->term);
+    stand->term = term;
+    term->refs++;
+    stand->token = lun_term_token(term->object);
+    stand->is_entered = true;
+    stand->is_robbed = false;
+    process->play->n_elected++;
+    check_alone(process, stand);
+    return 0;
+}
+
+/* lost(stand): on_lost has returned, or is none */
+static int l_lost(lua_State *L) {
+    struct process *process = self(L);
+    struct stand *stand = stand_check(L, process);
+    handle_unref(stand->term);
+    stand->term = NULL;
+    stand->is_entered = false;
+    return 0;
+}
+
+/* enter(stand, handler): one of a term's handlers is about to be called */
+static int l_enter(lua_State *L) {
+    static const char *const names[] = {"on_elected", "do_work", "on_lost", NULL};
+    struct process *process = self(L);
+    struct stand *stand = stand_check(L, process);
+    const char *name = names[luaL_checkoption(L, 2, NULL, names)];
+    if (!stand->is_entered || stand->handler)
+        play_fail(process->play, VERDICT_LUNARCH, process->name, "%s is called %s %s", name,
+                  stand->handler ? "during" : "outside of a term", stand->handler ? stand->handler : "");
+    stand->handler = name;
+    return 0;
+}
+
+static int l_leave(lua_State *L) {
+    if (the_process && !the_process->is_dying)
+        stand_check(L, the_process)->handler = NULL;
+    return 0;
+}
+
+void process_lost(struct play *play, const struct sim_kv *kv, enum sim_cause cause) {
+    for (int i = 0; i < play->n_processes; i++)
+        for (int k = 0; k < play->processes[i].n_stands; k++) {
+            struct stand *stand = &play->processes[i].stands[k];
+            size_t n = strlen(stand->election);
+            if (!stand->is_entered || stand->token != kv->create_rev ||
+                strncmp(kv->key, stand->election, n) != 0)
+                continue;
+            if (cause == SIM_BY_EXPIRY && process_leads(&play->processes[i], stand))
+                play_fail(play, VERDICT_LUNARCH, play->processes[i].name,
+                          "believes to lead %s although its lease has expired", stand->election);
+            stand->is_robbed = true;
+        }
+}
+
+/* ---- a program that does not wait ------------------------------------------------------------------------- */
+
+static void on_count(lua_State *L, lua_Debug *ar) {
+    (void)ar;
+    struct process *process = the_process;
+    if (!process)
+        return;
+    if (process->is_dying) {
+        (void)luaL_error(L, "the process is over");
+        return;
+    }
+    if (++process->n_alarms < MAX_ALARMS)
+        return;
+    luaL_traceback(L, L, NULL, 0);
+    play_fail(
+        process->play, VERDICT_SCRIPT, process->name,
+        "runs on and on without waiting (%d million instructions): a handler has to wait with lunarch.sleep and "
+        "the like\n%s",
+        ALARM_INSTRUCTIONS / 1000000 * MAX_ALARMS, lua_tostring(L, -1));
+    process_exit(process);
+}
+
+static const luaL_Reg FUNCTIONS[] = {
+    {"now", l_now},
+    {"time", l_time},
+    {"wait", l_wait},
+    {"sleep", l_sleep},
+    {"take_notes", l_take_notes},
+    {"take_signal", l_take_signal},
+    {"tell", l_tell},
+    {"fail", l_fail},
+    {"exit", l_exit},
+    {"is_answer", l_is_answer},
+    {"note", l_note},
+    {"add", l_add},
+    {"stand", l_stand},
+    {"elected", l_elected},
+    {"lost", l_lost},
+    {"enter", l_enter},
+    {"leave", l_leave},
+    {NULL, NULL},
+};
+
+int luaopen_lunarch_sim_process(lua_State *L) {
+    /* Coroutines made from here on inherit it. */
+    lua_sethook(L, on_count, LUA_MASKCOUNT, ALARM_INSTRUCTIONS);
+    luaL_newlib(L, FUNCTIONS);
+    return 1;
+}
+
+/* ---- lunarch.core --------------------------------------------------------------------------------------- */
+
+/* `text` of the table that lua/lunarch/operations.lua makes, at the top. */
+static void describe_op(lua_State *L, char *text, size_t n_bytes) {
+    static const char *const kinds[] = {"get", "put", "delete"};
+    lua_getfield(L, -1, "kind");
+    lua_getfield(L, -2, "key");
+    lua_getfield(L, -3, "value");
+    lua_Integer kind = lua_tointeger(L, -3);
+    const char *key = lua_tostring(L, -2), *value = lua_tostring(L, -1);
+    (void)snprintf(text, n_bytes, "%s %.48s%s%.40s", kinds[kind >= 0 && kind < 3 ? kind : 0], key ? key : "?",
+                   kind == 1 ? " = " : "", kind == 1 && value ? value : "");
+    lua_pop(L, 3);
+}
+
+static void describe_txn(lua_State *L, const char *name, char *text, size_t n_bytes) {
+    (void)snprintf(text, n_bytes, "%s", name);
+    if (lua_getfield(L, 2, "success") == LUA_TTABLE && lua_rawlen(L, -1) > 0) {
+        size_t at = strlen(text), n = lua_rawlen(L, -1);
+        lua_rawgeti(L, -1, 1);
+        (void)snprintf(text + at, n_bytes - at, ": ");
+        at += 2;
+        describe_op(L, text + at, n_bytes - at);
+        at = strlen(text);
+        if (n > 1)
+            (void)snprintf(text + at, n_bytes - at, " and %d more", (int)n - 1);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+static void tell_asked(lua_State *L, const char *name, struct asked *asked) {
+    if (strcmp(name, "kv") == 0 && lua_istable(L, 2)) {
+        lua_pushvalue(L, 2);
+        describe_op(L, asked->text, sizeof asked->text);
+        lua_pop(L, 1);
+    } else if (strstr(name, "txn") && lua_istable(L, 2)) {
+        describe_txn(L, name, asked->text, sizeof asked->text);
+    } else if (strstr(name, "lock")) {
+        (void)snprintf(asked->text, sizeof asked->text, "%s", name);
+    }
+    if (asked->text[0])
+        play_tell(the_process->play, the_process->name, "ask", "%s", asked->text);
+}
+
+/* Of `n` results: whether they are nil, message, code. */
+static bool keep_answer(struct process *process, lua_State *L, int n) {
+    if (n != 3 || !lua_isnil(L, -3) || !lua_isstring(L, -2))
+        return false;
+    (void)snprintf(process->answers[process->next_answer++ % 8], sizeof process->answers[0], "%s",
+                   lua_tostring(L, -2));
+    return true;
+}
+
+/* A call that sends something. Upvalues: the real one, its name. */
+static int asking(lua_State *L) {
+    struct process *process = self(L);
+    lua_CFunction call = lua_tocfunction(L, lua_upvalueindex(1));
+    process_before_request(process);
+    struct asked *asked = &process->asked[process->next_asked++ % PLAY_MAX_ASKED];
+    *asked = (struct asked){0};
+    tell_asked(L, lua_tostring(L, lua_upvalueindex(2)), asked);
+    int n = call(L);
+    if (lua_isinteger(L, -n) && luaL_testudata(L, 1, "lunarch.core.client"))
+        asked->box = box_check(L, 1);
+    else if (lua_isinteger(L, -n))
+        asked->box = (*(struct handle **)lua_touserdata(L, 1))->box;
+    asked->id = lua_tointeger(L, -n);
+    keep_answer(process, L, n);
+    return n;
+}
+
+static struct asked *find_asked(struct process *process, const struct box *box, lua_Integer id) {
+    for (int i = 0; i < PLAY_MAX_ASKED; i++)
+        if (process->asked[i].box == box && process->asked[i].id == id)
+            return &process->asked[i];
+    return NULL;
+}
+
+/* take(id). Upvalue: the real one. */
+static int taking(lua_State *L) {
+    struct process *process = self(L);
+    struct asked *asked = find_asked(process, box_check(L, 1), luaL_checkinteger(L, 2));
+    int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
+    bool has_failed = keep_answer(process, L, n);
+    if (asked && asked->text[0])
+        play_tell(process->play, process->name, "answer", "%s -> %s%s%s", asked->text,
+                  has_failed ? lua_tostring(L, -1) : "ok", has_failed ? ": " : "",
+                  has_failed ? lua_tostring(L, -2) : "");
+    if (asked)
+        asked->box = NULL;
+    return n;
+}
+
+static void wrap(lua_State *L, const char *class, const char *method, const char *name,
+                 lua_CFunction wrapper) {
+    luaL_getmetatable(L, class);
+    lua_getfield(L, -1, "__index");
+    lua_getfield(L, -1, method);
+    lua_pushstring(L, name);
+    lua_pushcclosure(L, wrapper, 2);
+    lua_setfield(L, -2, method);
+    lua_pop(L, 2);
+}
+
+int luaopen_lunarch_sim_core(lua_State *L) {
+    static const struct {
+        const char *class, *method, *name;
+    } asks[] = {
+        {"lunarch.core.client", "kv", "kv"},        {"lunarch.core.client", "txn", "txn"},
+        {"lunarch.core.client", "lease_grant", ""}, {"lunarch.core.client", "lease_revoke", ""},
+        {"lunarch.core.client", "session", ""},     {"lunarch.core.session", "close", ""},
+        {"lunarch.core.mutex", "lock", "lock"},     {"lunarch.core.mutex", "try_lock", "try_lock"},
+        {"lunarch.core.mutex", "unlock", "unlock"}, {"lunarch.core.election", "campaign", ""},
+        {"lunarch.core.election", "leader", ""},    {"lunarch.core.term", "txn", "guarded txn"},
+        {"lunarch.core.term", "proclaim", ""},      {"lunarch.core.term", "resign", ""},
+    };
+    (void)luaopen_lunarch_core(L);
+    lua_pushcfunction(L, l_sleep);
+    lua_setfield(L, -2, "sleep");
+    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++)
+        wrap(L, asks[i].class, asks[i].method, asks[i].name, asking);
+    wrap(L, "lunarch.core.client", "take", "", taking);
+    return 1;
+}
