@@ -58,7 +58,7 @@ static void on_reply(void *arg, const struct rpc_result *result, const ProtobufC
         print_message(party->story, reply, party->base_rev);
         (void)fputc('\n', party->story);
     }
-    rpc_post(party->rpc, &party->bell);
+    rpc_deliver(party->rpc, &party->bell);
 }
 
 static void begin(struct party *party, enum rpc_method method, const ProtobufCMessage *request,
@@ -67,7 +67,7 @@ static void begin(struct party *party, enum rpc_method method, const ProtobufCMe
     options.deadline_ns = rpc_now(party->rpc) + PARTY_LIMIT_NS;
     asked->party = party;
     rpc_enter(party->rpc);
-    int rc = rpc_call(party->peer, method, request, &options, on_reply, asked, NULL);
+    int rc = rpc_call(party->channel, method, request, &options, on_reply, asked, NULL);
     rpc_leave(party->rpc);
     if (rc)
         party_die("a call cannot be made");
@@ -128,14 +128,14 @@ int ask(struct party *party, enum rpc_method method, const ProtobufCMessage *req
 
 int ask_op(struct party *party, const struct lun_kv_op *op) {
     union request_op request;
-    struct request_shape shape;
+    struct request_meta shape;
     request_of_op(&request, &shape, op);
     return ask(party, shape.method, &request.range.base);
 }
 
 int ask_txn(struct party *party, const struct lun_txn *txn) {
     struct request_txn request;
-    struct request_shape shape;
+    struct request_meta shape;
     if (request_of_txn(&request, &shape, txn))
         party_die("a transaction that request.c refuses");
     int status = ask(party, RPC_TXN, &request.message.base);

@@ -16,7 +16,7 @@ void party_die(const char *what) {
 
 /* ---- waiting -------------------------------------------------------------------------------------------- */
 
-static void on_bell(struct rpc_note *note) {
+static void on_bell(struct rpc_completion *note) {
     (void)note;
 }
 
@@ -91,21 +91,21 @@ const char *party_tale(struct party *party) {
 
 /* ---- opening -------------------------------------------------------------------------------------------- */
 
-static bool open_peer(struct party *party, const char *address) {
+static bool open_channel(struct party *party, const char *address) {
     struct lun_err err;
     rpc_enter(party->rpc);
-    int rc = rpc_peer_open(party->rpc, address, &party->peer, &err);
+    int rc = rpc_channel_open(party->rpc, address, &party->channel, &err);
     rpc_leave(party->rpc);
     return rc == 0;
 }
 
 void party_visit(struct party *party, int member) {
     rpc_enter(party->rpc);
-    rpc_peer_close(party->peer);
+    rpc_channel_close(party->channel);
     rpc_leave(party->rpc);
     party->member = member;
-    if (!open_peer(party, sim_addresses[member]))
-        party_die("no peer");
+    if (!open_channel(party, sim_addresses[member]))
+        party_die("no channel");
 }
 
 /* ---- troubles ------------------------------------------------------------------------------------------- */
@@ -156,17 +156,17 @@ void party_open_sim_of(struct party *party, uint64_t seed) {
     party->sim = sim_new(seed);
     party->client = sim_client_new(party->sim, "conform", 0);
     party->rpc = sim_client_rpc(party->client);
-    rpc_note_init(&party->bell, on_bell);
+    rpc_completion_init(&party->bell, on_bell);
     party->member = sim_leader(party->sim);
-    if (!open_peer(party, sim_addresses[party->member]))
-        party_die("no peer");
+    if (!open_channel(party, sim_addresses[party->member]))
+        party_die("no channel");
 }
 
 bool party_open_etcd(struct party *party, struct etcd_server *server) {
     struct lun_err err;
     *party = (struct party){.name = "etcd", .server = server};
-    rpc_note_init(&party->bell, on_bell);
-    if (rpc_grpc_new(&party->rpc, &err) || !open_peer(party, server->address))
+    rpc_completion_init(&party->bell, on_bell);
+    if (rpc_grpc_new(&party->rpc, &err) || !open_channel(party, server->address))
         return false;
     Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;
     Etcdserverpb__RangeRequest read = ETCDSERVERPB__RANGE_REQUEST__INIT;
@@ -185,8 +185,8 @@ bool party_open_etcd(struct party *party, struct etcd_server *server) {
 void party_close(struct party *party) {
     drop_tale(party);
     rpc_enter(party->rpc);
-    rpc_unpost(party->rpc, &party->bell);
-    rpc_peer_close(party->peer);
+    rpc_withdraw(party->rpc, &party->bell);
+    rpc_channel_close(party->channel);
     rpc_leave(party->rpc);
     if (party->sim)
         sim_free(party->sim);

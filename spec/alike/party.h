@@ -21,12 +21,12 @@ struct etcd_server;
 struct party {
     const char *name;
     struct rpc *rpc;
-    struct rpc_peer *peer;
+    struct rpc_channel *channel;
     struct sim *sim; /* NULL: it is the real one, `server` */
     struct sim_client *client;
     int member;                               /* that is asked: first the leader */
     struct etcd_server *server, *peer_server; /* the second: what it leads or follows; NULL: it is alone */
-    struct rpc_note bell;
+    struct rpc_completion bell;
     int64_t base_rev;  /* what revisions are told from */
     const char *token; /* goes with every call and stream; NULL: none */
     const char *admin; /* the token of whoever empties the store */

@@ -36,7 +36,7 @@ static void hear(struct talk *talk, int64_t watch_id, const struct rpc_result *r
         (void)fprintf(out, "ends: %d %s", result->status, result->message);
     (void)fclose(out);
     talk->n_heard++;
-    rpc_post(talk->party->rpc, &talk->party->bell);
+    rpc_deliver(talk->party->rpc, &talk->party->bell);
 }
 
 static void hear_watch(struct talk *talk, const Etcdserverpb__WatchResponse *response) {
@@ -74,7 +74,7 @@ struct talk *talk_open(struct party *party, enum rpc_method method) {
     talk->method = method;
     struct rpc_options options = party_options(party);
     rpc_enter(party->rpc);
-    int rc = rpc_stream_open(party->peer, method, &options, &callbacks, talk, &talk->stream);
+    int rc = rpc_stream_open(party->channel, method, &options, &callbacks, talk, &talk->stream);
     rpc_leave(party->rpc);
     if (rc)
         party_die("no stream");

@@ -1,7 +1,7 @@
 /* spec/bench/rpc.c - what the seam costs: the floor's cycle and its 64 locks in flight, by way of rpc.h.
  *
  *     lunarch_rpc HOST:PORT cycle N [PAUSE_MS]    one after the other, with a rest of PAUSE_MS before each:
- *                                                 a caller that comes seldom finds the pump in the seat
+ *                                                 a caller that comes seldom finds the background poller in the queue
  *     lunarch_rpc HOST:PORT par64 N               N cycles, 64 locks in flight
  *
  * Prints the same JSON as lunarch_floor does. */
@@ -42,16 +42,16 @@ static int compare(const void *a, const void *b) {
 
 struct lock {
     struct rpc *rpc;
-    struct rpc_peer *peer;
+    struct rpc_channel *channel;
     char prefix[NAME_BYTES], end[NAME_BYTES], key[NAME_BYTES + 16];
     int64_t lease;
-    struct rpc_note note;
+    struct rpc_completion note;
     bool is_done, is_owner;
     double begin;
     void (*then)(struct lock *lock);
 };
 
-static void on_poll(struct rpc_note *note) {
+static void on_poll(struct rpc_completion *note) {
     struct lock *lock = CONTAINER_OF(note, struct lock, note);
     lock->is_done = true;
     if (lock->then)
@@ -70,14 +70,14 @@ static void on_reply(void *arg, const struct rpc_result *result, const ProtobufC
     } else if (reply->descriptor == &etcdserverpb__lease_grant_response__descriptor) {
         lock->lease = ((const Etcdserverpb__LeaseGrantResponse *)reply)->id;
     }
-    rpc_post(lock->rpc, &lock->note);
+    rpc_deliver(lock->rpc, &lock->note);
 }
 
 static void ask(struct lock *lock, enum rpc_method method, const ProtobufCMessage *request) {
     struct rpc_options options = {.deadline_ns = clock_boottime_ns() + 5 * NS_PER_S};
     lock->is_done = false;
     rpc_enter(lock->rpc);
-    if (rpc_call(lock->peer, method, request, &options, on_reply, lock, NULL))
+    if (rpc_call(lock->channel, method, request, &options, on_reply, lock, NULL))
         fail("a call is refused");
     rpc_leave(lock->rpc);
 }
@@ -209,7 +209,7 @@ static void run_par64(struct lock *lock, double *samples, int n) {
     double cpu = cpu_us(), wall = now_us();
     for (int i = 0; i < N_LOCKS; i++) {
         locks[i] = *lock;
-        rpc_note_init(&locks[i].note, on_poll);
+        rpc_completion_init(&locks[i].note, on_poll);
         lock_name(&locks[i], i + 1);
         cycle_start(&locks[i]);
     }
@@ -229,9 +229,9 @@ int main(int argc, char **argv) {
     struct lock lock = {.then = NULL};
     if (!samples || rpc_grpc_new(&lock.rpc, &err))
         fail("cannot begin");
-    rpc_note_init(&lock.note, on_poll);
+    rpc_completion_init(&lock.note, on_poll);
     rpc_enter(lock.rpc);
-    int rc = rpc_peer_open(lock.rpc, argv[1], &lock.peer, &err);
+    int rc = rpc_channel_open(lock.rpc, argv[1], &lock.channel, &err);
     rpc_leave(lock.rpc);
     if (rc)
         fail(err.text);
@@ -242,7 +242,7 @@ int main(int argc, char **argv) {
     else
         run_par64(&lock, samples, n);
     rpc_enter(lock.rpc);
-    rpc_peer_close(lock.peer);
+    rpc_channel_close(lock.channel);
     rpc_leave(lock.rpc);
     rpc_free(lock.rpc);
     free(samples);

@@ -90,7 +90,7 @@ static void write_guarded(struct stand *stand) {
     if (!machine_may(machine, WRITE) || guard_init(&guard, &txn, lun_bytes_of(stand->key),
                                                    strlen(lines[stand->line]) + 1, stand->token, NULL))
         return;
-    struct etcd_how how = {.deadline_ns = machine_now(machine) + SECONDS(3), .is_idempotent = true};
+    struct etcd_call_options how = {.deadline_ns = machine_now(machine) + SECONDS(3), .is_idempotent = true};
     (void)etcd_txn(machine->etcd, &guard.txn, &how, on_written, NULL, NULL);
     guard_fini(&guard);
 }

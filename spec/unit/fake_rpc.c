@@ -16,8 +16,8 @@ struct fake {
     uint64_t seed;
     bool is_inside, are_cancelled_held;
     int n_to_fail;
-    size_t n_peers, n_calls_made, n_streams_opened;
-    struct list calls, streams, fences, inbox;
+    size_t n_channels, n_calls_made, n_streams_opened;
+    struct list calls, streams, validities, inbox;
 };
 
 struct fake_sent {
@@ -105,42 +105,42 @@ static void op_leave(struct rpc *rpc) {
     fake_of(rpc)->is_inside = false;
 }
 
-static int op_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
-                        struct lun_err *ret_err) {
+static int op_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                           struct lun_err *ret_err) {
     struct fake *fake = fake_of(rpc);
-    check_inside(fake, "rpc_peer_open");
+    check_inside(fake, "rpc_channel_open");
     if (!strchr(address, ':'))
         return lun_err_set(ret_err, LUN_EINVALID, "%s: no port", address);
-    struct rpc_peer *peer = must(malloc(sizeof *peer));
-    peer->rpc = rpc;
-    peer->address = must(strdup(address));
-    fake->n_peers++;
-    *ret_peer = peer;
+    struct rpc_channel *channel = must(malloc(sizeof *channel));
+    channel->rpc = rpc;
+    channel->address = must(strdup(address));
+    fake->n_channels++;
+    *ret_channel = channel;
     return 0;
 }
 
-static void op_peer_close(struct rpc_peer *peer) {
-    struct fake *fake = fake_of(peer->rpc);
-    check_inside(fake, "rpc_peer_close");
-    fake->n_peers--;
-    free(peer->address);
-    free(peer);
+static void op_channel_close(struct rpc_channel *channel) {
+    struct fake *fake = fake_of(channel->rpc);
+    check_inside(fake, "rpc_channel_close");
+    fake->n_channels--;
+    free(channel->address);
+    free(channel);
 }
 
-static int op_call(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+static int op_call(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
                    const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                    struct rpc_call **ret_call) {
-    struct fake *fake = fake_of(peer->rpc);
+    struct fake *fake = fake_of(channel->rpc);
     check_inside(fake, "rpc_call");
     if (rpc_method_info(method)->is_stream)
         die("rpc_call of a stream's method");
     if (should_fail(fake))
         return LUN_ENOMEM;
     struct fake_call *call = must(calloc(1, sizeof *call));
-    call->base.rpc = peer->rpc;
+    call->base.rpc = channel->rpc;
     call->fake = fake;
     call->method = method;
-    (void)snprintf(call->address, sizeof call->address, "%s", peer->address);
+    (void)snprintf(call->address, sizeof call->address, "%s", channel->address);
     call->request = unpack(rpc_method_info(method)->request, request);
     call->sent_ns = fake->now_ns;
     call->deadline_ns = options->deadline_ns;
@@ -161,20 +161,20 @@ static void op_cancel(struct rpc_call *base) {
     call->is_cancelled = true;
 }
 
-static int op_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
-                          const struct rpc_stream_callbacks *callbacks, void *arg,
-                          struct rpc_stream **ret_stream) {
-    struct fake *fake = fake_of(peer->rpc);
+static int op_stream_open(struct rpc_channel *channel, enum rpc_method method,
+                          const struct rpc_options *options, const struct rpc_stream_callbacks *callbacks,
+                          void *arg, struct rpc_stream **ret_stream) {
+    struct fake *fake = fake_of(channel->rpc);
     check_inside(fake, "rpc_stream_open");
     if (!rpc_method_info(method)->is_stream)
         die("rpc_stream_open of a call's method");
     if (should_fail(fake))
         return LUN_ENOMEM;
     struct fake_stream *stream = must(calloc(1, sizeof *stream));
-    stream->base.rpc = peer->rpc;
+    stream->base.rpc = channel->rpc;
     stream->fake = fake;
     stream->method = method;
-    (void)snprintf(stream->address, sizeof stream->address, "%s", peer->address);
+    (void)snprintf(stream->address, sizeof stream->address, "%s", channel->address);
     stream->has_leader = options->has_leader;
     (void)snprintf(stream->token, sizeof stream->token, "%s", options->token ? options->token : "");
     list_init(&stream->sent);
@@ -205,23 +205,23 @@ static void op_stream_cancel(struct rpc_stream *base) {
     stream->is_cancelled = true;
 }
 
-static void op_fence_changed(struct rpc_fence *fence, bool is_new) {
+static void op_validity_changed(struct rpc_validity *validity, bool is_new) {
     if (is_new)
-        list_push_back(&fake_of(fence->rpc)->fences, &fence->in_fences);
+        list_push_back(&fake_of(validity->rpc)->validities, &validity->in_validities);
 }
 
-static void op_fence_stopped(struct rpc_fence *fence) {
-    list_remove(&fence->in_fences);
+static void op_validity_stopped(struct rpc_validity *validity) {
+    list_remove(&validity->in_validities);
 }
 
-static void op_post(struct rpc *rpc, struct rpc_note *note) {
-    check_inside(fake_of(rpc), "rpc_post");
+static void op_deliver(struct rpc *rpc, struct rpc_completion *note) {
+    check_inside(fake_of(rpc), "rpc_deliver");
     if (list_is_empty(&note->in_inbox))
         list_push_back(&fake_of(rpc)->inbox, &note->in_inbox);
 }
 
-static void op_unpost(struct rpc *rpc, struct rpc_note *note) {
-    check_inside(fake_of(rpc), "rpc_unpost");
+static void op_withdraw(struct rpc *rpc, struct rpc_completion *note) {
+    check_inside(fake_of(rpc), "rpc_withdraw");
     list_remove(&note->in_inbox);
 }
 
@@ -233,7 +233,7 @@ static int op_poll(struct rpc *rpc, int64_t until_ns) {
     struct list batch, *node;
     list_move(&fake->inbox, &batch);
     while ((node = list_pop_front(&batch))) {
-        struct rpc_note *note = CONTAINER_OF(node, struct rpc_note, in_inbox);
+        struct rpc_completion *note = CONTAINER_OF(node, struct rpc_completion, in_inbox);
         note->on_poll(note);
         n++;
     }
@@ -254,17 +254,17 @@ static const struct rpc_ops ops = {
     .random = op_random,
     .enter = op_enter,
     .leave = op_leave,
-    .peer_open = op_peer_open,
-    .peer_close = op_peer_close,
+    .channel_open = op_channel_open,
+    .channel_close = op_channel_close,
     .call = op_call,
     .cancel = op_cancel,
     .stream_open = op_stream_open,
     .stream_send = op_stream_send,
     .stream_cancel = op_stream_cancel,
-    .fence_changed = op_fence_changed,
-    .fence_stopped = op_fence_stopped,
-    .post = op_post,
-    .unpost = op_unpost,
+    .validity_changed = op_validity_changed,
+    .validity_stopped = op_validity_stopped,
+    .deliver = op_deliver,
+    .withdraw = op_withdraw,
     .poll = op_poll,
     .fd = op_fd,
     .free = op_free,
@@ -279,14 +279,14 @@ struct fake *fake_new(void) {
     fake->seed = 1;
     list_init(&fake->calls);
     list_init(&fake->streams);
-    list_init(&fake->fences);
+    list_init(&fake->validities);
     list_init(&fake->inbox);
     return fake;
 }
 
 void fake_free(struct fake *fake) {
-    if (fake->n_peers > 0)
-        die("%zu peers left open", fake->n_peers);
+    if (fake->n_channels > 0)
+        die("%zu channels left open", fake->n_channels);
     if (!list_is_empty(&fake->calls))
         die("a call to %s was left", CONTAINER_OF(fake->calls.next, struct fake_call, in_calls)->address);
     if (!list_is_empty(&fake->streams))
@@ -294,8 +294,8 @@ void fake_free(struct fake *fake) {
             CONTAINER_OF(fake->streams.next, struct fake_stream, in_streams)->address);
     if (fake->base.n_timers > 0)
         die("%zu timers left", fake->base.n_timers);
-    if (!list_is_empty(&fake->fences))
-        die("a fence was left");
+    if (!list_is_empty(&fake->validities))
+        die("a validity was left");
     if (!list_is_empty(&fake->inbox))
         die("a note was left");
     rpc_fini(&fake->base);
@@ -495,14 +495,14 @@ static bool run_streams(struct fake *fake) {
 }
 
 static bool run_fences(struct fake *fake) {
-    for (struct list *node = fake->fences.next; node != &fake->fences; node = node->next) {
-        struct rpc_fence *fence = CONTAINER_OF(node, struct rpc_fence, in_fences);
+    for (struct list *node = fake->validities.next; node != &fake->validities; node = node->next) {
+        struct rpc_validity *validity = CONTAINER_OF(node, struct rpc_validity, in_validities);
         bool is_due;
-        (void)rpc_fence_look(fence, &is_due);
+        (void)rpc_validity_look(validity, &is_due);
         if (!is_due)
             continue;
         rpc_enter(&fake->base);
-        fence->on_due(fence, fence->is_told_lost);
+        validity->on_due(validity, validity->is_told_lost);
         rpc_leave(&fake->base);
         return true;
     }
@@ -523,9 +523,9 @@ static int64_t next_instant(struct fake *fake) {
     int64_t at = rpc_timers_next(&fake->base);
     for (struct list *node = fake->calls.next; node != &fake->calls; node = node->next)
         at = earlier(at, CONTAINER_OF(node, struct fake_call, in_calls)->deadline_ns);
-    for (struct list *node = fake->fences.next; node != &fake->fences; node = node->next) {
+    for (struct list *node = fake->validities.next; node != &fake->validities; node = node->next) {
         bool is_due; /* it is not: fake_run has been */
-        at = earlier(at, rpc_fence_look(CONTAINER_OF(node, struct rpc_fence, in_fences), &is_due));
+        at = earlier(at, rpc_validity_look(CONTAINER_OF(node, struct rpc_validity, in_validities), &is_due));
     }
     return at;
 }

@@ -2,7 +2,7 @@
  * still until the test answers.
  *
  * Nothing happens by itself: time stands still, replies come when the test gives them. What an implementation
- * must do of itself (timers, the deadlines of calls, the end of what was cancelled, fences) happens in
+ * must do of itself (timers, the deadlines of calls, the end of what was cancelled, validities) happens in
  * fake_run and fake_advance. Requests and replies pass through pack and unpack, as on the wire.
  *
  * Everything below is called outside (the test's main thread, not between rpc_enter and rpc_leave) unless it
@@ -16,7 +16,7 @@ struct fake;
 
 /* Time begins at 1000 s. */
 struct fake *fake_new(void);
-/* Aborts, naming it, when a peer, call, stream, timer, fence or note was left behind. */
+/* Aborts, naming it, when a channel, call, stream, timer, validity or note was left behind. */
 void fake_free(struct fake *fake);
 struct rpc *fake_rpc(struct fake *fake);
 
@@ -103,9 +103,9 @@ void fake_say(struct fake_stream *stream, const ProtobufCMessage *message);
 /* The server, or the network, ends it; it is gone. */
 void fake_break(struct fake_stream *stream, int status, const char *message);
 
-/* ---- fences and notes ------------------------------------------------------------------------ */
+/* ---- validities and notes ------------------------------------------------------------------------ */
 
-/* Runs fences that are due, then the notes posted, outside, as rpc_poll does; returns how many notes. */
+/* Runs validities that are due, then the notes posted, outside, as rpc_poll does; returns how many notes. */
 int fake_poll(struct fake *fake);
 size_t fake_n_notes(const struct fake *fake);
 

@@ -12,17 +12,17 @@ void *__real_malloc(size_t n_bytes);
 void *__real_calloc(size_t n, size_t n_bytes);
 void *__real_realloc(void *memory, size_t n_bytes);
 void __real_free(void *memory);
-int __real_rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
-                         struct lun_err *ret_err);
-int __real_rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+int __real_rpc_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                            struct lun_err *ret_err);
+int __real_rpc_call(struct rpc_channel *channel, enum rpc_method method, const ProtobufCMessage *request,
                     const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                     struct rpc_call **ret_call);
-int __real_rpc_call_packed(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+int __real_rpc_call_packed(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
                            const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                            struct rpc_call **ret_call);
-int __real_rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
-                           const struct rpc_stream_callbacks *callbacks, void *arg,
-                           struct rpc_stream **ret_stream);
+int __real_rpc_stream_open(struct rpc_channel *channel, enum rpc_method method,
+                           const struct rpc_options *options, const struct rpc_stream_callbacks *callbacks,
+                           void *arg, struct rpc_stream **ret_stream);
 int __real_rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message);
 ProtobufCMessage *__real_protobuf_c_message_unpack(const ProtobufCMessageDescriptor *descriptor,
                                                    ProtobufCAllocator *allocator, size_t n,
@@ -35,17 +35,17 @@ void *__wrap_realloc(void *memory, size_t n_bytes);
 void __wrap_free(void *memory);
 char *__wrap_strdup(const char *string);
 int __wrap_vasprintf(char **ret, const char *format, va_list args);
-int __wrap_rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
-                         struct lun_err *ret_err);
-int __wrap_rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+int __wrap_rpc_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                            struct lun_err *ret_err);
+int __wrap_rpc_call(struct rpc_channel *channel, enum rpc_method method, const ProtobufCMessage *request,
                     const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                     struct rpc_call **ret_call);
-int __wrap_rpc_call_packed(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+int __wrap_rpc_call_packed(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
                            const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                            struct rpc_call **ret_call);
-int __wrap_rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
-                           const struct rpc_stream_callbacks *callbacks, void *arg,
-                           struct rpc_stream **ret_stream);
+int __wrap_rpc_stream_open(struct rpc_channel *channel, enum rpc_method method,
+                           const struct rpc_options *options, const struct rpc_stream_callbacks *callbacks,
+                           void *arg, struct rpc_stream **ret_stream);
 int __wrap_rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message);
 ProtobufCMessage *__wrap_protobuf_c_message_unpack(const ProtobufCMessageDescriptor *descriptor,
                                                    ProtobufCAllocator *allocator, size_t n,
@@ -193,35 +193,35 @@ void __wrap_protobuf_c_message_free_unpacked(ProtobufCMessage *message, Protobuf
 
 /* ---- the seam --------------------------------------------------------------------------------------- */
 
-int __wrap_rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
-                         struct lun_err *ret_err) {
+int __wrap_rpc_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                            struct lun_err *ret_err) {
     if (starve_refuses())
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
-    return __real_rpc_peer_open(rpc, address, ret_peer, ret_err);
+    return __real_rpc_channel_open(rpc, address, ret_channel, ret_err);
 }
 
-int __wrap_rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+int __wrap_rpc_call(struct rpc_channel *channel, enum rpc_method method, const ProtobufCMessage *request,
                     const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                     struct rpc_call **ret_call) {
     if (starve_refuses())
         return LUN_ENOMEM;
-    return __real_rpc_call(peer, method, request, options, on_reply, arg, ret_call);
+    return __real_rpc_call(channel, method, request, options, on_reply, arg, ret_call);
 }
 
-int __wrap_rpc_call_packed(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+int __wrap_rpc_call_packed(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
                            const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                            struct rpc_call **ret_call) {
     if (starve_refuses())
         return LUN_ENOMEM;
-    return __real_rpc_call_packed(peer, method, request, options, on_reply, arg, ret_call);
+    return __real_rpc_call_packed(channel, method, request, options, on_reply, arg, ret_call);
 }
 
-int __wrap_rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
-                           const struct rpc_stream_callbacks *callbacks, void *arg,
-                           struct rpc_stream **ret_stream) {
+int __wrap_rpc_stream_open(struct rpc_channel *channel, enum rpc_method method,
+                           const struct rpc_options *options, const struct rpc_stream_callbacks *callbacks,
+                           void *arg, struct rpc_stream **ret_stream) {
     if (starve_refuses())
         return LUN_ENOMEM;
-    return __real_rpc_stream_open(peer, method, options, callbacks, arg, ret_stream);
+    return __real_rpc_stream_open(channel, method, options, callbacks, arg, ret_stream);
 }
 
 int __wrap_rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message) {

@@ -2,7 +2,7 @@
  *
  * By the linker: a test program linked with --wrap (CMakeLists.txt, `starved`) has its allocations, the core's and
  * the module's go through here, protobuf-c's unpacking included, and so does what the seam itself may refuse for
- * want of memory (rpc_call, rpc_call_packed, rpc_stream_open, rpc_stream_send, rpc_peer_open): each is one request. The simulator
+ * want of memory (rpc_call, rpc_call_packed, rpc_stream_open, rpc_stream_send, rpc_channel_open): each is one request. The simulator
  * keeps the allocator of the C library. */
 #ifndef LUN_UNIT_STARVE_H
 #define LUN_UNIT_STARVE_H

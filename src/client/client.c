@@ -60,10 +60,10 @@ static void on_trace_line(void *arg, const char *line) {
     list_push_back(&client->trace_lines, &entry->in_client);
     client->n_trace_lines++;
     if (!client->is_cut_off)
-        rpc_post(client->rpc, &client->trace_note);
+        rpc_deliver(client->rpc, &client->trace_note);
 }
 
-static void on_trace_poll(struct rpc_note *note) {
+static void on_trace_poll(struct rpc_completion *note) {
     struct lun_client *client = CONTAINER_OF(note, struct lun_client, trace_note);
     struct list lines, *node;
     rpc_enter(client->rpc);
@@ -118,7 +118,7 @@ static int fill(struct lun_client *client, const struct lun_config *config, stru
     list_init(&client->watches);
     list_init(&client->trace_lines);
     list_init(&client->in_abandoned);
-    rpc_note_init(&client->trace_note, on_trace_poll);
+    rpc_completion_init(&client->trace_note, on_trace_poll);
     if (config && config->on_trace) {
         client->trace = (struct trace){on_trace_line, client};
         client->on_trace = config->on_trace;
@@ -253,7 +253,7 @@ int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struc
 static void finish_free(struct lun_client *client) {
     struct list *node;
     rpc_enter(client->rpc);
-    rpc_unpost(client->rpc, &client->trace_note);
+    rpc_withdraw(client->rpc, &client->trace_note);
     rpc_timer_fini(&client->close_timer);
     etcd_free(client->etcd);
     crowd_fini(&client->crowd);

@@ -34,7 +34,7 @@ struct lun_client {
     int n_called;        /* callbacks run by the poll under way; the polling thread's own */
     struct rpc_timer close_timer;
     struct trace trace;
-    struct rpc_note trace_note;
+    struct rpc_completion trace_note;
     struct list trace_lines;
     int n_trace_lines, n_trace_dropped;
     void (*on_trace)(void *arg, const char *line);
@@ -63,7 +63,7 @@ void client_on_ended(struct lun_client *client);
 /* ---- an asked call and its answer ------------------------------------------------------------------- */
 
 struct lun_op {
-    struct rpc_note note;
+    struct rpc_completion note;
     struct lun_client *client;
     struct list in_client;
     struct list in_object; /* of whatever it waits for */

@@ -391,7 +391,7 @@ static int send_proclaim(struct proclaim *proclaim) {
         .kind = LUN_OP_PUT, .key = key, .value = proclaim->value, .lease = lun_session_lease(term->session)};
     struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = key};
     struct lun_txn txn = {compares, 2, &put, &read, 1, 1};
-    struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
+    struct etcd_call_options how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
     return etcd_txn(client_of(term)->etcd, &txn, &how, on_proclaimed, proclaim, &proclaim->op->call);
 }
 
@@ -508,7 +508,7 @@ int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct 
         rc = op_begin(client, ask, NULL, op_give_up_call, false, &op, ret_err);
     if (rc)
         goto out;
-    struct etcd_how how = {.deadline_ns = client_deadline_ns(client, ask->timeout_ms)};
+    struct etcd_call_options how = {.deadline_ns = client_deadline_ns(client, ask->timeout_ms)};
     struct guarded *guarded = op_alloc(op, sizeof *guarded);
     if (!guarded || !op_copy(op, lun_bytes_of(term->name), &name))
         rc = LUN_ENOMEM;

@@ -41,8 +41,8 @@ int leader_ask(struct lun_client *client, const char *what, const char *name, co
     } else {
         op->object = (void *)(uintptr_t)kept.data;
         struct lun_kv_op read = line_first(bytes_view(&prefix), bytes_view(&prefix_end));
-        struct etcd_how how = {.deadline_ns = client_deadline_ns(client, ask->timeout_ms),
-                               .is_idempotent = true};
+        struct etcd_call_options how = {.deadline_ns = client_deadline_ns(client, ask->timeout_ms),
+                                        .is_idempotent = true};
         rc = etcd_do(client->etcd, &read, &how, on_leader, op, &op->call);
     }
     bytes_fini(&prefix);

@@ -81,7 +81,7 @@ static void discard_answer(struct lun_op *op) {
     op_free(op);
 }
 
-static void on_poll(struct rpc_note *note) {
+static void on_poll(struct rpc_completion *note) {
     struct lun_op *op = CONTAINER_OF(note, struct lun_op, note);
     struct lun_client *client = op->client;
     if (client->is_cut_off) { /* freed or abandoned: nobody is to be called any more */
@@ -120,7 +120,7 @@ void op_finish(struct lun_op *op, const struct lun_err *err) {
     if (op->client->is_cut_off)
         discard_answer(op);
     else
-        rpc_post(op->client->rpc, &op->note);
+        rpc_deliver(op->client->rpc, &op->note);
 }
 
 int op_fail(struct lun_op *op, int code, const char *format, ...) {
@@ -165,7 +165,7 @@ int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
     struct lun_op *op = calloc(1, sizeof *op);
     if (!op)
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
-    rpc_note_init(&op->note, on_poll);
+    rpc_completion_init(&op->note, on_poll);
     op->client = client;
     op->ask = *ask;
     op->object = object;

@@ -55,7 +55,7 @@ static void on_reply(void *arg, const struct etcd_reply *reply) {
 
 /* `what` is kept for errors: "get /config". */
 static int begin(struct lun_client *client, const struct lun_ask *ask, const char *what, bool is_idempotent,
-                 struct lun_op **ret, struct etcd_how *ret_how, struct lun_err *ret_err) {
+                 struct lun_op **ret, struct etcd_call_options *ret_how, struct lun_err *ret_err) {
     int rc = op_begin(client, ask, NULL, op_give_up_call, false, ret, ret_err);
     if (rc)
         return rc;
@@ -65,8 +65,8 @@ static int begin(struct lun_client *client, const struct lun_ask *ask, const cha
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     }
     (*ret)->object = (void *)(uintptr_t)copy.data;
-    *ret_how = (struct etcd_how){.deadline_ns = client_deadline_ns(client, ask->timeout_ms),
-                                 .is_idempotent = is_idempotent};
+    *ret_how = (struct etcd_call_options){.deadline_ns = client_deadline_ns(client, ask->timeout_ms),
+                                          .is_idempotent = is_idempotent};
     return 0;
 }
 
@@ -100,7 +100,7 @@ static void name_op(char *text, size_t n_bytes, const struct lun_kv_op *op) {
 int lun_kv(struct lun_client *client, const struct lun_kv_op *kv_op, const struct lun_ask *ask,
            struct lun_op **ret_op, struct lun_err *ret_err) {
     char what[256];
-    struct etcd_how how;
+    struct etcd_call_options how;
     struct lun_op *op;
     int rc = check_op(kv_op, ret_err);
     if (rc || (rc = client_enter(client, ret_err)))
@@ -147,7 +147,7 @@ static bool is_read_only(const struct lun_txn *txn) {
 
 int lun_txn(struct lun_client *client, const struct lun_txn *txn, const struct lun_ask *ask,
             struct lun_op **ret_op, struct lun_err *ret_err) {
-    struct etcd_how how;
+    struct etcd_call_options how;
     struct lun_op *op;
     int rc = check_txn(txn, ret_err);
     if (rc || (rc = client_enter(client, ret_err)))
@@ -163,7 +163,7 @@ int lun_txn(struct lun_client *client, const struct lun_txn *txn, const struct l
 
 int lun_lease_grant(struct lun_client *client, int64_t lease, int64_t ttl_s, const struct lun_ask *ask,
                     struct lun_op **ret_op, struct lun_err *ret_err) {
-    struct etcd_how how;
+    struct etcd_call_options how;
     struct lun_op *op;
     if (ttl_s < 1 || ttl_s > SESSION_MAX_TTL_S || lease < 0)
         return lun_err_set(ret_err, LUN_EINVALID, "lease: ttl must be 1 to %d seconds, not %" PRId64,
@@ -192,7 +192,7 @@ static void on_revoked(void *arg, const struct etcd_reply *reply) {
 
 int lun_lease_revoke(struct lun_client *client, int64_t lease, const struct lun_ask *ask,
                      struct lun_op **ret_op, struct lun_err *ret_err) {
-    struct etcd_how how;
+    struct etcd_call_options how;
     struct lun_op *op;
     int rc = client_enter(client, ret_err);
     if (rc)
@@ -208,7 +208,7 @@ int lun_lease_revoke(struct lun_client *client, int64_t lease, const struct lun_
 
 int lun_lease_time_to_live(struct lun_client *client, int64_t lease, const struct lun_ask *ask,
                            struct lun_op **ret_op, struct lun_err *ret_err) {
-    struct etcd_how how;
+    struct etcd_call_options how;
     struct lun_op *op;
     int rc = client_enter(client, ret_err);
     if (rc)
@@ -306,8 +306,8 @@ int lun_status(struct lun_client *client, const struct lun_ask *ask, struct lun_
     int64_t timeout_ms =
         ask->timeout_ms >= 0 && ask->timeout_ms < DEFAULT_STATUS_MS ? ask->timeout_ms : DEFAULT_STATUS_MS;
     for (size_t i = 0; i < n; i++) {
-        struct etcd_how how = {.deadline_ns = rpc_now(client->rpc) + timeout_ms * NS_PER_MS,
-                               .member = etcd_member_at(client->etcd, i)};
+        struct etcd_call_options how = {.deadline_ns = rpc_now(client->rpc) + timeout_ms * NS_PER_MS,
+                                        .member = etcd_member_at(client->etcd, i)};
         status->calls[i].status = status;
         status->members[i].endpoint = op_string(op, etcd_member_address(how.member));
         if (etcd_member_status(client->etcd, &how, on_member_status, &status->calls[i],

@@ -25,8 +25,8 @@
 
 #include "base/sm.h"
 #include "etcd/cluster.h"
-#include "etcd/errclass.h"
 #include "etcd/reply.h"
+#include "etcd/status_class.h"
 
 #define DELAY_LEAST_NS (50 * NS_PER_MS)
 #define DELAY_MOST_NS (500 * NS_PER_MS)
@@ -55,8 +55,8 @@ struct etcd_call {
     struct etcd *etcd;
     struct list in_calls;
     struct rpc_timer timer;
-    struct request_shape shape;
-    struct etcd_how how;
+    struct request_meta shape;
+    struct etcd_call_options how;
     etcd_reply_cb on_reply;
     void *arg;
     int64_t started_ns;
@@ -179,7 +179,8 @@ static int send(struct etcd_call *call, enum state state, enum rpc_method method
     struct rpc_options options = etcd_options(call->etcd, call->attempt_until_ns);
     options.has_leader = state == ASKING && !call->shape.needs_no_leader;
     sm_move(&call->sm, (int)state);
-    return rpc_call_packed(call->member->peer, method, request, &options, on_attempt, call, &call->attempt);
+    return rpc_call_packed(call->member->channel, method, request, &options, on_attempt, call,
+                           &call->attempt);
 }
 
 static int send_status(struct etcd_call *call) {
@@ -242,7 +243,7 @@ static void on_timer(struct rpc_timer *timer) {
 
 /* The attempt failed in a way that others, or the same one later, may make good. `class` and call->why say
  * how. */
-static void go_on(struct etcd_call *call, const struct err_class *class) {
+static void go_on(struct etcd_call *call, const struct status_class *class) {
     bool may_be_done = class->is_outcome_unknown && call->sm.state == ASKING;
     call->has_unanswered = call->has_unanswered || may_be_done;
     if (call->is_cancelled)
@@ -251,7 +252,7 @@ static void go_on(struct etcd_call *call, const struct err_class *class) {
         finish_unknown(call);
     else if (is_past_deadline(call))
         finish_unavailable(call);
-    else if (class->again == ERR_AGAIN_HERE)
+    else if (class->again == AGAIN_HERE)
         wait(call);
     else
         ask_next(call);
@@ -261,9 +262,8 @@ static void go_on(struct etcd_call *call, const struct err_class *class) {
 static void on_bad_reply(struct etcd_call *call, const struct lun_err *err, bool may_be_done) {
     (void)snprintf(call->why, sizeof call->why, "%.*s", (int)sizeof call->why - 1, err->text);
     etcd_member_failed(call->member, call->why);
-    go_on(call, &(struct err_class){.code = LUN_EUNAVAILABLE,
-                                    .again = ERR_AGAIN_ELSEWHERE,
-                                    .is_outcome_unknown = may_be_done});
+    go_on(call, &(struct status_class){
+                    .code = LUN_EUNAVAILABLE, .again = AGAIN_ELSEWHERE, .is_outcome_unknown = may_be_done});
 }
 
 static void on_silence(struct etcd_call *call, bool is_unsent) {
@@ -272,9 +272,8 @@ static void on_silence(struct etcd_call *call, bool is_unsent) {
     (void)snprintf(call->why, sizeof call->why, "silent for %s",
                    etcd_span_text(span, sizeof span, now_ns - call->sent_ns));
     etcd_member_silent(call->member, call->sent_ns, call->attempt_until_ns < call->how.deadline_ns);
-    go_on(call, &(struct err_class){.code = LUN_EUNAVAILABLE,
-                                    .again = ERR_AGAIN_ELSEWHERE,
-                                    .is_outcome_unknown = !is_unsent});
+    go_on(call, &(struct status_class){
+                    .code = LUN_EUNAVAILABLE, .again = AGAIN_ELSEWHERE, .is_outcome_unknown = !is_unsent});
 }
 
 static void on_verified(struct etcd_call *call) {
@@ -288,15 +287,15 @@ static void on_verified(struct etcd_call *call) {
 
 static void on_status(struct etcd_call *call, const struct rpc_result *result) {
     if (call->is_cancelled && result->status == RPC_CANCELLED) {
-        go_on(call, &(struct err_class){.is_outcome_unknown = !result->is_unsent});
+        go_on(call, &(struct status_class){.is_outcome_unknown = !result->is_unsent});
         return;
     }
     if (result->status == RPC_DEADLINE_EXCEEDED) {
         on_silence(call, result->is_unsent);
         return;
     }
-    struct err_class class = err_classify(result->status, result->message, result->is_unsent);
-    if (class.again == ERR_AGAIN_NEVER || class.is_token_stale) {
+    struct status_class class = status_classify(result->status, result->message, result->is_unsent);
+    if (class.again == AGAIN_NEVER || class.is_token_stale) {
         etcd_member_answered(call->member);
         if (call->sm.state == VERIFYING) { /* it may not tell us: then the request itself will show */
             on_verified(call);
@@ -309,7 +308,7 @@ static void on_status(struct etcd_call *call, const struct rpc_result *result) {
         finish_error(call, &err);
         return;
     }
-    err_describe(call->why, sizeof call->why, result->status, result->message, result->is_unsent);
+    status_describe(call->why, sizeof call->why, result->status, result->message, result->is_unsent);
     if (class.is_member_fault)
         etcd_member_failed(call->member, call->why);
     go_on(call, &class);
@@ -354,7 +353,7 @@ static void on_attempt(void *arg, const struct rpc_result *result, const Protobu
 
 /* ---- starting and cancelling ------------------------------------------------------------------------ */
 
-static struct etcd_call *call_new(struct etcd *etcd, const struct request_shape *shape, const uint8_t *kinds,
+static struct etcd_call *call_new(struct etcd *etcd, const struct request_meta *shape, const uint8_t *kinds,
                                   const ProtobufCMessage *request) {
     size_t n_kinds = kinds ? shape->n_success + shape->n_failure : 0;
     size_t n_packed = protobuf_c_message_get_packed_size(request);
@@ -383,9 +382,9 @@ static int first_attempt(struct etcd_call *call) {
     return must_verify(call) ? send_status(call) : send_request(call);
 }
 
-int call_start(struct etcd *etcd, const struct request_shape *shape, const uint8_t *kinds,
-               const ProtobufCMessage *request, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
-               struct etcd_call **ret_call) {
+int call_start(struct etcd *etcd, const struct request_meta *shape, const uint8_t *kinds,
+               const ProtobufCMessage *request, const struct etcd_call_options *how, etcd_reply_cb on_reply,
+               void *arg, struct etcd_call **ret_call) {
     if (etcd->is_closing)
         return LUN_ECLOSED;
     struct etcd_call *call = call_new(etcd, shape, kinds, request);

@@ -7,13 +7,13 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "etcd/etcd.h"
-#include "etcd/hub.h"
+#include "etcd/watch_stream.h"
 
 enum { ETCD_WHY_BYTES = 120 };
 
 struct etcd_member {
     struct etcd *etcd;
-    struct rpc_peer *peer;
+    struct rpc_channel *channel;
     int64_t failed_ns;       /* when it failed; 0: it is trusted */
     int64_t silent_since_ns; /* send time of the oldest attempt that was given up since it last answered; 0:
                                 none */
@@ -35,9 +35,9 @@ struct etcd {
     size_t current;
     uint64_t cluster_id; /* 0: not known yet */
     uint64_t highest_term;
-    struct list calls; /* call.c */
-    struct hub hub;    /* watch.c */
-    size_t n_out;      /* calls, reads and streams that have not had their last callback */
+    struct list calls;                /* call.c */
+    struct watch_stream watch_stream; /* watch.c */
+    size_t n_out;                     /* calls, reads and streams that have not had their last callback */
     bool is_closing;
     struct rpc_timer closed_timer;
     void (*on_closed)(void *arg);

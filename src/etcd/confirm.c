@@ -6,7 +6,7 @@
 #include "etcd/confirm.h"
 
 #include "etcd/cluster.h"
-#include "etcd/errclass.h"
+#include "etcd/status_class.h"
 
 static void on_read(void *arg, const struct rpc_result *result, const ProtobufCMessage *message);
 
@@ -29,7 +29,7 @@ static int send_read(struct etcd_member *member, int64_t attempt_ns) {
     member->confirm.sent_ns = rpc_now(etcd->rpc);
     struct rpc_options options = etcd_options(etcd, member->confirm.sent_ns + attempt_ns);
     int rc =
-        rpc_call(member->peer, RPC_RANGE, &request.base, &options, on_read, member, &member->confirm.read);
+        rpc_call(member->channel, RPC_RANGE, &request.base, &options, on_read, member, &member->confirm.read);
     if (rc)
         return rc;
     etcd_out_begin(etcd);
@@ -58,12 +58,12 @@ static int judge(struct etcd_member *member, const struct rpc_result *result, co
             *ret_raft_term = range->header->raft_term;
         return rc;
     }
-    struct err_class class = err_classify(result->status, result->message, result->is_unsent);
+    struct status_class class = status_classify(result->status, result->message, result->is_unsent);
     char why[ETCD_WHY_BYTES];
-    err_describe(why, sizeof why, result->status, result->message, result->is_unsent);
+    status_describe(why, sizeof why, result->status, result->message, result->is_unsent);
     lun_err_set(ret_err, result->status == RPC_CANCELLED ? LUN_ECANCELLED : class.code, "%s", why);
     ret_err->status = result->status;
-    ret_err->is_retriable = class.again != ERR_AGAIN_NEVER;
+    ret_err->is_retriable = class.again != AGAIN_NEVER;
     if (result->status == RPC_DEADLINE_EXCEEDED)
         etcd_member_silent(member, member->confirm.sent_ns, false);
     else if (class.is_member_fault && result->status != RPC_CANCELLED)

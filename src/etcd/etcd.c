@@ -57,7 +57,7 @@ static int add_member(struct etcd *etcd, const char *endpoint, struct lun_err *r
     if (rc || is_known(etcd, address))
         return rc;
     struct etcd_member *member = &etcd->members[etcd->n_members];
-    rc = rpc_peer_open(etcd->rpc, address, &member->peer, ret_err);
+    rc = rpc_channel_open(etcd->rpc, address, &member->channel, ret_err);
     if (rc)
         return rc;
     member->etcd = etcd;
@@ -90,7 +90,7 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
     list_init(&etcd->calls);
     int rc = rpc_timer_init(rpc, &etcd->closed_timer, on_closed_due);
     if (!rc)
-        rc = hub_init(&etcd->hub, etcd);
+        rc = watch_stream_init(&etcd->watch_stream, etcd);
     if (rc)
         lun_err_set(ret_err, rc, "out of memory");
     for (size_t i = 0; i < n_endpoints && !rc; i++)
@@ -117,7 +117,7 @@ void etcd_close(struct etcd *etcd, void (*on_closed)(void *arg), void *arg) {
     etcd->is_closing = true;
     etcd->on_closed = on_closed;
     etcd->on_closed_arg = arg;
-    hub_close(&etcd->hub);
+    watch_stream_close(&etcd->watch_stream);
     for (size_t i = 0; i < etcd->n_members; i++)
         etcd_confirm_cancel(&etcd->members[i]);
     etcd_calls_cancel(etcd);
@@ -128,9 +128,9 @@ void etcd_close(struct etcd *etcd, void (*on_closed)(void *arg), void *arg) {
 void etcd_free(struct etcd *etcd) {
     if (!etcd)
         return;
-    hub_fini(&etcd->hub);
+    watch_stream_fini(&etcd->watch_stream);
     for (size_t i = 0; i < etcd->n_members; i++)
-        rpc_peer_close(etcd->members[i].peer);
+        rpc_channel_close(etcd->members[i].channel);
     rpc_timer_fini(&etcd->closed_timer);
     free(etcd);
 }
@@ -158,11 +158,11 @@ size_t etcd_member_index(const struct etcd_member *member) {
 }
 
 const char *etcd_member_address(const struct etcd_member *member) {
-    return rpc_peer_address(member->peer);
+    return rpc_channel_address(member->channel);
 }
 
-struct rpc_peer *etcd_member_peer(const struct etcd_member *member) {
-    return member->peer;
+struct rpc_channel *etcd_member_channel(const struct etcd_member *member) {
+    return member->channel;
 }
 
 struct etcd_member *etcd_after(struct etcd *etcd, const struct etcd_member *member) {
@@ -194,7 +194,7 @@ void etcd_member_answered(struct etcd_member *member) {
     trace_line(member->etcd->trace, "etcd: %s answers again", etcd_member_address(member));
     member->failed_ns = 0;
     member->is_silent = false;
-    hub_member_answered(&member->etcd->hub, member);
+    watch_stream_member_answered(&member->etcd->watch_stream, member);
 }
 
 static void fail(struct etcd_member *member, const char *why) {
@@ -202,7 +202,7 @@ static void fail(struct etcd_member *member, const char *why) {
     member->failed_ns = rpc_now(etcd->rpc);
     (void)snprintf(member->why, sizeof member->why, "%s", why);
     trace_line(etcd->trace, "etcd: %s %s", etcd_member_address(member), member->why);
-    hub_member_failed(&etcd->hub, member);
+    watch_stream_member_failed(&etcd->watch_stream, member);
 }
 
 void etcd_member_failed(struct etcd_member *member, const char *why) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "etcd/cluster.h"
-#include "etcd/errclass.h"
+#include "etcd/status_class.h"
 
 struct keepalive {
     struct etcd *etcd;
@@ -49,12 +49,12 @@ static void on_message(void *arg, struct rpc_stream *stream, const ProtobufCMess
 }
 
 static void describe_end(struct keepalive *keepalive, const struct rpc_result *result) {
-    struct err_class class = err_classify(result->status, result->message, result->is_unsent);
+    struct status_class class = status_classify(result->status, result->message, result->is_unsent);
     char why[ETCD_WHY_BYTES];
-    err_describe(why, sizeof why, result->status, result->message, result->is_unsent);
+    status_describe(why, sizeof why, result->status, result->message, result->is_unsent);
     lun_err_set(&keepalive->err, class.code, "%s %s", etcd_member_address(keepalive->member), why);
     keepalive->err.status = result->status;
-    keepalive->err.is_retriable = class.again != ERR_AGAIN_NEVER;
+    keepalive->err.is_retriable = class.again != AGAIN_NEVER;
     if (class.is_member_fault)
         etcd_member_failed(keepalive->member, why);
 }
@@ -89,7 +89,7 @@ int keepalive_open(struct etcd *etcd, struct etcd_member *member, const struct k
     keepalive->callbacks = *callbacks;
     keepalive->arg = arg;
     struct rpc_options options = etcd_options(etcd, RPC_NEVER);
-    int rc = rpc_stream_open(member->peer, RPC_LEASE_KEEP_ALIVE, &options, &stream_callbacks, keepalive,
+    int rc = rpc_stream_open(member->channel, RPC_LEASE_KEEP_ALIVE, &options, &stream_callbacks, keepalive,
                              &keepalive->stream);
     if (rc) {
         free(keepalive);

@@ -37,7 +37,7 @@ typedef void (*etcd_reply_cb)(void *arg, const struct etcd_reply *reply);
 
 struct etcd_call;
 
-struct etcd_how {
+struct etcd_call_options {
     int64_t deadline_ns;        /* for the whole call, all attempts; RPC_NEVER: until answered or cancelled */
     int64_t attempt_ns;         /* for one attempt, a span; 0: ETCD_ATTEMPT_NS */
     bool is_idempotent;         /* may be sent again although an earlier attempt may have been carried out */
@@ -49,21 +49,21 @@ struct etcd_how {
  * did); LUN_EUNKNOWN (a write that was sent and not answered, not idempotent); LUN_ECANCELLED; LUN_EINVALID,
  * LUN_EPERMISSION, LUN_EUNAUTHENTICATED, LUN_ENOSPACE, LUN_ECOMPACTED as etcd answers. Return 0, LUN_ENOMEM
  * or LUN_EINVALID (nothing was sent). `ret_call` may be NULL and is valid until the callback. */
-int etcd_do(struct etcd *etcd, const struct lun_kv_op *op, const struct etcd_how *how, etcd_reply_cb on_reply,
-            void *arg, struct etcd_call **ret_call);
-int etcd_txn(struct etcd *etcd, const struct lun_txn *txn, const struct etcd_how *how, etcd_reply_cb on_reply,
-             void *arg, struct etcd_call **ret_call);
+int etcd_do(struct etcd *etcd, const struct lun_kv_op *op, const struct etcd_call_options *how,
+            etcd_reply_cb on_reply, void *arg, struct etcd_call **ret_call);
+int etcd_txn(struct etcd *etcd, const struct lun_txn *txn, const struct etcd_call_options *how,
+             etcd_reply_cb on_reply, void *arg, struct etcd_call **ret_call);
 /* `id` 0: the server chooses. Answers etcd_is_lease_exists when it is there already. */
-int etcd_lease_grant(struct etcd *etcd, int64_t id, int64_t ttl_s, const struct etcd_how *how,
+int etcd_lease_grant(struct etcd *etcd, int64_t id, int64_t ttl_s, const struct etcd_call_options *how,
                      etcd_reply_cb on_reply, void *arg, struct etcd_call **ret_call);
 /* Answers etcd_is_lease_not_found when it is gone already. */
-int etcd_lease_revoke(struct etcd *etcd, int64_t id, const struct etcd_how *how, etcd_reply_cb on_reply,
-                      void *arg, struct etcd_call **ret_call);
-int etcd_lease_time_to_live(struct etcd *etcd, int64_t id, const struct etcd_how *how, etcd_reply_cb on_reply,
-                            void *arg, struct etcd_call **ret_call);
+int etcd_lease_revoke(struct etcd *etcd, int64_t id, const struct etcd_call_options *how,
+                      etcd_reply_cb on_reply, void *arg, struct etcd_call **ret_call);
+int etcd_lease_time_to_live(struct etcd *etcd, int64_t id, const struct etcd_call_options *how,
+                            etcd_reply_cb on_reply, void *arg, struct etcd_call **ret_call);
 /* Maintenance/Status of `how->member`. */
-int etcd_member_status(struct etcd *etcd, const struct etcd_how *how, etcd_reply_cb on_reply, void *arg,
-                       struct etcd_call **ret_call);
+int etcd_member_status(struct etcd *etcd, const struct etcd_call_options *how, etcd_reply_cb on_reply,
+                       void *arg, struct etcd_call **ret_call);
 
 /* The callback still comes, later (LUN_ECANCELLED, or what was faster). `is_outcome_unknown` of the error
  * says whether it went out. */

@@ -140,7 +140,7 @@ static int make_room(struct reply_room *room, size_t n_results, size_t n_kvs) {
 }
 
 /* Checks that each operation of the branch taken has its result, and counts the pairs. */
-static int check_txn(const Etcdserverpb__TxnResponse *txn, const struct request_shape *shape,
+static int check_txn(const Etcdserverpb__TxnResponse *txn, const struct request_meta *shape,
                      const uint8_t *kinds, size_t *ret_n_kvs, struct lun_err *ret_err) {
     size_t n = txn->succeeded ? shape->n_success : shape->n_failure;
     const uint8_t *expected = txn->succeeded ? kinds : kinds + shape->n_success;
@@ -157,7 +157,7 @@ static int check_txn(const Etcdserverpb__TxnResponse *txn, const struct request_
     return 0;
 }
 
-static int read_txn(struct reply_room *room, const struct request_shape *shape, const uint8_t *kinds,
+static int read_txn(struct reply_room *room, const struct request_meta *shape, const uint8_t *kinds,
                     const Etcdserverpb__TxnResponse *txn, struct etcd_reply *reply, struct lun_err *ret_err) {
     size_t n_kvs = 0;
     int rc = check_txn(txn, shape, kinds, &n_kvs, ret_err);
@@ -221,7 +221,7 @@ static void read_status(const Etcdserverpb__StatusResponse *status, struct etcd_
         reply->raft_term = status->raftterm;
 }
 
-int reply_read(struct reply_room *room, const struct request_shape *shape, const uint8_t *kinds,
+int reply_read(struct reply_room *room, const struct request_meta *shape, const uint8_t *kinds,
                const ProtobufCMessage *message, struct etcd_reply *ret_reply, struct lun_err *ret_err) {
     room->results = room->few_results;
     room->kvs = room->few_kvs;

@@ -39,7 +39,7 @@ static void fill_delete(Etcdserverpb__DeleteRangeRequest *delete_range, const st
     delete_range->prev_kv = op->wants_prev_kv;
 }
 
-void request_of_op(union request_op *ret_request, struct request_shape *ret_shape,
+void request_of_op(union request_op *ret_request, struct request_meta *ret_shape,
                    const struct lun_kv_op *op) {
     enum rpc_method method = RPC_RANGE;
     switch (op->kind) {
@@ -55,10 +55,10 @@ void request_of_op(union request_op *ret_request, struct request_shape *ret_shap
         method = RPC_DELETE_RANGE;
         break;
     }
-    *ret_shape = (struct request_shape){.method = method,
-                                        .is_write = op->kind != LUN_OP_RANGE,
-                                        .needs_no_leader = op->kind == LUN_OP_RANGE && op->is_serializable,
-                                        .n_success = 1};
+    *ret_shape = (struct request_meta){.method = method,
+                                       .is_write = op->kind != LUN_OP_RANGE,
+                                       .needs_no_leader = op->kind == LUN_OP_RANGE && op->is_serializable,
+                                       .n_success = 1};
 }
 
 /* ---- transactions ----------------------------------------------------------------------------------- */
@@ -153,7 +153,7 @@ static bool fill_branch(struct txn_op *txn_ops, Etcdserverpb__RequestOp **pointe
     return is_write;
 }
 
-int request_of_txn(struct request_txn *ret_request, struct request_shape *ret_shape,
+int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_shape,
                    const struct lun_txn *txn) {
     if (txn->n_compares > LUN_MAX_TXN_OPS || txn->n_success > LUN_MAX_TXN_OPS ||
         txn->n_failure > LUN_MAX_TXN_OPS)
@@ -178,7 +178,7 @@ int request_of_txn(struct request_txn *ret_request, struct request_shape *ret_sh
     ret_request->message.n_failure = txn->n_failure;
     ret_request->message.failure = failure;
     ret_request->memory = memory.compare_pointers;
-    *ret_shape = (struct request_shape){
+    *ret_shape = (struct request_meta){
         .method = RPC_TXN, .is_write = is_write, .n_success = txn->n_success, .n_failure = txn->n_failure};
     return 0;
 }

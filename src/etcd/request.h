@@ -11,7 +11,7 @@
 #include "rpc/rpc.h"
 
 /* What has to be remembered of a request: how to send it again, and what its reply must look like. */
-struct request_shape {
+struct request_meta {
     enum rpc_method method;
     bool is_write;        /* changes something, so that a lost reply matters */
     bool needs_no_leader; /* is answered by a member that knows none */
@@ -25,8 +25,7 @@ union request_op {
     Etcdserverpb__PutRequest put;
     Etcdserverpb__DeleteRangeRequest delete_range;
 };
-void request_of_op(union request_op *ret_request, struct request_shape *ret_shape,
-                   const struct lun_kv_op *op);
+void request_of_op(union request_op *ret_request, struct request_meta *ret_shape, const struct lun_kv_op *op);
 
 /* A transaction: freed with request_txn_fini. */
 struct request_txn {
@@ -34,7 +33,7 @@ struct request_txn {
     void *memory;
 };
 /* 0, LUN_ENOMEM, LUN_EINVALID (too many operations). */
-int request_of_txn(struct request_txn *ret_request, struct request_shape *ret_shape,
+int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_shape,
                    const struct lun_txn *txn);
 void request_txn_fini(struct request_txn *request);
 

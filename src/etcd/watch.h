@@ -40,9 +40,9 @@ struct watcher {
     bool wants_prev_kv;
     bool is_resumed; /* when created anew: after the last revision seen (else from start_rev again); events
                         are told once each */
-    /* the hub's */
+    /* the stream's */
     struct etcd *etcd;
-    struct list in_hub;
+    struct list in_stream;
     int64_t id;
     int64_t next_rev;
     struct watcher *next_by_id;

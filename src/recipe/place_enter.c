@@ -67,7 +67,7 @@ static int send_enter(struct place *place, struct lun_bytes value) {
     struct lun_kv_op busy[] = {line_first(place_prefix(place), place_prefix_end(place)), own};
     struct lun_txn wait = {&absent, 1, success, &own, 2, 1}, try = {&empty, 1, success, busy, 1, 2},
                    peek = {&empty, 1, NULL, busy, 0, 2};
-    struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
+    struct etcd_call_options how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
     const struct lun_txn *txn = place->is_peeking ? &peek : place->mode == PLACE_TRY ? &try:
         &wait;
     return etcd_txn(place_etcd(place), txn, &how, on_entered, place, &place->call);

@@ -73,7 +73,7 @@ void place_begin_leaving(struct place *place) {
     place_stop_watching(place);
     sm_move(&place->sm, LEAVING);
     struct lun_kv_op delete = {.kind = LUN_OP_DELETE, .key = place_key(place)};
-    struct etcd_how how = {.deadline_ns = place->session->closing_until_ns, .is_idempotent = true};
+    struct etcd_call_options how = {.deadline_ns = place->session->closing_until_ns, .is_idempotent = true};
     if (etcd_do(place_etcd(place), &delete, &how, on_deleted, place, &place->call))
         rpc_timer_start(&place->timer, place_now(place) + REWATCH_NS); /* no memory: again in a while */
 }
@@ -106,7 +106,7 @@ void place_find(struct place *place) {
     if (place->call)
         return; /* on_looked goes on */
     struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = place_key(place), .is_keys_only = true};
-    struct etcd_how how = {.deadline_ns = place->session->closing_until_ns, .is_idempotent = true};
+    struct etcd_call_options how = {.deadline_ns = place->session->closing_until_ns, .is_idempotent = true};
     if (etcd_do(place_etcd(place), &read, &how, on_found, place, &place->call))
         rpc_timer_start(&place->timer, place_now(place) + REWATCH_NS);
 }

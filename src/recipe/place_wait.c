@@ -194,7 +194,7 @@ void place_hold(struct place *place) {
     place->reread_at_ns = t + place_jittered(place, REREAD_NS);
     schedule(place);
     if (session_valid_until_ns(place->session) == 0)
-        return; /* the fence will tell the session, and the session us: not a win any more */
+        return; /* the validity will tell the session, and the session us: not a win any more */
     place_tell_entered(place, NULL);
 }
 
@@ -333,7 +333,7 @@ void place_look(struct place *place, int next_state) {
     bool wants_owner = next_state == LOOKING && place->is_owner_wanted;
     place->is_owner_wanted = false;
     struct lun_txn txn = {.success = reads, .n_success = wants_owner ? 3 : 2};
-    struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
+    struct etcd_call_options how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
     if (etcd_txn(place_etcd(place), &txn, &how, on_looked, place, &place->call)) {
         sm_move(&place->sm, next_state == CHECKING ? HELD : WAITING);
         place->reread_at_ns = place_now(place) + REWATCH_NS;

@@ -13,7 +13,7 @@
  *   GRANTING     the grant. Cancelled by close: if it may have been carried out, REVOKING removes the lease.
  *   ADOPTING     the renewer's first round. Nothing to clean up: the lease is somebody else's. (Or ours, the
  *                grant's reply lost: then close revokes it, and GRANTING follows if it has lapsed.)
- *   ALIVE        the renewer. The fence and the jeopardy timer run. Places stand.
+ *   ALIVE        the renewer. The validity and the jeopardy timer run. Places stand.
  *   LOST         nothing. Places have been told; their keys go with the lease. (Adopted lease: somebody else
  *                may renew it; each place leaves by itself.)
  *   REVOKING     the revocation, until answered or the lease has surely lapsed.
@@ -100,12 +100,12 @@ enum lun_reason session_reason(struct session *session) {
 }
 
 int64_t session_valid_until_ns(struct session *session) {
-    return rpc_fence_read(&session->fence);
+    return rpc_validity_read(&session->validity);
 }
 
 int64_t session_stop_at_ns(struct session *session) {
-    int64_t valid_until = rpc_fence_read(&session->fence);
-    return valid_until ? valid_until - atomic_load_explicit(&session->fence.grace_ns, memory_order_relaxed)
+    int64_t valid_until = rpc_validity_read(&session->validity);
+    return valid_until ? valid_until - atomic_load_explicit(&session->validity.grace_ns, memory_order_relaxed)
                        : 0;
 }
 
@@ -142,7 +142,7 @@ static void on_end_timer(struct rpc_timer *timer) {
         return;
     }
     sm_move(&session->sm, ENDED);
-    rpc_fence_stop(&session->fence);
+    rpc_validity_stop(&session->validity);
     rpc_timer_fini(&session->jeopardy_timer);
     rpc_timer_fini(&session->end_timer);
     renewer_fini(&session->renewer);
@@ -153,8 +153,8 @@ static void on_end_timer(struct rpc_timer *timer) {
 static void stop_keeping(struct session *session) {
     renewer_stop(&session->renewer);
     rpc_timer_stop(&session->jeopardy_timer);
-    rpc_fence_stop(&session->fence);
-    atomic_store(&session->fence.valid_until_ns, 0);
+    rpc_validity_stop(&session->validity);
+    atomic_store(&session->validity.valid_until_ns, 0);
 }
 
 /* Visiting may free places. Until the last was visited the session cannot end. */
@@ -196,10 +196,10 @@ static void lose(struct session *session, enum lun_reason reason) {
     tell_state(session);
 }
 
-static void on_fence(struct rpc_fence *fence, bool is_lost) {
-    struct session *session = CONTAINER_OF(fence, struct session, fence);
+static void on_validity(struct rpc_validity *validity, bool is_lost) {
+    struct session *session = CONTAINER_OF(validity, struct session, validity);
     if (is_lost)
-        lose(session, reason_of_passing(fence->late_ns));
+        lose(session, reason_of_passing(validity->late_ns));
     else
         for_each_place(session, tell_stop);
 }
@@ -242,7 +242,7 @@ static void become_alive(struct session *session, int64_t sent_ns) {
         renewer_start(&session->renewer, session->lease, ttl_ns(session), rpc_now(session->rpc));
         return;
     }
-    rpc_fence_start(session->rpc, &session->fence, valid_until, session->grace_ns, on_fence);
+    rpc_validity_start(session->rpc, &session->validity, valid_until, session->grace_ns, on_validity);
     sm_move(&session->sm, ALIVE);
     credit(session, sent_ns);
     /* Anew, if it has found an adopted lease: it did not know the TTL. */
@@ -258,7 +258,7 @@ static void on_renewed(struct renewer *renewer, int64_t sent_ns, int64_t ttl_s) 
         return;
     }
     assert(session->sm.state == ALIVE);
-    if (rpc_fence_raise(&session->fence, valid_until_for(session, sent_ns)))
+    if (rpc_validity_raise(&session->validity, valid_until_for(session, sent_ns)))
         credit(session, sent_ns);
 }
 
@@ -336,7 +336,7 @@ static void on_granted(void *arg, const struct etcd_reply *reply) {
 static int grant(struct session *session) {
     session->lease =
         LEASE_ID_MIN + (int64_t)(rpc_random(session->rpc) % (uint64_t)(INT64_MAX - LEASE_ID_MIN));
-    struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
+    struct etcd_call_options how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
     return etcd_lease_grant(session->etcd, session->lease, session->asked_ttl_s, &how, on_granted, session,
                             &session->call);
 }
@@ -423,7 +423,7 @@ static void begin_revoking(struct session *session) {
         sm_move(&session->sm, ENDING);
         return;
     }
-    struct etcd_how how = {.deadline_ns = session->revoke_until_ns, .is_idempotent = true};
+    struct etcd_call_options how = {.deadline_ns = session->revoke_until_ns, .is_idempotent = true};
     if (etcd_lease_revoke(session->etcd, session->lease, &how, on_revoked, session, &session->call))
         rpc_timer_start(&session->end_timer, now_ns + REVOKE_AGAIN_NS);
 }

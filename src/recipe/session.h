@@ -48,7 +48,7 @@ struct session {
     /* Closed without revoking: until then places are removed, and late copies of what they sent awaited. */
     int64_t closing_until_ns, debts_until_ns;
     int64_t confirmed_send_ns; /* of the latest confirmed grant or renewal */
-    struct rpc_fence fence;
+    struct rpc_validity validity;
     struct rpc_timer jeopardy_timer;
     struct rpc_timer
         end_timer; /* defers on_ended out of whatever call led there; REVOKING: when to ask again */

@@ -1,7 +1,7 @@
-/* rpc/grpc.h - makes an rpc environment of the real kind: gRPC's C core, a pump thread, the process's fence
- * thread.
+/* rpc/grpc.h - makes an rpc environment of the real kind: gRPC's C core, a background poller, the process's
+ * validity thread.
  *
- * Threads per environment: one pump (all signals blocked). Per process: one fence thread, and gRPC's own.
+ * Threads per environment: one background poller (all signals blocked). Per process: one validity thread, and gRPC's own.
  * gRPC is initialised with the first environment and shut down with the last. Not to be used in a child
  * forked after it was made. */
 #ifndef LUN_RPC_GRPC_H

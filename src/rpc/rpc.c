@@ -1,4 +1,4 @@
-/* rpc/rpc.c - what every implementation of the seam has in common: timers, the clock arithmetic of fences,
+/* rpc/rpc.c - what every implementation of the seam has in common: timers, the clock arithmetic of validities,
  * and the calls handed through. */
 #include "rpc/rpc.h"
 
@@ -63,82 +63,82 @@ void rpc_timers_run(struct rpc *rpc, int64_t now_ns) {
     rpc->round_ns = INT64_MIN;
 }
 
-/* ---- fences ------------------------------------------------------------------------------------ */
+/* ---- validities ------------------------------------------------------------------------------------ */
 
-void rpc_fence_start(struct rpc *rpc, struct rpc_fence *fence, int64_t valid_until_ns, int64_t grace_ns,
-                     void (*on_due)(struct rpc_fence *fence, bool is_lost)) {
-    atomic_init(&fence->valid_until_ns, valid_until_ns);
-    atomic_init(&fence->last_valid_ns, valid_until_ns);
-    atomic_init(&fence->grace_ns, grace_ns);
-    fence->late_ns = 0;
-    fence->on_due = on_due;
-    fence->rpc = rpc;
-    list_init(&fence->in_fences);
-    list_init(&fence->in_due);
-    fence->told_stop_for = 0;
-    fence->is_told_lost = false;
-    rpc->ops->fence_changed(fence, true);
+void rpc_validity_start(struct rpc *rpc, struct rpc_validity *validity, int64_t valid_until_ns,
+                        int64_t grace_ns, void (*on_due)(struct rpc_validity *validity, bool is_lost)) {
+    atomic_init(&validity->valid_until_ns, valid_until_ns);
+    atomic_init(&validity->last_valid_ns, valid_until_ns);
+    atomic_init(&validity->grace_ns, grace_ns);
+    validity->late_ns = 0;
+    validity->on_due = on_due;
+    validity->rpc = rpc;
+    list_init(&validity->in_validities);
+    list_init(&validity->in_due);
+    validity->told_stop_for = 0;
+    validity->is_told_lost = false;
+    rpc->ops->validity_changed(validity, true);
 }
 
-int64_t rpc_fence_read(struct rpc_fence *fence) {
-    int64_t until = atomic_load(&fence->valid_until_ns);
-    while (until != 0 && rpc_now(fence->rpc) >= until)
-        if (atomic_compare_exchange_weak(&fence->valid_until_ns, &until, 0))
+int64_t rpc_validity_read(struct rpc_validity *validity) {
+    int64_t until = atomic_load(&validity->valid_until_ns);
+    while (until != 0 && rpc_now(validity->rpc) >= until)
+        if (atomic_compare_exchange_weak(&validity->valid_until_ns, &until, 0))
             return 0;
     return until;
 }
 
-bool rpc_fence_raise(struct rpc_fence *fence, int64_t valid_until_ns) {
-    int64_t until = rpc_fence_read(fence);
+bool rpc_validity_raise(struct rpc_validity *validity, int64_t valid_until_ns) {
+    int64_t until = rpc_validity_read(validity);
     while (until != 0 && until < valid_until_ns) {
-        if (atomic_compare_exchange_weak(&fence->valid_until_ns, &until, valid_until_ns)) {
-            atomic_store(&fence->last_valid_ns, valid_until_ns);
-            fence->rpc->ops->fence_changed(fence, false);
+        if (atomic_compare_exchange_weak(&validity->valid_until_ns, &until, valid_until_ns)) {
+            atomic_store(&validity->last_valid_ns, valid_until_ns);
+            validity->rpc->ops->validity_changed(validity, false);
             return true;
         }
     }
     return until != 0;
 }
 
-void rpc_fence_drop(struct rpc_fence *fence) {
-    if (atomic_exchange(&fence->valid_until_ns, 0) != 0)
-        atomic_store(&fence->last_valid_ns, RPC_NEVER);
-    fence->rpc->ops->fence_changed(fence, false);
+void rpc_validity_drop(struct rpc_validity *validity) {
+    if (atomic_exchange(&validity->valid_until_ns, 0) != 0)
+        atomic_store(&validity->last_valid_ns, RPC_NEVER);
+    validity->rpc->ops->validity_changed(validity, false);
 }
 
-void rpc_fence_stop(struct rpc_fence *fence) {
-    if (fence->rpc)
-        fence->rpc->ops->fence_stopped(fence);
+void rpc_validity_stop(struct rpc_validity *validity) {
+    if (validity->rpc)
+        validity->rpc->ops->validity_stopped(validity);
 }
 
-int64_t rpc_fence_look(struct rpc_fence *fence, bool *ret_is_due) {
+int64_t rpc_validity_look(struct rpc_validity *validity, bool *ret_is_due) {
     *ret_is_due = false;
-    int64_t until = rpc_fence_read(fence);
+    int64_t until = rpc_validity_read(validity);
     if (until == 0) {
-        if (!fence->is_told_lost) {
-            int64_t late = rpc_now(fence->rpc) - atomic_load(&fence->last_valid_ns);
-            fence->late_ns = late > 0 ? late : 0;
-            fence->is_told_lost = *ret_is_due = true;
+        if (!validity->is_told_lost) {
+            int64_t late = rpc_now(validity->rpc) - atomic_load(&validity->last_valid_ns);
+            validity->late_ns = late > 0 ? late : 0;
+            validity->is_told_lost = *ret_is_due = true;
         }
         return RPC_NEVER;
     }
-    int64_t stop_at = until - atomic_load(&fence->grace_ns);
-    if (fence->told_stop_for == until)
+    int64_t stop_at = until - atomic_load(&validity->grace_ns);
+    if (validity->told_stop_for == until)
         return until;
-    if (rpc_now(fence->rpc) < stop_at)
+    if (rpc_now(validity->rpc) < stop_at)
         return stop_at;
-    fence->told_stop_for = until;
+    validity->told_stop_for = until;
     *ret_is_due = true;
     return until;
 }
 
-bool rpc_fence_settle(struct rpc_fence *fence, bool *ret_is_lost) {
-    int64_t until = rpc_fence_read(fence);
+bool rpc_validity_settle(struct rpc_validity *validity, bool *ret_is_lost) {
+    int64_t until = rpc_validity_read(validity);
     *ret_is_lost = until == 0;
     if (until != 0)
-        return rpc_now(fence->rpc) >= until - atomic_load(&fence->grace_ns);
+        return rpc_now(validity->rpc) >= until - atomic_load(&validity->grace_ns);
     bool is_due;
-    (void)rpc_fence_look(fence, &is_due); /* lost since it was linked: so that it is not told twice */
+    (void)rpc_validity_look(validity, &is_due); /* lost since it was linked: so that it is not told twice */
     return true;
 }
 
@@ -156,22 +156,23 @@ int64_t rpc_now(struct rpc *rpc) {
 uint64_t rpc_random(struct rpc *rpc) {
     return rpc->ops->random(rpc);
 }
-int rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer, struct lun_err *ret_err) {
-    return rpc->ops->peer_open(rpc, address, ret_peer, ret_err);
+int rpc_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                     struct lun_err *ret_err) {
+    return rpc->ops->channel_open(rpc, address, ret_channel, ret_err);
 }
-void rpc_peer_close(struct rpc_peer *peer) {
-    if (peer)
-        peer->rpc->ops->peer_close(peer);
+void rpc_channel_close(struct rpc_channel *channel) {
+    if (channel)
+        channel->rpc->ops->channel_close(channel);
 }
-const char *rpc_peer_address(const struct rpc_peer *peer) {
-    return peer->address;
+const char *rpc_channel_address(const struct rpc_channel *channel) {
+    return channel->address;
 }
-int rpc_call_packed(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+int rpc_call_packed(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
                     const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                     struct rpc_call **ret_call) {
-    return peer->rpc->ops->call(peer, method, request, options, on_reply, arg, ret_call);
+    return channel->rpc->ops->call(channel, method, request, options, on_reply, arg, ret_call);
 }
-int rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+int rpc_call(struct rpc_channel *channel, enum rpc_method method, const ProtobufCMessage *request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
              struct rpc_call **ret_call) {
     size_t n_bytes = protobuf_c_message_get_packed_size(request);
@@ -179,17 +180,17 @@ int rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessa
     if (!packed)
         return LUN_ENOMEM;
     (void)protobuf_c_message_pack(request, packed);
-    int rc =
-        rpc_call_packed(peer, method, (struct lun_bytes){packed, n_bytes}, options, on_reply, arg, ret_call);
+    int rc = rpc_call_packed(channel, method, (struct lun_bytes){packed, n_bytes}, options, on_reply, arg,
+                             ret_call);
     free(packed);
     return rc;
 }
 void rpc_cancel(struct rpc_call *call) {
     call->rpc->ops->cancel(call);
 }
-int rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
+int rpc_stream_open(struct rpc_channel *channel, enum rpc_method method, const struct rpc_options *options,
                     const struct rpc_stream_callbacks *callbacks, void *arg, struct rpc_stream **ret_stream) {
-    return peer->rpc->ops->stream_open(peer, method, options, callbacks, arg, ret_stream);
+    return channel->rpc->ops->stream_open(channel, method, options, callbacks, arg, ret_stream);
 }
 int rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message) {
     return stream->rpc->ops->stream_send(stream, message);
@@ -197,11 +198,11 @@ int rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message) 
 void rpc_stream_cancel(struct rpc_stream *stream) {
     stream->rpc->ops->stream_cancel(stream);
 }
-void rpc_post(struct rpc *rpc, struct rpc_note *note) {
-    rpc->ops->post(rpc, note);
+void rpc_deliver(struct rpc *rpc, struct rpc_completion *completion) {
+    rpc->ops->deliver(rpc, completion);
 }
-void rpc_unpost(struct rpc *rpc, struct rpc_note *note) {
-    rpc->ops->unpost(rpc, note);
+void rpc_withdraw(struct rpc *rpc, struct rpc_completion *completion) {
+    rpc->ops->withdraw(rpc, completion);
 }
 int rpc_poll(struct rpc *rpc, int64_t until_ns) {
     return rpc->ops->poll(rpc, until_ns);

@@ -80,7 +80,7 @@ struct rpc_method_info {
 const struct rpc_method_info *rpc_method_info(enum rpc_method method);
 
 struct rpc;
-struct rpc_peer;
+struct rpc_channel;
 struct rpc_call;
 struct rpc_stream;
 
@@ -88,7 +88,7 @@ struct rpc_stream;
 
 /* Masks signals and locks the core. Any thread, not from inside, never from a signal handler. */
 void rpc_enter(struct rpc *rpc);
-/* Rings what is due (an earlier timer: whoever sits in the queue; notes posted: the descriptor), unlocks,
+/* Wakes for what is due (an earlier timer: the thread in the queue; completions: the descriptor), unlocks,
  * unmasks. */
 void rpc_leave(struct rpc *rpc);
 
@@ -114,13 +114,14 @@ static inline bool rpc_timer_is_running(const struct rpc_timer *timer) {
     return timer->node.index != 0;
 }
 
-/* ---- peers: one channel to one member --------------------------------------------------------------- */
+/* ---- channels: one channel to one member --------------------------------------------------------------- */
 
 /* `address` is host:port. Nothing is connected before the first call. 0, LUN_ENOMEM, LUN_EINVALID. */
-int rpc_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer, struct lun_err *ret_err);
+int rpc_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                     struct lun_err *ret_err);
 /* Calls and streams still out on it end as they would. */
-void rpc_peer_close(struct rpc_peer *peer);
-const char *rpc_peer_address(const struct rpc_peer *peer);
+void rpc_channel_close(struct rpc_channel *channel);
+const char *rpc_channel_address(const struct rpc_channel *channel);
 
 /* ---- calls ------------------------------------------------------------------------------------------ */
 
@@ -142,10 +143,10 @@ typedef void (*rpc_reply_cb)(void *arg, const struct rpc_result *result, const P
 /* Sends one request. Completes with the server's status, or RPC_DEADLINE_EXCEEDED, RPC_CANCELLED,
  * RPC_UNAVAILABLE. 0, LUN_ENOMEM, or LUN_EINVALID (a token no header can hold). `ret_call` may be NULL; it is
  * valid until on_reply has been called. */
-int rpc_call(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+int rpc_call(struct rpc_channel *channel, enum rpc_method method, const ProtobufCMessage *request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);
 /* The same for a request that is packed already: one that may have to be sent again is packed once. */
-int rpc_call_packed(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+int rpc_call_packed(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
                     const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                     struct rpc_call **ret_call);
 /* on_reply still comes (RPC_CANCELLED, or the real reply if that was faster). The server is told. */
@@ -159,7 +160,7 @@ struct rpc_stream_callbacks {
                      const struct rpc_result *result); /* once; the stream is gone afterwards */
 };
 /* Opens a two-way stream. `options->deadline_ns` is normally RPC_NEVER. 0, LUN_ENOMEM, LUN_EINVALID as above. */
-int rpc_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
+int rpc_stream_open(struct rpc_channel *channel, enum rpc_method method, const struct rpc_options *options,
                     const struct rpc_stream_callbacks *callbacks, void *arg, struct rpc_stream **ret_stream);
 /* Queues a message; sent in order, at once where nothing is before it. After the stream broke it is dropped
  * (on_close follows). 0, LUN_ENOMEM. */
@@ -167,21 +168,22 @@ int rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message);
 /* Ends it: no on_message any more; on_close comes later. May be called again. */
 void rpc_stream_cancel(struct rpc_stream *stream);
 
-/* ---- fences: validity is a clock reading ------------------------------------------------------------ */
+/* ---- validity: a clock reading -------------------------------------------------------------------------- */
 
-/* One per session. `valid_until_ns` is 0 once lost, and stays 0. A fence is told of by on_due, inside, once
+/* One per session. `valid_until_ns` is 0 once lost, and stays 0. It is reported by on_due, inside, once
  * when valid_until - grace has passed (is_lost false) and once when it has been found lost (is_lost true;
  * possibly without the first). on_due may be called late (nobody polls): answers about ownership must come
- * from fence_is_valid, which reads the clock. A raise that moves stop_at into the future before on_due was
+ * from rpc_validity_read, which reads the clock. A raise that moves stop_at into the future before on_due was
  * called for it takes the notice back; one called already is not taken back by this floor. */
-struct rpc_fence {
+struct rpc_validity {
     _Atomic int64_t valid_until_ns;
     _Atomic int64_t grace_ns;
-    int64_t late_ns; /* when found lost by the fence: how much later than valid_until that was (we were not
+    int64_t
+        late_ns; /* when found lost by the validity thread: how much later than valid_until that was (we were not
                         running) */
-    void (*on_due)(struct rpc_fence *fence, bool is_lost);
+    void (*on_due)(struct rpc_validity *validity, bool is_lost);
     struct rpc *rpc;
-    struct list in_fences;         /* the implementation's: list of all, under its own lock */
+    struct list in_validities;     /* the implementation's: list of all, under its own lock */
     struct list in_due;            /* the implementation's: due and not yet told */
     _Atomic int64_t last_valid_ns; /* the implementation's: what valid_until_ns was before it was lost;
                                       RPC_NEVER when dropped */
@@ -190,43 +192,45 @@ struct rpc_fence {
 };
 
 /* Starts guarding. Inside. */
-void rpc_fence_start(struct rpc *rpc, struct rpc_fence *fence, int64_t valid_until_ns, int64_t grace_ns,
-                     void (*on_due)(struct rpc_fence *fence, bool is_lost));
+void rpc_validity_start(struct rpc *rpc, struct rpc_validity *validity, int64_t valid_until_ns,
+                        int64_t grace_ns, void (*on_due)(struct rpc_validity *validity, bool is_lost));
 /* Raises valid_until (never lowers it). False, and lost, when it had passed already. Inside. */
-bool rpc_fence_raise(struct rpc_fence *fence, int64_t valid_until_ns);
+bool rpc_validity_raise(struct rpc_validity *validity, int64_t valid_until_ns);
 /* Makes it lost now. on_due(true) follows. Inside. */
-void rpc_fence_drop(struct rpc_fence *fence);
+void rpc_validity_drop(struct rpc_validity *validity);
 /* No on_due any more. Inside. Takes one that was never started (all zero). */
-void rpc_fence_stop(struct rpc_fence *fence);
+void rpc_validity_stop(struct rpc_validity *validity);
 /* The valid_until in force, or 0 when lost: compares with the clock itself, and makes a passed one lost. Any
  * thread, no lock. */
-int64_t rpc_fence_read(struct rpc_fence *fence);
+int64_t rpc_validity_read(struct rpc_validity *validity);
 
 /* ---- poll: the user's thread ------------------------------------------------------------------------ */
 
-/* Something for the user's thread. Embedded by whoever posts it. */
-struct rpc_note {
+/* Something for the user's thread. Embedded by its owner. */
+struct rpc_completion {
     struct list in_inbox;
-    void (*on_poll)(struct rpc_note *note); /* outside, on the thread that polls; the note is out of the inbox
+    void (*on_poll)(struct rpc_completion
+                        *completion); /* outside, on the thread that polls; the completion is out of the inbox
                                                and may be freed */
 };
-static inline void rpc_note_init(struct rpc_note *note, void (*on_poll)(struct rpc_note *note)) {
-    list_init(&note->in_inbox);
-    note->on_poll = on_poll;
+static inline void rpc_completion_init(struct rpc_completion *completion,
+                                       void (*on_poll)(struct rpc_completion *completion)) {
+    list_init(&completion->in_inbox);
+    completion->on_poll = on_poll;
 }
 /* Hands it over; one that is in the inbox already stays where it is. Inside. */
-void rpc_post(struct rpc *rpc, struct rpc_note *note);
+void rpc_deliver(struct rpc *rpc, struct rpc_completion *completion);
 /* Takes it back if it is still in the inbox. Inside. */
-void rpc_unpost(struct rpc *rpc, struct rpc_note *note);
+void rpc_withdraw(struct rpc *rpc, struct rpc_completion *completion);
 
-/* Runs due fences, then every note posted, on the calling thread, outside. When there is none waits for one
- * until `until_ns` (0: does not wait), taking the seat in the queue meanwhile. Returns the number of notes
+/* Runs due validities, then every completion delivered, on the calling thread, outside. When there is none waits for one
+ * until `until_ns` (0: does not wait), driving the queue meanwhile. Returns the number of completions
  * run, or LUN_EINTR when a signal arrived first. One thread at a time. */
 int rpc_poll(struct rpc *rpc, int64_t until_ns);
 /* Readable while rpc_poll(rpc, 0) would have something to do. The same number for the life of `rpc`. */
 int rpc_fd(struct rpc *rpc);
 
-/* Ends the environment: outside, not from a callback. All peers closed, all calls, streams, timers, fences
+/* Ends the environment: outside, not from a callback. All channels closed, all calls, streams, timers, validities
  * gone by then (a bug of ours otherwise). Joins its thread. */
 void rpc_free(struct rpc *rpc);
 
@@ -237,22 +241,22 @@ struct rpc_ops {
     uint64_t (*random)(struct rpc *rpc);
     void (*enter)(struct rpc *rpc);
     void (*leave)(struct rpc *rpc);
-    int (*peer_open)(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
-                     struct lun_err *ret_err);
-    void (*peer_close)(struct rpc_peer *peer);
-    int (*call)(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+    int (*channel_open)(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                        struct lun_err *ret_err);
+    void (*channel_close)(struct rpc_channel *channel);
+    int (*call)(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
                 const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                 struct rpc_call **ret_call);
     void (*cancel)(struct rpc_call *call);
-    int (*stream_open)(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
+    int (*stream_open)(struct rpc_channel *channel, enum rpc_method method, const struct rpc_options *options,
                        const struct rpc_stream_callbacks *callbacks, void *arg,
                        struct rpc_stream **ret_stream);
     int (*stream_send)(struct rpc_stream *stream, const ProtobufCMessage *message);
     void (*stream_cancel)(struct rpc_stream *stream);
-    void (*fence_changed)(struct rpc_fence *fence, bool is_new); /* added, or its instants moved */
-    void (*fence_stopped)(struct rpc_fence *fence);
-    void (*post)(struct rpc *rpc, struct rpc_note *note);
-    void (*unpost)(struct rpc *rpc, struct rpc_note *note);
+    void (*validity_changed)(struct rpc_validity *validity, bool is_new); /* added, or its instants moved */
+    void (*validity_stopped)(struct rpc_validity *validity);
+    void (*deliver)(struct rpc *rpc, struct rpc_completion *completion);
+    void (*withdraw)(struct rpc *rpc, struct rpc_completion *completion);
     int (*poll)(struct rpc *rpc, int64_t until_ns);
     int (*fd)(struct rpc *rpc);
     void (*free)(struct rpc *rpc);
@@ -265,7 +269,7 @@ struct rpc {
     size_t n_timers;  /* initialised: the room reserved in the heap */
     int64_t round_ns; /* rpc_timers_run is at work, with this instant; else INT64_MIN */
 };
-struct rpc_peer {
+struct rpc_channel {
     struct rpc *rpc;
     char *address;
 };
@@ -283,13 +287,13 @@ int64_t rpc_timers_next(const struct rpc *rpc);
 /* Runs every timer due at `now_ns`. Those are moved out before any runs: one started anew meanwhile waits for
  * the next round. Inside. */
 void rpc_timers_run(struct rpc *rpc, int64_t now_ns);
-/* Looks at the clock on behalf of whoever guards the fences: swaps a passed valid_until for 0, and says
- * whether there is something to tell now (each thing once; the fence then belongs in the list of due ones).
+/* Looks at the clock for the thread that guards the validities: swaps a passed valid_until for 0, and says
+ * whether there is something to tell now (each thing once; the validity then belongs in the list of due ones).
  * Returns the instant of the next look, RPC_NEVER: none. Under the lock that guards the implementation's
  * fields. */
-int64_t rpc_fence_look(struct rpc_fence *fence, bool *ret_is_due);
-/* On taking a fence out of the list of due ones: false when a raise has taken the notice back, else what
+int64_t rpc_validity_look(struct rpc_validity *validity, bool *ret_is_due);
+/* On taking a validity out of the list of due ones: false when a raise has taken the notice back, else what
  * on_due is to be called with. Under the same lock; on_due itself without it. */
-bool rpc_fence_settle(struct rpc_fence *fence, bool *ret_is_lost);
+bool rpc_validity_settle(struct rpc_validity *validity, bool *ret_is_lost);
 
 #endif

@@ -1,7 +1,7 @@
-/* sim/client.c - the seam as a client sees it: its clock, its calls and streams, its fences and notes.
+/* sim/client.c - the seam as a client sees it: its clock, its calls and streams, its validities and completions.
  *
  * Whatever reaches a client comes as an event of the world. While it is paused these are left lying; when it
- * runs again they are taken up in an order that is drawn. Timers, fences and deadlines are looked at by one
+ * runs again they are taken up in an order that is drawn. Timers, validities and deadlines are looked at by one
  * event, `wake`, set anew whenever the core is left. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,8 @@ enum { MAX_ROUNDS = 100000 };
 #define BASE_NS (1000 * NS_PER_S)
 #define FAR_NS (3600 * NS_PER_S)
 
-struct sim_peer {
-    struct rpc_peer base;
+struct sim_channel {
+    struct rpc_channel base;
     int member;
 };
 
@@ -118,20 +118,20 @@ static int64_t earlier(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* When the fence has something to tell; does not change it. */
-static int64_t fence_instant(const struct rpc_fence *fence) {
-    int64_t until = atomic_load(&fence->valid_until_ns);
+/* When the validity has something to tell; does not change it. */
+static int64_t validity_instant(const struct rpc_validity *validity) {
+    int64_t until = atomic_load(&validity->valid_until_ns);
     if (until == 0)
-        return fence->is_told_lost ? RPC_NEVER : 0;
-    return fence->told_stop_for == until ? until : until - atomic_load(&fence->grace_ns);
+        return validity->is_told_lost ? RPC_NEVER : 0;
+    return validity->told_stop_for == until ? until : until - atomic_load(&validity->grace_ns);
 }
 
 static int64_t next_instant(const struct sim_client *client) {
     int64_t at = rpc_timers_next(&client->base);
     for (struct list *node = client->calls.next; node != &client->calls; node = node->next)
         at = earlier(at, call_at(node)->deadline_ns);
-    for (struct list *node = client->fences.next; node != &client->fences; node = node->next)
-        at = earlier(at, fence_instant(CONTAINER_OF(node, struct rpc_fence, in_fences)));
+    for (struct list *node = client->validities.next; node != &client->validities; node = node->next)
+        at = earlier(at, validity_instant(CONTAINER_OF(node, struct rpc_validity, in_validities)));
     return client->host || list_is_empty(&client->inbox) ? at : 0;
 }
 
@@ -158,28 +158,28 @@ static void op_leave(struct rpc *rpc) {
     set_wake(client_of(rpc));
 }
 
-/* ---- peers ---------------------------------------------------------------------------------------------- */
+/* ---- channels ---------------------------------------------------------------------------------------------- */
 
-static int op_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
-                        struct lun_err *ret_err) {
+static int op_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                           struct lun_err *ret_err) {
     for (int i = 0; i < SIM_MEMBERS; i++) {
         if (strcmp(address, sim_addresses[i]) != 0)
             continue;
-        struct sim_peer *peer = sim_alloc(sizeof *peer);
-        peer->base = (struct rpc_peer){rpc, strdup(address)};
-        peer->member = i;
-        client_of(rpc)->n_peers++;
-        *ret_peer = &peer->base;
+        struct sim_channel *channel = sim_alloc(sizeof *channel);
+        channel->base = (struct rpc_channel){rpc, strdup(address)};
+        channel->member = i;
+        client_of(rpc)->n_channels++;
+        *ret_channel = &channel->base;
         return 0;
     }
     return lun_err_set(ret_err, LUN_EINVALID, "%s: no member of the simulated cluster has this address",
                        address);
 }
 
-static void op_peer_close(struct rpc_peer *base) {
-    client_of(base->rpc)->n_peers--;
+static void op_channel_close(struct rpc_channel *base) {
+    client_of(base->rpc)->n_channels--;
     free(base->address);
-    free(CONTAINER_OF(base, struct sim_peer, base));
+    free(CONTAINER_OF(base, struct sim_channel, base));
 }
 
 /* ---- calls ---------------------------------------------------------------------------------------------- */
@@ -254,7 +254,7 @@ void sim_answer_call(struct sim_call *call, int status, const char *text, bool i
     settle(call, status, text, coming_back(call->client, call->member));
 }
 
-static int op_call(struct rpc_peer *base, enum rpc_method method, struct lun_bytes packed,
+static int op_call(struct rpc_channel *base, enum rpc_method method, struct lun_bytes packed,
                    const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                    struct rpc_call **ret_call) {
     struct sim_client *client = client_of(base->rpc);
@@ -262,7 +262,7 @@ static int op_call(struct rpc_peer *base, enum rpc_method method, struct lun_byt
     struct sim_call *call = sim_alloc(sizeof *call);
     call->base.rpc = base->rpc;
     call->client = client;
-    call->member = CONTAINER_OF(base, struct sim_peer, base)->member;
+    call->member = CONTAINER_OF(base, struct sim_channel, base)->member;
     call->deadline_ns = options->deadline_ns;
     call->on_reply = on_reply;
     call->arg = arg;
@@ -394,7 +394,7 @@ void sim_say_on(struct sim_server_stream *server, ProtobufCMessage *message, int
     push_arrival(stream, message, status, text, coming_back(stream->client, stream->member));
 }
 
-static int op_stream_open(struct rpc_peer *base, enum rpc_method method, const struct rpc_options *options,
+static int op_stream_open(struct rpc_channel *base, enum rpc_method method, const struct rpc_options *options,
                           const struct rpc_stream_callbacks *callbacks, void *arg,
                           struct rpc_stream **ret_stream) {
     struct sim_client *client = client_of(base->rpc);
@@ -402,7 +402,7 @@ static int op_stream_open(struct rpc_peer *base, enum rpc_method method, const s
     struct sim_stream *stream = sim_alloc(sizeof *stream);
     stream->base.rpc = base->rpc;
     stream->client = client;
-    stream->member = CONTAINER_OF(base, struct sim_peer, base)->member;
+    stream->member = CONTAINER_OF(base, struct sim_channel, base)->member;
     stream->callbacks = *callbacks;
     stream->arg = arg;
     list_init(&stream->arrivals);
@@ -452,29 +452,29 @@ static void op_stream_cancel(struct rpc_stream *base) {
     break_off(stream, RPC_CANCELLED, "Cancelled");
 }
 
-/* ---- fences and notes ----------------------------------------------------------------------------------- */
+/* ---- validities and completions ----------------------------------------------------------------------------------- */
 
-static void op_fence_changed(struct rpc_fence *fence, bool is_new) {
+static void op_validity_changed(struct rpc_validity *validity, bool is_new) {
     if (is_new)
-        list_push_back(&client_of(fence->rpc)->fences, &fence->in_fences);
+        list_push_back(&client_of(validity->rpc)->validities, &validity->in_validities);
 }
 
-static void op_fence_stopped(struct rpc_fence *fence) {
-    list_remove(&fence->in_fences);
+static void op_validity_stopped(struct rpc_validity *validity) {
+    list_remove(&validity->in_validities);
 }
 
-static void op_post(struct rpc *rpc, struct rpc_note *note) {
+static void op_deliver(struct rpc *rpc, struct rpc_completion *completion) {
     struct sim_client *client = client_of(rpc);
-    if (!list_is_empty(&note->in_inbox))
+    if (!list_is_empty(&completion->in_inbox))
         return;
-    list_push_back(&client->inbox, &note->in_inbox);
+    list_push_back(&client->inbox, &completion->in_inbox);
     if (client->host)
         client->host->on_note(client->host_arg);
 }
 
-static void op_unpost(struct rpc *rpc, struct rpc_note *note) {
+static void op_withdraw(struct rpc *rpc, struct rpc_completion *completion) {
     (void)rpc;
-    list_remove(&note->in_inbox);
+    list_remove(&completion->in_inbox);
 }
 
 static int run_inbox(struct sim_client *client) {
@@ -482,8 +482,8 @@ static int run_inbox(struct sim_client *client) {
     struct list batch, *node;
     list_move(&client->inbox, &batch);
     while ((node = list_pop_front(&batch))) {
-        struct rpc_note *note = CONTAINER_OF(node, struct rpc_note, in_inbox);
-        note->on_poll(note);
+        struct rpc_completion *completion = CONTAINER_OF(node, struct rpc_completion, in_inbox);
+        completion->on_poll(completion);
         n++;
     }
     return n;
@@ -515,17 +515,17 @@ static const struct rpc_ops ops = {
     .random = op_random,
     .enter = op_enter,
     .leave = op_leave,
-    .peer_open = op_peer_open,
-    .peer_close = op_peer_close,
+    .channel_open = op_channel_open,
+    .channel_close = op_channel_close,
     .call = op_call,
     .cancel = op_cancel,
     .stream_open = op_stream_open,
     .stream_send = op_stream_send,
     .stream_cancel = op_stream_cancel,
-    .fence_changed = op_fence_changed,
-    .fence_stopped = op_fence_stopped,
-    .post = op_post,
-    .unpost = op_unpost,
+    .validity_changed = op_validity_changed,
+    .validity_stopped = op_validity_stopped,
+    .deliver = op_deliver,
+    .withdraw = op_withdraw,
     .poll = op_poll,
     .fd = op_fd,
     .free = op_free,
@@ -544,14 +544,14 @@ static bool run_timers(struct sim_client *client) {
 }
 
 static bool run_fences(struct sim_client *client) {
-    for (struct list *node = client->fences.next; node != &client->fences; node = node->next) {
-        struct rpc_fence *fence = CONTAINER_OF(node, struct rpc_fence, in_fences);
+    for (struct list *node = client->validities.next; node != &client->validities; node = node->next) {
+        struct rpc_validity *validity = CONTAINER_OF(node, struct rpc_validity, in_validities);
         bool is_due;
-        (void)rpc_fence_look(fence, &is_due);
+        (void)rpc_validity_look(validity, &is_due);
         if (!is_due)
             continue;
         rpc_enter(&client->base);
-        fence->on_due(fence, fence->is_told_lost);
+        validity->on_due(validity, validity->is_told_lost);
         rpc_leave(&client->base);
         return true;
     }
@@ -591,14 +591,14 @@ static bool run_streams(struct sim_client *client) {
     return false;
 }
 
-static bool run_notes(struct sim_client *client) {
+static bool run_completions(struct sim_client *client) {
     return (client->is_dead || !client->host) && run_inbox(client) > 0;
 }
 
 static void on_wake(struct sim_event *event) {
     struct sim_client *client = CONTAINER_OF(event, struct sim_client, wake);
     static bool (*const runners[])(struct sim_client *) = {run_timers, run_fences, run_calls, run_streams,
-                                                           run_notes};
+                                                           run_completions};
     enum { N = sizeof runners / sizeof runners[0] };
     for (int round = 0; !client->is_paused && !client->is_dead; round++) {
         if (round > MAX_ROUNDS)
@@ -684,7 +684,7 @@ void sim_client_drain(struct sim_client *client) {
             int64_t ahead = rpc_timers_next(&client->base) - op_now(&client->base);
             client->offset_ns += ahead > 0 ? ahead : 0;
             (void)run_timers(client);
-        } else if (!run_fences(client) && !run_notes(client)) {
+        } else if (!run_fences(client) && !run_completions(client)) {
             return;
         }
     }
@@ -696,18 +696,18 @@ int64_t sim_client_served_ns(const struct sim_client *client) {
 }
 
 const char *sim_client_leftovers(const struct sim_client *client) {
-    if (client->n_peers > 0)
-        return "a peer";
+    if (client->n_channels > 0)
+        return "a channel";
     if (!list_is_empty(&client->calls))
         return "a call";
     if (!list_is_empty(&client->streams))
         return "a stream";
     if (client->base.n_timers > 0)
         return "a timer";
-    if (!list_is_empty(&client->fences))
-        return "a fence";
+    if (!list_is_empty(&client->validities))
+        return "a validity";
     if (!list_is_empty(&client->inbox))
-        return "a note";
+        return "a completion";
     return NULL;
 }
 
@@ -734,7 +734,7 @@ struct sim_client *sim_client_new(struct sim *sim, const char *name, int64_t rat
     client->wake.run = on_wake;
     list_init(&client->calls);
     list_init(&client->streams);
-    list_init(&client->fences);
+    list_init(&client->validities);
     list_init(&client->inbox);
     list_push_back(&sim->clients, &client->in_clients);
     return client;

@@ -127,7 +127,7 @@ void sim_look_on(struct sim *sim, const struct sim_watcher *watcher);
 /* `rate_ppm` is how much faster than the world its clock goes. Ended by sim_free, after sim_client_end. */
 struct sim_client *sim_client_new(struct sim *sim, const char *name, int64_t rate_ppm);
 struct rpc *sim_client_rpc(struct sim_client *client);
-/* Whoever lives on a client's thread, as a user's code does. Its notes then run in rpc_poll and nowhere else. */
+/* Whoever lives on a client's thread, as a user's code does. Its completions then run in rpc_poll and nowhere else. */
 struct sim_host {
     void (*on_note)(void *arg); /* rpc_poll would have something to do. Inside: only takes note of it */
     /* rpc_poll waits: returns after on_note was called, or once the client's clock shows `until_ns`. */
@@ -154,7 +154,7 @@ void sim_client_lag(struct sim_client *client, int member, int64_t for_ns);
 void sim_client_reset(struct sim_client *client, int member);
 /* When etcd carried out what is being answered now: inside a callback of the core's. */
 int64_t sim_client_served_ns(const struct sim_client *client);
-/* What is left of calls, streams, peers, timers, fences and notes: NULL, or which. */
+/* What is left of calls, streams, channels, timers, validities and completions: NULL, or which. */
 const char *sim_client_leftovers(const struct sim_client *client);
 
 extern const char *const sim_addresses[SIM_MEMBERS];

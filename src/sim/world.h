@@ -263,13 +263,13 @@ struct sim_client {
     uint64_t seed;     /* what it draws itself */
     uint64_t way_seed; /* what is drawn for its messages and its thread: others' doings do not move it */
     unsigned n_hits[SIM_N_FAULTS];
-    const struct sim_host *host; /* NULL: nobody polls, notes run as they come */
+    const struct sim_host *host; /* NULL: nobody polls, completions run as they come */
     void *host_arg;
     int64_t served_ns; /* of the answer being delivered */
     bool is_inside, is_paused, is_dead;
-    size_t n_peers;
+    size_t n_channels;
     int64_t held_until_ns[SIM_MEMBERS], answers_held_until_ns[SIM_MEMBERS];
-    struct list calls, streams, fences, inbox;
+    struct list calls, streams, validities, inbox;
     struct sim_event wake;
 };
 void sim_client_free(struct sim_client *client);

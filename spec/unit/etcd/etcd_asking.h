@@ -7,12 +7,13 @@
 #define MS NS_PER_MS
 #define S NS_PER_S
 
-static inline struct etcd_how within(struct world *world, int64_t ns) {
-    return (struct etcd_how){.deadline_ns = ns == RPC_NEVER ? RPC_NEVER : fake_now(world->fake) + ns};
+static inline struct etcd_call_options within(struct world *world, int64_t ns) {
+    return (struct etcd_call_options){.deadline_ns =
+                                          ns == RPC_NEVER ? RPC_NEVER : fake_now(world->fake) + ns};
 }
 
 static inline struct etcd_call *ask(struct world *world, struct got *got, const struct lun_kv_op *op,
-                                    struct etcd_how how) {
+                                    struct etcd_call_options how) {
     struct etcd_call *call = NULL;
     *got = (struct got){0};
     rpc_enter(world->rpc);
@@ -22,7 +23,7 @@ static inline struct etcd_call *ask(struct world *world, struct got *got, const 
     return call;
 }
 
-static inline struct etcd_call *get_how(struct world *world, struct got *got, struct etcd_how how) {
+static inline struct etcd_call *get_how(struct world *world, struct got *got, struct etcd_call_options how) {
     return ask(world, got, &(struct lun_kv_op){.kind = LUN_OP_RANGE, .key = lun_bytes_of("k")}, how);
 }
 
@@ -30,7 +31,7 @@ static inline struct etcd_call *get(struct world *world, struct got *got, int64_
     return get_how(world, got, within(world, ns));
 }
 
-static inline struct etcd_call *put_how(struct world *world, struct got *got, struct etcd_how how) {
+static inline struct etcd_call *put_how(struct world *world, struct got *got, struct etcd_call_options how) {
     return ask(world, got,
                &(struct lun_kv_op){.kind = LUN_OP_PUT, .key = lun_bytes_of("k"), .value = lun_bytes_of("v")},
                how);

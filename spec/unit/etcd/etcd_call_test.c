@@ -2,7 +2,7 @@
 #include "etcd_asking.h"
 
 static struct etcd_call *put_again(struct world *world, struct got *got, int64_t ns) {
-    struct etcd_how how = within(world, ns);
+    struct etcd_call_options how = within(world, ns);
     how.is_idempotent = true;
     return put_how(world, got, how);
 }
@@ -213,7 +213,7 @@ static void a_transaction_of_reads_is_a_read(void) {
     struct world world = world_of(2);
     struct got got = {0};
     struct lun_kv_op op = {.kind = LUN_OP_RANGE, .key = lun_bytes_of("k")};
-    struct etcd_how how = within(&world, 5 * S);
+    struct etcd_call_options how = within(&world, 5 * S);
     rpc_enter(world.rpc);
     CHECK(etcd_txn(world.etcd, &(struct lun_txn){.success = &op, .n_success = 1}, &how, got_reply, &got,
                    NULL) == 0);
@@ -272,7 +272,7 @@ static void attempts_share_the_time_that_is_left(void) {
 static void an_attempts_time_can_be_given(void) {
     struct world world = world_of(1);
     struct got got;
-    struct etcd_how how = within(&world, RPC_NEVER);
+    struct etcd_call_options how = within(&world, RPC_NEVER);
     how.attempt_ns = 100 * MS;
     (void)get_how(&world, &got, how);
     for (int i = 0; i < 3; i++) {
@@ -316,7 +316,7 @@ static void a_short_deadline_does_not_condemn_a_member(void) {
     struct world world = world_of(2);
     struct got got;
     for (int i = 0; i < 4; i++) { /* until they add up */
-        struct etcd_how how = within(&world, 150 * MS);
+        struct etcd_call_options how = within(&world, 150 * MS);
         how.member = world_member(&world, 0);
         CHECK(etcd_pick(world.etcd) == world_member(&world, 0));
         (void)get_how(&world, &got, how);
@@ -365,7 +365,7 @@ static void the_last_error_tells_what_was_said(void) {
 static void one_member_alone_can_be_asked(void) {
     struct world world = world_of(2);
     struct got got;
-    struct etcd_how how = within(&world, 300 * MS);
+    struct etcd_call_options how = within(&world, 300 * MS);
     how.member = world_member(&world, 1);
     (void)get_how(&world, &got, how);
     for (; got.n == 0; fake_advance(world.fake, MS)) {
@@ -523,7 +523,7 @@ static void without_memory_nothing_is_asked(void) {
     struct world world = world_of(2);
     struct got got = {0};
     struct lun_kv_op op = {.kind = LUN_OP_PUT, .key = lun_bytes_of("k")};
-    struct etcd_how how = within(&world, 5 * S);
+    struct etcd_call_options how = within(&world, 5 * S);
     fake_fail_next(world.fake, 1);
     rpc_enter(world.rpc);
     CHECK(etcd_do(world.etcd, &op, &how, got_reply, &got, NULL) == LUN_ENOMEM);

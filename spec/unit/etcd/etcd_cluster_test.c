@@ -83,10 +83,10 @@ static int index_of(const struct etcd_member *member) {
 
 /* ---- waiting, asking -------------------------------------------------------------------------------- */
 
-static struct rpc_note wake;
+static struct rpc_completion wake;
 static int n_closed;
 
-static void on_wake(struct rpc_note *note) {
+static void on_wake(struct rpc_completion *note) {
     (void)note;
 }
 
@@ -120,13 +120,13 @@ static void on_reply(void *arg, const struct etcd_reply *reply) {
     got.leader_id = reply->leader_id;
     got.term = reply->raft_term;
     (void)snprintf(got.text, sizeof got.text, "%s", reply->err ? reply->err->text : "");
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static int put(int64_t within_ns, const char *key) {
     struct lun_kv_op op = {.kind = LUN_OP_PUT, .key = lun_bytes_of(key), .value = lun_bytes_of("v")};
     int64_t start_ns = clock_boottime_ns();
-    struct etcd_how how = {.deadline_ns = start_ns + within_ns, .is_idempotent = true};
+    struct etcd_call_options how = {.deadline_ns = start_ns + within_ns, .is_idempotent = true};
     got.n = 0;
     rpc_enter(rpc);
     int rc = etcd_do(etcd, &op, &how, on_reply, NULL, NULL);
@@ -142,8 +142,8 @@ static int put(int64_t within_ns, const char *key) {
 static int leader(void) {
     uint64_t leader_id = 0;
     for (int i = 0; i < N; i++) {
-        struct etcd_how how = {.deadline_ns = clock_boottime_ns() + 5 * NS_PER_S,
-                               .member = etcd_member_at(etcd, (size_t)i)};
+        struct etcd_call_options how = {.deadline_ns = clock_boottime_ns() + 5 * NS_PER_S,
+                                        .member = etcd_member_at(etcd, (size_t)i)};
         got.n = 0;
         rpc_enter(rpc);
         int rc = etcd_member_status(etcd, &how, on_reply, NULL, NULL);
@@ -169,7 +169,7 @@ static int current(void) {
 static void on_closed(void *arg) {
     (void)arg;
     n_closed++;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static void open_cluster(void) {
@@ -252,14 +252,14 @@ static void on_created(struct watcher *watcher, int64_t revision) {
     (void)watcher;
     (void)revision;
     seen.n_created++;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static void on_event(struct watcher *watcher, const struct watch_event *event) {
     (void)watcher;
     (void)event;
     seen.n_events++;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static void on_end(struct watcher *watcher, const struct lun_err *err, int64_t compact_rev) {
@@ -302,7 +302,7 @@ static void on_confirmed(struct confirm *confirm, const struct lun_err *err, uin
     confirmed.n++;
     confirmed.code = err ? err->code : 0;
     confirmed.term = raft_term;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 /* The member that slept through an election answers what it knows from before; the read shows, or fails. */
@@ -333,7 +333,7 @@ static void without_a_majority_nothing_is_answered(void) {
     etcd_server_kill(&servers[(leads + 1) % N]);
     got.n = 0;
     struct lun_kv_op op = {.kind = LUN_OP_PUT, .key = lun_bytes_of("/k")};
-    struct etcd_how how = {.deadline_ns = clock_boottime_ns() + 4 * NS_PER_S, .is_idempotent = true};
+    struct etcd_call_options how = {.deadline_ns = clock_boottime_ns() + 4 * NS_PER_S, .is_idempotent = true};
     rpc_enter(rpc);
     CHECK(etcd_do(etcd, &op, &how, on_reply, NULL, NULL) == 0);
     rpc_leave(rpc);
@@ -354,7 +354,7 @@ int main(void) {
     struct lun_err err;
     if (!start_servers() || rpc_grpc_new(&rpc, &err))
         check_give_up(__FILE__, __LINE__, "three etcds could not be started");
-    rpc_note_init(&wake, on_wake);
+    rpc_completion_init(&wake, on_wake);
     RUN(a_killed_member_is_passed_over_at_once);
     RUN(a_frozen_follower_costs_one_attempt_and_is_left);
     RUN(a_frozen_leader_costs_its_election);

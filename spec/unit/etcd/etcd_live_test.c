@@ -22,11 +22,11 @@ static struct etcd *etcd;
 
 /* ---- waiting ---------------------------------------------------------------------------------------- */
 
-static void on_wake(struct rpc_note *note) {
+static void on_wake(struct rpc_completion *note) {
     (void)note;
 }
 
-static struct rpc_note wake;
+static struct rpc_completion wake;
 
 /* Lets things happen until `flag` is at least `n`; false after LIMIT_NS. */
 static bool wait_for(const int *flag, int n) {
@@ -53,7 +53,7 @@ static int n_closed;
 static void on_closed(void *arg) {
     (void)arg;
     n_closed++;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static void open_cluster(const char *const *endpoints, size_t n) {
@@ -113,11 +113,11 @@ static void on_reply(void *arg, const struct etcd_reply *reply) {
     (void)snprintf(got.address, sizeof got.address, "%s",
                    reply->member ? etcd_member_address(reply->member) : "");
     got.n++;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
-static struct etcd_how how_within(int64_t ns) {
-    return (struct etcd_how){.deadline_ns = clock_boottime_ns() + ns};
+static struct etcd_call_options how_within(int64_t ns) {
+    return (struct etcd_call_options){.deadline_ns = clock_boottime_ns() + ns};
 }
 
 static int finish(int rc) {
@@ -127,7 +127,7 @@ static int finish(int rc) {
     return got.err.code;
 }
 
-static int ask(const struct lun_kv_op *op, const struct etcd_how *how) {
+static int ask(const struct lun_kv_op *op, const struct etcd_call_options *how) {
     got.n = 0;
     rpc_enter(rpc);
     int rc = etcd_do(etcd, op, how, on_reply, NULL, NULL);
@@ -136,7 +136,7 @@ static int ask(const struct lun_kv_op *op, const struct etcd_how *how) {
 }
 
 static int put(const char *key, const char *value, int64_t lease) {
-    struct etcd_how how = how_within(5 * NS_PER_S);
+    struct etcd_call_options how = how_within(5 * NS_PER_S);
     return ask(
         &(struct lun_kv_op){
             .kind = LUN_OP_PUT, .key = lun_bytes_of(key), .value = lun_bytes_of(value), .lease = lease},
@@ -144,18 +144,18 @@ static int put(const char *key, const char *value, int64_t lease) {
 }
 
 static int get(const char *key) {
-    struct etcd_how how = how_within(5 * NS_PER_S);
+    struct etcd_call_options how = how_within(5 * NS_PER_S);
     return ask(&(struct lun_kv_op){.kind = LUN_OP_RANGE, .key = lun_bytes_of(key)}, &how);
 }
 
 static int delete (const char *key) {
-    struct etcd_how how = how_within(5 * NS_PER_S);
+    struct etcd_call_options how = how_within(5 * NS_PER_S);
     return ask(&(struct lun_kv_op){.kind = LUN_OP_DELETE, .key = lun_bytes_of(key), .wants_prev_kv = true},
                &how);
 }
 
 static int txn(const struct lun_txn *request) {
-    struct etcd_how how = how_within(5 * NS_PER_S);
+    struct etcd_call_options how = how_within(5 * NS_PER_S);
     got.n = 0;
     rpc_enter(rpc);
     int rc = etcd_txn(etcd, request, &how, on_reply, NULL, NULL);
@@ -164,7 +164,7 @@ static int txn(const struct lun_txn *request) {
 }
 
 static int lease_call(char which, int64_t ttl_s) {
-    struct etcd_how how = how_within(5 * NS_PER_S);
+    struct etcd_call_options how = how_within(5 * NS_PER_S);
     got.n = 0;
     rpc_enter(rpc);
     int rc = which == 'g'   ? etcd_lease_grant(etcd, LEASE, ttl_s, &how, on_reply, NULL, NULL)
@@ -269,7 +269,7 @@ static void etcds_refusals_have_codes(void) {
     CHECK(put("", "x", 0) == LUN_EINVALID);
     CHECK(got.err.status == RPC_INVALID_ARGUMENT && !got.err.is_retriable);
     CHECK_TEXT(got.err.text, "etcdserver: key is not provided");
-    struct etcd_how how = how_within(5 * NS_PER_S);
+    struct etcd_call_options how = how_within(5 * NS_PER_S);
     CHECK(ask(&(struct lun_kv_op){.kind = LUN_OP_RANGE, .key = lun_bytes_of("/a"), .revision = 1 << 30},
               &how) == LUN_EINVALID);
     CHECK(put("/x", "x", LEASE) == LUN_EINVALID);
@@ -300,7 +300,7 @@ static void a_lease_is_granted_once_and_revoked_once(void) {
 
 static void a_member_tells_its_status(void) {
     open_server();
-    struct etcd_how how = how_within(5 * NS_PER_S);
+    struct etcd_call_options how = how_within(5 * NS_PER_S);
     how.member = etcd_member_at(etcd, 0);
     got.n = 0;
     rpc_enter(rpc);
@@ -334,7 +334,7 @@ static void a_deadline_names_each_member(void) {
         (void)snprintf(dead[i], sizeof dead[i], "127.0.0.1:%d", free_port());
     const char *endpoints[] = {dead[0], dead[1]};
     open_cluster(endpoints, 2);
-    struct etcd_how how = how_within(NS_PER_S);
+    struct etcd_call_options how = how_within(NS_PER_S);
     int64_t start = clock_boottime_ns();
     CHECK(ask(&(struct lun_kv_op){.kind = LUN_OP_PUT, .key = lun_bytes_of("/a")}, &how) == LUN_EUNAVAILABLE);
     int64_t took = clock_boottime_ns() - start;
@@ -355,7 +355,7 @@ static void a_write_that_a_frozen_member_holds_is_unknown(void) {
     open_server();
     CHECK(get("/a") == 0);
     freeze(&server);
-    struct etcd_how how = how_within(NS_PER_S);
+    struct etcd_call_options how = how_within(NS_PER_S);
     int64_t start = clock_boottime_ns();
     CHECK(ask(&(struct lun_kv_op){.kind = LUN_OP_PUT, .key = lun_bytes_of("/frozen")}, &how) == LUN_EUNKNOWN);
     int64_t took = clock_boottime_ns() - start;
@@ -371,7 +371,7 @@ static void a_member_of_another_cluster_is_refused_by_name(void) {
     REQUIRE(etcd_server_start(&other));
     const char *endpoints[] = {server.address, other.address};
     open_cluster(endpoints, 2);
-    struct etcd_how how = how_within(10 * NS_PER_S);
+    struct etcd_call_options how = how_within(10 * NS_PER_S);
     how.member = etcd_member_at(etcd, 0);
     CHECK(ask(&(struct lun_kv_op){.kind = LUN_OP_RANGE, .key = lun_bytes_of("/a")}, &how) == 0);
     how = how_within(2 * NS_PER_S);
@@ -393,7 +393,7 @@ static void a_killed_member_is_found_again(void) {
     open_server();
     CHECK(put("/again", "x", 0) == 0);
     etcd_server_kill(&server);
-    struct etcd_how how = how_within(300 * NS_PER_MS);
+    struct etcd_call_options how = how_within(300 * NS_PER_MS);
     CHECK(ask(&(struct lun_kv_op){.kind = LUN_OP_RANGE, .key = lun_bytes_of("/again")}, &how) ==
           LUN_EUNAVAILABLE);
     etcd_server_spawn(&server);
@@ -417,7 +417,7 @@ static void on_renewed(void *arg, struct keepalive *keepalive, const struct keep
     (void)keepalive;
     renewed.reply = *reply;
     renewed.n_replies++;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static void on_broken(void *arg, struct keepalive *keepalive, const struct lun_err *err) {
@@ -425,7 +425,7 @@ static void on_broken(void *arg, struct keepalive *keepalive, const struct lun_e
     (void)keepalive;
     renewed.err = *err;
     renewed.n_broken++;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static const struct keepalive_callbacks keepalive_callbacks = {on_renewed, on_broken};
@@ -484,7 +484,7 @@ static void on_confirmed(struct confirm *confirm, const struct lun_err *err, uin
     renewed.err = err ? *err : (struct lun_err){0};
     renewed.term = raft_term;
     renewed.n_confirmed++;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static void a_read_confirms_the_term(void) {
@@ -526,7 +526,7 @@ static struct seen *seen_of(struct watcher *watcher) {
 static void on_created(struct watcher *watcher, int64_t revision) {
     seen_of(watcher)->created_rev = revision;
     seen_of(watcher)->n_created++;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static void copy_value(char *to, const struct lun_kv *kv) {
@@ -541,7 +541,7 @@ static void on_event(struct watcher *watcher, const struct watch_event *event) {
     seen->last_rev = event->kv.mod_rev;
     copy_value(seen->value, &event->kv);
     copy_value(seen->prev, &event->prev_kv);
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static void on_end(struct watcher *watcher, const struct lun_err *err, int64_t compact_rev) {
@@ -549,7 +549,7 @@ static void on_end(struct watcher *watcher, const struct lun_err *err, int64_t c
     seen->err = *err;
     seen->compact_rev = compact_rev;
     seen->n_ended++;
-    rpc_post(rpc, &wake);
+    rpc_deliver(rpc, &wake);
 }
 
 static const struct watch_callbacks watch_callbacks = {on_created, on_event, on_end};
@@ -675,7 +675,7 @@ int main(void) {
         return check_skip("no etcd on the PATH, nor in $ETCD");
     if (!etcd_server_start(&server))
         check_give_up(__FILE__, __LINE__, "etcd could not be started");
-    rpc_note_init(&wake, on_wake);
+    rpc_completion_init(&wake, on_wake);
     struct lun_err err;
     if (rpc_grpc_new(&rpc, &err))
         check_give_up(__FILE__, __LINE__, err.text);

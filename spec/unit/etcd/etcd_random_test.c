@@ -306,7 +306,7 @@ static void on_reply(void *arg, const struct etcd_reply *reply) {
 }
 
 static void ask(size_t i) {
-    struct etcd_how how = {.deadline_ns = RPC_NEVER, .is_idempotent = draw(2)};
+    struct etcd_call_options how = {.deadline_ns = RPC_NEVER, .is_idempotent = draw(2)};
     if (draw(4))
         how.deadline_ns = fake_now(world.fake) + (int64_t)draw(5000) * NS_PER_MS;
     if (draw(8) == 0)

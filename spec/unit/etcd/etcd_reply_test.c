@@ -23,7 +23,7 @@ static struct etcd_call *two_ops(struct world *world, struct got *got) {
     success[1] = (struct lun_kv_op){.kind = LUN_OP_RANGE, .key = lun_bytes_of("k")};
     failure[0] = (struct lun_kv_op){.kind = LUN_OP_DELETE, .key = lun_bytes_of("k")};
     struct lun_txn txn = {.success = success, .n_success = 2, .failure = failure, .n_failure = 1};
-    struct etcd_how how = within(world, 5 * S);
+    struct etcd_call_options how = within(world, 5 * S);
     struct etcd_call *call = NULL;
     *got = (struct got){0};
     rpc_enter(world->rpc);
@@ -98,7 +98,7 @@ static void a_transactions_results_are_checked(void) {
 static void a_grant_of_no_time_is_malformed(void) {
     struct world world = world_of(1);
     struct got got = {0};
-    struct etcd_how how = within(&world, 5 * S);
+    struct etcd_call_options how = within(&world, 5 * S);
     Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 9, 2);
     Etcdserverpb__LeaseGrantResponse grant = ETCDSERVERPB__LEASE_GRANT_RESPONSE__INIT;
     grant.header = &header;
@@ -126,7 +126,7 @@ static void a_grant_of_no_time_is_malformed(void) {
 static void a_status_is_read(void) {
     struct world world = world_of(2);
     struct got got = {0};
-    struct etcd_how how = within(&world, 5 * S);
+    struct etcd_call_options how = within(&world, 5 * S);
     how.member = world_member(&world, 1);
     rpc_enter(world.rpc);
     CHECK(etcd_member_status(world.etcd, &how, got_reply, &got, NULL) == 0);

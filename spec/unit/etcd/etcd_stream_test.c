@@ -2,8 +2,8 @@
 #include "etcd_world.h"
 
 #include "etcd/confirm.h"
-#include "etcd/errclass.h"
 #include "etcd/keepalive.h"
+#include "etcd/status_class.h"
 
 #define MS NS_PER_MS
 #define S NS_PER_S
@@ -379,7 +379,7 @@ static void a_confirmation_without_memory(void) {
 /* ---- what errors mean ------------------------------------------------------------------------------- */
 
 static void errors_are_told_apart(void) {
-    enum { NEVER = ERR_AGAIN_NEVER, HERE = ERR_AGAIN_HERE, ELSE = ERR_AGAIN_ELSEWHERE };
+    enum { NEVER = AGAIN_NEVER, HERE = AGAIN_HERE, ELSE = AGAIN_ELSEWHERE };
     static const struct {
         int status;
         const char *message;
@@ -434,7 +434,7 @@ static void errors_are_told_apart(void) {
         {99, "", false, LUN_EUNAVAILABLE, ELSE, true, true, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct err_class class = err_classify(rows[i].status, rows[i].message, rows[i].is_unsent);
+        struct status_class class = status_classify(rows[i].status, rows[i].message, rows[i].is_unsent);
         if (class.code != rows[i].code || (int)class.again != rows[i].again ||
             class.is_outcome_unknown != rows[i].is_unknown || class.is_member_fault != rows[i].is_fault ||
             class.is_token_stale != rows[i].is_stale)
@@ -455,7 +455,7 @@ static void a_member_that_cannot_be_reached_is_told_by_its_reason(void) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[100];
-        err_describe(text, sizeof text, RPC_UNAVAILABLE, rows[i].message, true);
+        status_describe(text, sizeof text, RPC_UNAVAILABLE, rows[i].message, true);
         CHECK_TEXT(text, rows[i].text);
     }
 }

@@ -122,7 +122,7 @@ static bool write_guarded(struct world *world, int64_t create_rev) {
     struct guard guard;
     struct lun_kv_op write = put_to("/config");
     struct lun_txn user = {.success = &write, .n_success = 1};
-    struct etcd_how how = {.deadline_ns = RPC_NEVER};
+    struct etcd_call_options how = {.deadline_ns = RPC_NEVER};
     rpc_enter(world->rpc);
     CHECK(guard_init(&guard, &user, lun_bytes_of(key), PREFIX_LEN, create_rev, NULL) == 0);
     CHECK(etcd_txn(world->etcd, &guard.txn, &how, on_reply, &create_rev, NULL) == 0);

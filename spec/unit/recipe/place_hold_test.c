@@ -93,7 +93,7 @@ static void a_deletion_told_before_the_fence_does_not_hide_that_we_were_frozen(v
     a_holds_for_a_while(scene);
     world_freeze(scene->world, SECONDS(30));
     world_tell_watchers(scene->world,
-                        scene->a.key); /* the event was in the socket: nobody looked at the fence */
+                        scene->a.key); /* the event was in the socket: nobody looked at the validity */
     CHECK(strstr(scene->world->story, "a lost frozen") != NULL);
     CHECK(strstr(scene->world->story, "Ann lost frozen") != NULL);
     scene_end(scene);
@@ -106,7 +106,7 @@ static void a_win_after_valid_until_is_none(void) {
     world_advance(scene->world, SECONDS(8));
     scene->world->story[0] = '\0';
     fake_freeze(scene->world->fake, MS(1500)); /* 9.5 s: past valid_until, not past the lease */
-    world_answer_one(scene->world, RPC_TXN);   /* before anybody has looked at the fence */
+    world_answer_one(scene->world, RPC_TXN);   /* before anybody has looked at the validity */
     STORY(scene->world, "");
     world_run(scene->world);
     CHECK(strstr(scene->world->story, "a holds") == NULL);

@@ -1,5 +1,5 @@
 /* spec/unit/rpc/rpc_env_test.c - the environment over gRPC without a server: timers, notes, descriptor, signals,
- * fences, threads. */
+ * validities, threads. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@ static bool is_readable(int fd) {
 
 struct alarm {
     struct rpc_timer timer;
-    struct rpc_note note;
+    struct rpc_completion note;
     int number, n_due;
     int64_t due_ns;
     struct alarm *stops, *restarts;
@@ -39,7 +39,7 @@ struct alarm {
 
 static char order[32];
 
-static void alarm_on_poll(struct rpc_note *note) {
+static void alarm_on_poll(struct rpc_completion *note) {
     (void)note;
 }
 static void alarm_on_due(struct rpc_timer *timer) {
@@ -53,13 +53,13 @@ static void alarm_on_due(struct rpc_timer *timer) {
         rpc_timer_stop(&self->stops->timer);
     if (self->restarts)
         rpc_timer_start(&self->restarts->timer, 0);
-    rpc_post(rpc, &self->note);
+    rpc_deliver(rpc, &self->note);
 }
 static void alarms_init(struct alarm *alarms, int n) {
     memset(order, 0, sizeof order);
     for (int i = 0; i < n; i++) {
         alarms[i] = (struct alarm){.number = i};
-        rpc_note_init(&alarms[i].note, alarm_on_poll);
+        rpc_completion_init(&alarms[i].note, alarm_on_poll);
         CHECK(rpc_timer_init(rpc, &alarms[i].timer, alarm_on_due) == 0);
     }
 }
@@ -68,7 +68,7 @@ static void alarms_fini(struct alarm *alarms, int n) {
     for (int i = 0; i < n; i++) {
         rpc_timer_fini(&alarms[i].timer);
         rpc_timer_fini(&alarms[i].timer);
-        rpc_unpost(rpc, &alarms[i].note);
+        rpc_withdraw(rpc, &alarms[i].note);
     }
     rpc_leave(rpc);
 }
@@ -97,7 +97,7 @@ static void timers_come_due_though_nobody_polls(void) {
     rpc_enter(rpc);
     alarms_init(alarms, 1);
     rpc_leave(rpc);
-    nap_ms(20); /* the pump sits in the queue with a later instant in mind */
+    nap_ms(20); /* the background poller sits in the queue with a later instant in mind */
     rpc_enter(rpc);
     rpc_timer_start(&alarms[0].timer, rpc_now(rpc) + 5 * NS_PER_MS);
     rpc_leave(rpc);
@@ -154,24 +154,24 @@ static void a_timer_may_stop_and_restart_others_while_it_runs(void) {
 /* ---- notes and the descriptor ----------------------------------------------------------------------- */
 
 struct memo {
-    struct rpc_note note;
+    struct rpc_completion note;
     int n_polled;
     pthread_t polled_by;
     struct memo *posts;
 };
-static void memo_on_poll(struct rpc_note *note) {
+static void memo_on_poll(struct rpc_completion *note) {
     struct memo *memo = CONTAINER_OF(note, struct memo, note);
     memo->n_polled++;
     memo->polled_by = pthread_self();
     if (memo->posts) { /* outside: may enter */
         rpc_enter(rpc);
-        rpc_post(rpc, &memo->posts->note);
+        rpc_deliver(rpc, &memo->posts->note);
         rpc_leave(rpc);
     }
 }
 static void memo_init(struct memo *memo) {
     *memo = (struct memo){.posts = NULL};
-    rpc_note_init(&memo->note, memo_on_poll);
+    rpc_completion_init(&memo->note, memo_on_poll);
 }
 
 static void notes_are_run_once_by_the_thread_that_polls(void) {
@@ -180,9 +180,9 @@ static void notes_are_run_once_by_the_thread_that_polls(void) {
     memo_init(&b);
     CHECK(rpc_poll(rpc, 0) == 0 && !is_readable(rpc_fd(rpc)));
     rpc_enter(rpc);
-    rpc_post(rpc, &a.note);
-    rpc_post(rpc, &b.note);
-    rpc_post(rpc, &a.note);
+    rpc_deliver(rpc, &a.note);
+    rpc_deliver(rpc, &b.note);
+    rpc_deliver(rpc, &a.note);
     rpc_leave(rpc);
     CHECK(is_readable(rpc_fd(rpc)) && a.n_polled == 0);
     CHECK(rpc_poll(rpc, 0) == 2);
@@ -194,11 +194,11 @@ static void a_note_taken_back_is_not_run(void) {
     struct memo memo;
     memo_init(&memo);
     rpc_enter(rpc);
-    rpc_unpost(rpc, &memo.note);
-    rpc_post(rpc, &memo.note);
+    rpc_withdraw(rpc, &memo.note);
+    rpc_deliver(rpc, &memo.note);
     rpc_leave(rpc);
     rpc_enter(rpc);
-    rpc_unpost(rpc, &memo.note);
+    rpc_withdraw(rpc, &memo.note);
     rpc_leave(rpc);
     CHECK(!is_readable(rpc_fd(rpc)));
     CHECK(rpc_poll(rpc, 0) == 0 && memo.n_polled == 0);
@@ -211,7 +211,7 @@ static void a_note_posted_by_a_note_waits_for_the_next_poll(void) {
     a.posts = &b;
     b.posts = &b; /* for ever */
     rpc_enter(rpc);
-    rpc_post(rpc, &a.note);
+    rpc_deliver(rpc, &a.note);
     rpc_leave(rpc);
     CHECK(rpc_poll(rpc, RPC_NEVER) == 1 && b.n_polled == 0 && is_readable(rpc_fd(rpc)));
     CHECK(rpc_poll(rpc, RPC_NEVER) == 1 && b.n_polled == 1);
@@ -232,14 +232,14 @@ static void poll_ends_when_its_time_has_passed(void) {
 static void *post_later(void *arg) {
     nap_ms(50);
     rpc_enter(rpc);
-    rpc_post(rpc, &((struct memo *)arg)->note);
+    rpc_deliver(rpc, &((struct memo *)arg)->note);
     rpc_leave(rpc);
     return NULL;
 }
 static void *post_soon(void *arg) {
     nap_ms(3); /* while the poller still drives the queue itself */
     rpc_enter(rpc);
-    rpc_post(rpc, &((struct memo *)arg)->note);
+    rpc_deliver(rpc, &((struct memo *)arg)->note);
     rpc_leave(rpc);
     return NULL;
 }
@@ -325,27 +325,27 @@ static void no_other_thread_takes_signals(void) {
         closedir(dir);
 }
 
-/* ---- fences ----------------------------------------------------------------------------------------- */
+/* ---- validities ----------------------------------------------------------------------------------------- */
 
 struct guard {
-    struct rpc_fence fence;
-    struct rpc_note note;
+    struct rpc_validity validity;
+    struct rpc_completion note;
     int n_stop, n_lost;
     int64_t stop_ns, lost_ns;
     bool is_freeing;
 };
-static void guard_on_poll(struct rpc_note *note) {
+static void guard_on_poll(struct rpc_completion *note) {
     (void)note;
 }
-static void guard_on_due(struct rpc_fence *fence, bool is_lost) {
-    struct guard *guard = CONTAINER_OF(fence, struct guard, fence);
-    *(is_lost ? &guard->lost_ns : &guard->stop_ns) = rpc_now(fence->rpc);
+static void guard_on_due(struct rpc_validity *validity, bool is_lost) {
+    struct guard *guard = CONTAINER_OF(validity, struct guard, validity);
+    *(is_lost ? &guard->lost_ns : &guard->stop_ns) = rpc_now(validity->rpc);
     ++*(is_lost ? &guard->n_lost : &guard->n_stop);
-    rpc_post(fence->rpc, &guard->note);
+    rpc_deliver(validity->rpc, &guard->note);
     if (is_lost && guard->is_freeing) {
-        struct rpc *of = fence->rpc;
-        rpc_unpost(of, &guard->note);
-        rpc_fence_stop(fence);
+        struct rpc *of = validity->rpc;
+        rpc_withdraw(of, &guard->note);
+        rpc_validity_stop(validity);
         memset(guard, 0xee, sizeof *guard);
         free(guard);
     }
@@ -353,16 +353,16 @@ static void guard_on_due(struct rpc_fence *fence, bool is_lost) {
 /* Inside. Milliseconds from now. */
 static void guard_start(struct rpc *of, struct guard *guard, int valid_ms, int grace_ms) {
     *guard = (struct guard){.n_stop = 0};
-    rpc_note_init(&guard->note, guard_on_poll);
-    rpc_fence_start(of, &guard->fence, rpc_now(of) + valid_ms * NS_PER_MS, grace_ms * NS_PER_MS,
-                    guard_on_due);
+    rpc_completion_init(&guard->note, guard_on_poll);
+    rpc_validity_start(of, &guard->validity, rpc_now(of) + valid_ms * NS_PER_MS, grace_ms * NS_PER_MS,
+                       guard_on_due);
 }
 static void guard_stop(struct guard *guard) {
-    struct rpc *of = guard->fence.rpc;
+    struct rpc *of = guard->validity.rpc;
     rpc_enter(of);
-    rpc_fence_stop(&guard->fence);
-    rpc_fence_stop(&guard->fence);
-    rpc_unpost(of, &guard->note);
+    rpc_validity_stop(&guard->validity);
+    rpc_validity_stop(&guard->validity);
+    rpc_withdraw(of, &guard->note);
     rpc_leave(of);
 }
 
@@ -372,15 +372,15 @@ static void a_fence_tells_to_stop_then_that_it_is_lost(void) {
     guard_start(rpc, &guard, 300, 200);
     CHECK(guard.n_stop == 0);
     rpc_leave(rpc);
-    int64_t until = rpc_fence_read(&guard.fence);
+    int64_t until = rpc_validity_read(&guard.validity);
     CHECK(until > clock_boottime_ns());
     CHECK(poll_until(rpc, &guard.n_stop, 1) && peek(rpc, &guard.n_lost) == 0);
-    CHECK(rpc_fence_read(&guard.fence) == until);
+    CHECK(rpc_validity_read(&guard.validity) == until);
     CHECK(guard.stop_ns >= until - 200 * NS_PER_MS && guard.stop_ns < until);
     CHECK(poll_until(rpc, &guard.n_lost, 1) && peek(rpc, &guard.n_stop) == 1);
-    CHECK(rpc_fence_read(&guard.fence) == 0);
+    CHECK(rpc_validity_read(&guard.validity) == 0);
     CHECK(guard.lost_ns >= until && guard.lost_ns < until + 200 * NS_PER_MS);
-    CHECK(guard.fence.late_ns >= 0 && guard.fence.late_ns < 200 * NS_PER_MS);
+    CHECK(guard.validity.late_ns >= 0 && guard.validity.late_ns < 200 * NS_PER_MS);
     (void)rpc_poll(rpc, clock_boottime_ns() + 30 * NS_PER_MS);
     CHECK(peek(rpc, &guard.n_stop) == 1 && peek(rpc, &guard.n_lost) == 1);
     guard_stop(&guard);
@@ -392,7 +392,7 @@ static void a_fence_is_told_of_though_nobody_polls(void) {
     guard_start(rpc, &guard, 300, 200);
     rpc_leave(rpc);
     nap_ms(500);
-    rpc_enter(rpc); /* the pump has been here */
+    rpc_enter(rpc); /* the background poller has been here */
     CHECK(guard.n_stop == 1 && guard.n_lost == 1);
     rpc_leave(rpc);
     CHECK(is_readable(rpc_fd(rpc)));
@@ -409,18 +409,18 @@ static void a_raise_takes_the_notice_back(void) {
     for (int i = 0; i < 10; i++) {
         nap_ms(20);
         rpc_enter(rpc);
-        CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 400 * NS_PER_MS));
-        CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 10 * NS_PER_MS)); /* never lower */
+        CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 400 * NS_PER_MS));
+        CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 10 * NS_PER_MS)); /* never lower */
         rpc_leave(rpc);
     }
     CHECK(peek(rpc, &guard.n_stop) == 0 &&
-          rpc_fence_read(&guard.fence) > clock_boottime_ns() + 50 * NS_PER_MS);
+          rpc_validity_read(&guard.validity) > clock_boottime_ns() + 50 * NS_PER_MS);
     /* Linked while we are inside, and raised before anybody is told. */
     rpc_enter(rpc);
-    rpc_fence_stop(&guard.fence);
+    rpc_validity_stop(&guard.validity);
     guard_start(rpc, &guard, 220, 210);
     nap_ms(15);
-    CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 600 * NS_PER_MS));
+    CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 600 * NS_PER_MS));
     rpc_leave(rpc);
     (void)rpc_poll(rpc, clock_boottime_ns() + 30 * NS_PER_MS);
     CHECK(peek(rpc, &guard.n_stop) == 0);
@@ -436,10 +436,10 @@ static void a_stop_is_told_again_after_a_raise(void) {
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &guard.n_stop, 1));
     rpc_enter(rpc);
-    CHECK(rpc_fence_raise(&guard.fence, rpc_now(rpc) + 350 * NS_PER_MS));
+    CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 350 * NS_PER_MS));
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &guard.n_stop, 2));
-    CHECK(guard.stop_ns < rpc_fence_read(&guard.fence)); /* not only when it was lost */
+    CHECK(guard.stop_ns < rpc_validity_read(&guard.validity)); /* not only when it was lost */
     CHECK(poll_until(rpc, &guard.n_lost, 1) && peek(rpc, &guard.n_stop) == 2);
     guard_stop(&guard);
 }
@@ -449,9 +449,9 @@ static void lost_is_final(void) {
     rpc_enter(rpc);
     guard_start(rpc, &guard, 5, 1);
     nap_ms(10);
-    CHECK(!rpc_fence_raise(&guard.fence, rpc_now(rpc) + NS_PER_S));
-    CHECK(rpc_fence_read(&guard.fence) == 0);
-    CHECK(!rpc_fence_raise(&guard.fence, rpc_now(rpc) + NS_PER_S));
+    CHECK(!rpc_validity_raise(&guard.validity, rpc_now(rpc) + NS_PER_S));
+    CHECK(rpc_validity_read(&guard.validity) == 0);
+    CHECK(!rpc_validity_raise(&guard.validity, rpc_now(rpc) + NS_PER_S));
     CHECK(guard.n_lost == 0);
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &guard.n_lost, 1) && peek(rpc, &guard.n_stop) == 0);
@@ -462,18 +462,18 @@ static void a_dropped_fence_is_lost_at_once(void) {
     struct guard guard;
     rpc_enter(rpc);
     guard_start(rpc, &guard, 60000, 1000);
-    rpc_fence_drop(&guard.fence);
-    rpc_fence_drop(&guard.fence);
-    CHECK(rpc_fence_read(&guard.fence) == 0 && guard.n_lost == 0);
+    rpc_validity_drop(&guard.validity);
+    rpc_validity_drop(&guard.validity);
+    CHECK(rpc_validity_read(&guard.validity) == 0 && guard.n_lost == 0);
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &guard.n_lost, 1));
-    CHECK(guard.n_stop == 0 && guard.n_lost == 1 && guard.fence.late_ns == 0);
+    CHECK(guard.n_stop == 0 && guard.n_lost == 1 && guard.validity.late_ns == 0);
     guard_stop(&guard);
     rpc_enter(rpc);
     guard_start(rpc, &guard, 60000, 1000);
-    rpc_fence_drop(&guard.fence);
+    rpc_validity_drop(&guard.validity);
     rpc_leave(rpc);
-    nap_ms(50); /* by the pump */
+    nap_ms(50); /* by the background poller */
     rpc_enter(rpc);
     CHECK(guard.n_lost == 1);
     rpc_leave(rpc);
@@ -486,15 +486,15 @@ static void a_stopped_fence_keeps_quiet(void) {
     rpc_enter(rpc);
     guard_start(rpc, &a, 30, 10);
     guard_start(rpc, &b, 30, 10);
-    rpc_fence_stop(&a.fence);
-    rpc_fence_drop(&b.fence);
-    rpc_fence_stop(&b.fence); /* due and not yet told */
+    rpc_validity_stop(&a.validity);
+    rpc_validity_drop(&b.validity);
+    rpc_validity_stop(&b.validity); /* due and not yet told */
     rpc_leave(rpc);
     (void)rpc_poll(rpc, clock_boottime_ns() + 60 * NS_PER_MS);
     CHECK(a.n_stop + a.n_lost + b.n_stop + b.n_lost == 0);
-    CHECK(rpc_fence_read(&a.fence) == 0); /* still a reading of the clock */
-    struct rpc_fence never = {.rpc = NULL};
-    rpc_fence_stop(&never);
+    CHECK(rpc_validity_read(&a.validity) == 0); /* still a reading of the clock */
+    struct rpc_validity never = {.rpc = NULL};
+    rpc_validity_stop(&never);
 }
 
 static void on_due_may_free_the_fence(void) {
@@ -515,7 +515,7 @@ static void on_due_may_free_the_fence(void) {
 /* Other threads read all the time, while nothing of ours runs: we hold the core lock. */
 struct reader {
     pthread_t thread;
-    struct rpc_fence *fence;
+    struct rpc_validity *validity;
     int64_t until;
     int n_wrong, n_valid;
 };
@@ -523,7 +523,7 @@ static void *read_always(void *arg) {
     struct reader *reader = arg;
     for (int64_t now = 0; now < reader->until + 20 * NS_PER_MS;) {
         now = clock_boottime_ns();
-        bool is_valid = rpc_fence_read(reader->fence) != 0;
+        bool is_valid = rpc_validity_read(reader->validity) != 0;
         reader->n_valid += is_valid;
         reader->n_wrong += is_valid && now >= reader->until;
     }
@@ -533,10 +533,10 @@ static void a_reading_never_says_valid_after_the_instant(void) {
     struct guard guard;
     rpc_enter(rpc);
     guard_start(rpc, &guard, 300, 10);
-    int64_t until = rpc_fence_read(&guard.fence);
+    int64_t until = rpc_validity_read(&guard.validity);
     struct reader readers[3];
     for (int i = 0; i < 3; i++) {
-        readers[i] = (struct reader){.fence = &guard.fence, .until = until};
+        readers[i] = (struct reader){.validity = &guard.validity, .until = until};
         pthread_create(&readers[i].thread, NULL, read_always, &readers[i]);
     }
     for (int i = 0; i < 3; i++) {
@@ -550,13 +550,13 @@ static void a_reading_never_says_valid_after_the_instant(void) {
     guard_stop(&guard);
 }
 
-/* A process stopped over the instant: the first thing it reads on waking is "lost", and the fence says how
+/* A process stopped over the instant: the first thing it reads on waking is "lost", and the validity says how
  * late it came. */
 static void a_process_that_was_frozen_knows_it(void) {
     rpc_enter(rpc);
     struct guard guard;
     guard_start(rpc, &guard, 50, 10);
-    int64_t until = rpc_fence_read(&guard.fence);
+    int64_t until = rpc_validity_read(&guard.validity);
     rpc_leave(rpc);
     pid_t self = getpid(), pid = fork(); /* a child that uses nothing of ours */
     if (pid == 0) {
@@ -567,18 +567,18 @@ static void a_process_that_was_frozen_knows_it(void) {
     }
     for (int64_t now = 0; now < until + 200 * NS_PER_MS;) {
         now = clock_boottime_ns();
-        CHECK(rpc_fence_read(&guard.fence) == 0 || now < until);
+        CHECK(rpc_validity_read(&guard.validity) == 0 || now < until);
     }
     waitpid(pid, NULL, 0);
     CHECK(poll_until(rpc, &guard.n_lost, 1));
-    CHECK(guard.fence.late_ns > 100 * NS_PER_MS);
+    CHECK(guard.validity.late_ns > 100 * NS_PER_MS);
     guard_stop(&guard);
 }
 
 static void fences_of_two_environments_share_a_thread(void) {
     int before = n_threads();
     struct rpc *other = world_new();
-    CHECK(n_threads() == before + 1); /* its pump */
+    CHECK(n_threads() == before + 1); /* its background poller */
     struct guard a, b;
     rpc_enter(rpc);
     guard_start(rpc, &a, 30, 10);
@@ -635,7 +635,7 @@ static void fifty_environments_leave_nothing_behind(void) {
         struct memo memo;
         memo_init(&memo);
         rpc_enter(one);
-        rpc_post(one, &memo.note);
+        rpc_deliver(one, &memo.note);
         rpc_leave(one);
         CHECK(rpc_poll(one, RPC_NEVER) == 1);
         if (i % 2)

@@ -7,17 +7,17 @@
 
 static struct etcd_server server;
 static struct rpc *rpc;
-static struct rpc_peer *peer;
+static struct rpc_channel *channel;
 
 /* ---- calls ------------------------------------------------------------------------------------------ */
 
 static void a_call_brings_the_reply_once(void) {
     struct answer answer;
-    put(peer, "/a", "value", 2000, &answer);
+    put(channel, "/a", "value", 2000, &answer);
     CHECK(answer.status == RPC_OK && answer.has_reply && answer.number > 1);
     CHECK(answer.n_replies == 1 && answer.n_polled == 1);
     CHECK_TEXT(answer.message, "");
-    range(peer, "/a", 2000, &answer);
+    range(channel, "/a", 2000, &answer);
     CHECK(answer.number == 5);
 }
 
@@ -29,16 +29,16 @@ static void every_method_has_its_path_and_messages(void) {
     }
     struct answer answer;
     Etcdserverpb__StatusRequest status = ETCDSERVERPB__STATUS_REQUEST__INIT;
-    CHECK(ask(peer, RPC_MEMBER_STATUS, &status.base, 2000, &answer) == 0);
+    CHECK(ask(channel, RPC_MEMBER_STATUS, &status.base, 2000, &answer) == 0);
     CHECK(poll_until(rpc, &answer.n_polled, 1) && answer.status == RPC_OK);
     Etcdserverpb__MemberListRequest list = ETCDSERVERPB__MEMBER_LIST_REQUEST__INIT;
-    CHECK(ask(peer, RPC_MEMBER_LIST, &list.base, 2000, &answer) == 0);
+    CHECK(ask(channel, RPC_MEMBER_LIST, &list.base, 2000, &answer) == 0);
     CHECK(poll_until(rpc, &answer.n_polled, 1) && answer.status == RPC_OK);
 }
 
 static void the_servers_refusal_comes_with_its_words(void) {
     struct answer answer;
-    put(peer, "", "no key", 2000, &answer);
+    put(channel, "", "no key", 2000, &answer);
     CHECK(answer.status == RPC_INVALID_ARGUMENT && !answer.has_reply && !answer.is_unsent);
     CHECK_TEXT(answer.message, "etcdserver: key is not provided");
 }
@@ -52,20 +52,20 @@ static void a_reply_of_eight_megabytes_arrives(void) {
     char key[32];
     for (int i = 0; i < N; i++) {
         snprintf(key, sizeof key, "/big/%d", i);
-        put(peer, key, value, 5000, &answer);
+        put(channel, key, value, 5000, &answer);
         CHECK(answer.status == RPC_OK);
     }
     free(value);
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = text_of("/big/");
     request.range_end = text_of("/big0");
-    (void)ask(peer, RPC_RANGE, &request.base, 5000, &answer);
+    (void)ask(channel, RPC_RANGE, &request.base, 5000, &answer);
     CHECK(poll_until(rpc, &answer.n_polled, 1));
     CHECK(answer.status == RPC_OK && answer.number == VALUE_BYTES);
     Etcdserverpb__DeleteRangeRequest gone = ETCDSERVERPB__DELETE_RANGE_REQUEST__INIT;
     gone.key = request.key;
     gone.range_end = request.range_end;
-    (void)ask(peer, RPC_DELETE_RANGE, &gone.base, 5000, &answer);
+    (void)ask(channel, RPC_DELETE_RANGE, &gone.base, 5000, &answer);
     CHECK(poll_until(rpc, &answer.n_polled, 1) && answer.status == RPC_OK);
 }
 
@@ -82,16 +82,16 @@ static void the_memory_of_a_reply_goes_with_its_callback(void) {
     char value[2 * ARENA_BYTES]; /* has no room in the arena itself */
     memset(value, 'x', sizeof value - 1);
     value[sizeof value - 1] = '\0';
-    put(peer, "/memory", value, 2000, &answer);
+    put(channel, "/memory", value, 2000, &answer);
     CHECK(answer.status == RPC_OK && is_arena_empty());
-    range(peer, "/memory", 2000, &answer);
+    range(channel, "/memory", 2000, &answer);
     CHECK(answer.number == (int64_t)sizeof value - 1 && is_arena_empty());
 }
 
 static void a_refused_port_is_unavailable_and_unsent(void) {
     char address[32];
     snprintf(address, sizeof address, "127.0.0.1:%d", free_port());
-    struct rpc_peer *nobody = world_peer(rpc, address);
+    struct rpc_channel *nobody = world_channel(rpc, address);
     struct answer answer;
     put(nobody, "/a", "", 3000, &answer);
     CHECK(answer.status == RPC_UNAVAILABLE && answer.is_unsent && !answer.has_reply);
@@ -99,17 +99,17 @@ static void a_refused_port_is_unavailable_and_unsent(void) {
         printf("# %s\n", answer.message);
     put(nobody, "/a", "", 3000, &answer); /* in back-off */
     CHECK(answer.status == RPC_UNAVAILABLE && answer.is_unsent);
-    world_close_peer(rpc, nobody);
+    world_close_channel(rpc, nobody);
 }
 
 static void a_name_that_does_not_exist_is_unavailable(void) {
-    struct rpc_peer *nobody = world_peer(rpc, "no-such-host.invalid:2379");
+    struct rpc_channel *nobody = world_channel(rpc, "no-such-host.invalid:2379");
     struct answer answer;
     put(nobody, "/a", "", 5000, &answer);
     CHECK((answer.status == RPC_UNAVAILABLE && answer.is_unsent) || answer.status == RPC_DEADLINE_EXCEEDED);
     if (getenv("VERBOSE"))
         printf("# %d unsent %d %s\n", answer.status, answer.is_unsent, answer.message);
-    world_close_peer(rpc, nobody);
+    world_close_channel(rpc, nobody);
 }
 
 /* A bare root has no /etc/hosts. */
@@ -126,12 +126,12 @@ static void a_name_is_resolved(void) {
         return;
     char address[32];
     snprintf(address, sizeof address, "localhost:%d", server.port);
-    struct rpc_peer *named = world_peer(rpc, address);
-    CHECK_TEXT(rpc_peer_address(named), address);
+    struct rpc_channel *named = world_channel(rpc, address);
+    CHECK_TEXT(rpc_channel_address(named), address);
     struct answer answer;
     put(named, "/a", "", 3000, &answer);
     CHECK(answer.status == RPC_OK);
-    world_close_peer(rpc, named);
+    world_close_channel(rpc, named);
 }
 
 static void addresses_that_are_none_are_refused(void) {
@@ -140,27 +140,27 @@ static void addresses_that_are_none_are_refused(void) {
         "1::2:2379", "http://a:2379", "[::zz]:2379", "a/b:1", "[]:1",   "a b:1"};
     rpc_enter(rpc);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        struct rpc_peer *got = NULL;
+        struct rpc_channel *got = NULL;
         struct lun_err err = {0};
-        if (rpc_peer_open(rpc, wrong[i], &got, &err) != LUN_EINVALID || got || err.code != LUN_EINVALID) {
+        if (rpc_channel_open(rpc, wrong[i], &got, &err) != LUN_EINVALID || got || err.code != LUN_EINVALID) {
             CHECK(!"refused");
             printf("# %s\n", wrong[i]);
         }
     }
     rpc_leave(rpc);
-    world_close_peer(rpc, world_peer(rpc, "[::1]:2379"));
+    world_close_channel(rpc, world_channel(rpc, "[::1]:2379"));
 }
 
 static void a_deadline_ends_a_call(void) {
     etcd_server_freeze(&server);
     struct answer answer;
     int64_t start = clock_boottime_ns();
-    put(peer, "/a", "", 200, &answer);
+    put(channel, "/a", "", 200, &answer);
     int64_t ms = (clock_boottime_ns() - start) / NS_PER_MS;
     etcd_server_thaw(&server);
     CHECK(answer.status == RPC_DEADLINE_EXCEEDED && !answer.is_unsent);
     CHECK(ms >= 199 && ms < 1000);
-    CHECK(wait_until_serving(peer));
+    CHECK(wait_until_serving(channel));
 }
 
 static void a_deadline_that_has_passed_ends_a_call_at_once(void) {
@@ -169,9 +169,9 @@ static void a_deadline_that_has_passed_ends_a_call_at_once(void) {
     request.key = text_of("/a");
     struct rpc_options options = {.deadline_ns = 1};
     answer = (struct answer){.rpc = rpc, .status = -1};
-    rpc_note_init(&answer.note, answer_on_poll);
+    rpc_completion_init(&answer.note, answer_on_poll);
     rpc_enter(rpc);
-    CHECK(rpc_call(peer, RPC_RANGE, &request.base, &options, answer_on_reply, &answer, NULL) == 0);
+    CHECK(rpc_call(channel, RPC_RANGE, &request.base, &options, answer_on_reply, &answer, NULL) == 0);
     CHECK(answer.n_replies == 0); /* later, never during the call */
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &answer.n_polled, 1) && answer.status == RPC_DEADLINE_EXCEEDED);
@@ -182,7 +182,7 @@ static void a_cancelled_call_still_answers(void) {
     struct answer answer;
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = text_of("/a");
-    CHECK(ask(peer, RPC_RANGE, &request.base, 0, &answer) == 0);
+    CHECK(ask(channel, RPC_RANGE, &request.base, 0, &answer) == 0);
     (void)rpc_poll(rpc, clock_boottime_ns() + 30 * NS_PER_MS);
     rpc_enter(rpc);
     CHECK(answer.n_replies == 0);
@@ -192,34 +192,35 @@ static void a_cancelled_call_still_answers(void) {
     CHECK(poll_until(rpc, &answer.n_polled, 1));
     etcd_server_thaw(&server);
     CHECK(answer.status == RPC_CANCELLED && answer.n_replies == 1);
-    CHECK(wait_until_serving(peer));
+    CHECK(wait_until_serving(channel));
 }
 
 static void metadata_is_sent(void) {
     struct answer answer = {.rpc = rpc, .status = -1};
-    rpc_note_init(&answer.note, answer_on_poll);
+    rpc_completion_init(&answer.note, answer_on_poll);
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = text_of("/a");
     struct rpc_options options = {.deadline_ns = RPC_NEVER, .has_leader = true, .token = "some.token"};
     rpc_enter(rpc);
-    CHECK(rpc_call(peer, RPC_RANGE, &request.base, &options, answer_on_reply, &answer, NULL) == 0);
+    CHECK(rpc_call(channel, RPC_RANGE, &request.base, &options, answer_on_reply, &answer, NULL) == 0);
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &answer.n_polled, 1));
     /* 3.4 looks at a token even where it asks for none; what 3.5 says, spec/alike shows. */
     CHECK(answer.status == RPC_UNAUTHENTICATED || answer.status == RPC_OK);
     options.token = "no\nheader";
     rpc_enter(rpc);
-    CHECK(rpc_call(peer, RPC_RANGE, &request.base, &options, answer_on_reply, &answer, NULL) == LUN_EINVALID);
+    CHECK(rpc_call(channel, RPC_RANGE, &request.base, &options, answer_on_reply, &answer, NULL) ==
+          LUN_EINVALID);
     rpc_leave(rpc);
 }
 
-static void a_peer_closed_under_a_call_lets_it_end(void) {
-    struct rpc_peer *other = world_peer(rpc, server.address);
+static void a_channel_closed_under_a_call_lets_it_end(void) {
+    struct rpc_channel *other = world_channel(rpc, server.address);
     struct answer answer;
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = text_of("/a");
     CHECK(ask(other, RPC_RANGE, &request.base, 3000, &answer) == 0);
-    world_close_peer(rpc, other);
+    world_close_channel(rpc, other);
     CHECK(poll_until(rpc, &answer.n_polled, 1) && answer.n_replies == 1);
 }
 
@@ -227,7 +228,7 @@ static void a_peer_closed_under_a_call_lets_it_end(void) {
 
 struct flow {
     struct rpc_stream *stream;
-    struct rpc_note note;
+    struct rpc_completion note;
     int n_messages, n_closed, status;
     int n_created, n_events;
     int64_t ttl;
@@ -235,7 +236,7 @@ struct flow {
     char message[256];
 };
 
-static void flow_on_poll(struct rpc_note *note) {
+static void flow_on_poll(struct rpc_completion *note) {
     (void)note;
 }
 static void flow_on_message(void *arg, struct rpc_stream *stream, const ProtobufCMessage *message) {
@@ -250,7 +251,7 @@ static void flow_on_message(void *arg, struct rpc_stream *stream, const Protobuf
     }
     if (flow->is_cancelling)
         rpc_stream_cancel(stream);
-    rpc_post(rpc, &flow->note);
+    rpc_deliver(rpc, &flow->note);
 }
 static void flow_on_close(void *arg, struct rpc_stream *stream, const struct rpc_result *result) {
     struct flow *flow = arg;
@@ -259,14 +260,14 @@ static void flow_on_close(void *arg, struct rpc_stream *stream, const struct rpc
     flow->n_closed++;
     flow->status = result->status;
     snprintf(flow->message, sizeof flow->message, "%s", result->message);
-    rpc_post(rpc, &flow->note);
+    rpc_deliver(rpc, &flow->note);
 }
 
-static void flow_open(struct flow *flow, struct rpc_peer *to, enum rpc_method method) {
+static void flow_open(struct flow *flow, struct rpc_channel *to, enum rpc_method method) {
     static const struct rpc_stream_callbacks callbacks = {flow_on_message, flow_on_close};
     struct rpc_options options = {.deadline_ns = RPC_NEVER, .has_leader = true};
     *flow = (struct flow){.status = -1};
-    rpc_note_init(&flow->note, flow_on_poll);
+    rpc_completion_init(&flow->note, flow_on_poll);
     rpc_enter(rpc);
     CHECK(rpc_stream_open(to, method, &options, &callbacks, flow, &flow->stream) == 0);
     rpc_leave(rpc);
@@ -283,7 +284,7 @@ static void flow_send(struct flow *flow, const ProtobufCMessage *message) {
 static void flow_wait_for_close(struct flow *flow) {
     CHECK(poll_until(rpc, &flow->n_closed, 1));
     rpc_enter(rpc);
-    rpc_unpost(rpc, &flow->note);
+    rpc_withdraw(rpc, &flow->note);
     rpc_leave(rpc);
 }
 
@@ -310,10 +311,10 @@ static void a_keepalive_stream_renews(void) {
     struct answer grant;
     Etcdserverpb__LeaseGrantRequest request = ETCDSERVERPB__LEASE_GRANT_REQUEST__INIT;
     request.ttl = 30;
-    (void)ask(peer, RPC_LEASE_GRANT, &request.base, 2000, &grant);
+    (void)ask(channel, RPC_LEASE_GRANT, &request.base, 2000, &grant);
     CHECK(poll_until(rpc, &grant.n_polled, 1) && grant.status == RPC_OK);
     struct flow flow;
-    flow_open(&flow, peer, RPC_LEASE_KEEP_ALIVE);
+    flow_open(&flow, channel, RPC_LEASE_KEEP_ALIVE);
     Etcdserverpb__LeaseKeepAliveRequest renew = ETCDSERVERPB__LEASE_KEEP_ALIVE_REQUEST__INIT;
     renew.id = grant.number;
     for (int i = 0; i < 20; i++) /* queued behind each other */
@@ -326,12 +327,12 @@ static void a_keepalive_stream_renews(void) {
 
 static void a_watch_stream_tells_of_events(void) {
     struct flow flow;
-    flow_open(&flow, peer, RPC_WATCH);
+    flow_open(&flow, channel, RPC_WATCH);
     flow_watch(&flow, "/watched");
     CHECK(poll_until(rpc, &flow.n_created, 1));
     struct answer answer;
-    put(peer, "/watched", "1", 2000, &answer);
-    put(peer, "/watched", "2", 2000, &answer);
+    put(channel, "/watched", "1", 2000, &answer);
+    put(channel, "/watched", "2", 2000, &answer);
     CHECK(poll_until(rpc, &flow.n_events, 2));
     flow_cancel(&flow);
     CHECK(flow.n_closed == 1 && flow.status == RPC_CANCELLED);
@@ -339,19 +340,19 @@ static void a_watch_stream_tells_of_events(void) {
 
 static void two_hundred_watchers_share_a_stream(void) {
     struct flow flow;
-    flow_open(&flow, peer, RPC_WATCH);
+    flow_open(&flow, channel, RPC_WATCH);
     for (int i = 0; i < 200; i++)
         flow_watch(&flow, "/shared");
     CHECK(poll_until(rpc, &flow.n_created, 200));
     struct answer answer;
-    put(peer, "/shared", "1", 2000, &answer);
+    put(channel, "/shared", "1", 2000, &answer);
     CHECK(poll_until(rpc, &flow.n_events, 200));
     flow_cancel(&flow);
 }
 
 static void no_message_comes_after_cancel(void) {
     struct flow flow;
-    flow_open(&flow, peer, RPC_WATCH);
+    flow_open(&flow, channel, RPC_WATCH);
     flow.is_cancelling = true;
     for (int i = 0; i < 10; i++)
         flow_watch(&flow, "/cancelled");
@@ -362,15 +363,15 @@ static void no_message_comes_after_cancel(void) {
 /* The message has come in, and waits for the lock that we hold, when the stream is cancelled. */
 static void a_message_that_waits_to_be_told_is_not_told_after_cancel(void) {
     struct rpc *other = world_new();
-    struct rpc_peer *other_peer = world_peer(other, server.address);
+    struct rpc_channel *other_channel = world_channel(other, server.address);
     for (int i = 0; i < 5; i++) {
         struct flow flow;
         struct answer answer;
-        flow_open(&flow, peer, RPC_WATCH);
+        flow_open(&flow, channel, RPC_WATCH);
         flow_watch(&flow, "/waits");
         CHECK(poll_until(rpc, &flow.n_created, 1));
         rpc_enter(rpc);
-        put(other_peer, "/waits", "x", 2000, &answer);
+        put(other_channel, "/waits", "x", 2000, &answer);
         CHECK(answer.status == RPC_OK);
         nap_ms(50); /* nothing tells that it is there: if it is not, this time shows nothing */
         rpc_stream_cancel(flow.stream);
@@ -378,13 +379,13 @@ static void a_message_that_waits_to_be_told_is_not_told_after_cancel(void) {
         flow_wait_for_close(&flow);
         CHECK(flow.n_events == 0 && flow.n_closed == 1);
     }
-    world_close_peer(other, other_peer);
+    world_close_channel(other, other_channel);
     rpc_free(other);
 }
 
 static void a_stream_opened_and_cancelled_unused_closes(void) {
     struct flow flow;
-    flow_open(&flow, peer, RPC_WATCH);
+    flow_open(&flow, channel, RPC_WATCH);
     flow_cancel(&flow);
     CHECK(flow.n_closed == 1 && flow.n_messages == 0);
 }
@@ -392,7 +393,7 @@ static void a_stream_opened_and_cancelled_unused_closes(void) {
 static void a_stream_to_a_refused_port_closes_as_unavailable(void) {
     char address[32];
     snprintf(address, sizeof address, "127.0.0.1:%d", free_port());
-    struct rpc_peer *nobody = world_peer(rpc, address);
+    struct rpc_channel *nobody = world_channel(rpc, address);
     struct flow flow;
     flow_open(&flow, nobody, RPC_WATCH); /* nothing is sent on it */
     flow_wait_for_close(&flow);
@@ -401,21 +402,21 @@ static void a_stream_to_a_refused_port_closes_as_unavailable(void) {
     flow_watch(&flow, "/a");
     flow_wait_for_close(&flow);
     CHECK(flow.status == RPC_UNAVAILABLE);
-    world_close_peer(rpc, nobody);
+    world_close_channel(rpc, nobody);
 }
 
 /* ---- the server dies and comes back ----------------------------------------------------------------- */
 
 static void a_killed_server_ends_calls_and_streams(void) {
     struct flow flow;
-    flow_open(&flow, peer, RPC_WATCH);
+    flow_open(&flow, channel, RPC_WATCH);
     flow_watch(&flow, "/killed");
     CHECK(poll_until(rpc, &flow.n_created, 1));
     etcd_server_freeze(&server);
     struct answer answer;
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = text_of("/a");
-    CHECK(ask(peer, RPC_RANGE, &request.base, 0, &answer) == 0);
+    CHECK(ask(channel, RPC_RANGE, &request.base, 0, &answer) == 0);
     (void)rpc_poll(rpc, clock_boottime_ns() + 30 * NS_PER_MS);
     CHECK(peek(rpc, &answer.n_replies) == 0);
     etcd_server_kill(&server);
@@ -425,11 +426,11 @@ static void a_killed_server_ends_calls_and_streams(void) {
     CHECK(flow.status == RPC_UNAVAILABLE);
     if (getenv("VERBOSE"))
         printf("# call: %s\n# stream: %s\n", answer.message, flow.message);
-    flow_open(&flow, peer, RPC_WATCH);
+    flow_open(&flow, channel, RPC_WATCH);
     flow_watch(&flow, "/killed");
     flow_wait_for_close(&flow);
     CHECK(flow.status == RPC_UNAVAILABLE);
-    put(peer, "/a", "", 2000, &answer);
+    put(channel, "/a", "", 2000, &answer);
     CHECK(answer.status == RPC_UNAVAILABLE && answer.is_unsent);
     if (getenv("VERBOSE"))
         printf("# after: %s\n", answer.message);
@@ -437,14 +438,14 @@ static void a_killed_server_ends_calls_and_streams(void) {
 
 static void a_restarted_server_is_found_again(void) {
     etcd_server_spawn(&server);
-    CHECK(wait_until_serving(peer));
+    CHECK(wait_until_serving(channel));
 }
 
 /* The pings: a stream with nothing to say learns that the member is gone (6 s + 2 s), without anybody
  * polling. */
 static void a_frozen_server_ends_an_idle_stream(void) {
     struct flow flow;
-    flow_open(&flow, peer, RPC_WATCH);
+    flow_open(&flow, channel, RPC_WATCH);
     flow_watch(&flow, "/frozen");
     CHECK(poll_until(rpc, &flow.n_created, 1));
     etcd_server_freeze(&server);
@@ -454,7 +455,7 @@ static void a_frozen_server_ends_an_idle_stream(void) {
     if (getenv("VERBOSE"))
         printf("# after %.1f s: %s\n", (double)(clock_boottime_ns() - start) / 1e9, flow.message);
     etcd_server_thaw(&server);
-    CHECK(wait_until_serving(peer));
+    CHECK(wait_until_serving(channel));
 }
 
 int main(void) {
@@ -463,8 +464,8 @@ int main(void) {
     if (!etcd_server_start(&server))
         check_give_up(__FILE__, __LINE__, "etcd does not start");
     rpc = world_new();
-    peer = world_peer(rpc, server.address);
-    if (!wait_until_serving(peer)) {
+    channel = world_channel(rpc, server.address);
+    if (!wait_until_serving(channel)) {
         etcd_server_stop(&server);
         check_give_up(__FILE__, __LINE__, "etcd does not answer");
     }
@@ -481,7 +482,7 @@ int main(void) {
     RUN(a_deadline_that_has_passed_ends_a_call_at_once);
     RUN(a_cancelled_call_still_answers);
     RUN(metadata_is_sent);
-    RUN(a_peer_closed_under_a_call_lets_it_end);
+    RUN(a_channel_closed_under_a_call_lets_it_end);
     RUN(a_keepalive_stream_renews);
     RUN(a_watch_stream_tells_of_events);
     RUN(two_hundred_watchers_share_a_stream);
@@ -492,7 +493,7 @@ int main(void) {
     RUN(a_killed_server_ends_calls_and_streams);
     RUN(a_restarted_server_is_found_again);
     RUN(a_frozen_server_ends_an_idle_stream);
-    world_close_peer(rpc, peer);
+    world_close_channel(rpc, channel);
     rpc_free(rpc);
     etcd_server_stop(&server);
     return check_end();

@@ -13,7 +13,7 @@ enum { N_THREADS = 4, N_CALLS = 5000, HANG_S = 90 };
 
 static struct etcd_server server;
 static struct rpc *rpc;
-static struct rpc_peer *peer;
+static struct rpc_channel *channel;
 
 static void on_hang(int number) {
     (void)number;
@@ -27,19 +27,19 @@ static void on_hang(int number) {
 struct caller {
     pthread_t thread;
     sem_t replied;
-    struct rpc_note note;
+    struct rpc_completion note;
     int n_calls, n_ok, number;
     bool is_noting; /* posts a note for whoever polls as well */
 };
 
-static void on_note(struct rpc_note *note) {
+static void on_note(struct rpc_completion *note) {
     (void)note;
 }
 static void on_reply(void *arg, const struct rpc_result *result, const ProtobufCMessage *reply) {
     struct caller *caller = arg;
     caller->n_ok += result->status == RPC_OK && reply;
     if (caller->is_noting)
-        rpc_post(rpc, &caller->note);
+        rpc_deliver(rpc, &caller->note);
     sem_post(&caller->replied);
 }
 static void call_range(struct caller *caller) {
@@ -48,7 +48,7 @@ static void call_range(struct caller *caller) {
     request.serializable = 1;
     struct rpc_options options = {.deadline_ns = clock_boottime_ns() + LIMIT_NS};
     rpc_enter(rpc);
-    CHECK(rpc_call(peer, RPC_RANGE, &request.base, &options, on_reply, caller, NULL) == 0);
+    CHECK(rpc_call(channel, RPC_RANGE, &request.base, &options, on_reply, caller, NULL) == 0);
     rpc_leave(rpc);
 }
 static void *caller_main(void *arg) {
@@ -58,7 +58,7 @@ static void *caller_main(void *arg) {
         while (sem_wait(&caller->replied))
             ;
         if (i % 500 == caller->number * 100)
-            nap_ms(2); /* the pump gets the seat back now and then */
+            nap_ms(2); /* the background poller gets the queue back now and then */
     }
     return NULL;
 }
@@ -75,7 +75,7 @@ static void callers_start(int n_calls, bool is_noting) {
     n_running = N_THREADS;
     for (int i = 0; i < N_THREADS; i++) {
         callers[i] = (struct caller){.n_calls = n_calls, .number = i, .is_noting = is_noting};
-        rpc_note_init(&callers[i].note, on_note);
+        rpc_completion_init(&callers[i].note, on_note);
         sem_init(&callers[i].replied, 0, 0);
         pthread_create(&callers[i].thread, NULL, caller_main_counted, &callers[i]);
     }
@@ -88,7 +88,7 @@ static void callers_join(void) {
         pthread_join(callers[i].thread, NULL);
         CHECK(callers[i].n_ok == callers[i].n_calls);
         rpc_enter(rpc);
-        rpc_unpost(rpc, &callers[i].note);
+        rpc_withdraw(rpc, &callers[i].note);
         rpc_leave(rpc);
         sem_destroy(&callers[i].replied);
     }
@@ -106,7 +106,7 @@ static void four_threads_call_while_one_polls(void) {
     callers_join();
 }
 
-/* Polls of all lengths, and pauses around the pump's own, so that every order of giving and taking occurs. */
+/* Polls of all lengths, and pauses around the background poller's own, so that every order of giving and taking occurs. */
 static void the_seat_changes_hands_all_the_time(void) {
     unsigned state = 1;
     callers_start(N_CALLS, true);
@@ -144,13 +144,13 @@ static void pollers_take_turns(void) {
 static void one_thread_calls_and_polls(void) {
     for (int i = 0; i < N_CALLS; i++) {
         struct answer answer;
-        range(peer, "/stress", 5000, &answer);
+        range(channel, "/stress", 5000, &answer);
         if (answer.status != RPC_OK)
             CHECK(answer.status == RPC_OK);
     }
 }
 
-/* Timers, cancels and fences in between. */
+/* Timers, cancels and validities in between. */
 struct cancelled {
     struct answer answer;
     struct rpc_timer timer;
@@ -169,7 +169,7 @@ static void calls_are_cancelled_by_timers(void) {
         rpc_enter(rpc);
         CHECK(rpc_timer_init(rpc, &cancelled[i].timer, cancel_on_due) == 0);
         rpc_leave(rpc);
-        CHECK(ask(peer, RPC_RANGE, &request.base, 0, &cancelled[i].answer) == 0);
+        CHECK(ask(channel, RPC_RANGE, &request.base, 0, &cancelled[i].answer) == 0);
         rpc_enter(rpc);
         rpc_timer_start(&cancelled[i].timer, rpc_now(rpc) + i % 20 * 50000);
         rpc_leave(rpc);
@@ -202,11 +202,11 @@ static int n_threads_before;
 static void fifty_environments_with_calls_leave_no_thread(void) {
     for (int i = 0; i < 50; i++) {
         struct rpc *one = world_new();
-        struct rpc_peer *to = world_peer(one, server.address);
+        struct rpc_channel *to = world_channel(one, server.address);
         struct answer answer;
         put(to, "/stress", "value", 5000, &answer);
         CHECK(answer.status == RPC_OK);
-        world_close_peer(one, to);
+        world_close_channel(one, to);
         rpc_free(one);
     }
 }
@@ -222,17 +222,17 @@ static void a_child_forked_after_the_last_close_can_call(void) {
     for (int i = 0; i < 10; i++) {
         struct answer answer;
         struct rpc *one = world_new();
-        struct rpc_peer *to = world_peer(one, server.address);
+        struct rpc_channel *to = world_channel(one, server.address);
         put(to, "/stress", "parent", 5000, &answer);
-        world_close_peer(one, to);
+        world_close_channel(one, to);
         rpc_free(one);
         pid_t pid = fork();
         if (pid == 0) {
             alarm(20);
             one = world_new();
-            to = world_peer(one, server.address);
+            to = world_channel(one, server.address);
             put(to, "/stress", "child", 5000, &answer);
-            world_close_peer(one, to);
+            world_close_channel(one, to);
             rpc_free(one);
             _exit(answer.status == RPC_OK ? 0 : 1);
         }
@@ -253,8 +253,8 @@ int main(void) {
     nap_ms(50);
     n_threads_before = n_threads();
     rpc = world_new();
-    peer = world_peer(rpc, server.address);
-    if (!wait_until_serving(peer)) {
+    channel = world_channel(rpc, server.address);
+    if (!wait_until_serving(channel)) {
         etcd_server_stop(&server);
         check_give_up(__FILE__, __LINE__, "etcd does not answer");
     }
@@ -265,7 +265,7 @@ int main(void) {
     RUN(one_thread_calls_and_polls);
     RUN(calls_are_cancelled_by_timers);
     RUN(fifty_environments_with_calls_leave_no_thread);
-    world_close_peer(rpc, peer);
+    world_close_channel(rpc, channel);
     rpc_free(rpc);
     RUN(no_thread_is_left);
     RUN(a_child_forked_after_the_last_close_can_call);

@@ -25,22 +25,22 @@ static inline struct rpc *world_new(void) {
     return rpc;
 }
 
-static inline struct rpc_peer *world_peer(struct rpc *rpc, const char *address) {
-    struct rpc_peer *peer = NULL;
+static inline struct rpc_channel *world_channel(struct rpc *rpc, const char *address) {
+    struct rpc_channel *channel = NULL;
     struct lun_err err;
     rpc_enter(rpc);
-    int rc = rpc_peer_open(rpc, address, &peer, &err);
+    int rc = rpc_channel_open(rpc, address, &channel, &err);
     rpc_leave(rpc);
     if (rc) {
         printf("# %s\n", err.text);
         abort();
     }
-    return peer;
+    return channel;
 }
 
-static inline void world_close_peer(struct rpc *rpc, struct rpc_peer *peer) {
+static inline void world_close_channel(struct rpc *rpc, struct rpc_channel *channel) {
     rpc_enter(rpc);
-    rpc_peer_close(peer);
+    rpc_channel_close(channel);
     rpc_leave(rpc);
 }
 
@@ -53,7 +53,7 @@ static inline void nap_ms(int ms) {
 /* What came back of one call. */
 struct answer {
     struct rpc *rpc;
-    struct rpc_note note;
+    struct rpc_completion note;
     struct rpc_call *call;
     int n_replies, n_polled;
     int status;
@@ -62,7 +62,7 @@ struct answer {
     int64_t number; /* of the reply: create revision, lease, count... */
 };
 
-static inline void answer_on_poll(struct rpc_note *note) {
+static inline void answer_on_poll(struct rpc_completion *note) {
     CONTAINER_OF(note, struct answer, note)->n_polled++;
 }
 
@@ -82,19 +82,19 @@ static inline void answer_on_reply(void *arg, const struct rpc_result *result,
         const Etcdserverpb__RangeResponse *range = (const Etcdserverpb__RangeResponse *)reply;
         answer->number = range->n_kvs > 0 ? (int64_t)range->kvs[0]->value.len : 0;
     }
-    rpc_post(answer->rpc, &answer->note);
+    rpc_deliver(answer->rpc, &answer->note);
 }
 
 /* Any thread. `timeout_ms` 0: none. */
-static inline int ask(struct rpc_peer *peer, enum rpc_method method, const ProtobufCMessage *request,
+static inline int ask(struct rpc_channel *channel, enum rpc_method method, const ProtobufCMessage *request,
                       int timeout_ms, struct answer *answer) {
     struct rpc_options options = {.deadline_ns =
                                       timeout_ms ? clock_boottime_ns() + timeout_ms * NS_PER_MS : RPC_NEVER};
-    *answer = (struct answer){.rpc = peer->rpc, .status = -1};
-    rpc_note_init(&answer->note, answer_on_poll);
-    rpc_enter(peer->rpc);
-    int rc = rpc_call(peer, method, request, &options, answer_on_reply, answer, &answer->call);
-    rpc_leave(peer->rpc);
+    *answer = (struct answer){.rpc = channel->rpc, .status = -1};
+    rpc_completion_init(&answer->note, answer_on_poll);
+    rpc_enter(channel->rpc);
+    int rc = rpc_call(channel, method, request, &options, answer_on_reply, answer, &answer->call);
+    rpc_leave(channel->rpc);
     return rc;
 }
 
@@ -118,28 +118,29 @@ static inline ProtobufCBinaryData text_of(const char *text) {
     return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
 }
 
-static inline void put(struct rpc_peer *peer, const char *key, const char *value, int timeout_ms,
+static inline void put(struct rpc_channel *channel, const char *key, const char *value, int timeout_ms,
                        struct answer *answer) {
     Etcdserverpb__PutRequest request = ETCDSERVERPB__PUT_REQUEST__INIT;
     request.key = text_of(key);
     request.value = text_of(value);
-    (void)ask(peer, RPC_PUT, &request.base, timeout_ms, answer);
-    (void)poll_until(peer->rpc, &answer->n_polled, 1);
+    (void)ask(channel, RPC_PUT, &request.base, timeout_ms, answer);
+    (void)poll_until(channel->rpc, &answer->n_polled, 1);
 }
 
-static inline void range(struct rpc_peer *peer, const char *key, int timeout_ms, struct answer *answer) {
+static inline void range(struct rpc_channel *channel, const char *key, int timeout_ms,
+                         struct answer *answer) {
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = text_of(key);
-    (void)ask(peer, RPC_RANGE, &request.base, timeout_ms, answer);
-    (void)poll_until(peer->rpc, &answer->n_polled, 1);
+    (void)ask(channel, RPC_RANGE, &request.base, timeout_ms, answer);
+    (void)poll_until(channel->rpc, &answer->n_polled, 1);
 }
 
 /* Asks until it answers. */
-static inline bool wait_until_serving(struct rpc_peer *peer) {
+static inline bool wait_until_serving(struct rpc_channel *channel) {
     int64_t end = clock_boottime_ns() + LIMIT_NS;
     while (clock_boottime_ns() < end) {
         struct answer answer;
-        range(peer, "is it there", 500, &answer);
+        range(channel, "is it there", 500, &answer);
         if (answer.status == RPC_OK)
             return true;
         nap_ms(10);

@@ -312,24 +312,24 @@ int __wrap_library_acquire(struct lun_err *ret_err) {
 
 void __wrap_library_release(void) {}
 
-/* ---- peers ------------------------------------------------------------------------------------------ */
+/* ---- channels ------------------------------------------------------------------------------------------ */
 
-int __wrap_env_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
-                         struct lun_err *ret_err);
-void __wrap_env_peer_close(struct rpc_peer *base);
+int __wrap_env_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                            struct lun_err *ret_err);
+void __wrap_env_channel_close(struct rpc_channel *base);
 
-struct far_peer {
-    struct rpc_peer base;
-    struct rpc_peer *sim;
+struct far_channel {
+    struct rpc_channel base;
+    struct rpc_channel *sim;
 };
 
-static struct far_peer *far_peer_of(struct rpc_peer *base) {
-    return CONTAINER_OF(base, struct far_peer, base);
+static struct far_channel *far_channel_of(struct rpc_channel *base) {
+    return CONTAINER_OF(base, struct far_channel, base);
 }
 
 static struct rpc *enter(struct rpc *rpc) {
     pthread_mutex_lock(&net.lock);
-    struct rpc *sim_rpc = sim_client_rpc(env_of(rpc)->seat.queue->client);
+    struct rpc *sim_rpc = sim_client_rpc(env_of(rpc)->queue.cq->client);
     rpc_enter(sim_rpc);
     return sim_rpc;
 }
@@ -339,33 +339,33 @@ static void leave(struct rpc *sim_rpc) {
     pthread_mutex_unlock(&net.lock);
 }
 
-int __wrap_env_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer,
-                         struct lun_err *ret_err) {
-    struct far_peer *peer = take(sizeof *peer);
+int __wrap_env_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                            struct lun_err *ret_err) {
+    struct far_channel *channel = take(sizeof *channel);
     struct rpc *sim_rpc = enter(rpc);
-    int rc = rpc_peer_open(sim_rpc, address, &peer->sim, ret_err);
+    int rc = rpc_channel_open(sim_rpc, address, &channel->sim, ret_err);
     leave(sim_rpc);
     if (rc) {
-        free(peer);
+        free(channel);
         return rc;
     }
-    peer->base = (struct rpc_peer){rpc, strdup(address)};
-    *ret_peer = &peer->base;
+    channel->base = (struct rpc_channel){rpc, strdup(address)};
+    *ret_channel = &channel->base;
     return 0;
 }
 
-void __wrap_env_peer_close(struct rpc_peer *base) {
-    struct far_peer *peer = far_peer_of(base);
+void __wrap_env_channel_close(struct rpc_channel *base) {
+    struct far_channel *channel = far_channel_of(base);
     struct rpc *sim_rpc = enter(base->rpc);
-    rpc_peer_close(peer->sim);
+    rpc_channel_close(channel->sim);
     leave(sim_rpc);
     free(base->address);
-    free(peer);
+    free(channel);
 }
 
 /* ---- calls ------------------------------------------------------------------------------------------ */
 
-int __wrap_env_call(struct rpc_peer *base, enum rpc_method method, struct lun_bytes request,
+int __wrap_env_call(struct rpc_channel *base, enum rpc_method method, struct lun_bytes request,
                     const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                     struct rpc_call **ret_call);
 void __wrap_env_cancel(struct rpc_call *base);
@@ -428,7 +428,7 @@ static void on_sim_reply(void *arg, const struct rpc_result *result, const Proto
     struct far_call *call = arg;
     call->sim = NULL;
     take_news(&call->news, result, reply);
-    push(env_of(call->base.rpc)->seat.queue, &call->tag);
+    push(env_of(call->base.rpc)->queue.cq, &call->tag);
 }
 
 static struct rpc_options translated(struct rpc *sim_rpc, const struct rpc_options *options) {
@@ -438,7 +438,7 @@ static struct rpc_options translated(struct rpc *sim_rpc, const struct rpc_optio
     return sim_options;
 }
 
-int __wrap_env_call(struct rpc_peer *base, enum rpc_method method, struct lun_bytes request,
+int __wrap_env_call(struct rpc_channel *base, enum rpc_method method, struct lun_bytes request,
                     const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                     struct rpc_call **ret_call) {
     struct far_call *call = take(sizeof *call);
@@ -448,7 +448,7 @@ int __wrap_env_call(struct rpc_peer *base, enum rpc_method method, struct lun_by
     call->arg = arg;
     struct rpc *sim_rpc = enter(base->rpc);
     struct rpc_options sim_options = translated(sim_rpc, options);
-    int rc = rpc_call_packed(far_peer_of(base)->sim, method, request, &sim_options, on_sim_reply, call,
+    int rc = rpc_call_packed(far_channel_of(base)->sim, method, request, &sim_options, on_sim_reply, call,
                              &call->sim);
     leave(sim_rpc);
     if (rc)
@@ -470,9 +470,9 @@ void __wrap_env_cancel(struct rpc_call *base) {
 
 /* ---- streams ---------------------------------------------------------------------------------------- */
 
-int __wrap_env_stream_open(struct rpc_peer *base, enum rpc_method method, const struct rpc_options *options,
-                           const struct rpc_stream_callbacks *callbacks, void *arg,
-                           struct rpc_stream **ret_stream);
+int __wrap_env_stream_open(struct rpc_channel *base, enum rpc_method method,
+                           const struct rpc_options *options, const struct rpc_stream_callbacks *callbacks,
+                           void *arg, struct rpc_stream **ret_stream);
 int __wrap_env_stream_send(struct rpc_stream *base, const ProtobufCMessage *message);
 void __wrap_env_stream_cancel(struct rpc_stream *base);
 
@@ -512,7 +512,7 @@ static void arrive(struct far_stream *stream, const struct rpc_result *result,
     arrival->tag.on_done = on_arrival;
     arrival->stream = stream;
     take_news(&arrival->news, result, message);
-    push(env_of(stream->base.rpc)->seat.queue, &arrival->tag);
+    push(env_of(stream->base.rpc)->queue.cq, &arrival->tag);
 }
 
 /* On the network's thread, both. */
@@ -527,9 +527,9 @@ static void on_sim_close(void *arg, struct rpc_stream *sim_stream, const struct 
     arrive(arg, result, NULL);
 }
 
-int __wrap_env_stream_open(struct rpc_peer *base, enum rpc_method method, const struct rpc_options *options,
-                           const struct rpc_stream_callbacks *callbacks, void *arg,
-                           struct rpc_stream **ret_stream) {
+int __wrap_env_stream_open(struct rpc_channel *base, enum rpc_method method,
+                           const struct rpc_options *options, const struct rpc_stream_callbacks *callbacks,
+                           void *arg, struct rpc_stream **ret_stream) {
     static const struct rpc_stream_callbacks sim_callbacks = {on_sim_message, on_sim_close};
     struct far_stream *stream = take(sizeof *stream);
     stream->base.rpc = base->rpc;
@@ -537,8 +537,8 @@ int __wrap_env_stream_open(struct rpc_peer *base, enum rpc_method method, const 
     stream->arg = arg;
     struct rpc *sim_rpc = enter(base->rpc);
     struct rpc_options sim_options = translated(sim_rpc, options);
-    int rc =
-        rpc_stream_open(far_peer_of(base)->sim, method, &sim_options, &sim_callbacks, stream, &stream->sim);
+    int rc = rpc_stream_open(far_channel_of(base)->sim, method, &sim_options, &sim_callbacks, stream,
+                             &stream->sim);
     leave(sim_rpc);
     if (rc)
         abort();

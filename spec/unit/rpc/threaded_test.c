@@ -1,4 +1,4 @@
-/* spec/unit/rpc/threaded_test.c - the door under many threads: a real pump, a real fence, callers that lock, try, stand,
+/* spec/unit/rpc/threaded_test.c - the door under many threads: a real background poller, a real validity thread, callers that lock, try, stand,
  * cancel, close, and ask about validity without any lock, on a simulated etcd with faults (threaded_sim.h).
  *
  * Written for ThreadSanitizer; in the other builds a short form of the same. */

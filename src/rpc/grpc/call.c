@@ -13,7 +13,7 @@
 
 struct call {
     struct rpc_call call;
-    struct wire wire;
+    struct call_state state;
     struct tag tag;
     grpc_byte_buffer *reply;
     struct rpc_timer deadline;
@@ -25,23 +25,23 @@ struct call {
 static void on_deadline(struct rpc_timer *timer) {
     struct call *call = CONTAINER_OF(timer, struct call, deadline);
     call->is_overdue = true;
-    (void)grpc_call_cancel(call->wire.call, NULL);
+    (void)grpc_call_cancel(call->state.call, NULL);
 }
 
 static void on_done(struct tag *tag, bool is_ok) {
     (void)is_ok; /* a batch that receives a status is always ok */
     struct call *call = CONTAINER_OF(tag, struct call, tag);
-    struct env *env = call->wire.env;
+    struct env *env = call->state.env;
     env->n_calls--;
     rpc_timer_fini(&call->deadline);
     struct rpc_result result;
     char *text;
-    wire_result(&call->wire, &result, &text);
+    call_state_result(&call->state, &result, &text);
     if (call->is_overdue && result.status == RPC_CANCELLED)
         result = (struct rpc_result){.status = RPC_DEADLINE_EXCEEDED, .message = "deadline exceeded"};
     ProtobufCMessage *reply = NULL;
     if (result.status == RPC_OK) {
-        reply = message_unpack(call->wire.info->reply, call->reply, &env->arena);
+        reply = message_unpack(call->state.info->reply, call->reply, &env->arena);
         if (!reply)
             result = (struct rpc_result){.status = RPC_INTERNAL, .message = "the reply does not unpack"};
     }
@@ -49,40 +49,41 @@ static void on_done(struct tag *tag, bool is_ok) {
     arena_clear(&env->arena);
     gpr_free(text);
     grpc_byte_buffer_destroy(call->reply);
-    wire_close(&call->wire);
+    call_state_close(&call->state);
     free(call);
 }
 
 static bool start(struct call *call, struct lun_bytes request) {
     grpc_op ops[6];
-    wire_op_send_metadata(&call->wire, &ops[0]);
+    call_state_op_send_metadata(&call->state, &ops[0]);
     ops[1] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE};
     ops[1].data.send_message.send_message = message_copy(request);
     ops[2] = (grpc_op){.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
-    wire_op_receive_metadata(&call->wire, &ops[3]);
+    call_state_op_receive_metadata(&call->state, &ops[3]);
     ops[4] = (grpc_op){.op = GRPC_OP_RECV_MESSAGE};
     ops[4].data.recv_message.recv_message = &call->reply;
-    wire_op_receive_status(&call->wire, &ops[5]);
-    bool is_started = wire_start(&call->wire, ops, 6, &call->tag);
+    call_state_op_receive_status(&call->state, &ops[5]);
+    bool is_started = call_state_start(&call->state, ops, 6, &call->tag);
     grpc_byte_buffer_destroy(ops[1].data.send_message.send_message);
     return is_started;
 }
 
-int env_call(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+int env_call(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
              struct rpc_call **ret_call) {
     struct call *call = malloc(sizeof *call);
     if (!call)
         return LUN_ENOMEM;
-    *call = (struct call){.call.rpc = peer->rpc, .tag.on_done = on_done, .on_reply = on_reply, .arg = arg};
+    *call = (struct call){.call.rpc = channel->rpc, .tag.on_done = on_done, .on_reply = on_reply, .arg = arg};
     struct rpc_options grpc_options = *options;
     if (options->deadline_ns > clock_boottime_ns()) /* one that has passed is gRPC's: it sends nothing then */
         grpc_options.deadline_ns = RPC_NEVER;
-    int rc = rpc_timer_init(peer->rpc, &call->deadline, on_deadline);
+    int rc = rpc_timer_init(channel->rpc, &call->deadline, on_deadline);
     if (!rc)
-        rc = wire_open(&call->wire, CONTAINER_OF(peer, struct peer, peer), method, &grpc_options);
+        rc =
+            call_state_open(&call->state, CONTAINER_OF(channel, struct channel, base), method, &grpc_options);
     if (!rc && !start(call, request)) {
-        wire_close(&call->wire);
+        call_state_close(&call->state);
         rc = LUN_EINVALID;
     }
     if (rc) {
@@ -91,7 +92,7 @@ int env_call(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes req
         return rc;
     }
     rpc_timer_start(&call->deadline, options->deadline_ns);
-    env_of(peer->rpc)->n_calls++;
+    env_of(channel->rpc)->n_calls++;
     if (ret_call)
         *ret_call = &call->call;
     return 0;
@@ -99,5 +100,5 @@ int env_call(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes req
 
 void env_cancel(struct rpc_call *rpc_call) {
     struct call *call = CONTAINER_OF(rpc_call, struct call, call);
-    (void)grpc_call_cancel(call->wire.call, NULL);
+    (void)grpc_call_cancel(call->state.call, NULL);
 }

@@ -19,9 +19,9 @@ static void choose_signals(void) {
         (void)sigdelset(&blocked, faults[i]);
 }
 
-/* Signals are blocked around everything that may enter gRPC: its threads inherit the mask of whoever makes it
- * start them, and a handler that runs in one of them, or a SIGTERM that ends the process from there, is
- * nobody's wish. */
+/* Signals are blocked around everything that may enter gRPC: its threads inherit the mask of the thread that makes it
+ * start them, and neither a handler that runs in one of them nor a SIGTERM that ends the process from there is
+ * wanted. */
 void env_block_signals(sigset_t *ret_outer) {
     (void)pthread_sigmask(SIG_SETMASK, &blocked, ret_outer);
 }
@@ -30,14 +30,14 @@ void env_unblock_signals(const sigset_t *outer) {
     (void)pthread_sigmask(SIG_SETMASK, outer, NULL);
 }
 
-void env_ring_due(struct env *env) {
-    struct seat *seat = &env->seat;
+void env_wake_due(struct env *env) {
+    struct queue *queue = &env->queue;
     inbox_settle(env);
-    if (!atomic_load(&seat->is_waiting))
-        return; /* whoever sits down next looks first */
-    if (rpc_timers_next(&env->rpc) < seat->until_ns || atomic_load(&env->has_due) ||
-        (seat->holder == SEAT_CALLER && !inbox_is_empty(env)))
-        seat_ring(env);
+    if (!atomic_load(&queue->is_waiting))
+        return; /* no thread is in the queue: the next one looks before it waits */
+    if (rpc_timers_next(&env->rpc) < queue->until_ns || atomic_load(&env->has_due) ||
+        (queue->holder == QUEUE_CALLER && !inbox_is_empty(env)))
+        queue_wake(env);
 }
 
 static void enter(struct rpc *rpc) {
@@ -51,7 +51,7 @@ static void enter(struct rpc *rpc) {
 static void leave(struct rpc *rpc) {
     struct env *env = env_of(rpc);
     sigset_t outer = env->outer_mask;
-    env_ring_due(env);
+    env_wake_due(env);
     pthread_mutex_unlock(&env->core);
     env_unblock_signals(&outer);
 }
@@ -78,8 +78,8 @@ static void env_free(struct rpc *rpc) {
     sigset_t outer;
     env_block_signals(&outer);
     assert(env->n_out == 0 && env->n_calls == 0 && env->rpc.n_timers == 0);
-    fence_part(env);
-    seat_fini(env);
+    validity_thread_part(env);
+    queue_fini(env);
     library_release();
     inbox_fini(&env->inbox);
     (void)pthread_mutex_destroy(&env->core);
@@ -93,17 +93,17 @@ static const struct rpc_ops ops = {
     .random = random_bits,
     .enter = enter,
     .leave = leave,
-    .peer_open = env_peer_open,
-    .peer_close = env_peer_close,
+    .channel_open = env_channel_open,
+    .channel_close = env_channel_close,
     .call = env_call,
     .cancel = env_cancel,
     .stream_open = env_stream_open,
     .stream_send = env_stream_send,
     .stream_cancel = env_stream_cancel,
-    .fence_changed = env_fence_changed,
-    .fence_stopped = env_fence_stopped,
-    .post = env_post,
-    .unpost = env_unpost,
+    .validity_changed = env_validity_changed,
+    .validity_stopped = env_validity_stopped,
+    .deliver = env_deliver,
+    .withdraw = env_withdraw,
     .poll = env_poll,
     .fd = env_fd,
     .free = env_free,
@@ -116,15 +116,15 @@ static int start(struct env *env, struct lun_err *ret_err) {
     rc = library_acquire(ret_err);
     if (rc)
         goto out_inbox;
-    rc = seat_init(env, ret_err);
+    rc = queue_init(env, ret_err);
     if (rc)
         goto out_library;
-    rc = fence_join(env, ret_err);
+    rc = validity_thread_join(env, ret_err);
     if (rc)
         goto out_seat;
     return 0;
 out_seat:
-    seat_fini(env);
+    queue_fini(env);
 out_library:
     library_release();
 out_inbox:
@@ -141,7 +141,7 @@ int rpc_grpc_new(struct rpc **ret_rpc, struct lun_err *ret_err) {
     rpc_init(&env->rpc, &ops);
     env->fork_depth = fork_depth();
     (void)pthread_mutex_init(&env->core, NULL);
-    list_init(&env->due_fences);
+    list_init(&env->due_validities);
     arena_init(&env->arena);
     sigset_t outer;
     env_block_signals(&outer);

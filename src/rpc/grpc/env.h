@@ -1,6 +1,6 @@
 /* rpc/grpc/env.h - the environment over gRPC, as the files of this folder see it.
  *
- * Locks, in the order in which they are taken: the core lock (one per environment), the fence lock (one per
+ * Locks, in the order in which they are taken: the core lock (one per environment), the validity lock (one per
  * process), the inbox lock (one per environment). Under the last two there are only list operations, clock
  * readings and system calls. */
 #ifndef LUN_RPC_GRPC_ENV_H
@@ -22,27 +22,29 @@ struct tag {
     void (*on_done)(struct tag *tag, bool is_ok);
 };
 
-enum seat_holder { SEAT_FREE, SEAT_PUMP, SEAT_CALLER };
+enum queue_holder { QUEUE_FREE, QUEUE_POLLER, QUEUE_CALLER };
 
-/* seat.c: who sits in the queue. Fields are under the core lock, unless said otherwise. */
-struct seat {
-    grpc_completion_queue *queue;
-    enum seat_holder holder;
-    atomic_bool is_waiting; /* somebody is in grpc_completion_queue_next, until `until_ns`; read by the fence
+/* queue.c: which thread waits in the completion queue. Fields are under the core lock, unless said otherwise. */
+struct queue {
+    grpc_completion_queue *cq;
+    enum queue_holder holder;
+    atomic_bool
+        is_waiting; /* a thread is in grpc_completion_queue_next, until `until_ns`; read by the validity
                                thread too */
     int64_t until_ns;
-    int64_t free_since_ns; /* when a caller last gave it back; 0: the pump is to take it at once */
-    int n_wanting;         /* callers waiting for it */
-    pthread_cond_t freed;  /* for them */
-    pthread_cond_t pump_may_sit;
-    pthread_t pump;
+    int64_t
+        free_since_ns; /* when a caller last gave it back; 0: the background poller is to take it at once */
+    int n_wanting;     /* callers waiting for it */
+    pthread_cond_t freed; /* for them */
+    pthread_cond_t poller_may_enter;
+    pthread_t poller;
     bool is_stopping;
     grpc_channel
-        *lame; /* the doorbell: a call that goes nowhere, on which an empty batch returns its tag at once */
-    grpc_call *bell;
-    struct tag bell_tag;
-    pthread_mutex_t bell_lock;
-    atomic_bool is_rung; /* the tag is on its way */
+        *lame; /* the wake-up: a call that goes nowhere, on which an empty batch returns its tag at once */
+    grpc_call *wakeup;
+    struct tag wakeup_tag;
+    pthread_mutex_t wakeup_lock;
+    atomic_bool is_waking; /* the tag is on its way */
 };
 
 /* inbox.c: what waits for the user's thread. */
@@ -50,9 +52,9 @@ struct inbox {
     int fd;
     bool is_polled; /* core lock: a thread is awake in rpc_poll and will look before it sleeps or returns */
     pthread_mutex_t lock;
-    struct list notes;   /* changed inside and under the inbox lock: to read it, either is enough */
-    struct list running; /* inbox lock, as below: taken out by rpc_poll, not yet run */
-    bool is_raised;      /* fd is readable */
+    struct list completions; /* changed inside and under the inbox lock: to read it, either is enough */
+    struct list running;     /* inbox lock, as below: taken out by rpc_poll, not yet run */
+    bool is_raised;          /* fd is readable */
 };
 
 /* arena.c: memory of one unpacked reply at a time. */
@@ -73,15 +75,15 @@ struct env {
     unsigned fork_depth; /* of the process that made it */
     pthread_mutex_t core;
     sigset_t outer_mask; /* of the thread that is inside by rpc_enter */
-    struct seat seat;
+    struct queue queue;
     struct inbox inbox;
-    struct arena arena;     /* of the reply whose callback is running */
-    struct list in_envs;    /* fence lock, as the next three */
-    struct list due_fences; /* to be told */
-    bool is_to_ring;        /* fences were added to it, and nobody has been told so yet */
-    bool is_pinned;         /* the fence thread is ringing: must not be freed */
-    atomic_bool has_due;    /* due_fences is not empty; written under the fence lock, read without */
-    uint64_t random[32];    /* the first n_random have not been given out; 256 bytes are never cut short by a
+    struct arena arena;         /* of the reply whose callback is running */
+    struct list in_envs;        /* validity lock, as the next three */
+    struct list due_validities; /* to be told */
+    bool is_to_wake;            /* validities were added to it, and no thread has been woken for them yet */
+    bool is_pinned;             /* the validity thread is waking it: must not be freed */
+    atomic_bool has_due; /* due_validities is not empty; written under the validity lock, read without */
+    uint64_t random[32]; /* the first n_random have not been given out; 256 bytes are never cut short by a
                                signal */
     size_t n_random;
     size_t n_calls; /* out, without streams */
@@ -97,8 +99,8 @@ static inline struct env *env_of(struct rpc *rpc) {
 /* Blocks all signals that can be waited with (not those a fault of our own raises). Any thread. */
 void env_block_signals(sigset_t *ret_outer);
 void env_unblock_signals(const sigset_t *outer);
-/* Wakes whoever has to know of what was done inside. Inside, last thing before unlocking. */
-void env_ring_due(struct env *env);
+/* Wakes the threads that have to know of what was done inside. Inside, last thing before unlocking. */
+void env_wake_due(struct env *env);
 
 /* ---- library.c: gRPC itself, counted. Signals blocked. ---- */
 
@@ -106,17 +108,17 @@ void env_ring_due(struct env *env);
 int library_acquire(struct lun_err *ret_err);
 void library_release(void);
 
-/* ---- seat.c ---- */
+/* ---- queue.c ---- */
 
-/* 0 or LUN_EUNAVAILABLE. Starts the pump. Outside, signals blocked. */
-int seat_init(struct env *env, struct lun_err *ret_err);
-/* Joins the pump and drains the queue. Outside, signals blocked. */
-void seat_fini(struct env *env);
-/* Wakes whoever waits in the queue. Any thread, no lock needed, signals blocked. */
-void seat_ring(struct env *env);
-/* Takes the seat and drives until the inbox holds something, `until_ns` has passed or its time is up. Inside;
+/* 0 or LUN_EUNAVAILABLE. Starts the background poller. Outside, signals blocked. */
+int queue_init(struct env *env, struct lun_err *ret_err);
+/* Joins the background poller and drains the queue. Outside, signals blocked. */
+void queue_fini(struct env *env);
+/* Wakes the thread that waits in the queue. Any thread, no lock needed, signals blocked. */
+void queue_wake(struct env *env);
+/* Takes the queue and drives it until the inbox holds something, `until_ns` has passed or its time is up. Inside;
  * gives up the lock meanwhile. */
-void seat_drive(struct env *env, int64_t until_ns);
+void queue_drive(struct env *env, int64_t until_ns);
 
 /* ---- inbox.c ---- */
 
@@ -129,21 +131,21 @@ bool inbox_is_empty(struct env *env);
 /* Makes the descriptor tell the truth. Inside. */
 void inbox_settle(struct env *env);
 
-void env_post(struct rpc *rpc, struct rpc_note *note);
-void env_unpost(struct rpc *rpc, struct rpc_note *note);
+void env_deliver(struct rpc *rpc, struct rpc_completion *completion);
+void env_withdraw(struct rpc *rpc, struct rpc_completion *completion);
 int env_poll(struct rpc *rpc, int64_t until_ns);
 int env_fd(struct rpc *rpc);
 
-/* ---- fence.c ---- */
+/* ---- validity_thread.c ---- */
 
 /* Counts environments; the thread lives while there is one. Outside, signals blocked. 0 or LUN_EUNAVAILABLE. */
-int fence_join(struct env *env, struct lun_err *ret_err);
-void fence_part(struct env *env);
-/* Calls on_due of every fence that is due. Inside. */
-void fence_tell_due(struct env *env);
+int validity_thread_join(struct env *env, struct lun_err *ret_err);
+void validity_thread_part(struct env *env);
+/* Calls on_due of every validity that is due. Inside. */
+void validity_tell_due(struct env *env);
 
-void env_fence_changed(struct rpc_fence *fence, bool is_new);
-void env_fence_stopped(struct rpc_fence *fence);
+void env_validity_changed(struct rpc_validity *validity, bool is_new);
+void env_validity_stopped(struct rpc_validity *validity);
 
 /* ---- message.c ---- */
 
@@ -153,21 +155,22 @@ grpc_byte_buffer *message_pack(const ProtobufCMessage *message);
 ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer,
                                  struct arena *arena);
 
-/* ---- peer.c ---- */
+/* ---- channel.c ---- */
 
-struct peer {
-    struct rpc_peer peer;
-    grpc_channel *channel;
+struct channel {
+    struct rpc_channel base;
+    grpc_channel *grpc;
     void *methods[RPC_N_METHODS]; /* registered at first use; the channel's */
 };
 
-int env_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer, struct lun_err *ret_err);
-void env_peer_close(struct rpc_peer *peer);
+int env_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                     struct lun_err *ret_err);
+void env_channel_close(struct rpc_channel *channel);
 
 /* ---- call.c, stream.c ---- */
 
 /* What calls and streams share: gRPC's call, the metadata that goes with it, and how it ended. */
-struct wire {
+struct call_state {
     struct env *env;
     grpc_call *call;
     const struct rpc_method_info *info;
@@ -179,22 +182,22 @@ struct wire {
     const char *error; /* gRPC's own account of a failure, NULL when there was none */
 };
 
-/* wire.c. 0, or LUN_EINVALID for a token that cannot be a header. Inside. */
-int wire_open(struct wire *wire, struct peer *peer, enum rpc_method method,
-              const struct rpc_options *options);
-void wire_close(struct wire *wire);
-void wire_op_send_metadata(struct wire *wire, grpc_op *op);
-void wire_op_receive_metadata(struct wire *wire, grpc_op *op);
-void wire_op_receive_status(struct wire *wire, grpc_op *op);
+/* call_state.c. 0, or LUN_EINVALID for a token that cannot be a header. Inside. */
+int call_state_open(struct call_state *state, struct channel *channel, enum rpc_method method,
+                    const struct rpc_options *options);
+void call_state_close(struct call_state *state);
+void call_state_op_send_metadata(struct call_state *state, grpc_op *op);
+void call_state_op_receive_metadata(struct call_state *state, grpc_op *op);
+void call_state_op_receive_status(struct call_state *state, grpc_op *op);
 /* False when gRPC refuses the batch: then the tag does not come. */
-bool wire_start(struct wire *wire, const grpc_op *ops, size_t n_ops, struct tag *tag);
+bool call_state_start(struct call_state *state, const grpc_op *ops, size_t n_ops, struct tag *tag);
 /* The result; `ret_text` owns what result->message points to, and is freed with gpr_free after the callback. */
-void wire_result(struct wire *wire, struct rpc_result *ret_result, char **ret_text);
+void call_state_result(struct call_state *state, struct rpc_result *ret_result, char **ret_text);
 
-int env_call(struct rpc_peer *peer, enum rpc_method method, struct lun_bytes request,
+int env_call(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);
 void env_cancel(struct rpc_call *call);
-int env_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
+int env_stream_open(struct rpc_channel *channel, enum rpc_method method, const struct rpc_options *options,
                     const struct rpc_stream_callbacks *callbacks, void *arg, struct rpc_stream **ret_stream);
 int env_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message);
 void env_stream_cancel(struct rpc_stream *stream);

@@ -1,4 +1,4 @@
-/* rpc/grpc/inbox.c - notes for the user's thread, the descriptor that tells of them, and the waiting for
+/* rpc/grpc/inbox.c - completions for the user's thread, the descriptor that tells of them, and the waiting for
  * them. */
 #include "rpc/grpc/env.h"
 
@@ -15,7 +15,7 @@ int inbox_init(struct inbox *inbox, struct lun_err *ret_err) {
     if (inbox->fd < 0)
         return lun_err_set(ret_err, LUN_EUNAVAILABLE, "no descriptor to be had: %s", strerror(errno));
     (void)pthread_mutex_init(&inbox->lock, NULL);
-    list_init(&inbox->notes);
+    list_init(&inbox->completions);
     list_init(&inbox->running);
     return 0;
 }
@@ -46,31 +46,31 @@ void inbox_raise(struct inbox *inbox) {
 }
 
 bool inbox_is_empty(struct env *env) {
-    return list_is_empty(&env->inbox.notes);
+    return list_is_empty(&env->inbox.completions);
 }
 
 void inbox_settle(struct env *env) {
     struct inbox *inbox = &env->inbox;
     pthread_mutex_lock(&inbox->lock);
-    if (list_is_empty(&inbox->notes) && !atomic_load(&env->has_due))
+    if (list_is_empty(&inbox->completions) && !atomic_load(&env->has_due))
         lower_locked(inbox);
     else if (!inbox->is_polled)
         raise_locked(inbox);
     pthread_mutex_unlock(&inbox->lock);
 }
 
-void env_post(struct rpc *rpc, struct rpc_note *note) {
+void env_deliver(struct rpc *rpc, struct rpc_completion *completion) {
     struct inbox *inbox = &env_of(rpc)->inbox;
     pthread_mutex_lock(&inbox->lock);
-    if (list_is_empty(&note->in_inbox))
-        list_push_back(&inbox->notes, &note->in_inbox);
+    if (list_is_empty(&completion->in_inbox))
+        list_push_back(&inbox->completions, &completion->in_inbox);
     pthread_mutex_unlock(&inbox->lock);
 }
 
-void env_unpost(struct rpc *rpc, struct rpc_note *note) {
+void env_withdraw(struct rpc *rpc, struct rpc_completion *completion) {
     struct inbox *inbox = &env_of(rpc)->inbox;
     pthread_mutex_lock(&inbox->lock);
-    list_remove(&note->in_inbox);
+    list_remove(&completion->in_inbox);
     pthread_mutex_unlock(&inbox->lock);
 }
 
@@ -86,7 +86,7 @@ static int sleep_on_fd(struct env *env, int64_t until_ns, const sigset_t *outer)
     struct timespec timeout = {.tv_sec = left > 0 ? left / NS_PER_S : 0,
                                .tv_nsec = left > 0 ? left % NS_PER_S : 0};
     env->inbox.is_polled = false;
-    env_ring_due(env);
+    env_wake_due(env);
     pthread_mutex_unlock(&env->core);
     int n = ppoll(&pollfd, 1, until_ns == RPC_NEVER ? NULL : &timeout, outer);
     int rc = n < 0 && errno == EINTR ? LUN_EINTR : 0;
@@ -95,30 +95,30 @@ static int sleep_on_fd(struct env *env, int64_t until_ns, const sigset_t *outer)
     return rc;
 }
 
-static int wait_for_note(struct env *env, int64_t until_ns, const sigset_t *outer) {
-    fence_tell_due(env);
+static int wait_for_completion(struct env *env, int64_t until_ns, const sigset_t *outer) {
+    validity_tell_due(env);
     if (until_ns == 0 || !inbox_is_empty(env))
         return 0;
-    seat_drive(env, until_ns);
+    queue_drive(env, until_ns);
     int rc = 0;
     while (rc == 0 && inbox_is_empty(env) && clock_boottime_ns() < until_ns) {
         rc = sleep_on_fd(env, until_ns, outer);
-        fence_tell_due(env);
+        validity_tell_due(env);
     }
     return rc;
 }
 
-/* Those that were there at the start: a note that posts another leaves it for the next
- * time. (More than those only where a note itself polls: the inner poll then runs what is left of the outer.) */
-static int run_notes(struct inbox *inbox) {
+/* Those that were there at the start: a completion that posts another leaves it for the next
+ * time. (More than those only where a completion itself polls: the inner poll then runs what is left of the outer.) */
+static int run_completions(struct inbox *inbox) {
     for (int n = 0;; n++) {
         pthread_mutex_lock(&inbox->lock);
         struct list *node = list_pop_front(&inbox->running);
         pthread_mutex_unlock(&inbox->lock);
         if (!node)
             return n;
-        struct rpc_note *note = CONTAINER_OF(node, struct rpc_note, in_inbox);
-        note->on_poll(note);
+        struct rpc_completion *completion = CONTAINER_OF(node, struct rpc_completion, in_inbox);
+        completion->on_poll(completion);
     }
 }
 
@@ -129,15 +129,15 @@ int env_poll(struct rpc *rpc, int64_t until_ns) {
     env_block_signals(&outer);
     pthread_mutex_lock(&env->core);
     inbox->is_polled = true;
-    int rc = wait_for_note(env, until_ns, &outer);
+    int rc = wait_for_completion(env, until_ns, &outer);
     inbox->is_polled = false;
     if (rc == 0) {
         pthread_mutex_lock(&inbox->lock);
-        list_append(&inbox->notes, &inbox->running);
+        list_append(&inbox->completions, &inbox->running);
         pthread_mutex_unlock(&inbox->lock);
     }
-    env_ring_due(env);
+    env_wake_due(env);
     pthread_mutex_unlock(&env->core);
     env_unblock_signals(&outer);
-    return rc ? rc : run_notes(inbox);
+    return rc ? rc : run_completions(inbox);
 }

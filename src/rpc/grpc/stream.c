@@ -18,7 +18,7 @@ struct outgoing {
 
 struct stream {
     struct rpc_stream stream;
-    struct wire wire;
+    struct call_state state;
     struct tag on_status, on_read, on_written;
     int n_out;         /* tags */
     bool is_over;      /* the status is in */
@@ -33,7 +33,7 @@ struct stream {
 };
 
 static bool start(struct stream *stream, const grpc_op *ops, size_t n_ops, struct tag *tag) {
-    if (!wire_start(&stream->wire, ops, n_ops, tag))
+    if (!call_state_start(&stream->state, ops, n_ops, tag))
         return false;
     stream->n_out++;
     return true;
@@ -50,7 +50,7 @@ static void drop_queue(struct stream *stream) {
 static void stream_free(struct stream *stream) {
     drop_queue(stream);
     grpc_byte_buffer_destroy(stream->incoming);
-    wire_close(&stream->wire);
+    call_state_close(&stream->state);
     free(stream);
 }
 
@@ -60,7 +60,7 @@ static void settle(struct stream *stream) {
         return;
     struct rpc_result result;
     char *text;
-    wire_result(&stream->wire, &result, &text);
+    call_state_result(&stream->state, &result, &text);
     if (stream->is_garbled)
         result =
             (struct rpc_result){.status = RPC_INTERNAL, .message = "a message of the stream does not unpack"};
@@ -106,8 +106,8 @@ static void read_next(struct stream *stream) {
 }
 
 static void deliver(struct stream *stream) {
-    struct arena *arena = &stream->wire.env->arena;
-    ProtobufCMessage *message = message_unpack(stream->wire.info->reply, stream->incoming, arena);
+    struct arena *arena = &stream->state.env->arena;
+    ProtobufCMessage *message = message_unpack(stream->state.info->reply, stream->incoming, arena);
     grpc_byte_buffer_destroy(stream->incoming);
     stream->incoming = NULL;
     if (message) {
@@ -132,31 +132,31 @@ static void on_read(struct tag *tag, bool is_ok) {
 /* The status batch goes first: once it is out, the stream ends by its tag whatever becomes of the others. */
 static bool open_batches(struct stream *stream) {
     grpc_op ops[2];
-    wire_op_send_metadata(&stream->wire, &ops[0]);
-    wire_op_receive_status(&stream->wire, &ops[1]);
+    call_state_op_send_metadata(&stream->state, &ops[0]);
+    call_state_op_receive_status(&stream->state, &ops[1]);
     if (!start(stream, ops, 2, &stream->on_status))
         return false;
-    wire_op_receive_metadata(&stream->wire, &ops[0]);
+    call_state_op_receive_metadata(&stream->state, &ops[0]);
     ops[1] = (grpc_op){.op = GRPC_OP_RECV_MESSAGE};
     ops[1].data.recv_message.recv_message = &stream->incoming;
     if (!start(stream, ops, 2, &stream->on_read))
-        (void)grpc_call_cancel(stream->wire.call, NULL);
+        (void)grpc_call_cancel(stream->state.call, NULL);
     return true;
 }
 
-int env_stream_open(struct rpc_peer *peer, enum rpc_method method, const struct rpc_options *options,
+int env_stream_open(struct rpc_channel *channel, enum rpc_method method, const struct rpc_options *options,
                     const struct rpc_stream_callbacks *callbacks, void *arg, struct rpc_stream **ret_stream) {
     struct stream *stream = malloc(sizeof *stream);
     if (!stream)
         return LUN_ENOMEM;
-    *stream = (struct stream){.stream.rpc = peer->rpc,
+    *stream = (struct stream){.stream.rpc = channel->rpc,
                               .on_status.on_done = on_status,
                               .on_read.on_done = on_read,
                               .on_written.on_done = on_written,
                               .callbacks = *callbacks,
                               .arg = arg};
     list_init(&stream->queue);
-    int rc = wire_open(&stream->wire, CONTAINER_OF(peer, struct peer, peer), method, options);
+    int rc = call_state_open(&stream->state, CONTAINER_OF(channel, struct channel, base), method, options);
     if (rc) {
         free(stream);
         return rc;
@@ -188,5 +188,5 @@ void env_stream_cancel(struct rpc_stream *rpc_stream) {
         return;
     stream->is_cancelled = true;
     drop_queue(stream);
-    (void)grpc_call_cancel(stream->wire.call, NULL);
+    (void)grpc_call_cancel(stream->state.call, NULL);
 }

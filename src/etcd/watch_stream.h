@@ -1,8 +1,8 @@
-/* etcd/hub.h - the one watch stream of a cluster: opened when there is a watcher, moved when its member
- * fails, closed when it has been of no use for a while. hub.c knows the stream, watch.c the watchers on it.
+/* etcd/watch_stream.h - the one watch stream of a cluster: opened when there is a watcher, moved when its member
+ * fails, closed when it has been of no use for a while. watch_stream.c knows the stream, watch.c the watchers on it.
  * For the files of this folder only. */
-#ifndef LUN_ETCD_HUB_H
-#define LUN_ETCD_HUB_H
+#ifndef LUN_ETCD_WATCH_STREAM_H
+#define LUN_ETCD_WATCH_STREAM_H
 
 #include "base/list.h"
 #include "base/sm.h"
@@ -12,12 +12,12 @@ struct etcd;
 struct etcd_member;
 struct watcher;
 
-struct hub {
+struct watch_stream {
     struct sm sm;
     struct etcd *etcd;
-    struct rpc_stream *stream; /* NULL unless open */
+    struct rpc_stream *rpc_stream; /* NULL unless open */
     struct etcd_member *member;
-    struct rpc_timer timer; /* what for depends on the state, see hub.c */
+    struct rpc_timer timer; /* what for depends on the state, see watch_stream.c */
     int64_t opened_ns;
     int64_t heard_ns; /* the latest message, or the asking that nothing was heard after */
     bool should_move; /* the member failed: go on elsewhere */
@@ -32,28 +32,28 @@ struct hub {
 };
 
 /* 0 or LUN_ENOMEM. */
-int hub_init(struct hub *hub, struct etcd *etcd);
+int watch_stream_init(struct watch_stream *stream, struct etcd *etcd);
 /* Drops all watchers and cancels the stream. */
-void hub_close(struct hub *hub);
+void watch_stream_close(struct watch_stream *stream);
 /* After the stream has ended. Takes one that is all zero. */
-void hub_fini(struct hub *hub);
-void hub_member_failed(struct hub *hub, const struct etcd_member *member);
-void hub_member_answered(struct hub *hub, const struct etcd_member *member);
+void watch_stream_fini(struct watch_stream *stream);
+void watch_stream_member_failed(struct watch_stream *stream, const struct etcd_member *member);
+void watch_stream_member_answered(struct watch_stream *stream, const struct etcd_member *member);
 
 /* For watch.c: a watcher was added to `wanted`. 0 or LUN_ENOMEM: then it is still there. */
-int hub_wake(struct hub *hub);
+int watch_stream_wake(struct watch_stream *stream);
 /* For watch.c: lists have changed. */
-void hub_rearm(struct hub *hub);
+void watch_stream_rearm(struct watch_stream *stream);
 /* For watch.c: the stream is of no use any more; goes on after a while. */
-void hub_break(struct hub *hub);
+void watch_stream_break(struct watch_stream *stream);
 
 /* watch.c: asks for all that are wanted. 0 or LUN_ENOMEM (some may have been asked for). */
-int watch_ask_all(struct hub *hub);
+int watch_ask_all(struct watch_stream *stream);
 /* watch.c: all that were asked for or created are wanted again. */
-void watch_rewind(struct hub *hub);
+void watch_rewind(struct watch_stream *stream);
 /* watch.c: drops all, without a word, or with on_end if `err` is given. */
-void watch_drop_all(struct hub *hub, const struct lun_err *err);
+void watch_drop_all(struct watch_stream *stream, const struct lun_err *err);
 /* watch.c: the server said something. */
-void watch_on_message(struct hub *hub, const ProtobufCMessage *message);
+void watch_on_message(struct watch_stream *stream, const ProtobufCMessage *message);
 
 #endif

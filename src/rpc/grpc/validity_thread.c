@@ -1,8 +1,8 @@
-/* rpc/grpc/fence.c - the fence thread: one per process, asleep on one timer for the earliest instant that any
+/* rpc/grpc/validity_thread.c - the validity thread: one per process, asleep on one timer for the earliest instant that any
  * session has to be told of.
  *
  * It never takes a core lock, so nothing that the core does can keep it from seeing that a session is lost;
- * it only links what is due into the environment and rings. Whoever is inside first calls on_due: the thread
+ * it only links what is due into the environment and wakes it. The first thread inside calls on_due: the one
  * in rpc_poll, or the one in the queue.
  *
  * The timer is set lazily: a raise only moves instants into the future, so the timer stays where it is and
@@ -20,7 +20,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below, an
 static pthread_mutex_t birth =
     PTHREAD_MUTEX_INITIALIZER; /* makes starting and joining the thread one step; taken before `lock` */
 static pthread_cond_t unpinned = PTHREAD_COND_INITIALIZER;
-static struct list fences = {&fences, &fences};
+static struct list validities = {&validities, &validities};
 static struct list envs = {&envs, &envs};
 static int n_envs;
 static pthread_t thread;
@@ -38,58 +38,58 @@ static void arm(int64_t at_ns) {
     (void)timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
-/* Returns the instant of the next look at this fence. */
-static int64_t look(struct rpc_fence *fence) {
+/* Returns the instant of the next look at this validity. */
+static int64_t look(struct rpc_validity *validity) {
     bool is_due;
-    int64_t next = rpc_fence_look(fence, &is_due);
-    if (is_due && list_is_empty(&fence->in_due)) {
-        struct env *env = env_of(fence->rpc);
-        list_push_back(&env->due_fences, &fence->in_due);
+    int64_t next = rpc_validity_look(validity, &is_due);
+    if (is_due && list_is_empty(&validity->in_due)) {
+        struct env *env = env_of(validity->rpc);
+        list_push_back(&env->due_validities, &validity->in_due);
         atomic_store(&env->has_due, true);
-        env->is_to_ring = true;
+        env->is_to_wake = true;
     }
     return next;
 }
 
 static void look_at_all(void) {
     int64_t earliest = RPC_NEVER;
-    for (struct list *node = fences.next; node != &fences; node = node->next) {
-        int64_t next = look(CONTAINER_OF(node, struct rpc_fence, in_fences));
+    for (struct list *node = validities.next; node != &validities; node = node->next) {
+        int64_t next = look(CONTAINER_OF(node, struct rpc_validity, in_validities));
         if (next < earliest)
             earliest = next;
     }
     arm(earliest);
 }
 
-/* gRPC is not called under a lock of ours: the environment is pinned for the length of the ringing instead. */
-static void ring(struct env *env) {
-    env->is_to_ring = false;
+/* gRPC is not called under a lock of ours: the environment is pinned meanwhile instead. */
+static void wake(struct env *env) {
+    env->is_to_wake = false;
     env->is_pinned = true;
     pthread_mutex_unlock(&lock);
     inbox_raise(&env->inbox);
-    if (atomic_load(&env->seat.is_waiting))
-        seat_ring(env);
+    if (atomic_load(&env->queue.is_waiting))
+        queue_wake(env);
     pthread_mutex_lock(&lock);
     env->is_pinned = false;
     (void)pthread_cond_broadcast(&unpinned);
 }
 
-static struct env *next_to_ring(void) {
+static struct env *next_to_wake(void) {
     for (struct list *node = envs.next; node != &envs; node = node->next) {
         struct env *env = CONTAINER_OF(node, struct env, in_envs);
-        if (env->is_to_ring)
+        if (env->is_to_wake)
             return env;
     }
     return NULL;
 }
 
-static void *fence_main(void *arg) {
+static void *validity_main(void *arg) {
     (void)arg;
     pthread_mutex_lock(&lock);
     while (!is_stopping) {
         look_at_all();
-        for (struct env *env; (env = next_to_ring());)
-            ring(env);
+        for (struct env *env; (env = next_to_wake());)
+            wake(env);
         pthread_mutex_unlock(&lock);
         (void)!read(timer_fd, &(uint64_t){0}, sizeof(uint64_t));
         pthread_mutex_lock(&lock);
@@ -103,7 +103,7 @@ static int start_thread(struct lun_err *ret_err) {
     if (timer_fd < 0)
         return lun_err_set(ret_err, LUN_EUNAVAILABLE, "no descriptor to be had: %s", strerror(errno));
     is_stopping = false;
-    int rc = pthread_create(&thread, NULL, fence_main, NULL);
+    int rc = pthread_create(&thread, NULL, validity_main, NULL);
     if (rc == 0)
         return 0;
     (void)close(timer_fd);
@@ -119,7 +119,7 @@ static void stop_thread(void) {
     (void)close(timer_fd);
 }
 
-int fence_join(struct env *env, struct lun_err *ret_err) {
+int validity_thread_join(struct env *env, struct lun_err *ret_err) {
     pthread_mutex_lock(&birth);
     int rc = n_envs == 0 ? start_thread(ret_err) : 0;
     if (rc == 0) {
@@ -132,7 +132,7 @@ int fence_join(struct env *env, struct lun_err *ret_err) {
     return rc;
 }
 
-void fence_part(struct env *env) {
+void validity_thread_part(struct env *env) {
     pthread_mutex_lock(&birth);
     pthread_mutex_lock(&lock);
     while (env->is_pinned)
@@ -144,42 +144,42 @@ void fence_part(struct env *env) {
     pthread_mutex_unlock(&birth);
 }
 
-/* The caller is inside, and rings on leaving: here it is enough to link. */
-void env_fence_changed(struct rpc_fence *fence, bool is_new) {
+/* The caller is inside, and wakes on leaving: here it is enough to link. */
+void env_validity_changed(struct rpc_validity *validity, bool is_new) {
     pthread_mutex_lock(&lock);
     if (is_new)
-        list_push_back(&fences, &fence->in_fences);
-    int64_t next = look(fence);
+        list_push_back(&validities, &validity->in_validities);
+    int64_t next = look(validity);
     if (next < armed_ns)
         arm(next);
     pthread_mutex_unlock(&lock);
 }
 
-void env_fence_stopped(struct rpc_fence *fence) {
-    struct env *env = env_of(fence->rpc);
+void env_validity_stopped(struct rpc_validity *validity) {
+    struct env *env = env_of(validity->rpc);
     pthread_mutex_lock(&lock);
-    list_remove(&fence->in_fences);
-    list_remove(&fence->in_due);
-    atomic_store(&env->has_due, !list_is_empty(&env->due_fences));
+    list_remove(&validity->in_validities);
+    list_remove(&validity->in_due);
+    atomic_store(&env->has_due, !list_is_empty(&env->due_validities));
     pthread_mutex_unlock(&lock);
 }
 
 /* Out of the list, and what to tell it. False when nothing is left. */
-static struct rpc_fence *take_due(struct env *env, bool *ret_is_told, bool *ret_is_lost) {
+static struct rpc_validity *take_due(struct env *env, bool *ret_is_told, bool *ret_is_lost) {
     pthread_mutex_lock(&lock);
-    struct list *node = list_pop_front(&env->due_fences);
-    atomic_store(&env->has_due, !list_is_empty(&env->due_fences));
-    struct rpc_fence *fence = node ? CONTAINER_OF(node, struct rpc_fence, in_due) : NULL;
-    if (fence)
-        *ret_is_told = rpc_fence_settle(fence, ret_is_lost);
+    struct list *node = list_pop_front(&env->due_validities);
+    atomic_store(&env->has_due, !list_is_empty(&env->due_validities));
+    struct rpc_validity *validity = node ? CONTAINER_OF(node, struct rpc_validity, in_due) : NULL;
+    if (validity)
+        *ret_is_told = rpc_validity_settle(validity, ret_is_lost);
     pthread_mutex_unlock(&lock);
-    return fence;
+    return validity;
 }
 
-void fence_tell_due(struct env *env) {
+void validity_tell_due(struct env *env) {
     bool is_told, is_lost;
-    struct rpc_fence *fence;
-    while (atomic_load(&env->has_due) && (fence = take_due(env, &is_told, &is_lost)))
+    struct rpc_validity *validity;
+    while (atomic_load(&env->has_due) && (validity = take_due(env, &is_told, &is_lost)))
         if (is_told)
-            fence->on_due(fence, is_lost);
+            validity->on_due(validity, is_lost);
 }

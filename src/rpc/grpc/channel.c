@@ -1,4 +1,4 @@
-/* rpc/grpc/peer.c - one channel to one member.
+/* rpc/grpc/channel.c - one channel to one member.
  *
  * Names go through gRPC's resolver one at a time, addresses past it (several names in one target do not work,
  * and the choice among members is ours anyway). */
@@ -75,30 +75,31 @@ static int target_of(const char *address, char target[TARGET_BYTES], struct lun_
     return 0;
 }
 
-int env_peer_open(struct rpc *rpc, const char *address, struct rpc_peer **ret_peer, struct lun_err *ret_err) {
+int env_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
+                     struct lun_err *ret_err) {
     char target[TARGET_BYTES];
     int rc = target_of(address, target, ret_err);
     if (rc)
         return rc;
-    struct peer *peer = calloc(1, sizeof *peer);
+    struct channel *channel = calloc(1, sizeof *channel);
     char *copy = strdup(address);
-    if (!peer || !copy) {
-        free(peer);
+    if (!channel || !copy) {
+        free(channel);
         free(copy);
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     }
-    peer->peer = (struct rpc_peer){.rpc = rpc, .address = copy};
+    channel->base = (struct rpc_channel){.rpc = rpc, .address = copy};
     grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
-    peer->channel = grpc_channel_create(
+    channel->grpc = grpc_channel_create(
         target, credentials, &(grpc_channel_args){.num_args = sizeof args / sizeof args[0], .args = args});
     grpc_channel_credentials_release(credentials);
-    *ret_peer = &peer->peer;
+    *ret_channel = &channel->base;
     return 0;
 }
 
-void env_peer_close(struct rpc_peer *rpc_peer) {
-    struct peer *peer = CONTAINER_OF(rpc_peer, struct peer, peer);
-    grpc_channel_destroy(peer->channel);
-    free(rpc_peer->address);
-    free(peer);
+void env_channel_close(struct rpc_channel *rpc_channel) {
+    struct channel *channel = CONTAINER_OF(rpc_channel, struct channel, base);
+    grpc_channel_destroy(channel->grpc);
+    free(rpc_channel->address);
+    free(channel);
 }

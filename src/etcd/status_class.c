@@ -1,5 +1,5 @@
-/* etcd/errclass.c - see errclass.h. */
-#include "etcd/errclass.h"
+/* etcd/status_class.c - see status_class.h. */
+#include "etcd/status_class.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,23 +14,23 @@ enum { ANY_STATUS = -1 };
 struct row {
     int status;
     const char *words; /* NULL: any */
-    struct err_class class;
+    struct status_class class;
 };
 
 #define ANSWER(code)                                                                                         \
-    { code, ERR_AGAIN_NEVER, false, false, false }
+    { code, AGAIN_NEVER, false, false, false }
 #define NEW_TOKEN                                                                                            \
-    { LUN_EUNAUTHENTICATED, ERR_AGAIN_HERE, false, false, true }
+    { LUN_EUNAUTHENTICATED, AGAIN_HERE, false, false, true }
 /* Certainly not carried out. */
 #define NOT_DONE_HERE                                                                                        \
-    { LUN_EUNAVAILABLE, ERR_AGAIN_HERE, false, false, false }
+    { LUN_EUNAVAILABLE, AGAIN_HERE, false, false, false }
 #define NOT_DONE_FAULT                                                                                       \
-    { LUN_EUNAVAILABLE, ERR_AGAIN_ELSEWHERE, false, true, false }
+    { LUN_EUNAVAILABLE, AGAIN_ELSEWHERE, false, true, false }
 /* Nobody knows. */
 #define LOST_NO_FAULT                                                                                        \
-    { LUN_EUNAVAILABLE, ERR_AGAIN_ELSEWHERE, true, false, false }
+    { LUN_EUNAVAILABLE, AGAIN_ELSEWHERE, true, false, false }
 #define LOST_FAULT                                                                                           \
-    { LUN_EUNAVAILABLE, ERR_AGAIN_ELSEWHERE, true, true, false }
+    { LUN_EUNAVAILABLE, AGAIN_ELSEWHERE, true, true, false }
 
 static const struct row rows[] = {
     /* Where the words alone decide: these may come in a watcher's reason, without a status. */
@@ -54,7 +54,7 @@ static const struct row rows[] = {
 
     {RPC_RESOURCE_EXHAUSTED,
      "larger than max",
-     {LUN_EINVALID, ERR_AGAIN_NEVER, true, false, false}}, /* the reply, perhaps */
+     {LUN_EINVALID, AGAIN_NEVER, true, false, false}}, /* the reply, perhaps */
     {RPC_RESOURCE_EXHAUSTED, NULL, NOT_DONE_HERE},
     {RPC_INVALID_ARGUMENT, NULL, ANSWER(LUN_EINVALID)},
     {RPC_NOT_FOUND, NULL, ANSWER(LUN_EINVALID)},
@@ -71,9 +71,9 @@ static bool has_words(const char *text, const char *words) {
     return strstr(text, words) != NULL;
 }
 
-struct err_class err_classify(int status, const char *message, bool is_unsent) {
+struct status_class status_classify(int status, const char *message, bool is_unsent) {
     if (is_unsent)
-        return (struct err_class)NOT_DONE_FAULT;
+        return (struct status_class)NOT_DONE_FAULT;
     const struct row *row = rows;
     while ((row->status != ANY_STATUS && row->status != status) ||
            (row->words && !has_words(message, row->words)))
@@ -81,13 +81,13 @@ struct err_class err_classify(int status, const char *message, bool is_unsent) {
     return row->class;
 }
 
-struct err_class err_classify_reason(const char *reason) {
+struct status_class status_classify_reason(const char *reason) {
     if (reason[0] == '\0')
-        return (struct err_class)LOST_FAULT;
+        return (struct status_class)LOST_FAULT;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].status == ANY_STATUS && rows[i].words && has_words(reason, rows[i].words))
             return rows[i].class;
-    return (struct err_class)ANSWER(LUN_EINVALID);
+    return (struct status_class)ANSWER(LUN_EINVALID);
 }
 
 /* Why a call never left, in gRPC's words and in ours. */
@@ -106,7 +106,7 @@ static const char *why_unsent(const char *message) {
     return "could not be reached";
 }
 
-void err_describe(char *ret_text, size_t n_bytes, int status, const char *message, bool is_unsent) {
+void status_describe(char *ret_text, size_t n_bytes, int status, const char *message, bool is_unsent) {
     if (status == RPC_OK)
         (void)snprintf(ret_text, n_bytes, "ended the stream");
     else if (status == RPC_DEADLINE_EXCEEDED)

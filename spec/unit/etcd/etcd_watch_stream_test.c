@@ -1,4 +1,4 @@
-/* spec/unit/etcd/etcd_hub_test.c - the stream that all watchers share: when it breaks, moves, is left and is closed. */
+/* spec/unit/etcd/etcd_watch_stream_test.c - the stream that all watchers share: when it breaks, moves, is left and is closed. */
 #include "etcd_watching.h"
 
 static void member_fails(struct world *world, size_t i, const char *why) {

@@ -1,0 +1,278 @@
+/* etcd/watch_stream.c - the watch stream's life.
+ *
+ *            first watcher               stream broke
+ *   closed ----------------> open ---------------------> backoff
+ *     ^ ^                    |  ^                         |  |
+ *     | +--- idle for long --+  +---- timer, or move -----+  |
+ *     +------------------- no watcher left ------------------+
+ *
+ * Timer
+ *   backoff  when to open again
+ *   open     at once when the member failed and another is better;
+ *            when a creation has been waiting for long (the member is frozen: nothing else would tell);
+ *            when there has been no watcher for long
+ *
+ * A stream is left behind by cancelling it and forgetting it: whatever it still says bears another pointer
+ * than the present one. */
+#include "etcd/watch_stream.h"
+
+#include <stdlib.h>
+
+#include "etcd/cluster.h"
+#include "etcd/status_class.h"
+
+#define IDLE_NS (5 * NS_PER_S)
+#define SILENCE_NS (2 * NS_PER_S)
+/* A stream that lived this long was a good one: its end is not the next failure in a row. */
+#define GOOD_NS NS_PER_S
+#define DELAY_FIRST_NS (5 * NS_PER_MS)
+#define DELAY_LEAST_NS (50 * NS_PER_MS)
+#define DELAY_MOST_NS (500 * NS_PER_MS)
+
+enum state { CLOSED, BACKOFF, OPEN };
+
+static const struct sm_state states[] = {
+    [CLOSED] = {"closed", SM_ARC(OPEN)},
+    [BACKOFF] = {"backoff", SM_ARC(BACKOFF) | SM_ARC(OPEN) | SM_ARC(CLOSED)},
+    [OPEN] = {"open", SM_ARC(BACKOFF) | SM_ARC(CLOSED)},
+};
+static const struct sm_class watch_stream_class = {"watch stream", states, sizeof states / sizeof states[0]};
+
+static bool has_watchers(const struct watch_stream *stream) {
+    return !list_is_empty(&stream->wanted) || !list_is_empty(&stream->creating) ||
+           !list_is_empty(&stream->created);
+}
+
+void watch_stream_rearm(struct watch_stream *stream) {
+    int64_t at_ns = RPC_NEVER;
+    if (stream->sm.state == BACKOFF) {
+        if (has_watchers(stream))
+            return;
+        sm_move(&stream->sm, CLOSED);
+    } else if (stream->sm.state == OPEN) {
+        if (stream->should_move)
+            at_ns = rpc_now(stream->etcd->rpc);
+        else if (!list_is_empty(&stream->creating))
+            at_ns = stream->heard_ns + SILENCE_NS;
+        else if (!has_watchers(stream))
+            at_ns = rpc_now(stream->etcd->rpc) + IDLE_NS;
+    }
+    rpc_timer_start(&stream->timer, at_ns);
+}
+
+/* Leaves the stream, which ends by itself. */
+static void leave(struct watch_stream *stream) {
+    rpc_stream_cancel(stream->rpc_stream);
+    stream->rpc_stream = NULL;
+    stream->should_move = false;
+}
+
+/* There is no stream any more: again after a while, if anybody still wants it. */
+static void back_off(struct watch_stream *stream) {
+    watch_rewind(stream);
+    int64_t now_ns = rpc_now(stream->etcd->rpc);
+    if (now_ns - stream->opened_ns >= GOOD_NS)
+        stream->n_failures = 0;
+    int64_t delay = DELAY_FIRST_NS;
+    if (stream->n_failures > 0)
+        delay = stream->n_failures < 5 ? DELAY_LEAST_NS << (stream->n_failures - 1) : DELAY_MOST_NS;
+    stream->n_failures++;
+    sm_move(&stream->sm, BACKOFF);
+    rpc_timer_start(&stream->timer, now_ns + etcd_jitter(stream->etcd, delay));
+    watch_stream_rearm(stream);
+}
+
+void watch_stream_break(struct watch_stream *stream) {
+    leave(stream);
+    back_off(stream);
+}
+
+/* ---- what the stream says --------------------------------------------------------------------------- */
+
+static void on_message(void *arg, struct rpc_stream *from, const ProtobufCMessage *message) {
+    struct watch_stream *stream = arg;
+    if (from != stream->rpc_stream)
+        return;
+    stream->heard_ns = rpc_now(stream->etcd->rpc);
+    struct lun_err err;
+    if (etcd_saw_header(stream->member, ((const Etcdserverpb__WatchResponse *)message)->header, &err)) {
+        struct etcd_member *member = stream->member;
+        watch_stream_break(stream);
+        etcd_member_failed(member, err.text);
+        return;
+    }
+    watch_on_message(stream, message);
+    if (from == stream->rpc_stream)
+        watch_stream_rearm(stream);
+}
+
+static void on_broken(struct watch_stream *stream, const struct rpc_result *result) {
+    struct status_class class = status_classify(result->status, result->message, result->is_unsent);
+    char why[ETCD_WHY_BYTES];
+    status_describe(why, sizeof why, result->status, result->message, result->is_unsent);
+    trace_line(stream->etcd->trace, "watch stream: %s %s", etcd_member_address(stream->member), why);
+    stream->rpc_stream = NULL;
+    stream->should_move = false;
+    if (class.again == AGAIN_NEVER || class.is_token_stale) {
+        struct lun_err err;
+        lun_err_set(&err, class.code, "%s", result->message[0] ? result->message : lun_strerror(class.code));
+        err.status = result->status;
+        sm_move(&stream->sm, CLOSED);
+        rpc_timer_stop(&stream->timer);
+        watch_drop_all(stream, &err);
+        return;
+    }
+    back_off(stream);
+    if (class.is_member_fault)
+        etcd_member_failed(stream->member, why);
+}
+
+static void on_stream_close(void *arg, struct rpc_stream *from, const struct rpc_result *result) {
+    struct watch_stream *stream = arg;
+    struct etcd *etcd = stream->etcd;
+    if (from == stream->rpc_stream)
+        on_broken(stream, result);
+    etcd_out_end(etcd);
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------- */
+
+/* From closed or backoff. LUN_ENOMEM: it stays there. */
+static int open_stream(struct watch_stream *stream) {
+    static const struct rpc_stream_callbacks callbacks = {on_message, on_stream_close};
+    struct etcd *etcd = stream->etcd;
+    struct rpc_options options = etcd_options(etcd, RPC_NEVER);
+    stream->member = etcd_pick(etcd);
+    int rc = rpc_stream_open(stream->member->channel, RPC_WATCH, &options, &callbacks, stream,
+                             &stream->rpc_stream);
+    if (rc)
+        return rc;
+    etcd_out_begin(etcd);
+    stream->opened_ns = stream->heard_ns = rpc_now(etcd->rpc);
+    stream->n_asked = stream->n_answered = 0;
+    rc = watch_ask_all(stream);
+    if (rc) {
+        leave(stream);
+        watch_rewind(stream);
+        return rc;
+    }
+    sm_move(&stream->sm, OPEN);
+    watch_stream_rearm(stream);
+    return 0;
+}
+
+int watch_stream_wake(struct watch_stream *stream) {
+    if (stream->sm.state == CLOSED)
+        return open_stream(stream);
+    if (stream->sm.state == OPEN && !stream->should_move) {
+        int rc = watch_ask_all(stream);
+        watch_stream_rearm(stream);
+        return rc;
+    }
+    return 0;
+}
+
+/* ---- the timer -------------------------------------------------------------------------------------- */
+
+static void open_again(struct watch_stream *stream) {
+    if (!open_stream(stream))
+        return;
+    sm_move(&stream->sm, BACKOFF);
+    rpc_timer_start(&stream->timer, rpc_now(stream->etcd->rpc) + etcd_jitter(stream->etcd, DELAY_MOST_NS));
+}
+
+static void move_elsewhere(struct watch_stream *stream) {
+    stream->should_move = false;
+    if (stream->member->failed_ns == 0) { /* it has answered meanwhile */
+        if (watch_ask_all(stream))
+            watch_stream_break(stream);
+        else
+            watch_stream_rearm(stream);
+        return;
+    }
+    leave(stream);
+    watch_rewind(stream);
+    sm_move(&stream->sm, BACKOFF);
+    if (has_watchers(stream))
+        open_again(stream);
+    else
+        watch_stream_rearm(stream);
+}
+
+static void on_silence(struct watch_stream *stream) {
+    if (stream->etcd->n_members == 1) { /* nowhere else to go */
+        stream->heard_ns = rpc_now(stream->etcd->rpc);
+        watch_stream_rearm(stream);
+        return;
+    }
+    struct etcd_member *member = stream->member;
+    int64_t since_ns = stream->heard_ns;
+    watch_stream_break(stream);
+    etcd_member_silent(member, since_ns, true);
+}
+
+static void on_timer(struct rpc_timer *timer) {
+    struct watch_stream *stream = CONTAINER_OF(timer, struct watch_stream, timer);
+    if (stream->sm.state == BACKOFF) {
+        open_again(stream);
+    } else if (stream->should_move) {
+        move_elsewhere(stream);
+    } else if (!list_is_empty(&stream->creating)) {
+        on_silence(stream);
+    } else if (!has_watchers(stream)) {
+        leave(stream);
+        sm_move(&stream->sm, CLOSED);
+    }
+}
+
+/* ---- members ---------------------------------------------------------------------------------------- */
+
+static bool is_another_trusted(const struct watch_stream *stream) {
+    for (size_t i = 0; i < stream->etcd->n_members; i++)
+        if (&stream->etcd->members[i] != stream->member && stream->etcd->members[i].failed_ns == 0)
+            return true;
+    return false;
+}
+
+static void consider_moving(struct watch_stream *stream) {
+    if (stream->sm.state != OPEN || stream->should_move || stream->member->failed_ns == 0 ||
+        !is_another_trusted(stream))
+        return;
+    stream->should_move = true;
+    watch_stream_rearm(stream);
+}
+
+void watch_stream_member_failed(struct watch_stream *stream, const struct etcd_member *member) {
+    if (member == stream->member)
+        consider_moving(stream);
+}
+
+void watch_stream_member_answered(struct watch_stream *stream, const struct etcd_member *member) {
+    if (member != stream->member)
+        consider_moving(stream);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------- */
+
+int watch_stream_init(struct watch_stream *stream, struct etcd *etcd) {
+    stream->etcd = etcd;
+    list_init(&stream->wanted);
+    list_init(&stream->creating);
+    list_init(&stream->created);
+    sm_init(&stream->sm, &watch_stream_class, etcd->trace, CLOSED);
+    return rpc_timer_init(etcd->rpc, &stream->timer, on_timer);
+}
+
+void watch_stream_close(struct watch_stream *stream) {
+    rpc_timer_stop(&stream->timer);
+    if (stream->rpc_stream)
+        leave(stream);
+    if (stream->sm.state != CLOSED)
+        sm_move(&stream->sm, CLOSED);
+    watch_drop_all(stream, NULL);
+}
+
+void watch_stream_fini(struct watch_stream *stream) {
+    rpc_timer_fini(&stream->timer);
+    free(stream->buckets);
+}
