@@ -149,7 +149,153 @@ static void two_watches_are_not_ordered(void) {
     CHECK(n_later_first > 0);
 }
 
+static struct lun_kv_op in_line(int64_t limit) {
+    return (struct lun_kv_op){.kind = LUN_OP_RANGE, .key = B("/l/"), .range_end = B("/l0"), .limit = limit};
+}
+
+/* How many keys etcd reads for it. */
+static uint64_t keys_for(struct lun_kv_op op) {
+    uint64_t before = sim_client_load(party.client, RPC_RANGE).n_keys;
+    CHECK(ask_op(&party, &op) == RPC_OK);
+    return sim_client_load(party.client, RPC_RANGE).n_keys - before;
+}
+
+static void a_limit_saves_etcd_only_what_is_not_sorted_or_filtered(void) {
+    open_party();
+    for (int i = 0; i < 20; i++)
+        put(&party, (struct lun_bytes){(char[]){'/', 'l', '/', (char)('a' + i)}, 4}, B("v"));
+    struct lun_kv_op sorted = in_line(1), filtered = in_line(1), counted = in_line(1), one = in_line(0);
+    sorted.sort_order = LUN_SORT_ASCEND;
+    sorted.sort_target = LUN_SORT_CREATE;
+    filtered.max_create_rev = party.base_rev + 3;
+    counted.is_count_only = true;
+    one.key = B("/l/a");
+    one.range_end = B("");
+    CHECK(keys_for(in_line(0)) == 20 && keys_for(in_line(1)) == 2);
+    CHECK(keys_for(sorted) == 20 && keys_for(filtered) == 20 && keys_for(counted) == 20);
+    CHECK(keys_for(one) == 1);
+    struct sim_load load = sim_client_load(party.client, RPC_RANGE);
+    CHECK(load.n_requests == 6 && load.most_keys == 20);
+    party_close(&party);
+}
+
+static void a_compare_over_a_range_reads_all_of_it(void) {
+    open_party();
+    for (int i = 0; i < 20; i++)
+        put(&party, (struct lun_bytes){(char[]){'/', 'l', '/', (char)('a' + i)}, 4}, B("v"));
+    struct lun_cmp is_empty = {.key = B("/l/"), .range_end = B("/l0"), .target = LUN_CMP_CREATE};
+    struct lun_txn txn = {.compares = &is_empty, .n_compares = 1};
+    CHECK(ask_txn(&party, &txn) == RPC_OK);
+    struct sim_load load = sim_client_load(party.client, RPC_TXN);
+    CHECK(load.n_requests == 1 && load.n_keys == 20);
+    party_close(&party);
+}
+
+/* ---- another etcd under the same addresses --------------------------------------------------------------- */
+
+static void begin_anew(uint64_t cluster_id, int64_t revision) {
+    sim_begin_anew(party.sim, &(struct sim_beginning){cluster_id, revision});
+    for (int i = 0; i < SIM_MEMBERS; i++)
+        sim_start(party.sim, i);
+    party_pause(&party, 5 * NS_PER_S);
+}
+
+static void elect_a_few_times(void) {
+    for (int i = 0; i < 5; i++)
+        sim_elect(party.sim);
+}
+
+static void a_wiped_etcd_is_empty_and_counts_from_the_beginning(void) {
+    open_party();
+    elect_a_few_times();
+    grant_lease(&party, 0x1000, 600);
+    for (int i = 0; i < 9; i++)
+        put_leased(&party, B("/k"), B("old"), 0x1000);
+    uint64_t term = party.last_term;
+    begin_anew(0, 0);
+    CHECK(!strstr(tale_of_one_get(), "kvs"));
+    CHECK(party.last_term < term && party.last_rev == 1);
+    CHECK(time_to_live(&party, 0x1000, false) == RPC_OK);
+    CHECK(strstr(party_tale(&party), "TTL=-1") && sim_n_leases(party.sim) == 0);
+    CHECK(put(&party, B("/k"), B("new")) == RPC_OK && party.last_rev == 2);
+    party_close(&party);
+}
+
+static void a_restored_etcd_has_what_the_snapshot_had(void) {
+    open_party();
+    elect_a_few_times();
+    grant_lease(&party, 0x1000, 600);
+    put_leased(&party, B("/k"), B("first"), 0x1000);
+    put(&party, B("/gone"), B("there"));
+    int64_t snapshot = sim_revision(party.sim);
+    put(&party, B("/k"), B("second"));
+    grant_lease(&party, 0x2000, 600);
+    del(&party, B("/gone"), B(""));
+    revoke_lease(&party, 0x1000);
+    uint64_t term = party.last_term;
+    begin_anew(78, snapshot);
+    CHECK(strstr(tale_of_one_get(), "value=\"first\""));
+    CHECK(party.last_term < term && party.last_rev == snapshot);
+    CHECK(sim_n_kvs(party.sim) == 2 && sim_has_lease(party.sim, 0x1000) && !sim_has_lease(party.sim, 0x2000));
+    CHECK(put(&party, B("/k"), B("third")) == RPC_OK && party.last_rev == snapshot + 1);
+    party_close(&party);
+}
+
+static void streams_end_when_etcd_begins_anew(void) {
+    open_party();
+    struct talk *talk = talk_open(&party, RPC_WATCH);
+    Etcdserverpb__WatchCreateRequest request = ETCDSERVERPB__WATCH_CREATE_REQUEST__INIT;
+    request.key = binary(B("/k"));
+    talk_watch(talk, &request);
+    talk_await_created(talk, 1);
+    begin_anew(0, 0);
+    talk_tell(talk, 1);
+    CHECK(strstr(party_tale(&party), "14 Socket closed"));
+    talk_drop(talk);
+    party_close(&party);
+}
+
+/* ---- what is not so --------------------------------------------------------------------------------------- */
+
+static void a_false_header_is_off_and_the_rest_is_true(void) {
+    open_party();
+    CHECK(put(&party, B("/k"), B("v")) == RPC_OK);
+    uint64_t term = party.last_term;
+    sim_set_faults(party.sim, &(struct sim_faults){.false_header = 1000});
+    int n_false = 0;
+    for (int i = 0; i < 30; i++) {
+        CHECK(strstr(tale_of_one_get(), "value=\"v\""));
+        n_false += party.last_term != term;
+    }
+    CHECK(n_false > 3 && n_false < 27);
+    sim_set_faults(party.sim, &(struct sim_faults){0});
+    CHECK(get(&party, B("/k")) == RPC_OK && party.last_term == term);
+    party_close(&party);
+}
+
+static void a_false_number_stands_anywhere_in_a_reply(void) {
+    open_party();
+    CHECK(put(&party, B("/k"), B("v")) == RPC_OK);
+    sim_set_faults(party.sim, &(struct sim_faults){.false_number = 1000});
+    bool is_create = false, is_lease = false, is_count = false;
+    for (int i = 0; i < 100; i++) {
+        const char *tale = tale_of_one_get();
+        is_create |= strstr(tale, "create_revision=-") != NULL;
+        is_lease |= strstr(tale, "lease=") != NULL;
+        is_count |= !strstr(tale, "count=1");
+    }
+    CHECK(is_create && is_lease && is_count);
+    party_close(&party);
+}
+
 int main(void) {
+    RUN(a_limit_saves_etcd_only_what_is_not_sorted_or_filtered);
+    RUN(a_compare_over_a_range_reads_all_of_it);
+    RUN(a_wiped_etcd_is_empty_and_counts_from_the_beginning);
+    RUN(a_restored_etcd_has_what_the_snapshot_had);
+    RUN(streams_end_when_etcd_begins_anew);
+    RUN(a_false_header_is_off_and_the_rest_is_true);
+    RUN(a_false_number_stands_anywhere_in_a_reply);
     RUN(a_token_lives_300_s_after_its_last_use);
     RUN(a_token_is_refreshed_on_one_member_only);
     RUN(a_restarted_member_knows_no_token);

@@ -1,12 +1,10 @@
 /* sim/apply.c - which request is carried out by whom, and the header all replies bear. */
 #include "sim/world.h"
 
-enum { CLUSTER_ID = 77 };
-
 Etcdserverpb__ResponseHeader *sim_header(struct sim *sim) {
     Etcdserverpb__ResponseHeader *header = sim_take(sim, sizeof *header);
     etcdserverpb__response_header__init(header);
-    header->cluster_id = CLUSTER_ID;
+    header->cluster_id = sim->cluster_id;
     header->member_id = 1;
     header->revision = sim->revision;
     header->raft_term = sim->term;

@@ -235,6 +235,14 @@ static void on_done(struct sim_event *event) {
         complete(call);
 }
 
+static void falsify(struct sim_client *client, ProtobufCMessage *message) {
+    struct sim *sim = client->sim;
+    if (is_hit(client, SIM_FALSE_HEADER, sim->faults.false_header))
+        sim_falsify_header(sim, message, &client->way_seed);
+    if (is_hit(client, SIM_FALSE_NUMBER, sim->faults.false_number))
+        sim_falsify_number(sim, message, &client->way_seed);
+}
+
 void sim_answer_call(struct sim_call *call, int status, const char *text, bool is_unsent,
                      ProtobufCMessage *reply) {
     struct sim *sim = call->client->sim;
@@ -249,6 +257,8 @@ void sim_answer_call(struct sim_call *call, int status, const char *text, bool i
     }
     if (call->is_settled)
         return;
+    if (reply)
+        falsify(call->client, reply);
     call->reply = reply;
     call->is_unsent = is_unsent;
     settle(call, status, text, coming_back(call->client, call->member));
@@ -282,10 +292,12 @@ static int op_call(struct rpc_channel *base, enum rpc_method method, struct lun_
     request->event.run = sim_request_arrives;
     request->sim = sim;
     request->member = &sim->members[call->member];
+    request->client = client;
     request->call = call;
     request->method = method;
     request->message = sim_unpack(rpc_method_info(method)->request, packed);
     request->has_leader = options->has_leader;
+    request->n_beginnings = sim->n_beginnings;
     request->seed = sim_draw(&client->way_seed);
     request->token = options->token ? strdup(options->token) : NULL;
     call->request = request;
@@ -391,6 +403,8 @@ void sim_say_on(struct sim_server_stream *server, ProtobufCMessage *message, int
         text = "Socket closed";
     }
     server->is_over = !message;
+    if (message)
+        falsify(stream->client, message);
     push_arrival(stream, message, status, text, coming_back(stream->client, stream->member));
 }
 
@@ -427,6 +441,7 @@ static int op_stream_send(struct rpc_stream *base, const ProtobufCMessage *messa
     inbound->event.run = sim_inbound_arrives;
     inbound->server = stream->server;
     inbound->message = sim_copy(message);
+    stream->client->loads[stream->server->method].n_requests++;
     list_push_back(&stream->server->inbound, &inbound->in_queue);
     int64_t at = crossing(stream->client, stream->member);
     stream->last_out_ns = at > stream->last_out_ns ? at : stream->last_out_ns + 1;
@@ -693,6 +708,10 @@ void sim_client_drain(struct sim_client *client) {
 
 int64_t sim_client_served_ns(const struct sim_client *client) {
     return client->served_ns;
+}
+
+struct sim_load sim_client_load(const struct sim_client *client, enum rpc_method method) {
+    return client->loads[method];
 }
 
 const char *sim_client_leftovers(const struct sim_client *client) {

@@ -76,10 +76,11 @@ static void collect(struct sim *sim, const struct sim_keys *keys, const Etcdserv
     size_t from, to, n = 0;
     sim_keys_slice(keys, &inside, &from, &to);
     response->count = (int64_t)(to - from); /* before it filters */
+    if (!request->count_only && stops_at_limit(request) && to - from > (size_t)request->limit + 1)
+        to = from + (size_t)request->limit + 1;
+    sim->n_keys_read += to - from;
     if (request->count_only)
         return;
-    if (stops_at_limit(request) && to - from > (size_t)request->limit + 1)
-        to = from + (size_t)request->limit + 1;
     const struct sim_kv **found = sim_take(sim, (to - from + 1) * sizeof *found);
     for (size_t i = from; i < to; i++)
         if (is_wanted(request, &keys->kvs[i]))

@@ -89,6 +89,18 @@ static bool is_hindered(struct sim_request *request) {
     return false;
 }
 
+static void count_load(struct sim_load *load, uint64_t n_keys) {
+    load->n_requests++;
+    load->n_keys += n_keys;
+    if (n_keys > load->most_keys)
+        load->most_keys = n_keys;
+}
+
+/* It was at work, or answered, when etcd began anew. */
+static bool is_of_another_etcd(const struct sim_request *request) {
+    return request->n_beginnings != request->sim->n_beginnings && (request->term || request->is_answered);
+}
+
 void sim_request_arrives(struct sim_event *event) {
     struct sim_request *request = CONTAINER_OF(event, struct sim_request, event);
     struct sim_member *member = request->member;
@@ -96,7 +108,7 @@ void sim_request_arrives(struct sim_event *event) {
     sim_turn(sim, request->seed, request->n_turns++);
     if (request->is_cancelled && !request->is_answered) {
         sim_request_free(request);
-    } else if (member->is_down) {
+    } else if (member->is_down || is_of_another_etcd(request)) {
         bool is_unsent = !request->term && !request->is_answered;
         refuse(request, RPC_UNAVAILABLE,
                is_unsent              ? "failed to connect: Connection refused"
@@ -110,7 +122,9 @@ void sim_request_arrives(struct sim_event *event) {
     } else if (request->has_leader && !member->has_leader) {
         refuse(request, RPC_UNAVAILABLE, "etcdserver: no leader", false);
     } else if (sim_is_local(request->method, request->message) || !is_hindered(request)) {
+        sim->n_keys_read = 0;
         struct sim_answer done = sim_carry_out(member, request->token, request->method, request->message);
+        count_load(&request->client->loads[request->method], sim->n_keys_read);
         request->is_answered = true;
         request->served_ns = sim->now_ns;
         request->status = done.status;

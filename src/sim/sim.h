@@ -43,17 +43,22 @@ void sim_step(struct sim *sim);
 
 /* ---- faults: what may go wrong while they are on ------------------------------------------------------- */
 
-/* Per mille, per message. */
+/* Per mille, per message. False headers name another cluster, member or term, as one of another etcd would; false
+ * numbers are such as no etcd can mean (below zero, beyond every limit). */
 struct sim_faults {
     int reply_lost, request_lost, delayed, late_after_cancel, event_dropped;
     int busy;  /* a write is refused before it is proposed: too many requests */
+    int false_header, false_number;
     int hasty; /* a leader carries out late, and answers renewals by that: etcd before 3.4.20 and 3.5.3 */
 };
 void sim_set_faults(struct sim *sim, const struct sim_faults *faults);
 
 /* Each fault that hits a message to or from a client has a name: its kind, the client, and a number that counts
  * those of its kind at that client. Whoever wants to leave one out says so; NULL: none. */
-enum sim_fault { SIM_REPLY_LOST, SIM_REQUEST_LOST, SIM_DELAYED, SIM_LATE_AFTER_CANCEL, SIM_N_FAULTS };
+enum sim_fault {
+    SIM_REPLY_LOST, SIM_REQUEST_LOST, SIM_DELAYED, SIM_LATE_AFTER_CANCEL, SIM_FALSE_HEADER, SIM_FALSE_NUMBER,
+    SIM_N_FAULTS
+};
 struct sim_umpire {
     bool (*may_hit)(void *arg, enum sim_fault fault, const char *client, unsigned number);
     void *arg;
@@ -74,6 +79,17 @@ void sim_join(struct sim *sim, int member);
 void sim_stop(struct sim *sim, int member);
 void sim_start(struct sim *sim, int member);
 bool sim_is_well(const struct sim *sim, int member);
+
+/* Another etcd under the same addresses: wiped, or restored from a snapshot of `revision` with the keys and leases it
+ * had then. */
+struct sim_beginning {
+    uint64_t cluster_id; /* 0: as before, which is what the same flags give */
+    int64_t revision;    /* leases granted before the next one are in the snapshot; 0: empty */
+};
+/* All members stop; the caller starts them again (sim_start). Terms begin again at 2, and the old etcd's answers that
+ * are on their way arrive yet. on_delete is not told what is not there any more. */
+void sim_begin_anew(struct sim *sim, const struct sim_beginning *beginning);
+int64_t sim_revision(const struct sim *sim);
 
 /* ---- what an operator does ----------------------------------------------------------------------------- */
 
@@ -152,6 +168,13 @@ void sim_client_hold(struct sim_client *client, int member, int64_t for_ns);
 void sim_client_lag(struct sim_client *client, int member, int64_t for_ns);
 /* All its connections to that member break. */
 void sim_client_reset(struct sim_client *client, int member);
+/* What a client's requests of one kind cost etcd. The keys are those that etcd reads: of a range that is sorted,
+ * filtered or only counted, and of a compare over a range, every key inside, whatever the limit. A request counts when
+ * it is carried out, also when its client does not wait for it any more; a message on a stream, when it is sent. */
+struct sim_load {
+    uint64_t n_requests, n_keys, most_keys; /* the last: by one request */
+};
+struct sim_load sim_client_load(const struct sim_client *client, enum rpc_method method);
 /* When etcd carried out what is being answered now: inside a callback of the core's. */
 int64_t sim_client_served_ns(const struct sim_client *client);
 /* What is left of calls, streams, channels, timers, validities and completions: NULL, or which. */

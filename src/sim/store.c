@@ -9,6 +9,10 @@ size_t sim_n_kvs(const struct sim *sim) {
     return sim->keys.n;
 }
 
+int64_t sim_revision(const struct sim *sim) {
+    return sim->revision;
+}
+
 const struct sim_kv *sim_kv_at(const struct sim *sim, size_t i) {
     return &sim->keys.kvs[i];
 }

@@ -52,6 +52,7 @@ static bool holds(struct sim *sim, const Etcdserverpb__Compare *compare) {
     struct sim_range inside = sim_range_of(sim_bytes(compare->key), sim_bytes(compare->range_end));
     size_t from, to;
     sim_keys_slice(&sim->keys, &inside, &from, &to);
+    sim->n_keys_read += to - from;
     if (from == to)
         return compare->target != ETCDSERVERPB__COMPARE__COMPARE_TARGET__VALUE && holds_for(compare, &none);
     for (; from < to; from++)
@@ -94,6 +95,7 @@ delete_range(struct sim *sim, const Etcdserverpb__DeleteRangeRequest *request, i
     struct sim_range inside = sim_range_of(sim_bytes(request->key), sim_bytes(request->range_end));
     size_t from, to;
     sim_keys_slice(&sim->keys, &inside, &from, &to);
+    sim->n_keys_read += to - from;
     if (request->prev_kv && to > from) {
         response->prev_kvs = sim_take(sim, (to - from) * sizeof *response->prev_kvs);
         for (size_t i = from; i < to; i++)

@@ -8,6 +8,8 @@
 
 const char *const sim_addresses[SIM_MEMBERS] = {"a:1", "b:1", "c:1"};
 
+enum { FIRST_CLUSTER_ID = 77 };
+
 void sim_die(const char *what) {
     (void)fprintf(stderr, "sim: %s\n", what);
     abort();
@@ -148,6 +150,8 @@ const char *sim_fault_text(enum sim_fault fault) {
         [SIM_REQUEST_LOST] = "a request is lost",
         [SIM_DELAYED] = "a message is late",
         [SIM_LATE_AFTER_CANCEL] = "a request that was taken back is carried out all the same",
+        [SIM_FALSE_HEADER] = "a header is another etcd's",
+        [SIM_FALSE_NUMBER] = "a number is false",
     };
     return texts[fault];
 }
@@ -166,6 +170,7 @@ struct sim *sim_new(uint64_t seed) {
     heap_init(&sim->events);
     list_init(&sim->clients);
     sim->revision = 1;
+    sim->cluster_id = FIRST_CLUSTER_ID;
     sim_cluster_init(sim);
     return sim;
 }

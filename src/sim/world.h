@@ -68,6 +68,9 @@ struct sim {
     int64_t revision, compacted_rev;
     bool is_full, has_auth;
     int64_t auth_touched_ns;
+    uint64_t n_keys_read; /* by the request under way */
+    uint64_t cluster_id;
+    unsigned n_beginnings; /* how often it began anew */
     struct sim_user *users;
     size_t n_users, users_room;
     struct sim_token *tokens;
@@ -195,6 +198,7 @@ struct sim_request {
     struct list in_member;
     struct sim *sim;
     struct sim_member *member;
+    struct sim_client *client;
     struct sim_call *call; /* NULL: nobody waits any more */
     enum rpc_method method;
     ProtobufCMessage *message, *reply;
@@ -206,6 +210,7 @@ struct sim_request {
     int64_t give_up_ns, served_ns;
     uint64_t seed, n_turns;
     uint64_t term;
+    unsigned n_beginnings; /* of the world, when it was sent */
 };
 void sim_request_arrives(struct sim_event *event);
 void sim_request_free(struct sim_request *request);
@@ -253,6 +258,12 @@ void sim_drop_watches(struct sim_server_stream *server);
 /* Of what `member` has applied. */
 void sim_tell_watches(struct sim_member *member, bool is_slow_loop);
 
+/* ---- falsify.c */
+/* The cluster, the member or the term is another's; a message without a header stays as it is. */
+void sim_falsify_header(struct sim *sim, ProtobufCMessage *message, uint64_t *dice);
+/* One number, wherever it stands, becomes one that no etcd can mean. */
+void sim_falsify_number(struct sim *sim, ProtobufCMessage *message, uint64_t *dice);
+
 /* ---- client.c */
 struct sim_client {
     struct rpc base;
@@ -263,6 +274,7 @@ struct sim_client {
     uint64_t seed;     /* what it draws itself */
     uint64_t way_seed; /* what is drawn for its messages and its thread: others' doings do not move it */
     unsigned n_hits[SIM_N_FAULTS];
+    struct sim_load loads[RPC_N_METHODS];
     const struct sim_host *host; /* NULL: nobody polls, completions run as they come */
     void *host_arg;
     int64_t served_ns; /* of the answer being delivered */
