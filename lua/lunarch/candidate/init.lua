@@ -1,0 +1,271 @@
+-- Drives the handlers of a candidate: connects, stands, leads, and stands again.
+--
+--   connect > session > stand > (elected) > on_elected > do_work ... > on_lost > resign > stand ...
+--
+-- The *driver*, a task, walks along this line; term.lua has the part between being elected and having resigned. Beside
+-- it the follower tells on_leader, and one more task calls do_standby while we do not lead (follow.lua).
+local args = require "lunarch.args"
+local candidacy = require "lunarch.candidacy"
+local follow = require "lunarch.candidate.follow"
+local new_backoff = require "lunarch.candidate.backoff"
+local tasks = require "lunarch.candidate.tasks"
+local terms = require "lunarch.candidate.term"
+
+args.is_ours()
+
+local unpack = table.unpack or unpack
+local pack = table.pack or function(...) return { n = select("#", ...), ... } end
+
+local DEFAULT_TTL_S = 10
+local CONNECT_S = 3          -- one attempt to get a session
+local CLOSE_S = 2
+local STOOD_STILL_TTLS = 3
+local SAY_AGAIN_S = 60
+
+local STOP = tasks.STOP
+
+local HANDLERS = {
+  on_elected = args.callable, do_work = args.callable, on_lost = args.callable, on_leader = args.callable,
+  do_standby = args.callable, on_jeopardy = args.callable, on_safe = args.callable,
+}
+
+local SETTINGS = {
+  election = args.name, name = args.who, value = args.string, ttl = args.ttl, grace = args.seconds,
+  interval = args.seconds, stop_timeout = args.seconds, endpoints = args.endpoints,
+}
+
+local LEVELS = { "info", "warn", "error" }
+
+local OPTIONS = {
+  client = function(call, name, value)
+    if type(value) ~= "table" and type(value) ~= "userdata" then args.bad(call, name, "a client", value) end
+  end,
+  log = function(call, name, value)
+    for _, level in ipairs(LEVELS) do
+      if type(value) ~= "table" or not pcall(args.callable, call, level, value[level]) then
+        args.bad(call, name, "a table of functions: info, warn, error", value)
+      end
+    end
+  end,
+}
+for _, group in ipairs { HANDLERS, SETTINGS } do
+  for name, check in pairs(group) do
+    OPTIONS[name] = check
+  end
+end
+
+local methods = {}
+local Candidate, check_self = args.class("candidate", methods)
+
+local function stderr_log(name)
+  local log = {}
+  for _, level in ipairs(LEVELS) do
+    log[level] = function(format, ...)
+      if level == "info" then return end
+      local text = select("#", ...) > 0 and format:format(...) or format
+      io.stderr:write(("lunarch: %s: %s: %s\n"):format(name, level, text))
+    end
+  end
+  return log
+end
+
+-- ---- making and stopping ----------------------------------------------------------------------------------------
+
+local function new(_, options)
+  options = args.options("lunarch.candidate", options, OPTIONS)
+  candidacy.check("lunarch.candidate", options, "/services/billing")
+  local ttl = options.ttl or DEFAULT_TTL_S
+  if options.grace and options.grace > ttl / 2 then
+    args.misuse("lunarch.candidate: 'grace' must be at most half the ttl of %d s, not %g", ttl, options.grace)
+  end
+  local self = { handlers = {}, options = options, state = "new", complaints = {} }
+  for name in pairs(HANDLERS) do
+    self.handlers[name] = options[name]
+  end
+  if not self.handlers.on_elected and not self.handlers.do_work then
+    args.misuse "lunarch.candidate: neither 'on_elected' nor 'do_work' is given: there is nothing to do when elected"
+  end
+  self.election_name = options.election
+  self.name = options.name or options.value or "candidate"
+  self.value = options.value or self.name
+  self.interval = options.interval or 1
+  self.stop_timeout = options.stop_timeout or 10
+  self.log = options.log or stderr_log(self.name)
+  self.connect_backoff = new_backoff(0.25, 5)
+  self.stand_backoff = new_backoff(1, 30)
+  return setmetatable(self, Candidate)
+end
+
+function Candidate.__tostring(self)
+  return ("lunarch.candidate: %s in %s (%s)"):format(self.name, self.election_name, self.state)
+end
+
+--- Stops the work, calls on_lost, gives the place up and lets run() return. Does not wait; may be called from anywhere.
+function methods:stop(reason)
+  check_self(self, "stop")
+  if reason ~= nil then args.text("candidate:stop", "reason", reason) end
+  if self.stopping then return end
+  self.stopping = reason or "stopping"
+  if self.worker then
+    terms.stop(self, self.stopping)
+  elseif self.is_pausing then
+    self.driver:interrupt(STOP)
+  end
+end
+
+-- One wait of the driver that stop() ends: nil, message, "cancelled" then.
+function methods:_pause(fn, ...)
+  if not self.stopping then
+    self.is_pausing = true
+    local results = pack(pcall(fn, ...))
+    self.is_pausing = false
+    self.driver:allow()
+    if results[1] then return unpack(results, 2, results.n) end
+    if results[2] ~= STOP then error(results[2], 0) end
+  end
+  return nil, tostring(STOP), "cancelled"
+end
+
+function methods:_sleep(seconds)
+  return self:_pause(self.lunarch.sleep, seconds)
+end
+
+-- ---- the driver -------------------------------------------------------------------------------------------------
+
+-- A trouble that lasts is told when it begins, when it changes, and once a minute.
+function methods:_complain(text, seconds)
+  local now = self.lunarch.now()
+  local said_at = self.complaints[text]
+  if not said_at or now - said_at > SAY_AGAIN_S then
+    self.complaints[text] = now
+    self.log.warn("%s; trying again in %.1f s, and so on", text, seconds)
+  end
+end
+
+function methods:_is_well()
+  if not next(self.complaints) then return end
+  self.complaints = {}
+  self.log.info "etcd answers again"
+end
+
+local function names_of(endpoints)
+  return type(endpoints) == "table" and table.concat(endpoints, ",") or endpoints or "etcd"
+end
+
+function methods:_open_session()
+  self.state = "connecting"
+  while not self.stopping do
+    local session, message, code = self:_pause(self.client.session, self.client,
+      { ttl = self.options.ttl, grace = self.options.grace }, CONNECT_S)
+    if session then
+      self:_is_well()
+      self.connect_backoff:reset()
+      return session
+    end
+    if code ~= "cancelled" then
+      local seconds = self.connect_backoff:next()
+      self:_complain(("no session with %s: %s%s"):format(names_of(self.client.endpoints), message, self.hint or ""),
+        seconds)
+      self:_sleep(seconds)
+    end
+  end
+end
+
+-- Stands again and again, as long as the session serves.
+function methods:_stand(session)
+  local election = assert(session:election(self.election_name))
+  self.place = self.election_name .. "/" .. session.lease
+  while not self.stopping do
+    self.state, self.is_silent = "standing", nil
+    local term, message, code = self:_pause(election.campaign, election, self.value)
+    if term then
+      self.is_elected = true
+      local seconds, is_stepping_back = terms.lead(self, session, term)
+      self.is_elected = false
+      if not seconds then return end
+      follow.start_standby(self)
+      self.state = "stepped back"
+      if is_stepping_back and not self.stopping then
+        self.log.info("standing again in %.1f s, so that others go first", seconds)
+      end
+      self:_sleep(seconds)
+    elseif code == "lost" or code == "closed" then
+      if not self.stopping then self.log.warn("the session is gone: %s", message) end
+      return
+    elseif code ~= "cancelled" then
+      local seconds = self.connect_backoff:next()
+      self:_complain(("cannot stand in %s: %s"):format(self.election_name, message), seconds)
+      self:_sleep(seconds)
+    end
+  end
+end
+
+-- Tells of handlers that held everything up: no renewal needs us, but no handler can be stopped meanwhile.
+function methods:_watch_loop()
+  local step = (self.options.ttl or 10) / 2
+  while true do
+    local before = self.lunarch.now()
+    self.lunarch.sleep(step)
+    local still_s = self.lunarch.now() - before - step
+    if still_s > STOOD_STILL_TTLS * 2 * step then
+      local where = self.last_handler and " in " .. self.last_handler or ""
+      self.log.warn("nothing moved for %.1f s%s: a handler has to wait with lunarch.sleep and the like", still_s, where)
+    end
+  end
+end
+
+function methods:_drive()
+  follow.start(self)
+  self.loop_watcher = tasks.spawn(self, methods._watch_loop)
+  while not self.stopping do
+    local session = self:_open_session()
+    if session then
+      self:_stand(session)
+      -- Who is stopping has waited for etcd once, and once is enough: the rest goes on in the background.
+      local is_waiting = not (self.stopping and self.is_silent)
+      local ok, message, code = session:close(is_waiting and CLOSE_S or 0)
+      if not ok and is_waiting and code ~= "lost" and code ~= "closed" then
+        self.log.warn("closing the session: %s", message)
+      end
+      self:_sleep(self.stopping and 0 or self.connect_backoff:next())
+    end
+  end
+  self.state = "stopping"
+  self:_dismiss_helpers()
+end
+
+function methods:_dismiss_helpers()
+  follow.stop(self)
+  tasks.dismiss(self.loop_watcher)
+end
+
+--- Stands, leads, loses and stands again until stop() is called. Waits; returns true.
+function methods:run()
+  check_self(self, "run")
+  if self.driver then args.misuse "candidate:run: it runs already, or has run: make another one" end
+  local lunarch = require "lunarch"
+  self.lunarch = lunarch
+  self.client = self.options.client
+    or assert(lunarch.connect { endpoints = self.options.endpoints, name = self.options.name })
+  self.driver = tasks.spawn(self, methods._drive)
+  local joined, ok, trace = pcall(self.driver.join, self.driver)
+  if not joined then
+    -- We were interrupted ourselves: the rest goes on without us.
+    self:stop()
+    error(ok, 0)
+  end
+  if not ok then self:_dismiss_helpers() end
+  if not self.options.client then self.client:close(CLOSE_S) end
+  self.state = "ended"
+  if not ok then error(trace, 0) end
+  return true
+end
+
+return setmetatable({
+  handlers = HANDLERS,
+  settings = SETTINGS,
+  options = OPTIONS,
+
+  --- The candidate whose handler runs here, or nil.
+  current = tasks.current,
+}, { __call = new })

@@ -1,0 +1,34 @@
+-- The tasks of a candidate: begun in its name, so that the log knows whose handler speaks, and ended.
+require "lunarch.args".is_ours()
+
+local tasks = {}
+
+local INSIST_S = 1         -- how long an interrupted task is waited for
+
+-- What stops the driver's own waits, and the tasks beside it.
+tasks.STOP = setmetatable({}, { __tostring = function() return "the candidate is being stopped" end })
+
+-- Which candidate a handler belongs to, by its coroutine.
+local owners = setmetatable({}, { __mode = "k" })
+
+--- The candidate whose handler runs here, or nil.
+function tasks.current()
+  return owners[coroutine.running()]
+end
+
+--- Runs fn(candidate, ...) as a task of the candidate's.
+function tasks.spawn(candidate, fn, ...)
+  return candidate.lunarch.spawn(function(...)
+    owners[coroutine.running()] = candidate
+    return fn(candidate, ...)
+  end, ...)
+end
+
+--- Ends a helper's task. False: the handler in it goes on all the same.
+function tasks.dismiss(task)
+  if not task then return true end
+  task:interrupt(tasks.STOP)
+  return task:join(INSIST_S) ~= nil
+end
+
+return tasks

@@ -1,0 +1,226 @@
+-- A term, from being elected to having given the place up.
+--
+-- A *worker* calls on_elected and do_work, a *watcher* waits for the loss of the term, and on_lost has a task of its own.
+-- A term ends for one reason, the first that comes (candidate.over): lost, as the session says; "stopping"; "resigned";
+-- "error". Whoever finds it interrupts the worker; the driver, which waits for the worker's end, calls on_lost, and
+-- only then gives the place up. The clock is read before each call of a handler, and at the beginning and end of every
+-- wait of the worker.
+local args = require "lunarch.args"
+local follow = require "lunarch.candidate.follow"
+local handlers = require "lunarch.candidate.handlers"
+local tasks = require "lunarch.candidate.tasks"
+
+args.is_ours()
+
+local terms = {}
+
+local unpack = table.unpack or unpack
+local pack = table.pack or function(...) return { n = select("#", ...), ... } end
+
+local RESIGN_S = 3           -- afterwards it goes on in the background
+local SILENT_S = 1           -- an etcd that is there would have answered
+local INSIST_S = 1           -- how long an interrupted handler outside of the work is waited for
+local LONG_TERM_S = 30       -- a term that lasted longer ends a row of failures
+
+-- What makes the driver leave work behind that does not end.
+local LEAVE = setmetatable({}, { __tostring = function() return "the work does not end" end })
+
+-- A term that a handler gave up is over as "closed" for its session.
+local function reason_of(term)
+  local reason = term.reason or "expired"
+  return reason == "closed" and "resigned" or reason
+end
+
+-- ---- the work ---------------------------------------------------------------------------------------------------
+
+-- Work that goes on although it is over keeps the place until the deadline takes it: nothing may overlap with it, not
+-- even on_lost. Only who stops for good does not wait for it.
+local function insist(candidate)
+  local worker = candidate.worker
+  candidate.lunarch.sleep(candidate.stop_timeout)
+  if not worker:is_running() then return end
+  candidate.log.error("%s has not ended %g s after it was told to (%s): the place is left to lapse with its lease",
+    candidate.last_handler, candidate.stop_timeout, candidate.over)
+  candidate.session:orphan()
+  while not candidate.stopping do
+    candidate.lunarch.sleep(INSIST_S)
+  end
+  if worker:is_running() then candidate.driver:interrupt(LEAVE) end
+end
+
+--- Ends the work of the present term; the first reason counts.
+function terms.stop(candidate, reason)
+  if not candidate.worker then return end
+  candidate.insister = candidate.insister or tasks.spawn(candidate, insist)
+  if candidate.over then return end
+  candidate.over = reason
+  candidate.worker:interrupt(handlers.lost_error(reason))
+end
+
+-- Asked at the beginning and end of every wait of the worker: an error to raise, or nil.
+local function guard(candidate, term)
+  if not candidate.over and term:remaining() <= 0 then candidate.over = reason_of(term) end
+  return candidate.over and handlers.lost_error(candidate.over)
+end
+
+-- Calls a handler inside the term. False: the work is over.
+local function call(candidate, name, term)
+  local handler = candidate.handlers[name]
+  if guard(candidate, term) then return false end
+  candidate.is_entered = true
+  if not handler then return true end
+  candidate.last_handler = name
+  local ok, result = handlers.attempt(handler, term)
+  if candidate.over then
+    if not ok and not handlers.is_lost_error(result.err) then
+      candidate.log.warn("%s failed while it was told to stop (%s): %s", name, candidate.over, result.text)
+    end
+    return false
+  elseif not ok then
+    candidate.over = "error"
+    candidate.log.error("%s failed: %s", name, result.text)
+    return false
+  end
+  return true, result
+end
+
+local function work(candidate, term)
+  if not call(candidate, "on_elected", term) then return end
+  if not candidate.handlers.do_work then
+    while candidate.lunarch.sleep(3600) do end
+  end
+  while true do
+    local ok, result = call(candidate, "do_work", term)
+    if not ok then return end
+    if result == false then
+      candidate.over = "resigned"
+      return
+    end
+    local seconds = handlers.pause_after(result, candidate.interval)
+    if not seconds then
+      candidate.over = "error"
+      candidate.log.error(
+        "do_work returned %s: it has to be the seconds to its next call, nothing, or false to resign",
+        args.describe(result))
+      return
+    end
+    candidate.lunarch.sleep(seconds)
+  end
+end
+
+-- ---- beside the work --------------------------------------------------------------------------------------------
+
+local function watch_term(candidate, term)
+  term:await_loss()
+  terms.stop(candidate, reason_of(term))
+end
+
+local function watch_session(candidate, session)
+  local state = "alive"
+  while true do
+    state = session:await(state)
+    if state == "jeopardy" then
+      local left_s = session:remaining()
+      if left_s > 0 then
+        candidate.log.warn("etcd has not answered for half a TTL; safe for %.1f s more", left_s)
+      end
+      handlers.tell(candidate, "on_jeopardy", candidate.term)
+    elseif state == "alive" then
+      candidate.log.info "etcd answers again"
+      handlers.tell(candidate, "on_safe", candidate.term)
+    else
+      return
+    end
+  end
+end
+
+-- ---- from the beginning to the end ------------------------------------------------------------------------------
+
+-- Waits for a task of ours. Whoever interrupts the driver itself (lunarch.run does so with all when its main task
+-- fails) has us stop, in order all the same.
+local function join(candidate, task)
+  local results = pack(pcall(task.join, task))
+  if results[1] then return unpack(results, 2, results.n) end
+  candidate.driver:allow()
+  if results[2] == LEAVE then return nil end
+  candidate:stop()
+  return join(candidate, task)
+end
+
+-- Runs the work to its end, whatever ends it. False: it does not end, and we are to stop.
+local function serve(candidate, session, term)
+  local worker = tasks.spawn(candidate, work, term)
+  worker:guard(function() return guard(candidate, term) end)
+  candidate.worker, candidate.session, candidate.insister = worker, session, nil
+  local watcher = tasks.spawn(candidate, watch_term, term)
+  local session_watcher = tasks.spawn(candidate, watch_session, session)
+  -- stop() came between the last look and the worker's birth.
+  if candidate.stopping then terms.stop(candidate, candidate.stopping) end
+  local ok, trace, err = join(candidate, worker)
+  if ok == false and not handlers.is_lost_error(err) then
+    candidate.over = candidate.over or "error"
+    candidate.log.error("the work failed: %s", trace)
+  end
+  -- The clock spoke first; by now the session may know why.
+  if candidate.over == "expired" then candidate.over = reason_of(term) end
+  candidate.over = candidate.over or "error"
+  candidate.worker = nil
+  tasks.dismiss(candidate.insister)
+  tasks.dismiss(watcher)
+  tasks.dismiss(session_watcher)
+  return ok ~= nil
+end
+
+-- on_lost is given its time, then interrupted at every wait. One that goes on all the same keeps the place until the
+-- deadline takes it: the session is renewed no more.
+local function lose(candidate, session, term)
+  local task = tasks.spawn(candidate, handlers.tell, "on_lost", term, candidate.over)
+  if task:join(candidate.stop_timeout) ~= nil then return true end
+  candidate.log.warn("on_lost has not ended within %g s: interrupting it", candidate.stop_timeout)
+  task:interrupt(handlers.late_error())
+  if task:join(INSIST_S) ~= nil then return true end
+  candidate.log.error("on_lost does not end: the place is left to lapse with its lease")
+  session:orphan()
+  if not candidate.stopping then task:join() end
+  return false
+end
+
+local function resign(candidate, term)
+  local asked_at = candidate.lunarch.now()
+  local ok, message, code = term:resign(RESIGN_S)
+  candidate.is_silent = candidate.lunarch.now() - asked_at > SILENT_S
+  if not ok and code ~= "lost" and code ~= "closed" then
+    candidate.log.warn("giving the place up: %s", message)
+  end
+end
+
+--- From being elected to having given the place up. Waits. The seconds until we stand again, and whether they are there
+--- so that others go first; nil: the session is given up.
+function terms.lead(candidate, session, term)
+  if not follow.end_standby(candidate) then
+    candidate.log.error "do_standby does not end: the place is given up, so that others go first"
+    term:resign(RESIGN_S)
+    return candidate.stand_backoff:next(), true
+  end
+  -- Not entered, so there is nothing to be told as lost.
+  if candidate.stopping or term:remaining() <= 0 then
+    term:resign(RESIGN_S)
+    return candidate.connect_backoff:next()
+  end
+  candidate.state, candidate.term, candidate.over, candidate.is_entered = "leading", term, nil, false
+  local began_at = candidate.lunarch.now()
+  local has_ended = serve(candidate, session, term)
+  candidate.state = "stepping down"
+  -- Who was not told of winning is not told of losing.
+  local is_ours_to_give = has_ended and (not candidate.is_entered or lose(candidate, session, term))
+  local reason = candidate.over
+  candidate.term, candidate.over = nil, nil
+  if candidate.leader and candidate.leader.token == term.token then candidate.leader = nil end
+  if not is_ours_to_give then return nil end
+  resign(candidate, term)
+  if candidate.lunarch.now() - began_at > LONG_TERM_S then candidate.stand_backoff:reset() end
+  if reason == "error" or reason == "resigned" then return candidate.stand_backoff:next(), true end
+  return candidate.connect_backoff:next()
+end
+
+return terms
