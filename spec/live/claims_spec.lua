@@ -36,29 +36,43 @@ describe("of locks and elections it is true that", function()
     assert.equal(1, scene.count(client, line))
   end))
 
-  it("a waiter that queued 5 ms before is handed the lock at once, not after 90 ms", scene.play(function()
-    local client, other = scene.connect(server.endpoint), scene.connect(server.endpoint)
-    local holder = assert(other:session()):mutex(line)
-    local mutex = assert(client:session()):mutex(line)
-    local delays = {}
-    for i = 1, 30 do
-      assert(holder:lock())
-      local got
-      local task = lunarch.spawn(function()
-        assert(mutex:lock())
-        got = clock.now()
-        assert(mutex:unlock())
-      end)
-      lunarch.sleep(0.005)
-      local t = clock.now()
-      assert(holder:unlock())
-      scene.within(5, task)
-      delays[i] = 1000 * (got - t)
-    end
-    local median, longest = scene.median(delays)
-    print(("hand-off after 5 ms in line, with the unlock: %.2f ms at the median, %.2f at most"):format(median, longest))
-    assert.is_true(median < 50, ("%.1f ms at the median"):format(median))
-  end))
+  -- etcd looks every 100 ms at watches that begin in its past. A plain watch from the revision of the lock is one: the
+  -- same hand-overs, seen by both in one run.
+  it("a waiter that queued 5 ms before is handed the lock sooner than a watch from the past hears of it",
+    scene.play(function()
+      local client, other = scene.connect(server.endpoint), scene.connect(server.endpoint)
+      local holder = assert(other:session()):mutex(line)
+      local mutex = assert(client:session()):mutex(line)
+      local delays, delays_of_the_past, n_sooner = {}, {}, 0
+      local N = 20
+      for i = 1, N do
+        local _, revision = assert(holder:lock())
+        local got, heard
+        local task = lunarch.spawn(function()
+          assert(mutex:lock())
+          got = clock.now()
+          assert(mutex:unlock())
+        end)
+        scene.await_line(client, line, 2)
+        local watcher = lunarch.spawn(function()
+          local past = assert(client:watch(holder.key, { revision = revision }))
+          assert(past:next())
+          assert(past:next())
+          heard = clock.now()
+          past:close()
+        end)
+        lunarch.sleep(0.005)
+        local t = clock.now()
+        assert(holder:unlock())
+        scene.join(task)
+        scene.join(watcher)
+        delays[i], delays_of_the_past[i] = 1000 * (got - t), 1000 * (heard - t)
+        if got < heard then n_sooner = n_sooner + 1 end
+      end
+      print(("hand-off after 5 ms in line, with the unlock: %.2f ms at the median; a watch from the past hears after %.2f")
+        :format((scene.median(delays)), (scene.median(delays_of_the_past))))
+      assert.is_true(n_sooner > N / 2, ("only %d of %d were sooner"):format(n_sooner, N))
+    end))
 
   it("two objects of one session exclude each other, and the first unlock releases one only", scene.play(function()
     local client = scene.connect(server.endpoint)
@@ -76,7 +90,7 @@ describe("of locks and elections it is true that", function()
     assert.is_false(has_b)
     local token = a.token
     assert(a:unlock())
-    scene.within(5, task)
+    scene.join(task)
     assert.is_true(has_b)
     assert.is_true(b.token > token)
     assert.equal("not_owner", (select(3, a:unlock())))
@@ -98,7 +112,7 @@ describe("of locks and elections it is true that", function()
     lunarch.sleep(0.1)
     assert.is_nil(second)
     assert(first:resign())
-    scene.within(5, task)
+    scene.join(task)
     assert.is_true(second.token > first.token)
     assert.equal("second", session:election(line):leader().value)
   end))
@@ -110,7 +124,7 @@ describe("of locks and elections it is true that", function()
     end
     for i = 1, 24 do
       local mutex = sessions[i % 4 + 1]:mutex(line)
-      local _, token = assert(mutex:lock(5))
+      local _, token = assert(mutex:lock())
       assert.equal(token, mutex.token)
       assert.is_true(token > last)
       last = token
@@ -119,7 +133,7 @@ describe("of locks and elections it is true that", function()
   end))
 
   it("a deadline counts from the sending of a renewal, however late its answer comes", scene.play(function()
-    local TTL, MARGIN, LATE_S, SLACK_S = 6, 0.6, 0.7, 0.005
+    local TTL, MARGIN, LATE_S, SLACK_S = 12, 1.2, 0.7, 0.005
     local proxy = proxies.start(server.client_port)
     proxy:delay_replies(LATE_S)
     local client = scene.connect(proxy.endpoint)
@@ -127,21 +141,20 @@ describe("of locks and elections it is true that", function()
     -- The grant itself: it was sent at least one delay ago.
     assert.is_true(session.valid_until <= clock.now() - LATE_S + TTL - MARGIN + SLACK_S)
     local n_raised, last = 0, session.valid_until
-    local until_s = clock.now() + 1.2 * TTL
-    while clock.now() < until_s do
+    scene.eventually(function()
       local valid_until = session.valid_until
-      if valid_until ~= last then
-        n_raised, last = n_raised + 1, valid_until
-        local counted_from, is_one = valid_until - TTL + MARGIN, false
-        for _, renewal in ipairs(proxy:renewals(session.lease)) do
-          is_one = is_one or math.abs(renewal.t - counted_from) < 0.02
-        end
-        assert.is_true(is_one, "counted from an instant at which no renewal was sent")
-        assert.is_true(clock.now() - counted_from >= 2 * LATE_S - SLACK_S, "credited before it was confirmed")
+      if valid_until == last then return false end
+      n_raised, last = n_raised + 1, valid_until
+      local counted_from, seen_at = valid_until - TTL + MARGIN, clock.now()
+      -- The latest renewal whose answer, and its confirmation's, can have arrived: each took one delay.
+      local answered
+      for _, renewal in ipairs(proxy:renewals(session.lease)) do
+        if renewal.t + 2 * LATE_S <= seen_at + SLACK_S then answered = renewal end
       end
-      lunarch.sleep(0.02)
-    end
-    assert.is_true(n_raised >= 2)
+      assert.is_not_nil(answered, "credited before it was confirmed")
+      assert.is_true(counted_from <= answered.t + SLACK_S, "counted from after its sending")
+      return n_raised == 2
+    end, nil, "two renewals")
     proxy:delay_replies(0)
     session:close(2)
     proxy:stop()
@@ -156,12 +169,12 @@ describe("of locks and elections it is true that", function()
     local tasks = {}
     for i = 1, 5 do
       tasks[i] = lunarch.spawn(function()
-        local ok, _, code = term:put(line .. "-written", "by the old one", nil, 10)
+        local ok, _, code = term:put(line .. "-written", "by the old one")
         answers[i] = ok and "done" or code
       end)
     end
     tasks[6] = lunarch.spawn(function()
-      local ok, _, code = term:proclaim("still the old one", 10)
+      local ok, _, code = term:proclaim "still the old one"
       answers[6] = ok and "done" or code
     end)
     lunarch.sleep(0.1)
@@ -169,7 +182,7 @@ describe("of locks and elections it is true that", function()
     local successor = assert(assert(admin:session()):election(line):campaign "new")
     proxy:heal()
     for _, task in ipairs(tasks) do
-      scene.within(12, task)
+      scene.join(task)
     end
     for _, answer in ipairs(answers) do
       assert.is_true(answer == "not_leader" or answer == "lost", answer)
@@ -202,7 +215,7 @@ describe("of locks and elections it is true that", function()
       mutex:try_lock()
     end
     assert(holder:unlock())
-    local event = assert(watch:next(2))
+    local event = assert(watch:next())
     assert.equal("delete", event.type)
     watch:close()
   end))

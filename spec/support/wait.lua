@@ -4,8 +4,9 @@ local clock = require "support.clock"
 
 local wait = {}
 
--- Seconds that anything may take which is expected to happen.
-wait.LIMIT = os.getenv "LUNARCH_SANITIZED" and 30 or 10
+-- Seconds that anything may take which is expected to happen. So generous that no machine is too slow or too busy for
+-- it: a spec that wants to know whether something happens *in time* makes the wrong way take longer than this.
+wait.LIMIT = 60
 
 local STEP_MS = 2
 

@@ -70,14 +70,15 @@ describe("the proxy", function()
 
   it("lets everything through", function()
     local c = dial()
+    local said_at = clock.now()
     c.say "a"
     c.hears "re:a"
     assert.equal(1, proxy:connections())
     local requests, replies = proxy:chunks()
     assert.equal(1, requests)
     assert.equal(1, replies)
-    assert.near(clock.now(), proxy:last_request(), 0.5)
-    assert.is_true(proxy:last_request() <= proxy:last_reply())
+    assert.is_true(said_at <= proxy:last_request() and proxy:last_request() <= proxy:last_reply())
+    assert.is_true(proxy:last_reply() <= clock.now())
   end)
 
   it("goes silent both ways with connections open, and heals with nothing lost", function()
@@ -149,11 +150,10 @@ describe("the proxy", function()
     c.hears "re:are:b"
     assert.is_true(c.times[1] - sent_at >= 0.2)
     assert.is_true(c.times[#c.times] - sent_at >= 0.25)
+    proxy:delay_replies(100 * wait.LIMIT)
     proxy:delay_replies(0)
-    sent_at = clock.now()
     c.say "c"
     c.hears "re:are:bre:c"
-    assert.is_true(clock.now() - sent_at < 0.2)
   end)
 
   it("delays at random between two bounds, and still in order", function()
@@ -234,6 +234,7 @@ describe("the proxy before an etcd", function()
 
   it("recognises renewals and the lease they renew", function()
     local lease = "1a2b3c4d5e6f7a8b"
+    local asked_at = clock.now()
     -- etcdctl cannot choose an id, but renewing an unknown one is a renewal on the wire all the same.
     local p = process.start {
       os.getenv "ETCDCTL", "--endpoints=" .. proxy.endpoint, "lease", "keep-alive", lease, "--once",
@@ -244,7 +245,7 @@ describe("the proxy before an etcd", function()
       return found[1] and found
     end)
     assert.equal(1, #renewals)
-    assert.near(clock.now(), renewals[1].t, 5)
+    assert.is_true(asked_at <= renewals[1].t and renewals[1].t <= clock.now())
     server:etcdctl("--endpoints=" .. proxy.endpoint, "lease", "revoke", lease)
     server:etcdctl("--endpoints=" .. proxy.endpoint, "lease", "timetolive", lease)
     assert.equal(1, #proxy:renewals())

@@ -4,10 +4,11 @@ local wait = require "support.wait"
 
 describe("the clock", function()
   it("is CLOCK_BOOTTIME to the resolution of /proc/uptime", function()
+    local before = clock.now()
     local file = assert(io.open "/proc/uptime")
     local uptime = tonumber(file:read("l"):match "^%S+")
     file:close()
-    assert.near(uptime, clock.now(), 0.05)
+    assert.is_true(before - 0.02 <= uptime and uptime <= clock.now() + 0.02)
   end)
 end)
 
@@ -26,7 +27,7 @@ describe("waiting", function()
     local ok, err = pcall(wait.eventually, function() error "still closed" end, 0.1, "the door")
     assert.is_false(ok)
     assert.matches("waited 0.1 s in vain for the door; the last error: .*still closed", err)
-    assert.near(0.1, clock.now() - started, 0.05)
+    assert.is_true(clock.now() - started >= 0.1)
   end)
 
   it("takes assertions as a condition", function()
@@ -63,9 +64,9 @@ describe("waiting", function()
 
   it("notices a condition that does not last", function()
     local ends_at = clock.now() + 0.05
-    local ok, err = pcall(wait.holds, function() return clock.now() < ends_at end, 1, "quiet")
+    local ok, err = pcall(wait.holds, function() return clock.now() < ends_at end, wait.LIMIT, "quiet")
     assert.is_false(ok)
-    assert.matches("quiet ended after 0.0", err)
+    assert.matches("quiet ended after %d+%.%d+ of", err)
     wait.holds(function() return true end, 0.05)
   end)
 end)

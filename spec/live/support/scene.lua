@@ -4,12 +4,12 @@
 --   it("says what it proves", scene.play(function() ... end))    with the loop running: spawn, sleep, wait
 --   scene.connect(server.endpoint)                           a client, closed after each spec
 --   scene.eventually(fn, limit, what)                        as wait.eventually, while other tasks go on
---   scene.within(limit, task)                                what the task returned; an error when it takes longer
+--   scene.join(task)                                         what the task returned; an error when it takes too long
 local clock = require "support.clock"
 local lunarch = require "lunarch"
 local wait = require "support.wait"
 
-local scene = {}
+local scene = { LIMIT = wait.LIMIT }
 
 local clients = {}
 
@@ -59,10 +59,9 @@ function scene.eventually(fn, limit, what)
   end
 end
 
----@param limit number seconds
 ---@param task lunarch.task
-function scene.within(limit, task)
-  local results = table.pack(task:join(limit))
+function scene.join(task)
+  local results = table.pack(task:join(wait.LIMIT))
   if not results[1] then error(tostring(results[2]), 2) end
   return table.unpack(results, 2, results.n)
 end

@@ -25,7 +25,7 @@ local function outlive(client, one, line)
   local _, signal, died_at = one:wait_exit()
   assert(signal == 9, one:output())
   local session = assert(client:session())
-  assert(session:election(line):campaign("survivor", victims.TTL + 5))
+  assert(session:election(line):campaign("survivor", scene.LIMIT))
   local waited = clock.now() - died_at
   session:close(5)
   return waited
@@ -41,7 +41,7 @@ local function run_some(server, client, from, to, result)
     tasks[#tasks + 1] = lunarch.spawn(outlive, client, started[i], "/killed/" .. i)
   end
   for _, task in ipairs(tasks) do
-    local waited = scene.within(30, task)
+    local waited = scene.join(task)
     result.longest = math.max(result.longest, waited)
     if waited > 1 then result.n_left = result.n_left + 1 end
   end
