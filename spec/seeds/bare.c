@@ -170,6 +170,7 @@ static void open_session(struct machine *machine) {
         session_start(&machine->session, machine->etcd, &options, &callbacks, NULL))
         return;
     machine->life = OPENING;
+    machine->opened_ns = sim_now(machine->world->sim);
     tell(machine, "opens a session, lease %llx", (unsigned long long)machine->session.lease);
 }
 

@@ -33,6 +33,7 @@ struct asked *door_ask(struct machine *machine, struct stand *stand, const char 
     if (asked == machine->asked + ASKED)
         return NULL;
     *asked = (struct asked){.machine = machine, .stand = stand, .what = what, .is_out = true};
+    asked->n_anew = machine->world->n_anew;
     asked->on_answer = on_answer;
     asked->due_ns = timeout_ms < 0 ? RPC_NEVER : machine_now(machine) + MS(timeout_ms);
     *ret_ask = (struct lun_ask){timeout_ms, on_done, asked};
@@ -119,8 +120,10 @@ static void open_session(struct machine *machine) {
         return;
     struct asked *asked = door_ask(machine, NULL, "open a session", timeout_ms, on_session_open, &ask);
     if (asked &&
-        door_is_asked(asked, lun_session_open(machine->door, &options, &ask, &asked->op, &err), &err))
+        door_is_asked(asked, lun_session_open(machine->door, &options, &ask, &asked->op, &err), &err)) {
         machine->life = OPENING;
+        machine->opened_ns = sim_now(machine->world->sim);
+    }
 }
 
 static void let_session_go(struct machine *machine) {

@@ -14,7 +14,7 @@ enum deed { OBSERVE = 48, WATCH };
 static void on_leader(struct asked *asked, const struct lun_result *result) {
     struct machine *machine = asked->machine;
     struct world *world = machine->world;
-    if (result->err)
+    if (result->err || asked->n_anew != world->n_anew)
         return;
     int line = asked->line;
     bool was_empty = asked->first_rev == 0 || world->n_empty[line] != asked->n_empty;
@@ -54,6 +54,10 @@ static void on_observed(struct asked *asked, const struct lun_result *result) {
     if (!result->err) {
         const struct lun_leader *leader = result->leader;
         world->history->n_observed++;
+        if (machine->is_observed_anew && result->revision < machine->observed_rev) {
+            machine->is_observed_anew = false;
+            machine->observed_rev = machine->observed_token = 0;
+        }
         if (result->revision < machine->observed_rev || (leader && leader->token < machine->observed_token))
             broken(world, INVARIANT_observer_moves_on, machine->name, leader ? "to an earlier leader" : "");
         machine->observed_rev = result->revision;
@@ -84,7 +88,7 @@ static void observe(struct machine *machine) {
         lun_observer_open(machine->door, lines[machine->observed_line], &machine->observer, NULL))
         return;
     tell(machine, "follows %s", lines[machine->observed_line]);
-    machine->is_observer_told = false;
+    machine->is_observer_told = machine->is_observed_anew = false;
     machine->observed_since_ns = sim_now(machine->world->sim);
     machine->observed_rev = machine->observed_token = machine->observed_mod = 0;
     observe_next(machine);
@@ -125,6 +129,10 @@ static void on_events(struct asked *asked, const struct lun_result *result) {
         end_watch(machine);
         return;
     }
+    if (machine->is_watch_old) {
+        end_watch(machine);
+        return;
+    }
     for (size_t i = 0; !result->err && i < result->n_events && world->n_puts < PUTS; i++) {
         int64_t value = atoll((const char *)result->events[i].kv.value.data);
         if (machine->n_seen >= world->n_puts || world->puts[machine->n_seen].value != value) {
@@ -151,6 +159,7 @@ static void watch(struct machine *machine) {
     if (!machine_may(machine, WATCH) || lun_watch_open(machine->door, &options, &machine->watch, NULL))
         return;
     machine->n_seen = 0;
+    machine->is_watch_old = false;
     watch_next(machine);
 }
 

@@ -69,8 +69,18 @@ static void recover(struct world *world, bool are_all_due) {
 
 /* ---- what an operator does ------------------------------------------------------------------------------ */
 
+static void replace_etcd(struct world *world, const struct fault *fault) {
+    begin_anew(world, fault);
+    for (int i = 0; i < SIM_MEMBERS; i++)
+        later(world, START, i, fault->for_ns + (int64_t)(fault->which / 8 % (uint64_t)MS(900)) * i, 0);
+}
+
 static void operate(struct world *world, const struct fault *fault) {
     struct sim *sim = world->sim;
+    if (fault->kind == ANEW) {
+        replace_etcd(world, fault);
+        return;
+    }
     if (fault->kind == COMPACT) {
         sim_compact(sim);
         return;
@@ -315,6 +325,20 @@ static void plan_operator(struct world *world, uint64_t *dice) {
     }
 }
 
+/* What a history has besides: from dice of its own, so that the rest stays as it is. */
+unsigned history_more;
+
+static void plan_more(struct world *world, uint64_t seed) {
+    uint64_t dice = dice_of(seed, 'A');
+    int64_t n_anew = history_more & MORE_ANEW ? 1 + below(&dice, 2) : 0;
+    for (int64_t i = 0; i < n_anew; i++)
+        add(world, &dice, ANEW, sim_now(world->sim) + SECONDS(8) + below(&dice, world->faults_end_ns));
+    if (history_more & MORE_FALSE_HEADERS)
+        world->message_faults.false_header = 1 + (int)below(&dice, 30);
+    if (history_more & MORE_FALSE_NUMBERS)
+        world->message_faults.false_number = 1 + (int)below(&dice, 30);
+}
+
 /* Every history has its own mixture, and half of them a theme. */
 static void plan_hurts(struct world *world, uint64_t *dice) {
     static const enum fault_kind themes[] = {FREEZE,  FREEZE, FREEZE, CUT,    STOP,   PAUSE,  PAUSE, KILL,
@@ -343,6 +367,7 @@ void plan_faults(struct world *world, uint64_t seed) {
     plan_hurts(world, &dice);
     if (chance(&dice, 60))
         plan_storm(world, &dice);
+    plan_more(world, seed);
     world->fault_tick.run = on_fault_tick;
     sim_at(world->sim, &world->fault_tick, sim_now(world->sim));
 }
@@ -355,6 +380,7 @@ void begin_faults(struct world *world) {
 
 void end_faults(struct world *world) {
     world->phase = RECOVERING;
+    world->calm_again_ns = sim_now(world->sim);
     sim_set_faults(world->sim, &(struct sim_faults){0});
     recover(world, true);
     for (int i = 0; i < MACHINES * SIM_MEMBERS; i++)

@@ -66,6 +66,7 @@ static bool live(struct world *world, unsigned phase, int64_t for_ns) {
 /* Whoever holds leaves; nobody comes; then nobody is in line, and every observer knows it. */
 static bool settle(struct world *world) {
     world->phase = SETTLING;
+    check_old_sessions(world);
     sim_say(world->sim, "nobody wants anything new");
     for (size_t i = 0; i < world->n_forsaken; i++)
         sim_revoke(world->sim, world->forsaken[i]);

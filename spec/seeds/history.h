@@ -36,6 +36,7 @@
     X(lease_lapses, "a lease lives on that nobody renews")                                                   \
     X(revoked_is_true, "a session was told that its lease is gone, and it was not")                          \
     X(session_survives, "a session was lost although nothing was in the way")                                \
+    X(old_sessions_end, "a session of an etcd that is no more goes on")                                      \
     X(crashed, "the program died")                                                                           \
     X(hung, "the program did not come to an end")
 
@@ -66,6 +67,11 @@ struct decisions {
 };
 /* The class of a decision, and whose it is: whole classes are the first that are left out. */
 uint64_t decision_class(uint64_t id);
+
+/* Faults that all histories of this program have besides those of their seeds: etcd begins anew, or says what is not
+ * so. */
+enum history_more { MORE_ANEW = 1, MORE_FALSE_HEADERS = 2, MORE_FALSE_NUMBERS = 4 };
+extern unsigned history_more;
 
 struct history_options {
     const struct decisions *omitted;                              /* sorted; NULL: none */

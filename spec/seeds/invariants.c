@@ -127,7 +127,7 @@ void check_step(struct world *world) {
 
 /* ---- what happens in the store -------------------------------------------------------------------------- */
 
-static void note_first(struct world *world) {
+void note_first(struct world *world) {
     for (int line = 0; line < LINES; line++) {
         const struct sim_kv *first = first_of(world, line);
         int64_t rev = first ? first->create_rev : 0, mod = first ? first->mod_rev : 0;
@@ -140,7 +140,7 @@ static void note_first(struct world *world) {
     }
 }
 
-static void bury(struct world *world, const struct sim_kv *kv, enum sim_cause cause) {
+void bury(struct world *world, const struct sim_kv *kv, enum sim_cause cause) {
     struct grave *grave = &world->graves[world->n_graves++ % GRAVES];
     (void)snprintf(grave->key, sizeof grave->key, "%s", kv->key);
     grave->create_rev = kv->create_rev;
@@ -156,7 +156,7 @@ static void on_delete(void *arg, const struct sim_kv *kv, enum sim_cause cause) 
         if (stand->is_trying && cause != SIM_BY_REQUEST && strcmp(stand->key, kv->key) == 0)
             stand->has_written =
                 false; /* it had won, and somebody took that away: the next answer is another's */
-        if (stand->state != HOLDING || stand->token != kv->create_rev || strcmp(stand->key, kv->key) != 0)
+        if (stand->state != HOLDING || stand->token != kv->create_rev || strcmp(stand->key, kv->key) != 0 || stand->robbed_ns)
             continue;
         if (cause == SIM_BY_EXPIRY && believes(stand))
             broken(world, INVARIANT_belief_ends_early, stand->machine->name, kv->key);
@@ -170,10 +170,12 @@ static void on_delete(void *arg, const struct sim_kv *kv, enum sim_cause cause) 
 static void on_data(struct world *world, const char *key, const char *value) {
     int line = line_of_key(key + strlen("/data"));
     const struct sim_kv *first = line >= 0 ? first_of(world, line) : NULL;
-    if (!first || first->create_rev != atoll(value))
+    bool is_ordered = atoll(value) > world->restored_rev; /* else it stands where the snapshot has it */
+    if (!first || (is_ordered && first->create_rev != atoll(value)))
         broken(world, INVARIANT_guarded_write, key, value);
     if (world->n_puts < PUTS)
-        world->puts[world->n_puts++] = (struct put){sim_now(world->sim), atoll(value)};
+        world->puts[world->n_puts++] = 
+            (struct put){sim_now(world->sim), atoll(value), sim_revision(world->sim) + 1};
     world->history->n_writes++;
 }
 
@@ -230,6 +232,10 @@ void check_win(struct stand *stand) {
     world->history->n_wins++;
     if (machine_valid_until(machine) == 0)
         broken(world, INVARIANT_win_is_valid, machine->name, stand->key);
+    if (machine_is_of_old_etcd(machine)) {
+        stand->robbed_ns = sim_now(world->sim);
+        return;
+    }
     if (!find_key(world, stand->key, stand->token)) {
         check_gone(stand);
         return;

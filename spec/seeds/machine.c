@@ -47,10 +47,12 @@ int64_t machine_adopts(struct machine *machine) {
 
 void on_session_lost(struct machine *machine, enum lun_reason reason, int64_t lease) {
     struct world *world = machine->world;
+    bool is_old = machine_is_of_old_etcd(machine);
+    bool is_calm_again = world->phase >= RECOVERING && machine->opened_ns > world->calm_again_ns + SECONDS(5);
     machine->life = OVER;
-    if (reason == LUN_LOST_REVOKED && sim_never_lost_lease(world->sim, lease))
+    if (reason == LUN_LOST_REVOKED && !is_old && sim_never_lost_lease(world->sim, lease))
         broken(world, INVARIANT_revoked_is_true, machine->name, "TTL 0");
-    if (world->phase == CALM && reason != LUN_LOST_REVOKED && !machine->is_adopted &&
+    if ((world->phase == CALM || is_calm_again) && reason != LUN_LOST_REVOKED && !machine->is_adopted &&
         !machine->is_lease_taken)
         broken(world, INVARIANT_session_survives, machine->name, lun_reason_name(reason));
 }

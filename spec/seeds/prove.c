@@ -184,7 +184,8 @@ static int usage(void) {
     (void)fprintf(stderr,
                   "usage: prove [--seeds A..B] [--jobs N] [--quiet]   many histories, or\n"
                   "       prove --seeds A --trace                   the story of one, or\n"
-                  "       prove --seeds A --shrink                  of the shortest that still fails\n");
+                  "       prove --seeds A --shrink                  of the shortest that still fails\n"
+                  "--with anew,headers,numbers: etcd begins anew, or says what is not so\n");
     return 2;
 }
 
@@ -200,6 +201,13 @@ static bool read_flag(struct wish *wish, const char *flag, const char *value, in
         wish->n_jobs = atoi(value);
         (*i)++;
         return true;
+    }
+    if (strcmp(flag, "--with") == 0) {
+        history_more |= strstr(value, "anew") ? MORE_ANEW : 0;
+        history_more |= strstr(value, "headers") ? MORE_FALSE_HEADERS : 0;
+        history_more |= strstr(value, "numbers") ? MORE_FALSE_NUMBERS : 0;
+        (*i)++;
+        return history_more != 0;
     }
     wish->is_traced |= strcmp(flag, "--trace") == 0;
     wish->is_shrunk |= strcmp(flag, "--shrink") == 0;

@@ -33,7 +33,7 @@ struct asked {
     /* When it was asked: who led, and how often the line had been empty. */
     int line;
     int64_t first_rev;
-    unsigned n_empty;
+    unsigned n_empty, n_anew;
 };
 
 /* Where a machine stands, or might. */
@@ -69,6 +69,7 @@ struct machine {
     struct sim_event think;
     struct stand stands[STANDS];
     enum life life; /* of its session */
+    int64_t opened_ns; /* asked for */
     bool is_adopted, is_lease_taken;
     /* A bare one uses sessions and places directly. */
     struct trace trace;
@@ -86,7 +87,9 @@ struct machine {
     int observed_line;
     bool is_observer_told, was_leader_observed;
     int64_t observed_since_ns, observed_rev, observed_token, observed_mod;
+    bool is_observed_anew; /* it may go back once */
     struct lun_watch *watch;
+    bool is_watch_old; /* it was on an etcd that is no more */
     size_t n_seen; /* of world->puts */
 };
 
@@ -112,6 +115,7 @@ enum fault_kind {
     COMPACT,
     DELETE,
     REVOKE,
+    ANEW,
     N_FAULT_KINDS
 };
 
@@ -135,7 +139,7 @@ struct recovery {
 
 struct put {
     int64_t at_ns;
-    int64_t value;
+    int64_t value, rev;
 };
 
 struct world {
@@ -165,6 +169,9 @@ struct world {
     size_t n_forsaken;
     struct put puts[PUTS]; /* to /data, in order: what every watch on it has to tell */
     size_t n_puts;
+    /* How often etcd began anew; when it did last, and what revision it was restored to. */
+    unsigned n_anew;
+    int64_t anew_ns, restored_rev, calm_again_ns;
 };
 
 extern const char *const lines[LINES];
@@ -194,6 +201,8 @@ const struct sim_kv *find_key(struct world *world, const char *key, int64_t crea
 bool is_nobody_in_line(const struct world *world);
 int line_of_key(const char *key); /* below 0: none */
 void name_unsettled(struct world *world);
+void note_first(struct world *world);
+void bury(struct world *world, const struct sim_kv *kv, enum sim_cause cause);
 
 /* ---- machines (machine.c) */
 void machine_start(struct machine *machine);
@@ -249,6 +258,12 @@ void door_stop_looking(struct machine *machine);
 void door_ask_leader(struct stand *stand);
 void check_asked(struct machine *machine);
 void check_observer(struct machine *machine, int64_t within_ns);
+
+/* ---- etcd begins anew (anew.c) */
+void begin_anew(struct world *world, const struct fault *fault);
+bool machine_is_of_old_etcd(const struct machine *machine);
+/* Those that are valid have had time enough to end. */
+void check_old_sessions(struct world *world);
 
 /* ---- faults (faults.c) */
 void plan_faults(struct world *world, uint64_t seed);

@@ -1,0 +1,55 @@
+/* spec/seeds/anew.c - etcd begins anew: what was known of the old one counts no more, and its sessions have to end. */
+#include <stdio.h>
+#include <string.h>
+
+#include "world.h"
+
+/* Until a session of the old etcd has ended: the longest TTL, and until the new one leads and is heard of. */
+#define ENDED_WITHIN_NS SECONDS(20)
+
+static void forget_machine(struct machine *machine) {
+    machine->is_observed_anew = machine->is_watch_old = true;
+    for (int i = 0; i < STANDS; i++) {
+        machine->stands[i].has_written = false;
+        if (machine->stands[i].state == HOLDING && !machine->stands[i].robbed_ns)
+            machine->stands[i].robbed_ns = sim_now(machine->world->sim);
+    }
+}
+
+void begin_anew(struct world *world, const struct fault *fault) {
+    struct sim *sim = world->sim;
+    int64_t revision = sim_revision(sim);
+    bool is_restored = fault->which % 2;
+    struct sim_beginning beginning = {
+        .cluster_id = fault->which / 2 % 2 ? 1000 + fault->which % 1000 : 0,
+        .revision = is_restored ? revision - (int64_t)(fault->which / 4 % (uint64_t)(revision / 2 + 1)) : 0};
+    for (size_t i = 0; i < sim_n_kvs(sim); i++)
+        bury(world, sim_kv_at(sim, i), SIM_BY_OPERATOR);
+    sim_begin_anew(sim, &beginning);
+    world->n_anew++;
+    world->anew_ns = sim_now(sim);
+    world->restored_rev = is_restored ? sim_revision(sim) : 0;
+    while (world->n_puts > 0 && world->puts[world->n_puts - 1].rev > world->restored_rev)
+        world->n_puts--;
+    for (int line = 0; line < LINES; line++) {
+        world->n_empty[line]++;
+        world->last_token[line] = 0;
+    }
+    note_first(world);
+    for (int i = 0; i < MACHINES; i++)
+        if (world->machines[i].is_up)
+            forget_machine(&world->machines[i]);
+}
+
+bool machine_is_of_old_etcd(const struct machine *machine) {
+    return machine->life != NONE && machine->opened_ns <= machine->world->anew_ns;
+}
+
+void check_old_sessions(struct world *world) {
+    for (int i = 0; i < MACHINES; i++) {
+        struct machine *machine = &world->machines[i];
+        bool is_valid = machine->is_up && machine->life == OPEN && machine_valid_until(machine) != 0;
+        if (is_valid && machine_is_of_old_etcd(machine) && sim_now(world->sim) - world->anew_ns > ENDED_WITHIN_NS)
+            broken(world, INVARIANT_old_sessions_end, machine->name, "it is valid");
+    }
+}
