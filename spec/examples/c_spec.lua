@@ -23,11 +23,10 @@ describe("the example in C", function()
     local b = process.start { program, name, server.endpoint, env = env }
     b:wait_line "^waiting for"
     a:signal "sigterm"
-    local last = a:wait_line "^handed over"
+    a:wait_line "^handed over"
     assert.equal(0, (a:wait_exit()))
     local first = b:wait_line "^working, token %d+"
     assert.is_true(tonumber(first.text:match "%d+") > tonumber(token))
-    assert.is_true(first.t - last.t < 1)
     b:signal "sigint"
     assert.equal(0, (b:wait_exit()))
     assert.equal("", (server:etcdctl("get", "--prefix", name, "--keys-only")))

@@ -41,7 +41,7 @@ describe("--dev", function()
   end
 
   local function ready(child)
-    local endpoint = child:wait_line("^ready ", 20).text:match "^ready (.*)"
+    local endpoint = child:wait_line "^ready ".text:match "^ready (.*)"
     folder = child:find "private etcd at".text:match ", in (.*)$"
     return endpoint
   end
@@ -121,7 +121,7 @@ describe("--dev", function()
     local endpoint = ready(child)
     local pid = helpers().etcd[1]
     process.kill9(pid)
-    wait.eventually(function() return get(endpoint, "/dev/x") == "1\n" end, 20)
+    wait.eventually(function() return get(endpoint, "/dev/x") == "1\n" end)
     assert.truthy(helpers().etcd[1] ~= pid)
     child:kill9()
     wait.eventually(is_all_gone)
@@ -135,7 +135,7 @@ describe("--dev", function()
     local before = helpers()
     process.kill9(before.keeper[1])
     wait.eventually(function() return not process.is_running(before.etcd[1]) end)
-    wait.eventually(function() return get(endpoint, "/dev/x") == "1\n" end, 20)
+    wait.eventually(function() return get(endpoint, "/dev/x") == "1\n" end)
     local after = helpers()
     assert.same({ 1, 1 }, { #after.keeper, #after.etcd })
     assert.truthy(first:find "another" or second:find "another")

@@ -18,7 +18,7 @@ describe("lunarch run", function()
   -- An election of its own for each spec.
   before_each(function()
     n = n + 1
-    flags = { "--endpoints", server.endpoint, "--election", "/spec/" .. n, "--name", "A", "--ttl", "2" }
+    flags = { "--endpoints", server.endpoint, "--election", "/spec/" .. n, "--name", "A", "--ttl", "10" }
   end)
 
   local function with(...)
@@ -172,7 +172,7 @@ describe("lunarch run", function()
           print("went on " .. tostring(term:remaining() > 0))
           return 0
         end
-      ]], flags)
+      ]], with("--ttl", "2"))
       child:wait_line "went on"
       child:freeze()
       wait.pass(3.5)
@@ -219,7 +219,7 @@ describe("lunarch run", function()
       ]], with("--name", "B"))
       second:wait_line "standby for A"
       second:wait_line "standby for A"
-      first:kill9()
+      first:signal "sigterm"
       second:wait_line "^on_elected"
       second:wait_line "^do_work"
       second:signal "sigterm"
@@ -253,7 +253,7 @@ describe("lunarch run", function()
       ]], { "--endpoints", "127.0.0.1:1" })
       child:wait_line "WARN  no etcd answers at 127.0.0.1:1: .*refused.*; still waiting for it"
       child:signal "sigint"
-      assert.equal(130, (child:wait_exit(5)))
+      assert.equal(130, (child:wait_exit()))
     end)
 
     it("that has no need of etcd is told nothing", function()
@@ -486,7 +486,7 @@ describe("lunarch run", function()
       local child = script.start([[
         function do_work()
           print "busy"
-          os.execute "sleep 5"
+          os.execute "exec sleep 100"
           print "returned"
           return 100
         end

@@ -25,7 +25,7 @@ describe("a handler that catches every error and goes on", function()
 
   local function ends_by_a_signal(child)
     child:signal "sigterm"
-    local status, number = child:wait_exit(10)
+    local status, number = child:wait_exit()
     assert.same({ 0, 0 }, { status, number })
   end
 

@@ -56,14 +56,13 @@ describe("a task", function()
     assert.is_nil(text:find "111" and text:find "222" and text:find "333", text)
   end)
 
-  it("sleeps at least as long as told, and no longer than it must", function()
+  it("sleeps at least as long as told", function()
     lunarch.run(function()
       for _, seconds in ipairs { 0, 0.001, 0.02 } do
         local started = lunarch.now()
         assert.is_true(lunarch.sleep(seconds))
         local slept = lunarch.now() - started
         assert.is_true(slept >= seconds)
-        assert.is_true(slept < seconds + 1)
       end
     end)
   end)
@@ -349,7 +348,7 @@ describe("a task", function()
       lunarch.sleep(0)
       for i = 1, 5 do
         lunarch.spawn(function()
-          if i == 1 then coroutine.wrap(function() lunarch.sleep(0.02) end)() end
+          if i == 1 then coroutine.wrap(function() lunarch.sleep(0.5) end)() end
           if i == 3 then coroutine.wrap(function() lunarch.sleep(0.01) end)() end
           order[#order + 1] = i
         end)
@@ -390,8 +389,12 @@ describe("a task", function()
       end)
       lunarch.sleep(0)
       task:interrupt "enough"
-      lunarch.sleep(0.02)
-      assert.is_true(task:is_running())
+      local n_turns = 0
+      while task:is_running() do
+        lunarch.sleep(0)
+        n_turns = n_turns + 1
+      end
+      assert.is_true(n_turns >= 10)
       task:join()
     end)
     assert.equal(20, n)

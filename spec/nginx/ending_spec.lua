@@ -5,9 +5,6 @@ local nginx = require "support.nginx"
 local process = require "support.process"
 local wait = require "support.wait"
 
-local AT_ONCE_S = 0.9
-local GONE_S = 2
-
 local SHARED = [[
   lua_check_client_abort on;
   init_worker_by_lua_block {
@@ -33,8 +30,8 @@ describe("in nginx", function()
     return #client:get(name .. "/", { prefix = true })
   end
 
-  local function await_places(name, n, limit)
-    wait.eventually(function() return places(name) == n end, limit, n .. " places in " .. name)
+  local function await_places(name, n)
+    wait.eventually(function() return places(name) == n end, nil, n .. " places in " .. name)
   end
 
   local function n_leases()
@@ -59,8 +56,7 @@ describe("in nginx", function()
     web:open("/x"):wait()
     local began_at = lunarch.now()
     assert.same({ 503, "timeout" }, { web:get "/x" })
-    local took_s = lunarch.now() - began_at
-    assert.is_true(took_s >= 0.2 and took_s < 0.4, "it took " .. took_s)
+    assert.is_true(lunarch.now() - began_at >= 0.2)
     await_places("/end/bounded", 1)
     holder:unlock()
   end)
@@ -74,12 +70,11 @@ describe("in nginx", function()
       }
       location = /left { content_by_lua_block { here:lock "/end/waiting" } }
     ]] }
-    -- With release at once, without at the next look.
-    for path, limit in pairs { ["/released"] = AT_ONCE_S, ["/left"] = GONE_S } do
+    for _, path in ipairs { "/released", "/left" } do
       local request = web:open(path)
       await_places("/end/waiting", 2)
       request:close()
-      await_places("/end/waiting", 1, limit)
+      await_places("/end/waiting", 1)
     end
     holder:unlock()
     await_places("/end/waiting", 0)
@@ -206,7 +201,7 @@ describe("in nginx", function()
       web:get "/begin"
     end
     local old = web:reload()
-    nginx.wait_gone(old, 5)
+    nginx.wait_gone(old)
     assert.is_true(#web:lines "observer: the worker is leaving" > 0)
   end)
 
@@ -239,17 +234,15 @@ describe("in nginx", function()
     end
   end)
 
-  it("fast shutdown in the middle of waits ends at once, and gives up what was held", function()
+  it("fast shutdown in the middle of waits ends them, and gives up what was held", function()
     local holder = fixture.locked "/end/fast"
-    start { server = [[ location = /lock { content_by_lua_block { here:lock("/end/fast", 60) } } ]] }
+    start { server = [[ location = /lock { content_by_lua_block { here:lock("/end/fast", 6000) } } ]] }
     local before = n_leases()
     for _ = 1, 10 do
       web:open "/lock"
     end
     await_places("/end/fast", 11)
-    local began_at = lunarch.now()
     web:stop()
-    assert.is_true(lunarch.now() - began_at < GONE_S)
     await_places("/end/fast", 1)
     assert.is_true(n_leases() <= before)
     holder:unlock()

@@ -9,7 +9,7 @@
 #include "etcd_server.h"
 #include "lunarch.h"
 
-enum { LIMIT_MS = 10000 };
+enum { LIMIT_MS = 60000 };
 
 static struct etcd_server server;
 static char endpoint[64];

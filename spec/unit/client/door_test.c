@@ -135,11 +135,9 @@ static void a_session_outlives_its_ttl_and_a_revoked_one_is_told(void) {
     CHECK(lun_mutex_is_held(mutex));
     BEGIN(state, LIMIT_MS, lun_session_await(session, LUN_SESSION_ALIVE, &ask, NULL, NULL));
     BEGIN(loss, LIMIT_MS, lun_mutex_await_loss(mutex, &ask, NULL, NULL));
-    int64_t before = lun_now_ns();
     GET(client, answer, lun_lease_revoke(client, lun_session_lease(session), &ask, NULL, NULL));
     CHECK(await_answer(client, &loss));
     CHECK(loss.reason == LUN_LOST_KEY_DELETED || loss.reason == LUN_LOST_REVOKED);
-    CHECK(lun_now_ns() - before < INT64_C(250000000));
     CHECK(await_answer(client, &state));
     CHECK(state.state == LUN_SESSION_LOST && state.reason == LUN_LOST_REVOKED);
     lun_mutex_free(mutex);

@@ -87,7 +87,7 @@ static void timers_come_due_in_order(void) {
     CHECK(poll_until(rpc, &alarms[0].n_due, 1));
     CHECK_TEXT(order, "3120");
     for (int i = 0; i < 3; i++)
-        CHECK(alarms[i].due_ns >= alarms[i].timer.node.key && alarms[i].due_ns < now + 500 * NS_PER_MS);
+        CHECK(alarms[i].due_ns >= alarms[i].timer.node.key);
     CHECK(!rpc_timer_is_running(&alarms[0].timer));
     alarms_fini(alarms, 4);
 }
@@ -101,10 +101,7 @@ static void timers_come_due_though_nobody_polls(void) {
     rpc_enter(rpc);
     rpc_timer_start(&alarms[0].timer, rpc_now(rpc) + 5 * NS_PER_MS);
     rpc_leave(rpc);
-    nap_ms(100);
-    rpc_enter(rpc);
-    CHECK(alarms[0].n_due == 1);
-    rpc_leave(rpc);
+    CHECK(nap_until(rpc, &alarms[0].n_due, 1));
     CHECK(is_readable(rpc_fd(rpc)));
     CHECK(rpc_poll(rpc, 0) == 1 && !is_readable(rpc_fd(rpc)));
     alarms_fini(alarms, 1);
@@ -224,8 +221,7 @@ static void poll_ends_when_its_time_has_passed(void) {
     for (size_t i = 0; i < sizeof ms / sizeof ms[0]; i++) {
         int64_t until = clock_boottime_ns() + ms[i] * NS_PER_MS;
         CHECK(rpc_poll(rpc, until) == 0);
-        int64_t late = clock_boottime_ns() - until;
-        CHECK(late >= 0 && late < 100 * NS_PER_MS);
+        CHECK(clock_boottime_ns() >= until);
     }
 }
 
@@ -250,9 +246,7 @@ static void a_note_of_another_thread_wakes_the_poller(void) {
         memo_init(&memo);
         pthread_t thread;
         pthread_create(&thread, NULL, posters[i], &memo);
-        int64_t begin = clock_boottime_ns();
-        CHECK(rpc_poll(rpc, begin + LIMIT_NS) == 1);
-        CHECK(clock_boottime_ns() - begin < 500 * NS_PER_MS);
+        CHECK(rpc_poll(rpc, clock_boottime_ns() + LIMIT_NS) == 1);
         pthread_join(thread, NULL);
     }
 }
@@ -260,6 +254,7 @@ static void a_note_of_another_thread_wakes_the_poller(void) {
 /* ---- signals ---------------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t n_signals;
+static _Atomic bool poll_was_interrupted;
 static pthread_t signalled;
 static void on_signal(int number) {
     (void)number;
@@ -267,8 +262,10 @@ static void on_signal(int number) {
     signalled = pthread_self();
 }
 static void *send_signal(void *arg) {
-    nap_ms(*(int *)arg);
-    kill(getpid(), SIGUSR1); /* to the process: nobody but the poller may take it */
+    do { /* again, where it came before the poll began */
+        nap_ms(*(int *)arg);
+        kill(getpid(), SIGUSR1); /* to the process: nobody but the poller may take it */
+    } while (!poll_was_interrupted);
     return NULL;
 }
 static void a_signal_interrupts_poll(void) {
@@ -276,6 +273,7 @@ static void a_signal_interrupts_poll(void) {
     static int after_ms[] = {2, 60};
     for (int i = 0; i < 2; i++) {
         n_signals = 0;
+        poll_was_interrupted = false;
         sigset_t set;
         sigemptyset(&set);
         sigaddset(&set, SIGUSR1);
@@ -283,10 +281,9 @@ static void a_signal_interrupts_poll(void) {
         pthread_sigmask(SIG_BLOCK, &set, NULL); /* in the sender */
         pthread_create(&thread, NULL, send_signal, &after_ms[i]);
         pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-        int64_t begin = clock_boottime_ns();
-        CHECK(rpc_poll(rpc, begin + LIMIT_NS) == LUN_EINTR);
-        CHECK(clock_boottime_ns() - begin < 500 * NS_PER_MS);
-        CHECK(n_signals == 1 && pthread_equal(signalled, pthread_self()));
+        CHECK(rpc_poll(rpc, clock_boottime_ns() + LIMIT_NS) == LUN_EINTR);
+        poll_was_interrupted = true;
+        CHECK(n_signals >= 1 && pthread_equal(signalled, pthread_self()));
         pthread_join(thread, NULL);
     }
 }
@@ -337,6 +334,7 @@ struct guard {
 static void guard_on_poll(struct rpc_completion *note) {
     (void)note;
 }
+static int n_freed; /* counted inside */
 static void guard_on_due(struct rpc_validity *validity, bool is_lost) {
     struct guard *guard = CONTAINER_OF(validity, struct guard, validity);
     *(is_lost ? &guard->lost_ns : &guard->stop_ns) = rpc_now(validity->rpc);
@@ -348,6 +346,7 @@ static void guard_on_due(struct rpc_validity *validity, bool is_lost) {
         rpc_validity_stop(validity);
         memset(guard, 0xee, sizeof *guard);
         free(guard);
+        n_freed++;
     }
 }
 /* Inside. Milliseconds from now. */
@@ -369,18 +368,18 @@ static void guard_stop(struct guard *guard) {
 static void a_fence_tells_to_stop_then_that_it_is_lost(void) {
     struct guard guard;
     rpc_enter(rpc);
-    guard_start(rpc, &guard, 300, 200);
+    guard_start(rpc, &guard, 2000, 1900);
     CHECK(guard.n_stop == 0);
     rpc_leave(rpc);
     int64_t until = rpc_validity_read(&guard.validity);
     CHECK(until > clock_boottime_ns());
     CHECK(poll_until(rpc, &guard.n_stop, 1) && peek(rpc, &guard.n_lost) == 0);
     CHECK(rpc_validity_read(&guard.validity) == until);
-    CHECK(guard.stop_ns >= until - 200 * NS_PER_MS && guard.stop_ns < until);
+    CHECK(guard.stop_ns >= until - 1900 * NS_PER_MS && guard.stop_ns < until);
     CHECK(poll_until(rpc, &guard.n_lost, 1) && peek(rpc, &guard.n_stop) == 1);
     CHECK(rpc_validity_read(&guard.validity) == 0);
-    CHECK(guard.lost_ns >= until && guard.lost_ns < until + 200 * NS_PER_MS);
-    CHECK(guard.validity.late_ns >= 0 && guard.validity.late_ns < 200 * NS_PER_MS);
+    CHECK(guard.lost_ns >= until);
+    CHECK(guard.validity.late_ns >= 0);
     (void)rpc_poll(rpc, clock_boottime_ns() + 30 * NS_PER_MS);
     CHECK(peek(rpc, &guard.n_stop) == 1 && peek(rpc, &guard.n_lost) == 1);
     guard_stop(&guard);
@@ -389,12 +388,9 @@ static void a_fence_tells_to_stop_then_that_it_is_lost(void) {
 static void a_fence_is_told_of_though_nobody_polls(void) {
     struct guard guard;
     rpc_enter(rpc);
-    guard_start(rpc, &guard, 300, 200);
+    guard_start(rpc, &guard, 2000, 1900);
     rpc_leave(rpc);
-    nap_ms(500);
-    rpc_enter(rpc); /* the background poller has been here */
-    CHECK(guard.n_stop == 1 && guard.n_lost == 1);
-    rpc_leave(rpc);
+    CHECK(nap_until(rpc, &guard.n_lost, 1) && peek(rpc, &guard.n_stop) == 1); /* by the background poller */
     CHECK(is_readable(rpc_fd(rpc)));
     guard_stop(&guard);
     (void)rpc_poll(rpc, 0);
@@ -404,12 +400,12 @@ static void a_fence_is_told_of_though_nobody_polls(void) {
 static void a_raise_takes_the_notice_back(void) {
     struct guard guard;
     rpc_enter(rpc);
-    guard_start(rpc, &guard, 400, 20);
+    guard_start(rpc, &guard, 4000, 20);
     rpc_leave(rpc);
     for (int i = 0; i < 10; i++) {
         nap_ms(20);
         rpc_enter(rpc);
-        CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 400 * NS_PER_MS));
+        CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 4000 * NS_PER_MS));
         CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 10 * NS_PER_MS)); /* never lower */
         rpc_leave(rpc);
     }
@@ -418,9 +414,9 @@ static void a_raise_takes_the_notice_back(void) {
     /* Linked while we are inside, and raised before anybody is told. */
     rpc_enter(rpc);
     rpc_validity_stop(&guard.validity);
-    guard_start(rpc, &guard, 220, 210);
+    guard_start(rpc, &guard, 2000, 1990);
     nap_ms(15);
-    CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 600 * NS_PER_MS));
+    CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 4000 * NS_PER_MS));
     rpc_leave(rpc);
     (void)rpc_poll(rpc, clock_boottime_ns() + 30 * NS_PER_MS);
     CHECK(peek(rpc, &guard.n_stop) == 0);
@@ -432,11 +428,11 @@ static void a_raise_takes_the_notice_back(void) {
 static void a_stop_is_told_again_after_a_raise(void) {
     struct guard guard;
     rpc_enter(rpc);
-    guard_start(rpc, &guard, 300, 250);
+    guard_start(rpc, &guard, 3000, 2900);
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &guard.n_stop, 1));
     rpc_enter(rpc);
-    CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 350 * NS_PER_MS));
+    CHECK(rpc_validity_raise(&guard.validity, rpc_now(rpc) + 3100 * NS_PER_MS));
     rpc_leave(rpc);
     CHECK(poll_until(rpc, &guard.n_stop, 2));
     CHECK(guard.stop_ns < rpc_validity_read(&guard.validity)); /* not only when it was lost */
@@ -473,10 +469,7 @@ static void a_dropped_fence_is_lost_at_once(void) {
     guard_start(rpc, &guard, 60000, 1000);
     rpc_validity_drop(&guard.validity);
     rpc_leave(rpc);
-    nap_ms(50); /* by the background poller */
-    rpc_enter(rpc);
-    CHECK(guard.n_lost == 1);
-    rpc_leave(rpc);
+    CHECK(nap_until(rpc, &guard.n_lost, 1)); /* by the background poller */
     guard_stop(&guard);
     (void)rpc_poll(rpc, 0);
 }
@@ -505,8 +498,7 @@ static void on_due_may_free_the_fence(void) {
         guard->is_freeing = true;
     }
     rpc_leave(rpc);
-    (void)rpc_poll(rpc, clock_boottime_ns() + 60 * NS_PER_MS);
-    nap_ms(20);
+    CHECK(nap_until(rpc, &n_freed, 20));
     while (rpc_poll(rpc, 0) > 0) {
     }
     CHECK(!is_readable(rpc_fd(rpc)));
@@ -532,7 +524,7 @@ static void *read_always(void *arg) {
 static void a_reading_never_says_valid_after_the_instant(void) {
     struct guard guard;
     rpc_enter(rpc);
-    guard_start(rpc, &guard, 300, 10);
+    guard_start(rpc, &guard, 2000, 10);
     int64_t until = rpc_validity_read(&guard.validity);
     struct reader readers[3];
     for (int i = 0; i < 3; i++) {
@@ -561,7 +553,7 @@ static void a_process_that_was_frozen_knows_it(void) {
     pid_t self = getpid(), pid = fork(); /* a child that uses nothing of ours */
     if (pid == 0) {
         kill(self, SIGSTOP);
-        nap_ms(300);
+        nap_ms(1000);
         kill(self, SIGCONT);
         _exit(0);
     }
