@@ -108,9 +108,16 @@ void lun_op_cancel(struct lun_op *op);
 /* ---- client ----------------------------------------------------------------------------------------- */
 
 struct lun_config {
-    const char *const *endpoints; /* "host:port"; NULL: 127.0.0.1:2379 */
+    const char *const
+        *endpoints; /* "host:port", "http://host:port" or "https://host:port"; NULL: 127.0.0.1:2379 */
     size_t n_endpoints;
     const char *name; /* who we are, for others who find a lock held; NULL: the program's name */
+    /* TLS, spoken when an endpoint begins with "https://" or one of these is set. Each is a path or the PEM text itself; files are read again when
+     * they are replaced. NULL or empty: none. */
+    const char *cacert;      /* authorities to trust; none: the system's */
+    const char *cert, *key;  /* of this client: both or neither */
+    const char *server_name; /* expected in the servers' certificates, in place of each endpoint's host */
+    bool insecure_skip_tls_verify; /* accepts any certificate: no protection against a false server */
     /* Lines that tell what the core does, from lun_client_poll; NULL: none. */
     void (*on_trace)(void *arg, const char *line);
     void *trace_arg;

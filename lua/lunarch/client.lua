@@ -41,7 +41,36 @@ local function world_check(call, name, value)
   return value
 end
 
-local OPTIONS = { endpoints = endpoints_check, name = args.who, loop = world_check, trace = args.callable }
+local OPTIONS = {
+  endpoints = endpoints_check, name = args.who, loop = world_check, trace = args.callable,
+  cacert = args.word, cert = args.word, key = args.word, server_name = args.word,
+  insecure_skip_tls_verify = args.boolean,
+}
+
+-- As etcdctl calls them.
+local TLS_VARIABLES = {
+  cacert = "CACERT", cert = "CERT", key = "KEY", server_name = "SERVER_NAME",
+  insecure_skip_tls_verify = "INSECURE_SKIP_TLS_VERIFY",
+}
+
+local function is_true(text)
+  return text ~= "" and text ~= "0" and text ~= "false"
+end
+
+-- What of TLS is given: options, else the environment.
+local function tls_of(options)
+  local tls = {}
+  for option, variable in pairs(TLS_VARIABLES) do
+    local value = options[option]
+    for _, prefix in ipairs { "LUNARCH_", "ETCDCTL_" } do
+      local found = os.getenv(prefix .. variable)
+      if value == nil and found and found ~= "" then value = found end
+    end
+    if option == "insecure_skip_tls_verify" and type(value) == "string" then value = is_true(value) end
+    tls[option] = value
+  end
+  return tls
+end
 
 local function split(text)
   local parts = {}
@@ -74,9 +103,11 @@ function clients.connect(options)
   loop.connect "lunarch.connect"
   local on_trace = trace_of(options.trace)
   local endpoints, variable = endpoints_of(options.endpoints)
-  local core_client, message, code = core.connect(endpoints, options.name, on_trace ~= nil)
+  local tls = tls_of(options)
+  local core_client, message, code = core.connect(endpoints, options.name, on_trace ~= nil, tls)
   if not core_client then
     if variable then return nil, variable .. ": " .. message, code end
+    if next(tls) then return nil, message, code end -- a file that is not there is no mistake in the program
     return handle.made(nil, message, code)
   end
   return setmetatable({

@@ -166,7 +166,7 @@ bool party_open_etcd(struct party *party, struct etcd_server *server) {
     struct lun_err err;
     *party = (struct party){.name = "etcd", .server = server};
     rpc_completion_init(&party->bell, on_bell);
-    if (rpc_grpc_new(&party->rpc, &err) || !open_channel(party, server->address))
+    if (rpc_grpc_new(NULL, &party->rpc, &err) || !open_channel(party, server->address))
         return false;
     Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;
     Etcdserverpb__RangeRequest read = ETCDSERVERPB__RANGE_REQUEST__INIT;

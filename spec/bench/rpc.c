@@ -227,7 +227,7 @@ int main(int argc, char **argv) {
     double *samples = calloc((size_t)n + 1, sizeof *samples);
     struct lun_err err;
     struct lock lock = {.then = NULL};
-    if (!samples || rpc_grpc_new(&lock.rpc, &err))
+    if (!samples || rpc_grpc_new(NULL, &lock.rpc, &err))
         fail("cannot begin");
     rpc_completion_init(&lock.note, on_poll);
     rpc_enter(lock.rpc);

@@ -9,7 +9,7 @@
 #include "etcd/etcd.h"
 #include "etcd/watch_stream.h"
 
-enum { ETCD_WHY_BYTES = 120 };
+enum { ETCD_WHY_BYTES = 240 }; /* a sentence about a certificate, at the most */
 
 struct etcd_member {
     struct etcd *etcd;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "etcd/cluster.h"
 
@@ -24,10 +25,9 @@ static bool is_port(const char *text) {
 /* "http://host:port/" to "host:port". */
 static int parse_endpoint(const char *endpoint, char *ret_address, size_t n_bytes, struct lun_err *ret_err) {
     const char *from = endpoint;
-    if (strncmp(from, "https://", 8) == 0)
-        return lun_err_set(ret_err, LUN_EINVALID, "endpoint %s: TLS is not supported yet; use http://",
-                           endpoint);
-    if (strncmp(from, "http://", 7) == 0)
+    if (strncasecmp(from, "https://", 8) == 0)
+        from += 8;
+    else if (strncasecmp(from, "http://", 7) == 0)
         from += 7;
     size_t len = strlen(from);
     if (len > 0 && from[len - 1] == '/')

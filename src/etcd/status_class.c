@@ -92,6 +92,8 @@ struct status_class status_classify_reason(const char *reason) {
 
 /* Why a call never left, in gRPC's words and in ours. */
 static const char *why_unsent(const char *message) {
+    if (strncmp(message, "TLS: ", 5) == 0)
+        return message; /* rpc has found the reason */
     static const struct {
         const char *words, *text;
     } reasons[] = {

@@ -74,9 +74,18 @@ static int client_gc(lua_State *L) {
     return 0;
 }
 
-/* connect(endpoints, name or nil, wants_trace) */
+/* The string of that name in the table at `index`, which keeps it alive; NULL for none. */
+static const char *string_field(lua_State *L, int index, const char *name) {
+    lua_getfield(L, index, name);
+    const char *text = lua_tostring(L, -1);
+    lua_pop(L, 1);
+    return text;
+}
+
+/* connect(endpoints, name or nil, wants_trace, options): of the options those of TLS, strings. */
 int box_connect(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 4, LUA_TTABLE);
     const char *name = luaL_optstring(L, 2, NULL);
     bool wants_trace = lua_toboolean(L, 3);
     size_t n = lua_rawlen(L, 1);
@@ -101,8 +110,15 @@ int box_connect(lua_State *L) {
     struct lun_config config = {.endpoints = endpoints,
                                 .n_endpoints = n,
                                 .name = name,
+                                .cacert = string_field(L, 4, "cacert"),
+                                .cert = string_field(L, 4, "cert"),
+                                .key = string_field(L, 4, "key"),
+                                .server_name = string_field(L, 4, "server_name"),
                                 .on_trace = wants_trace ? on_trace : NULL,
                                 .trace_arg = box};
+    lua_getfield(L, 4, "insecure_skip_tls_verify");
+    config.insecure_skip_tls_verify = lua_toboolean(L, -1);
+    lua_pop(L, 1);
     struct lun_err err = {0};
     int code = lun_client_open(&config, &box->client, &err);
     if (code != 0) {

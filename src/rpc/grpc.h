@@ -7,11 +7,22 @@
 #ifndef LUN_RPC_GRPC_H
 #define LUN_RPC_GRPC_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 struct rpc;
 
-/* Outside, any thread. 0, LUN_ENOMEM, LUN_EUNAVAILABLE (no thread or descriptor to be had). */
-int rpc_grpc_new(struct rpc **ret_rpc, struct lun_err *ret_err);
+/* How its channels speak TLS. Strings are borrowed for the call; NULL or empty: none. */
+struct rpc_tls {
+    const char *cacert;      /* path or PEM text; none: what the system trusts */
+    const char *cert, *key;  /* of the client, path or PEM text, for servers that want one: both or neither */
+    const char *server_name; /* to be found in the servers' certificates, in place of each endpoint's host */
+    bool is_unverified;      /* any certificate will do: no protection against a false server */
+};
+
+/* `tls` is NULL for plaintext. Reads certificates and keys, and reads them again when the files are replaced. Outside, any thread. 0, LUN_ENOMEM,
+ * LUN_EUNAVAILABLE (no thread or descriptor), LUN_EINVALID (which certificate or key, and why it cannot be used). */
+int rpc_grpc_new(const struct rpc_tls *tls, struct rpc **ret_rpc, struct lun_err *ret_err);
 
 #endif

@@ -53,6 +53,11 @@ local lunarch = {}
 ---@field endpoints? string[]|string "host:port" of the members, as a list or separated by commas. Default: LUNARCH_ENDPOINTS, then ETCDCTL_ENDPOINTS, then 127.0.0.1:2379
 ---@field name? string who we are, for others who find a lock held. Default: the program's name
 ---@field loop? "auto"|"block"|"luv"|"cqueues"|lunarch.loop how calls wait. Default, "auto": chosen at each call. "block": they always block the thread, in tasks too. "luv", "cqueues": they block anywhere else
+---@field cacert? string authorities to trust: a path, or the PEM text. Default: LUNARCH_CACERT, ETCDCTL_CACERT, then the system's. TLS is spoken when an endpoint begins with https:// or one of these options is set; files are read again when they are replaced
+---@field cert? string this client's certificate, for servers that want one: a path, or the PEM text (LUNARCH_CERT, ETCDCTL_CERT)
+---@field key? string its key, not encrypted: a path, or the PEM text (LUNARCH_KEY, ETCDCTL_KEY)
+---@field server_name? string the name to find in the servers' certificates, in place of each endpoint's host (LUNARCH_SERVER_NAME)
+---@field insecure_skip_tls_verify? boolean accepts any certificate: no protection against a false server (LUNARCH_INSECURE_SKIP_TLS_VERIFY)
 ---@field trace? fun(line: string) is told what the core does, while somebody waits. Default: LUNARCH_TRACE=1 prints to stderr
 
 --- Makes a client, which connects when first needed. Does not wait: an etcd that is not there is noticed by the first

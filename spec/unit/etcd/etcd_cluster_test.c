@@ -352,7 +352,7 @@ int main(void) {
     if (!etcd_program())
         return check_skip("no etcd on the PATH, nor in $ETCD");
     struct lun_err err;
-    if (!start_servers() || rpc_grpc_new(&rpc, &err))
+    if (!start_servers() || rpc_grpc_new(NULL, &rpc, &err))
         check_give_up(__FILE__, __LINE__, "three etcds could not be started");
     rpc_completion_init(&wake, on_wake);
     RUN(a_killed_member_is_passed_over_at_once);

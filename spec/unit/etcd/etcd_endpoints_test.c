@@ -23,10 +23,11 @@ static void endpoints_are_host_and_port(void) {
     static const char *const good[][2] = {{"127.0.0.1:2379", "127.0.0.1:2379"},
                                           {"http://etcd-1.example:2379", "etcd-1.example:2379"},
                                           {"http://h:1/", "h:1"},
+                                          {"HTTPS://h:1", "h:1"},
                                           {"[::1]:2379", "[::1]:2379"}};
-    static const char *const bad[] = {"",        "h",       "h:",          ":1",    "h:0",
-                                      "h:65536", "h:1x",    "https://h:1", "::1:2", "h:1/path",
-                                      "h:1,i:2", "http://", "h h:1",       "h:-1"};
+    static const char *const bad[] = {"",        "h",       "h:",       ":1",    "h:0",
+                                      "h:65536", "h:1x",    "https://", "::1:2", "h:1/path",
+                                      "h:1,i:2", "http://", "h h:1",    "h:-1"};
     char address[64];
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         CHECK(try_endpoint(good[i][0], address) == 0);

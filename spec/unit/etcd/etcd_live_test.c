@@ -675,7 +675,7 @@ int main(void) {
         check_give_up(__FILE__, __LINE__, "etcd could not be started");
     rpc_completion_init(&wake, on_wake);
     struct lun_err err;
-    if (rpc_grpc_new(&rpc, &err))
+    if (rpc_grpc_new(NULL, &rpc, &err))
         check_give_up(__FILE__, __LINE__, err.text);
     RUN(a_pair_is_put_read_and_deleted);
     RUN(a_transaction_enters_a_line);

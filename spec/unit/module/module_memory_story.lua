@@ -58,7 +58,7 @@ end
 -- Below the face of the module: an error in the middle of telling what is finished loses none of it.
 function stories.what_is_finished_is_told(_, endpoints)
   local core = require "lunarch.core"
-  local client = must(core.connect(endpoints, nil, true))
+  local client = must(core.connect(endpoints, nil, true, {}))
   local asked, n_told = {}, 0
   for _ = 1, 5 do
     local id, token, code = client:kv({ kind = 0, key = "/lua/x" }, 5000)

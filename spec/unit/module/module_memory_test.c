@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "rpc/grpc.h"
 #include "rpc/rpc.h"
 #include "starve.h"
 #include "tale.h"
@@ -16,8 +17,9 @@
 int luaopen_lunarch_core(lua_State *L);
 
 /* In place of the one over gRPC (see --wrap): each client of a story is another one of the simulator's. */
-int __wrap_rpc_grpc_new(struct rpc **ret_rpc, struct lun_err *ret_err);
-int __wrap_rpc_grpc_new(struct rpc **ret_rpc, struct lun_err *ret_err) {
+int __wrap_rpc_grpc_new(const struct rpc_tls *tls, struct rpc **ret_rpc, struct lun_err *ret_err);
+int __wrap_rpc_grpc_new(const struct rpc_tls *tls, struct rpc **ret_rpc, struct lun_err *ret_err) {
+    (void)tls;
     if (starve_refuses())
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     *ret_rpc = sim_client_rpc(tale_another());

@@ -592,7 +592,7 @@ static void a_forked_child_is_refused(void) {
     if (pid == 0) {
         struct rpc *mine = NULL;
         struct lun_err err = {0};
-        int rc = rpc_grpc_new(&mine, &err);
+        int rc = rpc_grpc_new(NULL, &mine, &err);
         rpc_free(rpc); /* does nothing, and returns */
         _exit(rc == LUN_EINVALID && !mine && strstr(err.text, "fork") ? 0 : 1);
     }

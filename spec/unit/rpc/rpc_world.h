@@ -19,7 +19,7 @@ static const int64_t LIMIT_NS = 60 * NS_PER_S;
 static inline struct rpc *world_new(void) {
     struct rpc *rpc = NULL;
     struct lun_err err;
-    if (rpc_grpc_new(&rpc, &err)) {
+    if (rpc_grpc_new(NULL, &rpc, &err)) {
         printf("# %s\n", err.text);
         abort();
     }

@@ -46,6 +46,7 @@ static void *method_of(struct channel *channel, enum rpc_method method) {
 
 int call_state_open(struct call_state *state, struct channel *channel, enum rpc_method method,
                     const struct rpc_options *options) {
+    channel_refresh(channel);
     *state = (struct call_state){.env = env_of(channel->base.rpc),
                                  .info = rpc_method_info(method),
                                  .status = GRPC_STATUS_UNKNOWN,
@@ -55,6 +56,7 @@ int call_state_open(struct call_state *state, struct channel *channel, enum rpc_
         call_state_close(state);
         return rc;
     }
+    state->reason = tls_reason_ref(channel->reason);
     grpc_metadata_array_init(&state->initial);
     grpc_metadata_array_init(&state->trailing);
     state->call = grpc_channel_create_registered_call(channel->grpc, NULL, GRPC_PROPAGATE_DEFAULTS,
@@ -69,6 +71,7 @@ void call_state_close(struct call_state *state) {
         grpc_slice_unref(state->metadata[i].value);
     grpc_slice_unref(state->details);
     gpr_free((void *)state->error);
+    tls_reason_unref(state->reason);
     if (!state->call)
         return;
     grpc_metadata_array_destroy(&state->initial);
@@ -123,4 +126,8 @@ void call_state_result(struct call_state *state, struct rpc_result *ret_result, 
     *ret_text = grpc_slice_to_c_string(state->details);
     *ret_result = (struct rpc_result){
         .status = (int)state->status, .message = *ret_text, .is_unsent = is_unsent(state, *ret_text)};
+    const char *reason =
+        ret_result->is_unsent ? tls_reason_text(state->reason, state->env->tls, clock_boottime_ns()) : NULL;
+    if (reason)
+        ret_result->message = reason;
 }

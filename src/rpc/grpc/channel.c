@@ -11,6 +11,8 @@
 
 #include <grpc/grpc_security.h>
 
+#include "base/clock.h"
+
 #define ARG(name, number)                                                                                    \
     { .type = GRPC_ARG_INTEGER, .key = (char *)(name), .value.integer = (number) }
 
@@ -75,6 +77,45 @@ static int target_of(const char *address, char target[TARGET_BYTES], struct lun_
     return 0;
 }
 
+/* The arguments, and the name that certificates are checked for. */
+static grpc_channel *new_grpc_channel(const struct env *env, const char *target) {
+    grpc_channel_credentials *plain = env->tls ? NULL : grpc_insecure_credentials_create();
+    enum { N_ARGS = sizeof args / sizeof args[0] };
+    grpc_arg all[N_ARGS + 1];
+    size_t n = N_ARGS;
+    memcpy(all, args, sizeof args);
+    if (env->tls && env->tls->server_name)
+        all[n++] = (grpc_arg){.type = GRPC_ARG_STRING,
+                              .key = (char *)"grpc.ssl_target_name_override",
+                              .value.string = env->tls->server_name};
+    grpc_channel *channel = grpc_channel_create(target, env->tls ? env->tls->credentials : plain,
+                                                &(grpc_channel_args){.num_args = n, .args = all});
+    if (plain)
+        grpc_channel_credentials_release(plain);
+    return channel;
+}
+
+/* Where TLS fails, it is told by asking host and port once more. */
+static int init_reason(struct channel *channel) {
+    const struct env *env = env_of(channel->base.rpc);
+    char host[HOST_BYTES];
+    const char *port;
+    if (!env->tls || !split(channel->base.address, host, &port))
+        return 0;
+    channel->generation = env->tls->generation;
+    channel->reason = tls_reason_new(host, port);
+    return channel->reason ? 0 : LUN_ENOMEM;
+}
+
+static void channel_free(struct channel *channel) {
+    if (channel->grpc)
+        grpc_channel_destroy(channel->grpc);
+    tls_reason_unref(channel->reason);
+    free(channel->base.address);
+    free(channel->target);
+    free(channel);
+}
+
 int env_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
                      struct lun_err *ret_err) {
     char target[TARGET_BYTES];
@@ -82,24 +123,32 @@ int env_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **
     if (rc)
         return rc;
     struct channel *channel = calloc(1, sizeof *channel);
-    char *copy = strdup(address);
-    if (!channel || !copy) {
-        free(channel);
-        free(copy);
+    if (!channel)
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    channel->base = (struct rpc_channel){.rpc = rpc, .address = strdup(address)};
+    channel->target = strdup(target);
+    if (!channel->base.address || !channel->target || init_reason(channel)) {
+        channel_free(channel);
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     }
-    channel->base = (struct rpc_channel){.rpc = rpc, .address = copy};
-    grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
-    channel->grpc = grpc_channel_create(
-        target, credentials, &(grpc_channel_args){.num_args = sizeof args / sizeof args[0], .args = args});
-    grpc_channel_credentials_release(credentials);
+    channel->grpc = new_grpc_channel(env_of(rpc), target);
     *ret_channel = &channel->base;
     return 0;
 }
 
 void env_channel_close(struct rpc_channel *rpc_channel) {
-    struct channel *channel = CONTAINER_OF(rpc_channel, struct channel, base);
+    channel_free(CONTAINER_OF(rpc_channel, struct channel, base));
+}
+
+void channel_refresh(struct channel *channel) {
+    struct env *env = env_of(channel->base.rpc);
+    if (!env->tls)
+        return;
+    tls_look(env->tls, clock_boottime_ns(), false);
+    if (channel->generation == env->tls->generation)
+        return;
     grpc_channel_destroy(channel->grpc);
-    free(rpc_channel->address);
-    free(channel);
+    channel->grpc = new_grpc_channel(env, channel->target);
+    channel->generation = env->tls->generation;
+    memset(channel->methods, 0, sizeof channel->methods);
 }

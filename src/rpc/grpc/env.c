@@ -80,6 +80,7 @@ static void env_free(struct rpc *rpc) {
     assert(env->n_out == 0 && env->n_calls == 0 && env->rpc.n_timers == 0);
     validity_thread_part(env);
     queue_fini(env);
+    tls_free(env->tls);
     library_release();
     inbox_fini(&env->inbox);
     (void)pthread_mutex_destroy(&env->core);
@@ -109,10 +110,13 @@ static const struct rpc_ops ops = {
     .free = env_free,
 };
 
-static int start(struct env *env, struct lun_err *ret_err) {
-    int rc = inbox_init(&env->inbox, ret_err);
+static int start(struct env *env, const struct rpc_tls *tls, struct lun_err *ret_err) {
+    int rc = tls ? tls_new(tls, &env->tls, ret_err) : 0;
     if (rc)
         return rc;
+    rc = inbox_init(&env->inbox, ret_err);
+    if (rc)
+        goto out_tls;
     rc = library_acquire(ret_err);
     if (rc)
         goto out_inbox;
@@ -129,10 +133,12 @@ out_library:
     library_release();
 out_inbox:
     inbox_fini(&env->inbox);
+out_tls:
+    tls_free(env->tls);
     return rc;
 }
 
-int rpc_grpc_new(struct rpc **ret_rpc, struct lun_err *ret_err) {
+int rpc_grpc_new(const struct rpc_tls *tls, struct rpc **ret_rpc, struct lun_err *ret_err) {
     struct env *env = calloc(1, sizeof *env);
     if (!env)
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
@@ -145,7 +151,7 @@ int rpc_grpc_new(struct rpc **ret_rpc, struct lun_err *ret_err) {
     arena_init(&env->arena);
     sigset_t outer;
     env_block_signals(&outer);
-    int rc = start(env, ret_err);
+    int rc = start(env, tls, ret_err);
     env_unblock_signals(&outer);
     if (rc) {
         (void)pthread_mutex_destroy(&env->core);

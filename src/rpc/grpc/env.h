@@ -15,6 +15,8 @@
 #include <grpc/grpc.h>
 
 #include "base/list.h"
+#include "rpc/grpc/tls.h"
+#include "rpc/grpc/tls_reason.h"
 #include "rpc/rpc.h"
 
 /* What gRPC hands back when a batch is done. Embedded; `on_done` runs inside. */
@@ -72,6 +74,7 @@ void arena_clear(struct arena *arena);
 
 struct env {
     struct rpc rpc;
+    struct tls *tls;     /* NULL: plaintext */
     unsigned fork_depth; /* of the process that made it */
     pthread_mutex_t core;
     sigset_t outer_mask; /* of the thread that is inside by rpc_enter */
@@ -161,11 +164,16 @@ struct channel {
     struct rpc_channel base;
     grpc_channel *grpc;
     void *methods[RPC_N_METHODS]; /* registered at first use; the channel's */
+    char *target;                 /* as gRPC calls the address */
+    unsigned generation;          /* of the certificates it was made with */
+    struct tls_reason *reason;    /* NULL: plaintext */
 };
 
 int env_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
                      struct lun_err *ret_err);
 void env_channel_close(struct rpc_channel *channel);
+/* Before a call is made: replaces gRPC's channel when there are new certificates. Calls and streams that are out go on. */
+void channel_refresh(struct channel *channel);
 
 /* ---- call.c, stream.c ---- */
 
@@ -179,7 +187,8 @@ struct call_state {
     grpc_metadata_array initial, trailing;
     grpc_status_code status;
     grpc_slice details;
-    const char *error; /* gRPC's own account of a failure, NULL when there was none */
+    struct tls_reason *reason; /* shared with the channel, which may be closed before */
+    const char *error;         /* gRPC's own account of a failure, NULL when there was none */
 };
 
 /* call_state.c. 0, or LUN_EINVALID for a token that cannot be a header. Inside. */
