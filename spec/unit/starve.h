@@ -1,6 +1,6 @@
 /* spec/unit/starve.h - an allocator that refuses: the n-th request for memory, or a run of them.
  *
- * By the linker: a test program linked with --wrap (CMakeLists.txt, `starved`) has its allocations, the core's and
+ * By the linker: a test program linked with --wrap (spec/CMakeLists.txt, `starved`) has its allocations, the core's and
  * the module's go through here, protobuf-c's unpacking included, and so does what the seam itself may refuse for
  * want of memory (rpc_call, rpc_call_packed, rpc_stream_open, rpc_stream_send, rpc_channel_open): each is one request. The simulator
  * keeps the allocator of the C library. */

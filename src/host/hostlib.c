@@ -11,6 +11,7 @@
 
 #include "host/dev.h"
 #include "host/watchdog.h"
+#include "lunarch.h"
 
 static int push_error(lua_State *L, const char *text) {
     lua_pushnil(L);
@@ -127,7 +128,7 @@ int luaopen_lunarch_host(lua_State *L) {
         {NULL, NULL},
     };
     luaL_newlib(L, functions);
-    lua_pushliteral(L, LUNARCH_VERSION);
+    lua_pushliteral(L, LUN_VERSION);
     lua_setfield(L, -2, "version");
     return 1;
 }

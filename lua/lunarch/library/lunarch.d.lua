@@ -17,8 +17,8 @@
 --   term or watch is not collected.
 
 ---@class lunarch
----@field version string "0.1.0"
----@field _VERSION string "lunarch 0.1.0"
+---@field version string three numbers with dots between them
+---@field _VERSION string "lunarch " and the version
 local lunarch = {}
 
 ---@alias lunarch.code

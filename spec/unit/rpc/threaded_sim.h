@@ -1,6 +1,6 @@
 /* spec/unit/rpc/threaded_sim.h - the simulated etcd in real time, behind the real environment.
  *
- * A program linked with --wrap (CMakeLists.txt) opens its clients by lun_client_open as ever: core lock,
+ * A program linked with --wrap (spec/CMakeLists.txt) opens its clients by lun_client_open as ever: core lock,
  * background poller and queue, validity thread, inbox and descriptor are those of production (rpc/grpc: env, queue, validity_thread, inbox). What
  * is replaced is gRPC alone: its queue by one in which ThreadSanitizer sees everything, its calls and streams by
  * the simulator's, which a thread of its own, the network, moves on by the clock. */
