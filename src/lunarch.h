@@ -100,6 +100,18 @@ struct lun_ask {
  * place it may have entered is given up in the background. `op` is valid until its callback. */
 void lun_op_cancel(struct lun_op *op);
 
+/* For whoever takes answers later than they are told. In its callback: the answer outlives it, and the op with it,
+ * until taken or freed. Both come before its client is freed. */
+void lun_op_keep(struct lun_op *op);
+/* The answer of a kept op, as it is now: what stated that something is ours (lock, try_lock, campaign, session open)
+ * asks the clock again, and is LUN_ELOST once that has passed. Borrowed until the op goes. */
+const struct lun_result *lun_op_result(struct lun_op *op);
+/* Frees the op. What the answer brought is yours: the lock, and the handle in it. */
+void lun_op_take(struct lun_op *op);
+/* Frees the op. What the answer brought is given back: unlocked, resigned, closed, in the background. In a callback
+ * too, kept or not. NULL is taken. */
+void lun_op_free(struct lun_op *op);
+
 /* Asking calls give their `struct lun_op *` through `ret_op`, which may be NULL. They return 0, LUN_EINVALID
  * (what is wrong, in ret_err), LUN_ECLOSED, LUN_ENOMEM; further ones are named with them. All complete with:
  * success, LUN_ETIMEOUT, LUN_ECANCELLED, LUN_ECLOSED, LUN_EUNAVAILABLE, LUN_EUNAUTHENTICATED,
@@ -304,7 +316,8 @@ int lun_term_await_loss(struct lun_term *term, const struct lun_ask *ask, struct
 int lun_term_proclaim(struct lun_term *term, struct lun_bytes value, const struct lun_ask *ask,
                       struct lun_op **ret_op, struct lun_err *ret_err);
 /* A transaction of yours, carried out only if we are still the leader: LUN_ENOTLEADER otherwise; `is_success`
- * tells of your own compares. LUN_EUNKNOWN. Returns LUN_EINVALID for keys inside the election itself,
+ * tells of your own compares. Success says that it was carried out while we led, not that we still lead: ask
+ * lun_term_valid_until_ns. LUN_EUNKNOWN. Returns LUN_EINVALID for keys inside the election itself,
  * LUN_ELOST when the term is over. */
 int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct lun_ask *ask,
                  struct lun_op **ret_op, struct lun_err *ret_err);

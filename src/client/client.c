@@ -12,8 +12,12 @@
 
 /* ---- inside and outside ----------------------------------------------------------------------------- */
 
+bool client_is_ours(const struct lun_client *client) {
+    return client->fork_depth == fork_depth();
+}
+
 int client_enter_closed(struct lun_client *client) {
-    if (client->fork_depth != fork_depth())
+    if (!client_is_ours(client))
         return LUN_ECLOSED;
     rpc_enter(client->rpc);
     return 0;
@@ -152,7 +156,7 @@ int lun_client_fd(const struct lun_client *client) {
 }
 
 int lun_client_poll(struct lun_client *client, int64_t timeout_ms) {
-    if (client->fork_depth != fork_depth())
+    if (!client_is_ours(client))
         return LUN_ECLOSED;
     int64_t until_ns = timeout_ms == 0 ? 0 : client_deadline_ns(client, timeout_ms);
     client->n_called = 0;
@@ -274,7 +278,7 @@ static void cut_off(struct lun_client *client) {
 }
 
 void lun_client_free(struct lun_client *client) {
-    if (!client || client->fork_depth != fork_depth())
+    if (!client || !client_is_ours(client))
         return;
     rpc_enter(client->rpc);
     client->on_trace = NULL;

@@ -56,6 +56,8 @@ bool client_is_over(struct lun_client *client);
 int client_enter(struct lun_client *client, struct lun_err *ret_err);
 /* The same for what answers closed clients too: only a forked child is turned away. */
 int client_enter_closed(struct lun_client *client);
+/* Not that of a parent process. Inside and outside. */
+bool client_is_ours(const struct lun_client *client);
 void client_leave(struct lun_client *client);
 /* Something has ended: goes on with closing. */
 void client_on_ended(struct lun_client *client);
@@ -75,8 +77,13 @@ struct lun_op {
     void (*on_give_up)(struct lun_op *op, int code);
     struct etcd_call *call; /* store.c */
     int give_up_code;
-    struct lun_session *session;     /* a win counts only while this one is valid; referenced */
-    void (*drop)(struct lun_op *op); /* undelivered or turned into a loss: frees the handle in the result */
+    /* What the answer states of ownership, for success alone; NULL: nothing. Whether it is true now: 0, or
+     * LUN_ELOST and why not. Inside. */
+    int (*recheck)(const struct lun_op *op, struct lun_err *ret_err);
+    /* Gives back what the answer brought: nobody takes it, or it is a loss by now. NULL: nothing. Inside. */
+    void (*drop)(struct lun_op *op);
+    struct list *untaken; /* of the object: answers with `recheck` that nobody has taken, by in_object */
+    bool is_kept, is_telling, is_unwanted;
     struct lun_result result;
     struct lun_err *err;
     struct list blocks; /* memory that the result points into */

@@ -96,8 +96,6 @@ static void on_entered(struct place *place, const struct lun_err *err) {
     term->token = term->mod_rev = place_create_rev(place);
     op->result.term = term;
     op->result.token = term->token;
-    op->session = term->session;
-    session_ref(term->session);
     finish(op, NULL, "campaign", term->name);
 }
 
@@ -176,6 +174,16 @@ static void drop_term(struct lun_op *op) {
     term_free(term);
 }
 
+/* Asked when the win is taken. */
+static int recheck_term(const struct lun_op *op, struct lun_err *ret_err) {
+    const struct lun_term *term = op->result.term;
+    if (!term->is_over && session_valid_until_ns(&term->session->core) != 0)
+        return 0;
+    enum lun_reason reason = term->is_over ? term->reason : session_reason(&term->session->core);
+    return lun_err_set(ret_err, LUN_ELOST, "campaign %s: it was won, and lost before the answer was taken: %s",
+                       term->name, lun_reason_name(reason));
+}
+
 int lun_election_campaign(struct lun_election *election, struct lun_bytes value, const struct lun_ask *ask,
                           struct lun_op **ret_op, struct lun_err *ret_err) {
     struct lun_client *client = election->session->client;
@@ -214,6 +222,7 @@ int lun_election_campaign(struct lun_election *election, struct lun_bytes value,
     term->election = election;
     term->campaign_op = op;
     election->term = term;
+    op->recheck = recheck_term;
     op->drop = drop_term;
     if (ret_op)
         *ret_op = op;
@@ -284,6 +293,8 @@ enum lun_reason lun_term_reason(struct lun_term *term) {
     if (client_enter_closed(client_of(term)))
         return LUN_LOST_CLOSED;
     enum lun_reason reason = term->reason;
+    if (reason == LUN_NOT_LOST)
+        reason = session_reason(&term->session->core); /* the clock knows it before the machine is told */
     client_leave(client_of(term));
     return reason;
 }

@@ -24,6 +24,7 @@ struct lun_mutex {
     struct bytes key;
     struct lun_op *op; /* lock or unlock */
     struct list loss_ops;
+    struct list won_ops; /* answers that say it is locked, and are not taken */
 };
 
 static struct lun_client *client_of(const struct lun_mutex *mutex) {
@@ -68,6 +69,57 @@ static void finish(struct lun_mutex *mutex, const struct lun_err *err, const cha
     op_finish(op, err ? &wrapped : NULL);
 }
 
+static bool is_held(const struct lun_mutex *mutex) {
+    return mutex->state == LOCKED && !mutex->is_lost && session_valid_until_ns(&mutex->session->core) != 0;
+}
+
+/* ---- a lock's answer, until it is taken -------------------------------------------------------------- */
+
+static bool is_same_hold(const struct lun_op *op) {
+    const struct lun_mutex *mutex = op->object;
+    return mutex && mutex->state == LOCKED && mutex->token == op->result.token;
+}
+
+static int recheck_won(const struct lun_op *op, struct lun_err *ret_err) {
+    const struct lun_mutex *mutex = op->object;
+    if (!is_same_hold(op))
+        return lun_err_set(ret_err, LUN_ELOST, "lock %s: it was unlocked before this answer was taken",
+                           mutex ? mutex->name : "");
+    if (is_held(mutex))
+        return 0;
+    enum lun_reason reason = mutex->is_lost ? mutex->reason : session_reason(&mutex->session->core);
+    return lun_err_set(ret_err, LUN_ELOST, "lock %s: it was won, and lost before the answer was taken: %s",
+                       mutex->name, lun_reason_name(reason));
+}
+
+static void unlock_once(struct lun_mutex *mutex) {
+    if (mutex->depth > 1 && !mutex->is_lost) {
+        mutex->depth--;
+    } else {
+        become_free(mutex);
+        answer_loss(mutex, LUN_LOST_CLOSED);
+    }
+}
+
+static void drop_won(struct lun_op *op) {
+    if (is_same_hold(op))
+        unlock_once(op->object);
+}
+
+/* Of a lock that is held: what the op answers. */
+static void set_won(struct lun_op *op, struct lun_mutex *mutex) {
+    op->result.token = mutex->token;
+    op->recheck = recheck_won;
+    op->drop = drop_won;
+    op->untaken = &mutex->won_ops;
+}
+
+static void forget_won(struct lun_mutex *mutex) {
+    struct list *node;
+    while ((node = list_pop_front(&mutex->won_ops)))
+        CONTAINER_OF(node, struct lun_op, in_object)->object = NULL;
+}
+
 /* ---- what the place tells --------------------------------------------------------------------------- */
 
 static void on_entered(struct place *place, const struct lun_err *err) {
@@ -87,9 +139,7 @@ static void on_entered(struct place *place, const struct lun_err *err) {
     mutex->state = LOCKED;
     mutex->depth = 1;
     mutex->token = place_create_rev(place);
-    mutex->op->result.token = mutex->token;
-    mutex->op->session = mutex->session;
-    session_ref(mutex->session);
+    set_won(mutex->op, mutex);
     finish(mutex, NULL, "lock");
 }
 
@@ -165,15 +215,12 @@ int lun_mutex_new(struct lun_session *session, const char *name, bool is_reentra
         mutex->session = session;
         mutex->is_reentrant = is_reentrant;
         list_init(&mutex->loss_ops);
+        list_init(&mutex->won_ops);
         session_ref(session);
         *ret_mutex = mutex;
     }
     client_leave(session->client);
     return rc;
-}
-
-static bool is_held(const struct lun_mutex *mutex) {
-    return mutex->state == LOCKED && !mutex->is_lost && session_valid_until_ns(&mutex->session->core) != 0;
 }
 
 static int check_lockable(const struct lun_mutex *mutex, struct lun_err *ret_err) {
@@ -192,9 +239,7 @@ static int lock_again(struct lun_mutex *mutex, const struct lun_ask *ask, struct
     if (rc)
         return rc;
     mutex->depth++;
-    op->result.token = mutex->token;
-    op->session = mutex->session;
-    session_ref(mutex->session);
+    set_won(op, mutex);
     if (ret_op)
         *ret_op = op;
     op_finish(op, NULL);
@@ -283,12 +328,8 @@ void lun_mutex_release(struct lun_mutex *mutex) {
     struct lun_client *client = client_of(mutex);
     if (client_enter_closed(client))
         return;
-    if (mutex->state == LOCKED && mutex->depth > 1 && !mutex->is_lost) {
-        mutex->depth--;
-    } else if (mutex->state == LOCKED) {
-        become_free(mutex);
-        answer_loss(mutex, LUN_LOST_CLOSED);
-    }
+    if (mutex->state == LOCKED)
+        unlock_once(mutex);
     client_leave(client);
 }
 
@@ -366,6 +407,7 @@ void lun_mutex_free(struct lun_mutex *mutex) {
         mutex->op->on_give_up(mutex->op, LUN_ECLOSED);
     become_free(mutex);
     answer_loss(mutex, LUN_LOST_CLOSED);
+    forget_won(mutex);
     session_unref(mutex->session);
     free(mutex->name);
     free(mutex);

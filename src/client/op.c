@@ -59,26 +59,49 @@ static void op_free(struct lun_op *op) {
 
 /* ---- answering -------------------------------------------------------------------------------------- */
 
-/* S2: a win that is told after valid_until is none. Outside, on the user's thread. */
-static bool is_late_win(const struct lun_op *op) {
-    return op->session && !op->err && session_valid_until_ns(&op->session->core) == 0;
+/* Inside. */
+static void give_back(struct lun_op *op) {
+    if (op->drop && !op->err)
+        op->drop(op);
+    op->drop = NULL;
+    list_remove(&op->in_object);
 }
 
-static void drop(struct lun_op *op) {
-    if (!op->drop)
-        return;
-    rpc_enter(op->client->rpc);
-    op->drop(op);
-    rpc_leave(op->client->rpc);
+static void set_err(struct lun_op *op, const struct lun_err *err) {
+    op->err = malloc(sizeof *op->err);
+    if (op->err)
+        *op->err = *err;
+    else
+        op->err = &no_memory;
 }
 
 /* The client ends before anybody polled. Inside. */
 static void discard_answer(struct lun_op *op) {
-    if (op->drop)
-        op->drop(op);
-    if (op->session)
-        session_unref(op->session);
+    give_back(op);
     op_free(op);
+}
+
+/* S2, in every world: what states that something is ours is asked once more when the answer is taken. One that is
+ * a loss by then leaves nothing behind. Outside, on the user's thread. */
+static void recheck(struct lun_op *op) {
+    struct lun_err lost;
+    if (op->err || !op->recheck)
+        return;
+    rpc_enter(op->client->rpc);
+    if (op->recheck(op, &lost)) {
+        give_back(op);
+        set_err(op, &lost);
+        op->result = (struct lun_result){.err = op->err};
+    }
+    rpc_leave(op->client->rpc);
+}
+
+static void detach(struct lun_op *op) {
+    if (!op->untaken)
+        return;
+    rpc_enter(op->client->rpc);
+    list_remove(&op->in_object);
+    rpc_leave(op->client->rpc);
 }
 
 static void on_poll(struct rpc_completion *note) {
@@ -90,19 +113,56 @@ static void on_poll(struct rpc_completion *note) {
         rpc_leave(client->rpc);
         return;
     }
-    bool is_late = is_late_win(op);
-    struct lun_err late;
-    if (is_late) {
-        (void)lun_err_set(&late, LUN_ELOST, "the session was lost in the moment of winning");
-        drop(op);
-    }
-    if (op->session)
-        session_unref(op->session);
-    op->session = NULL;
-    struct lun_result lost = {.err = &late};
     client->n_called++;
     op->result.err = op->err;
-    op->ask.on_done(op->ask.arg, is_late ? &lost : &op->result);
+    recheck(op);
+    op->is_telling = true;
+    op->ask.on_done(op->ask.arg, &op->result);
+    op->is_telling = false;
+    if (op->is_unwanted)
+        lun_op_free(op);
+    else if (!op->is_kept)
+        lun_op_take(op);
+}
+
+/* ---- an answer that is kept ------------------------------------------------------------------------- */
+
+void lun_op_keep(struct lun_op *op) {
+    op->is_kept = true;
+}
+
+const struct lun_result *lun_op_result(struct lun_op *op) {
+    static const struct lun_err forked = {
+        .code = LUN_ECLOSED, .status = -1, .text = "the client belongs to the process that forked this one"};
+    static const struct lun_result nothing = {.err = &forked};
+    if (!client_is_ours(op->client))
+        return &nothing;
+    recheck(op);
+    return &op->result;
+}
+
+void lun_op_take(struct lun_op *op) {
+    if (op->is_telling) {
+        op->is_kept = false;
+        return;
+    }
+    if (client_is_ours(op->client))
+        detach(op);
+    op_free(op);
+}
+
+void lun_op_free(struct lun_op *op) {
+    if (!op)
+        return;
+    if (op->is_telling) {
+        op->is_unwanted = true;
+        return;
+    }
+    if (client_is_ours(op->client)) {
+        rpc_enter(op->client->rpc);
+        give_back(op);
+        rpc_leave(op->client->rpc);
+    }
     op_free(op);
 }
 
@@ -110,13 +170,10 @@ void op_finish(struct lun_op *op, const struct lun_err *err) {
     rpc_timer_fini(&op->timer);
     list_remove(&op->in_client);
     list_remove(&op->in_object);
-    if (err) {
-        op->err = malloc(sizeof *op->err);
-        if (op->err)
-            *op->err = *err;
-        else
-            op->err = &no_memory;
-    }
+    if (err)
+        set_err(op, err);
+    else if (op->untaken)
+        list_push_back(op->untaken, &op->in_object);
     if (op->client->is_cut_off)
         discard_answer(op);
     else
@@ -194,8 +251,6 @@ void op_discard(struct lun_op *op) {
     rpc_timer_fini(&op->timer);
     list_remove(&op->in_client);
     list_remove(&op->in_object);
-    if (op->session)
-        session_unref(op->session);
     op_free(op);
 }
 

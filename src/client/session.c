@@ -82,10 +82,18 @@ static void give_up_opening(struct lun_op *op, int code) {
 /* Opened, but nobody came to take it. Inside. */
 static void drop_session(struct lun_op *op) {
     struct lun_session *session = op->result.session;
-    if (session) {
+    if (!session->is_ended)
         session_close(&session->core, !session->core.is_adopted);
-        session_unref(session);
-    }
+    session_unref(session);
+}
+
+/* Asked when the session is taken. */
+static int recheck_opened(const struct lun_op *op, struct lun_err *ret_err) {
+    struct lun_session *session = op->result.session;
+    if (session_valid_until_ns(&session->core) != 0)
+        return 0;
+    return lun_err_set(ret_err, LUN_ELOST, "session: it was opened, and lost before the answer was taken: %s",
+                       lun_reason_name(session_reason(&session->core)));
 }
 
 int lun_session_open(struct lun_client *client, const struct lun_session_options *options,
@@ -119,6 +127,7 @@ int lun_session_open(struct lun_client *client, const struct lun_session_options
     rc = session_start(&session->core, client->etcd, &core_options, &callbacks, ret_err);
     if (rc)
         goto fail;
+    op->recheck = recheck_opened;
     op->drop = drop_session;
     list_push_back(&client->sessions, &session->in_client);
     if (ret_op)

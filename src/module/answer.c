@@ -1,129 +1,5 @@
-/* module/answer.c - answers: copied out of the door's borrowed memory, and pushed as Lua values. */
+/* module/answer.c - answers, pushed as Lua values. */
 #include "module/module.h"
-
-#include <stdalign.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* ---- copying: once without memory, to measure, and once more into a block of that size -------------- */
-
-struct block {
-    char *memory; /* NULL: measure */
-    size_t used;
-};
-
-static void *reserve(struct block *block, size_t bytes) {
-    size_t align = alignof(max_align_t);
-    void *at = block->memory ? block->memory + block->used : NULL;
-    block->used += (bytes + align - 1) / align * align;
-    return at;
-}
-
-static struct lun_bytes copy_bytes(struct block *block, struct lun_bytes from) {
-    void *to = reserve(block, from.len);
-    if (to && from.len)
-        memcpy(to, from.data, from.len);
-    return (struct lun_bytes){to, from.len};
-}
-
-static const char *copy_string(struct block *block, const char *from) {
-    return from ? copy_bytes(block, (struct lun_bytes){from, strlen(from) + 1}).data : NULL;
-}
-
-static struct lun_kv copy_kv(struct block *block, const struct lun_kv *from) {
-    struct lun_kv kv = *from;
-    kv.key = copy_bytes(block, from->key);
-    kv.value = copy_bytes(block, from->value);
-    return kv;
-}
-
-static const struct lun_kv_result *copy_results(struct block *block, const struct lun_kv_result *from,
-                                                size_t n) {
-    struct lun_kv_result *to = reserve(block, n * sizeof *to);
-    for (size_t i = 0; i < n; i++) {
-        struct lun_kv *kvs = reserve(block, from[i].n_kvs * sizeof *kvs);
-        for (size_t j = 0; j < from[i].n_kvs; j++) {
-            struct lun_kv kv = copy_kv(block, &from[i].kvs[j]);
-            if (kvs)
-                kvs[j] = kv;
-        }
-        if (to) {
-            to[i] = from[i];
-            to[i].kvs = kvs;
-        }
-    }
-    return to;
-}
-
-static const struct lun_event *copy_events(struct block *block, const struct lun_event *from, size_t n) {
-    struct lun_event *to = reserve(block, n * sizeof *to);
-    for (size_t i = 0; i < n; i++) {
-        struct lun_event event = {from[i].is_delete, copy_kv(block, &from[i].kv),
-                                  copy_kv(block, &from[i].prev_kv)};
-        if (to)
-            to[i] = event;
-    }
-    return to;
-}
-
-static const struct lun_member *copy_members(struct block *block, const struct lun_member *from, size_t n) {
-    struct lun_member *to = reserve(block, n * sizeof *to);
-    for (size_t i = 0; i < n; i++) {
-        struct lun_member member = from[i];
-        member.endpoint = copy_string(block, from[i].endpoint);
-        member.error = copy_string(block, from[i].error);
-        member.version = copy_string(block, from[i].version);
-        if (to)
-            to[i] = member;
-    }
-    return to;
-}
-
-static const struct lun_leader *copy_leader(struct block *block, const struct lun_leader *from) {
-    struct lun_leader leader = *from;
-    struct lun_leader *to = reserve(block, sizeof *to);
-    leader.key = copy_bytes(block, from->key);
-    leader.value = copy_bytes(block, from->value);
-    if (to)
-        *to = leader;
-    return to;
-}
-
-static const struct lun_err *copy_err(struct block *block, const struct lun_err *from) {
-    return copy_bytes(block, (struct lun_bytes){from, sizeof *from}).data;
-}
-
-static void copy_into(struct block *block, struct lun_result *to, const struct lun_result *from) {
-    *to = *from;
-    if (from->err)
-        to->err = copy_err(block, from->err);
-    if (from->leader)
-        to->leader = copy_leader(block, from->leader);
-    to->results = copy_results(block, from->results, from->n_results);
-    to->events = copy_events(block, from->events, from->n_events);
-    to->members = copy_members(block, from->members, from->n_members);
-}
-
-int answer_copy(struct answer_copy *ret, const struct lun_result *from) {
-    struct block block = {0};
-    struct answer_copy copy = {0};
-    copy_into(&block, &copy.result, from);
-    if (block.used > 0) {
-        block.memory = copy.memory = malloc(block.used);
-        if (!block.memory)
-            return LUN_ENOMEM;
-        block.used = 0;
-        copy_into(&block, &copy.result, from);
-    }
-    *ret = copy;
-    return 0;
-}
-
-void answer_fini(struct answer_copy *copy) {
-    free(copy->memory);
-    *copy = (struct answer_copy){0};
-}
 
 /* ---- pushing ---------------------------------------------------------------------------------------- */
 
@@ -277,8 +153,22 @@ static int push_true_and(lua_State *L, int64_t number) {
     return 2;
 }
 
+/* The object comes first: what may raise, and what may take time, is over when the clock is asked. */
+static int push_handle(lua_State *L, struct op *op, const struct class *class) {
+    struct handle *handle = handle_new(L, class);
+    const struct lun_result *result = lun_op_result(op->lun);
+    if (result->err)
+        return push_error(L, result->err->code, result->err->text);
+    handle_open(handle, op->box, class == &term_class ? (void *)result->term : (void *)result->session);
+    return 1;
+}
+
 int answer_push(lua_State *L, struct op *op) {
-    struct lun_result *result = &op->copy.result;
+    if (op->answer == ANSWER_SESSION)
+        return push_handle(L, op, &session_class);
+    if (op->answer == ANSWER_TERM)
+        return push_handle(L, op, &term_class);
+    const struct lun_result *result = lun_op_result(op->lun);
     if (result->err)
         return push_error(L, result->err->code, result->err->text);
     switch (op->answer) {
@@ -309,14 +199,6 @@ int answer_push(lua_State *L, struct op *op) {
     case ANSWER_EVENTS:
         push_events(L, result);
         return 1;
-    case ANSWER_SESSION:
-        handle_open(handle_new(L, &session_class), op->box, result->session);
-        result->session = NULL;
-        return 1;
-    case ANSWER_TERM:
-        handle_open(handle_new(L, &term_class), op->box, result->term);
-        result->term = NULL;
-        return 1;
     case ANSWER_STATE:
         lua_pushstring(L, lun_session_state_name(result->state));
         return 1;
@@ -326,6 +208,9 @@ int answer_push(lua_State *L, struct op *op) {
     case ANSWER_REASON:
         lua_pushstring(L, lun_reason_name(result->reason));
         return 1;
+    case ANSWER_SESSION:
+    case ANSWER_TERM:
+        break;
     }
     return 0;
 }

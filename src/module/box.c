@@ -50,7 +50,6 @@ void box_unref(struct box *box) {
     lun_client_abandon(box->client);
     for (size_t i = 0; i < box->n_ops; i++) {
         handle_unref(box->ops[i]->handle);
-        answer_fini(&box->ops[i]->copy);
         free(box->ops[i]);
     }
     free(box->ops);
@@ -199,6 +198,7 @@ static int client_take(lua_State *L) {
         return push_error(L, LUN_ECLOSED, "the client is closed");
     }
     int n = answer_push(L, op);
+    lun_op_take(op->lun);
     op_recycle(op);
     return n;
 }

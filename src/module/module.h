@@ -2,8 +2,8 @@
  *
  * lunarch.core is private to lua/lunarch: its arguments have been checked there, and are checked here once
  * more only as far as memory is concerned. An asking call returns the number of an operation, or nil,
- * message, code. C never calls Lua: the callbacks of the door copy the answer into the operation,
- * `client:drain()` and `client:wait()` tell which are finished, `client:take(id)` gives the answer.
+ * message, code. C never calls Lua: the callbacks of the door keep the answer, `client:drain()` and
+ * `client:wait()` tell which are finished, `client:take(id)` gives the answer as it is by then.
  *
  * Who holds whom: a *box* stands for a client, and lives as long as the Lua object of the client or of
  * anything made from it; the client is abandoned with its last reference, so that the order in which the
@@ -74,7 +74,7 @@ extern const struct class session_class, mutex_class, election_class, term_class
 /* What is pushed for an answer. */
 enum answer {
     ANSWER_TRUE,
-    ANSWER_TOKEN,    /* true, token: a lock, to be undone when nobody takes it */
+    ANSWER_TOKEN,    /* true, token */
     ANSWER_REVISION, /* true, revision */
     ANSWER_KV,
     ANSWER_TXN,
@@ -89,11 +89,6 @@ enum answer {
     ANSWER_REASON,
 };
 
-struct answer_copy {
-    struct lun_result result; /* its slices point into `memory`; its handles are ours until pushed */
-    void *memory;
-};
-
 struct op {
     struct list link; /* in box->finished */
     struct box *box;  /* not counted: it owns its operations */
@@ -102,9 +97,8 @@ struct op {
     lua_Integer id;
     enum answer answer;
     bool is_used, is_done, is_forgotten;
-    struct lun_op *lun; /* NULL: done */
+    struct lun_op *lun; /* kept when done */
     struct lun_ask ask;
-    struct answer_copy copy;
 };
 
 /* A new operation, whose timeout in milliseconds is argument `timeout_index`. `handle` may be NULL. Raises
@@ -126,9 +120,6 @@ void op_recycle(struct op *op);
 void op_forget(struct op *op);
 void op_cancel(struct op *op);
 
-/* Copies a borrowed result, taking its handles. 0 or LUN_ENOMEM (nothing is taken). */
-int answer_copy(struct answer_copy *ret, const struct lun_result *from);
-void answer_fini(struct answer_copy *copy);
 /* Pushes the answer of a finished operation; the number of values. May raise; then nothing is lost. */
 int answer_push(lua_State *L, struct op *op);
 

@@ -23,28 +23,15 @@ struct token {
     lua_Integer id;
 };
 
-static void undo(struct op *op, const struct lun_result *result) {
-    if (result->err)
-        return;
-    lun_session_free(result->session);
-    lun_term_free(result->term);
-    if (op->answer == ANSWER_TOKEN && op->handle && op->handle->object)
-        lun_mutex_release(op->handle->object);
-}
-
 static void on_done(void *arg, const struct lun_result *result) {
     struct op *op = arg;
-    op->lun = NULL;
+    (void)result;
     if (op->is_forgotten) {
-        undo(op, result);
+        lun_op_free(op->lun);
         op_recycle(op);
         return;
     }
-    static const struct lun_err no_memory = {.code = LUN_ENOMEM, .text = "out of memory"};
-    if (answer_copy(&op->copy, result) != 0) {
-        undo(op, result);
-        op->copy.result.err = &no_memory;
-    }
+    lun_op_keep(op->lun);
     op->is_done = true;
     list_push_back(&op->box->finished, &op->link);
 }
@@ -93,7 +80,6 @@ void op_recycle(struct op *op) {
     struct box *box = op->box;
     list_remove(&op->link);
     handle_unref(op->handle);
-    answer_fini(&op->copy);
     op->handle = NULL;
     op->lun = NULL;
     op->is_used = op->is_done = op->is_forgotten = false;
@@ -156,9 +142,7 @@ struct op *op_find(struct box *box, lua_Integer id) {
 
 void op_forget(struct op *op) {
     if (op->is_done) {
-        undo(op, &op->copy.result);
-        op->copy.result.session = NULL;
-        op->copy.result.term = NULL;
+        lun_op_free(op->lun);
         op_recycle(op);
     } else {
         op->is_forgotten = true;
@@ -166,7 +150,7 @@ void op_forget(struct op *op) {
 }
 
 void op_cancel(struct op *op) {
-    struct lun_op *lun = op->lun;
+    struct lun_op *lun = op->is_done ? NULL : op->lun;
     op_forget(op);
     if (lun)
         lun_op_cancel(lun);

@@ -306,6 +306,87 @@ static void a_win_that_is_told_too_late_is_a_loss(void) {
     close_client(client);
 }
 
+static struct lun_op *kept;
+
+static void on_kept(void *arg, const struct lun_result *result) {
+    on_done(arg, result);
+    lun_op_keep(kept);
+}
+
+static void on_unwanted(void *arg, const struct lun_result *result) {
+    on_done(arg, result);
+    lun_op_free(kept);
+}
+
+static struct lun_ask keeping(struct answer *answer, lun_done_cb *on_answer) {
+    struct lun_ask ask = asking(answer, LIMIT_MS);
+    ask.on_done = on_answer;
+    return ask;
+}
+
+static void locks(struct lun_client *client, struct lun_mutex *mutex, lun_done_cb *on_answer) {
+    struct answer answer;
+    struct lun_ask ask = keeping(&answer, on_answer);
+    CHECK(lun_mutex_lock(mutex, &ask, &kept, NULL) == 0);
+    CHECK(await_answer(client, &answer));
+    CHECK(answer.code == 0);
+}
+
+static void a_kept_answer_is_asked_again_and_taken_or_given_back(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_mutex *mutex = new_mutex(session, "/door/kept");
+    locks(client, mutex, on_kept);
+    CHECK(!lun_op_result(kept)->err && lun_op_result(kept)->token == lun_mutex_token(mutex));
+    lun_op_take(kept);
+    CHECK(lun_mutex_is_held(mutex));
+    lun_mutex_release(mutex);
+    locks(client, mutex, on_kept);
+    lun_op_free(kept);
+    CHECK(!lun_mutex_is_held(mutex));
+    locks(client, mutex, on_unwanted);
+    CHECK(!lun_mutex_is_held(mutex));
+    /* What it tells of is not what was locked later, and may be gone altogether. */
+    locks(client, mutex, on_kept);
+    struct lun_op *earlier = kept;
+    lun_mutex_release(mutex);
+    locks(client, mutex, on_kept);
+    CHECK(lun_op_result(earlier)->err->code == LUN_ELOST);
+    lun_op_free(earlier);
+    CHECK(lun_mutex_is_held(mutex));
+    lun_mutex_free(mutex);
+    CHECK(lun_op_result(kept)->err->code == LUN_ELOST);
+    CHECK(lun_op_result(kept)->token == 0);
+    lun_op_free(kept);
+    lun_op_free(NULL);
+    lun_session_free(session);
+    close_client(client);
+}
+
+static void a_kept_win_that_is_lost_leaves_nothing_behind(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_election *election = new_election(session, "/door/kept-term");
+    struct answer answer;
+    struct lun_ask own = keeping(&answer, on_kept);
+    CHECK(lun_election_campaign(election, lun_bytes_of("A"), &own, &kept, NULL) == 0);
+    CHECK(await_answer(client, &answer));
+    CHECK(!lun_op_result(kept)->err);
+    struct lun_op *won = kept;
+    GET(client, answer, lun_lease_revoke(client, lun_session_lease(session), &ask, NULL, NULL));
+    for (int i = 0; i < 1000 && !lun_op_result(won)->err; i++)
+        lun_client_poll(client, 10);
+    REQUIRE(lun_op_result(won)->err);
+    CHECK(lun_op_result(won)->err->code == LUN_ELOST);
+    CHECK(strstr(lun_op_result(won)->err->text,
+                 "campaign /door/kept-term: it was won, and lost before the answer was taken: "));
+    CHECK(!lun_op_result(won)->term);
+    lun_op_take(won);
+    lun_election_free(election);
+    lun_session_free(session);
+    close_client(client);
+}
+
 static void a_released_mutex_is_free_at_once(void) {
     struct lun_client *client = open_client();
     struct lun_session *session = open_session(client, 5);
@@ -343,6 +424,8 @@ int main(int argc, char **argv) {
     RUN(an_adopted_lease_of_two_seconds_is_kept);
     RUN(a_frozen_etcd_ends_a_lock_early_and_every_question_says_so);
     RUN(a_win_that_is_told_too_late_is_a_loss);
+    RUN(a_kept_answer_is_asked_again_and_taken_or_given_back);
+    RUN(a_kept_win_that_is_lost_leaves_nothing_behind);
     RUN(a_released_mutex_is_free_at_once);
     return end();
 }
