@@ -142,6 +142,7 @@ static void a_member_cut_off_ends_its_watches_after_four_seconds(void) {
     talk_tell(watch, 1);
     int64_t took_ns = sim_now(party.sim) - cut_ns;
     CHECK(strstr(since(from), "ends: 14 etcdserver: no leader"));
+    /* timing: the simulator's */
     CHECK(took_ns > 3 * NS_PER_S && took_ns < 6 * NS_PER_S);
     talk_drop(watch);
     party_close(&party);

@@ -76,6 +76,7 @@ describe("a member cut off from the others", function()
       scene.join(story.loss.task)
       scene.join(story.successor.task)
       assert(story.successor.term, story.successor.message)
+      -- timing: S1 is a promise about time. The runner judges again where the machine stood still.
       assert.is_true(story.loss.t - cut_at < TTL, "led on beyond its TTL")
       assert.is_true(story.loss.t < story.successor.ended, "two leaders at once")
     end

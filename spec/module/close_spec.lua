@@ -43,7 +43,7 @@ describe("in a to-be-closed variable", function()
       local session_ <close> = assert(client_:session { ttl = 60 })
       local watch_ <close> = assert(client_:watch "/close/watched")
       own, own_session, watch = client_, session_, watch_
-      assert.is_true(watch:ready(5))
+      assert.is_true(watch:ready(60))
     end
     assert.equal("closed", select(3, watch:next()))
     assert.equal("closed", (own_session:state()))

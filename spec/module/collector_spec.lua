@@ -38,9 +38,9 @@ describe("under the collector", function()
     made.election = assert(made.session:election(prefix .. "/election"))
     made.term = assert(made.election:campaign "me")
     made.watch = assert(made.client:watch(prefix .. "/watched"))
-    assert(made.watch:ready(5))
+    assert(made.watch:ready(60))
     made.observer = assert(made.client:observe(prefix .. "/election"))
-    assert(made.observer:next(5))
+    assert(made.observer:next(60))
     return made
   end
 
@@ -85,7 +85,7 @@ describe("under the collector", function()
     local mutex = assert(session:mutex "/gc/kept")
     session = nil -- luacheck: ignore
     collect()
-    assert(mutex:lock(5))
+    assert(mutex:lock(60))
     assert.is_true(mutex:is_held())
     assert(mutex:unlock())
   end)
@@ -118,9 +118,9 @@ describe("under the collector", function()
     local function close(made, name)
       local object = made[name]
       if name == "mutex" then
-        object:unlock(5)
+        object:unlock(60)
       elseif name == "term" then
-        object:resign(5)
+        object:resign(60)
       elseif name ~= "election" then
         object:close(name == "session" and {} or 5, name == "session" and 5 or nil)
       end
@@ -182,7 +182,7 @@ describe("under the collector", function()
     end
     assert.equal("closed", (made.session:state()))
     assert.is_true(made.session:close(5))
-    assert.is_true(made.term:resign(5))
+    assert.is_true(made.term:resign(60))
     assert.is_true(made.client:close(5))
   end)
 
@@ -201,7 +201,7 @@ describe("under the collector", function()
       lunarch.sleep(0.05)
       assert.is_true(own:close(5))
       for i, waiter in ipairs(waiters) do
-        local is_fine, value, _, code = waiter:join(5)
+        local is_fine, value, _, code = waiter:join(60)
         assert.is_true(is_fine)
         assert.is_true(value == "closed" or value == nil and code == "closed", i)
       end
@@ -219,7 +219,7 @@ describe("under the collector", function()
           lunarch.sleep(0.005)
         end
       end)
-      local is_fine, value, _, code = task:join(10)
+      local is_fine, value, _, code = task:join(60)
       assert.same({ true, nil, "timeout" }, { is_fine, value, code })
       busy:join()
     end)
@@ -255,7 +255,7 @@ describe("under the collector", function()
     local session = assert(client:session { ttl = 60 })
     for i = 1, 10 do
       local mutex = assert(session:mutex(prefix))
-      assert(mutex:lock(10))
+      assert(mutex:lock(60))
       assert(client:put(prefix .. "-data", ("x"):rep(100 * i)))
       local kvs = assert(client:get(prefix, { prefix = true }))
       assert.is_true(#kvs >= 1)

@@ -63,7 +63,7 @@ describe("in a coroutine of cqueues", function()
         if #said == 2 then break end
       end
     end, function()
-      assert(other:lock(5))
+      assert(other:lock(60))
       said[#said + 1] = "locked"
       assert(other:unlock())
     end)
@@ -76,7 +76,7 @@ describe("in a coroutine of cqueues", function()
       functions[i] = function()
         local mutex = assert(session:mutex "/cq/many")
         lunarch.sleep(i / 1000)
-        assert(mutex:lock(10))
+        assert(mutex:lock(60))
         order[#order + 1] = i
         assert(mutex:unlock())
       end

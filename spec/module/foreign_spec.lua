@@ -90,7 +90,7 @@ describe("in a loop of the program's own", function()
       loop.start(function()
         local other = assert(session:mutex "/foreign/lock")
         order[#order + 1] = "waits"
-        assert(other:lock(5))
+        assert(other:lock(60))
         order[#order + 1] = "locked"
         assert(other:unlock())
         local term = assert(assert(session:election "/foreign/election"):campaign "A")

@@ -42,7 +42,7 @@ describe("a Lua program", function()
       local mutex, held = blocked()
       print(pcall(function() print "waiting" mutex:lock() end))
       assert(held:unlock())
-      assert(mutex:lock(5))
+      assert(mutex:lock(60))
       print "again"]],
     ["a blocking sleep"] = [[
       print(pcall(function() print "waiting" lunarch.sleep(100) end))

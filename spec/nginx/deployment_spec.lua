@@ -47,7 +47,7 @@ describe("nginx as it is deployed", function()
         location = /leads { content_by_lua_block { ngx.print(tostring(job:is_leader() and job:leader().is_me)) } }
         location = /locked {
           content_by_lua_block {
-            ngx.print(assert(here:lock("/deployed/lock", 10)).token)
+            ngx.print(assert(here:lock("/deployed/lock", 60)).token)
             ngx.sleep(0.01)
           }
           log_by_lua_block { lunarch.release() }

@@ -83,7 +83,7 @@ describe("in nginx", function()
   it("a lock is given up when the client goes: by on_abort, and by release in log_by_lua", function()
     start { server = [[
       location = /on_abort { content_by_lua_block {
-        local lock = assert(here:lock("/end/held", 5))
+        local lock = assert(here:lock("/end/held", 60))
         assert(ngx.on_abort(function()
           lock:unlock()
           ngx.exit(499)
@@ -92,7 +92,7 @@ describe("in nginx", function()
       } }
       location = /release {
         content_by_lua_block {
-          assert(here:lock("/end/held", 5))
+          assert(here:lock("/end/held", 60))
           ngx.sleep(60)
         }
         log_by_lua_block { lunarch.release() }
@@ -110,7 +110,7 @@ describe("in nginx", function()
     start { server = [[
       location = /proxied {
         access_by_lua_block {
-          assert(here:lock("/end/access", 5))
+          assert(here:lock("/end/access", 60))
         }
         proxy_pass http://127.0.0.1:PORT/upstream;
         log_by_lua_block { lunarch.release() }

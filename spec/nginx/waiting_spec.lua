@@ -52,12 +52,12 @@ describe("a wait inside nginx", function()
       server = [[
         location = /lock { content_by_lua_block {
           local mutex = session():mutex "/wait/alone"
-          assert(mutex:lock(20))
+          assert(mutex:lock(60))
           ngx.print(mutex.token)
           mutex:unlock()
         } }
         location = /campaign { content_by_lua_block {
-          local term = assert(session():election("/wait/election"):campaign("nginx", 20))
+          local term = assert(session():election("/wait/election"):campaign("nginx", 60))
           ngx.print(term.election:leader().value)
           term:resign()
         } }
@@ -108,7 +108,7 @@ describe("a wait inside nginx", function()
               TRY
               return ngx.ctx.codes
             end)
-            local ok, codes = timer:join(5)
+            local ok, codes = timer:join(60)
             ngx.print(ngx.ctx.codes, codes)
           }
         } ]]):gsub("TRY", try),
@@ -157,7 +157,7 @@ describe("a wait inside nginx", function()
         location = /kept {
           access_by_lua_block {
             ngx.ctx.mutex = session():mutex "/wait/kept"
-            assert(ngx.ctx.mutex:lock(5))
+            assert(ngx.ctx.mutex:lock(60))
           }
           content_by_lua_block { ngx.print(ngx.ctx.mutex.token) }
           log_by_lua_block { assert(ngx.ctx.mutex:unlock()) }
@@ -226,7 +226,7 @@ describe("a wait inside nginx", function()
         location = /task { content_by_lua_block {
           fill()
           local task = lunarch.spawn(function(...) return select("#", ...), ... end, "born", nil)
-          ngx.print(table.concat({ tostring(task:join(5)), select(2, task:join(0)) }, " "))
+          ngx.print(table.concat({ tostring(task:join(60)), select(2, task:join(0)) }, " "))
         } }
         location = /handler { content_by_lua_block {
           fill()
@@ -259,15 +259,15 @@ describe("a wait inside nginx", function()
             lunarch.sleep(0.01)
             return get(), ...
           end, "a", nil, "b")
-          local results = { task:join(5) }
+          local results = { task:join(60) }
           ngx.print(tostring(results[1]), tostring(results[2]), tostring(results[4]), results[5])
           local failing = lunarch.spawn(function() error "on purpose" end)
-          local ok, traceback = failing:join(5)
+          local ok, traceback = failing:join(60)
           ngx.print(tostring(ok), traceback:match "on purpose")
           local sleeper = lunarch.spawn(lunarch.sleep, 100)
           local _, _, code = sleeper:join(0.01)
           sleeper:interrupt "enough"
-          ngx.print(code, select(3, sleeper:join(5)))
+          ngx.print(code, select(3, sleeper:join(60)))
         } }
       ]],
     }

@@ -14,7 +14,7 @@ end
 -- To its end: what it printed on stdout, its status, and what it said on stderr.
 function play.file(path, ...)
   local child = play.start(path, ...)
-  local status = child:wait_exit(60)
+  local status = child:wait_exit()
   local out, err = {}, {}
   for _, line in ipairs(child:lines()) do
     local list = line.from == "out" and out or err

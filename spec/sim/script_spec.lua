@@ -12,8 +12,10 @@ describe("in the simulator", function()
 
   it("time passes only where a script waits", function()
     local lines = play.printed [[
+      -- timing: the simulator's
       local wall, clock, now = os.time(), os.clock(), lunarch.now()
       lunarch.sleep(100)
+      -- timing: the simulator's
       print(os.time() - wall, math.floor(os.clock() - clock + 0.5), math.floor(lunarch.now() - now + 0.5))
       local before = lunarch.now()
       for i = 1, 1e5 do local _ = i end

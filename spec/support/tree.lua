@@ -42,7 +42,8 @@ end
 function tree.read(path)
   local file = io.open(path, "r")
   if not file then return "" end
-  local text = file:read "*a"
+  -- Nothing can be read of a folder.
+  local text = file:read "*a" or ""
   file:close()
   return text
 end

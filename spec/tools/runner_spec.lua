@@ -107,6 +107,26 @@ end)
     wait.eventually(function() return not process.is_running(pid) end)
   end)
 
+  local FAILS_ONCE = [[
+it("is judged once more", function()
+  local uv = require "luv"
+  local marker = os.getenv "LUNARCH_ROOT" .. "/has_failed"
+  if uv.fs_stat(marker) then return end
+  io.open(marker, "w"):close()
+  STALL
+  error "too late"
+end)
+]]
+
+  it("runs again what failed while the machine stood still, and nothing else", function()
+    local stall = "os.execute(('kill -STOP %d; sleep 0.5; kill -CONT %d'):format(uv.os_getppid(), uv.os_getppid()))"
+    local output, status, last = run { ["a_spec.lua"] = FAILS_ONCE:gsub("STALL", (stall:gsub("%%", "%%%%"))) }
+    assert.matches("FAIL +spec/a_spec.lua", output)
+    assert.matches("again spec/a_spec.lua: the machine stood still for %d+%.%d+ s meanwhile", output)
+    assert.equal("1 passed, 0 failed", last)
+    assert.equal(0, status)
+  end)
+
   it("fails with a unit test that fails, or ends early, or exits badly after success", function()
     local output, status, last = run {
       ["unit/a_test.c"] = unit "echo 'not ok it holds: a.c:3: x == y'; echo '1 passed, 1 failed'; exit 1",
@@ -147,6 +167,6 @@ end)
   it("refuses a flag that it does not know", function()
     local output, status = run({ ["a_spec.lua"] = GOOD }, "--fast")
     assert.equal(2, status)
-    assert.matches("unknown flag %-%-fast", output)
+    assert.matches("unknown option .%-%-fast", output)
   end)
 end)

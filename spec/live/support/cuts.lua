@@ -123,7 +123,7 @@ function cuts.run(plan)
     one.process:signal "sigterm"
   end
   for _, one in ipairs(journals) do
-    one.status = one.process:wait_exit(30)
+    one.status = one.process:wait_exit()
   end
   add_renewals(lanes, terms)
   if not ok then
