@@ -57,7 +57,7 @@ static bool may_hit(void *arg, enum sim_fault fault, const char *client, unsigne
     return may(arg, DECIDE_MESSAGE, hash & 0xff, (unsigned)fault, number);
 }
 
-void judge_messages(struct world *world) {
-    struct sim_umpire umpire = {may_hit, world};
-    sim_let_judge(world->sim, &umpire);
+void filter_messages(struct world *world) {
+    struct sim_fault_filter filter = {may_hit, world};
+    sim_filter_faults(world->sim, &filter);
 }

@@ -143,7 +143,7 @@ void history_run(uint64_t seed, const struct history_options *options, struct hi
     if (world->options.on_line)
         sim_trace(world->sim, world->options.on_line, world->options.arg);
     look_on(world);
-    judge_messages(world);
+    filter_messages(world);
     plan_faults(world, seed);
     for (int i = 0; i < MACHINES; i++) {
         world->machines[i].dice = dice_of(seed, (uint64_t)i + 1);

@@ -76,13 +76,13 @@ extern unsigned history_more;
 struct history_options {
     const struct decisions *omitted;                              /* sorted; NULL: none */
     struct decisions *taken;                                      /* filled in; NULL: not wanted */
-    void (*on_line)(void *arg, int64_t now_ns, const char *line); /* the story; NULL: nobody listens */
+    void (*on_line)(void *arg, int64_t now_ns, const char *line); /* the timeline; NULL: not wanted */
     void *arg;
 };
 /* `options` NULL: none. */
 void history_run(uint64_t seed, const struct history_options *options, struct history *ret);
 
-/* Prints a line of the story: when, who, what. */
+/* Prints a line of the timeline: when, who, what. */
 void history_print(void *arg, int64_t now_ns, const char *line);
 
 #endif

@@ -1,7 +1,7 @@
 /* spec/seeds/prove.c - runs histories by the thousand.
  *
  * Every job is a process of its own. The first history that breaks something ends it: the seed, the command that
- * repeats it, and the shortest history of that seed that still fails, as a story. Status 1. */
+ * repeats it, and the shortest history of that seed that still fails, as a timeline. Status 1. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -77,7 +77,7 @@ static void progress(const struct job *jobs, const struct wish *wish, int64_t be
 
 /* ---- one seed ------------------------------------------------------------------------------------------- */
 
-static int print_story(uint64_t seed, const struct decisions *omitted) {
+static int print_timeline(uint64_t seed, const struct decisions *omitted) {
     struct history history;
     struct history_options options = {.omitted = omitted, .on_line = history_print};
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* it may end in a crash */
@@ -101,7 +101,7 @@ static int shrink_and_tell(uint64_t seed) {
     (void)fflush(stdout);
     pid_t pid = fork();
     if (pid == 0)
-        _exit(print_story(seed, &omitted));
+        _exit(print_timeline(seed, &omitted));
     int state;
     (void)waitpid(pid, &state, 0);
     return 1;
@@ -183,7 +183,7 @@ static int run_all(const struct wish *wish) {
 static int usage(void) {
     (void)fprintf(stderr,
                   "usage: prove [--seeds A..B] [--jobs N] [--quiet]   many histories, or\n"
-                  "       prove --seeds A --trace                   the story of one, or\n"
+                  "       prove --seeds A --trace                   the timeline of one, or\n"
                   "       prove --seeds A --shrink                  of the shortest that still fails\n"
                   "--with anew,headers,numbers: etcd begins anew, or says what is not so\n");
     return 2;
@@ -222,7 +222,7 @@ int main(int argc, char **argv) {
             return usage();
     wish.n_jobs = wish.n_jobs < 1 ? 1 : wish.n_jobs > MAX_JOBS ? MAX_JOBS : wish.n_jobs;
     if (wish.is_traced)
-        return print_story(wish.from, NULL);
+        return print_timeline(wish.from, NULL);
     if (wish.is_shrunk)
         return shrink_and_tell(wish.from);
     return run_all(&wish);

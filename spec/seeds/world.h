@@ -185,11 +185,11 @@ enum decision { DECIDE_MESSAGE, DECIDE_FAULT, DECIDE_OPERATOR, DECIDE_MACHINE, D
 bool may(struct world *world, enum decision decision, unsigned whose, unsigned kind, uint32_t number);
 /* A deed of a machine. */
 bool machine_may(struct machine *machine, unsigned kind);
-void judge_messages(struct world *world);
+void filter_messages(struct world *world);
 
 /* ---- what must hold (invariants.c) */
 void broken(struct world *world, enum invariant invariant, const char *who, const char *what);
-/* Into the story, and into the digest. */
+/* Into the timeline, and into the digest. */
 void tell(struct machine *machine, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void look_on(struct world *world);
 void check_step(struct world *world);

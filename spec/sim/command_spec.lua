@@ -1,5 +1,5 @@
 -- The command `lunarch sim`: what it accepts, what it prints, and how it ends.
-local play = require "sim.play"
+local simulate = require "sim.simulate"
 local process = require "support.process"
 local script = require "host.script"
 local tree = require "support.tree"
@@ -27,7 +27,7 @@ describe("lunarch sim", function()
       { "unknown option", "--bogus" },
     }
     for _, case in ipairs(cases) do
-      local _, status, err = play.file(path, table.unpack(case, 2))
+      local _, status, err = simulate.file(path, table.unpack(case, 2))
       assert.equal(2, status)
       assert.is_truthy(err:find(case[1], 1, true), err)
       assert.matches("Try: lunarch sim %-%-help", err)
@@ -35,31 +35,31 @@ describe("lunarch sim", function()
   end)
 
   it("says where a script is wrong, or that there is none", function()
-    local _, status, err = play.text "election = = 1"
+    local _, status, err = simulate.text "election = = 1"
     assert.equal(2, status)
     assert.matches("^lunarch sim: .*script.lua:1: unexpected symbol", err)
-    _, status, err = play.file "/nowhere/at/all.lua"
+    _, status, err = simulate.file "/nowhere/at/all.lua"
     assert.equal(2, status)
     assert.matches("cannot open /nowhere/at/all.lua", err)
   end)
 
   it("explains itself", function()
-    local out, status = play.file "--help"
+    local out, status = simulate.file "--help"
     assert.equal(0, status)
     assert.matches("usage: lunarch sim SCRIPT", out)
     assert.matches("world.candidates%[i%]", out)
   end)
 
   it("sums up, and says when nothing but the usual was looked for", function()
-    local out, status = play.text(FINE, "--seeds", "1..10", "--candidates", "2")
+    local out, status = simulate.text(FINE, "--seeds", "1..10", "--candidates", "2")
     assert.equal(0, status)
     assert.matches("script.lua: 10 histories of 2 candidates: nothing went wrong\n", out)
     assert.matches("simulated hours in [%d.]+ s %(%d+ seeds/s%): %d+ terms, %d+ candidates killed, %d+ paused", out)
     assert.matches("no check%(world%) in it", out)
   end)
 
-  it("tells the story of the lowest seed that failed", function()
-    local out, status = play.text(WRONG, "--seeds", "4..20")
+  it("tells the timeline of the lowest seed that failed", function()
+    local out, status = simulate.text(WRONG, "--seeds", "4..20")
     assert.equal(1, status)
     assert.matches("seed 4 failed\n", out)
     assert.matches("\n +A +B +C +etcd\n", out)
@@ -70,56 +70,56 @@ describe("lunarch sim", function()
   end)
 
   it("draws lanes in place of columns for many candidates", function()
-    local out = play.text(WRONG, "--seeds", "1", "--candidates", "9")
+    local out = simulate.text(WRONG, "--seeds", "1", "--candidates", "9")
     assert.matches("\n +[%d.]+ +[:|~ ]+ +A +starts\n", out)
     assert.matches("%-%-candidates 9", out)
   end)
 
   it("counts all seeds that fail, with --all", function()
-    local out, status = play.text(WRONG, "--seeds", "1..12", "--all")
+    local out, status = simulate.text(WRONG, "--seeds", "1..12", "--all")
     assert.equal(1, status)
     assert.matches("12 histories of 3 candidates: 12 failed", out)
     assert.matches("seeds that failed: 1 2 3 4 5 6 7 8 9 10 11 12\n", out)
   end)
 
   it("repeats the flags in the command that repeats a seed", function()
-    local out = play.text(WRONG, "--seeds", "1..8", "--ttl", "4", "--faults", "kill,pause", "--", "a word", "b")
+    local out = simulate.text(WRONG, "--seeds", "1..8", "--ttl", "4", "--faults", "kill,pause", "--", "a word", "b")
     assert.matches("%-%-seeds 1 %-%-ttl 4 %-%-faults kill,pause %-%- 'a word' b$", out)
   end)
 
   it("tells one seed the same in every run, on however many cores", function()
     local path = tree.root .. "/examples/failover.lua"
-    local function story(...)
-      return (play.file(path, "--story", "--full", ...):gsub("simulated hours in [^\n]*", ""))
+    local function timeline(...)
+      return (simulate.file(path, "--timeline", "--full", ...):gsub("simulated hours in [^\n]*", ""))
     end
-    local first = story("--seeds", "7")
-    assert.equal(first, story("--seeds", "7"))
-    assert.equal(first, story("--seeds", "7", "--jobs", "2"))
-    assert.not_equal(first, story("--seeds", "8"))
+    local first = timeline("--seeds", "7")
+    assert.equal(first, timeline("--seeds", "7"))
+    assert.equal(first, timeline("--seeds", "7", "--jobs", "2"))
+    assert.not_equal(first, timeline("--seeds", "8"))
   end)
 
   it("finds the same seeds on one core and on several", function()
     local path = tree.root .. "/examples/sim/unguarded.lua"
-    local alone = play.file(path, "--seeds", "1..40", "--all", "--jobs", "1"):match "seeds that failed: ([^\n]*)"
+    local alone = simulate.file(path, "--seeds", "1..40", "--all", "--jobs", "1"):match "seeds that failed: ([^\n]*)"
     assert.is_truthy(alone)
-    assert.equal(alone, play.file(path, "--seeds", "1..40", "--all", "--jobs", "3"):match "seeds that failed: ([^\n]*)")
+    assert.equal(alone, simulate.file(path, "--seeds", "1..40", "--all", "--jobs", "3"):match "seeds that failed: ([^\n]*)")
   end)
 
   it("gives programs one JSON object", function()
-    local report = play.report(WRONG, "--seeds", "2..9")
+    local report = simulate.report(WRONG, "--seeds", "2..9")
     assert.equal(3, report.candidates)
     assert.same({ from = 2, to = 9 }, report.seeds)
     assert.equal(2, report.failed[1])
     assert.equal("check: six seconds", report.failure.reason)
     assert.matches("%-%-seeds 2$", report.failure.again)
-    assert.equal("starts", report.story[1].text)
+    assert.equal("starts", report.timeline[1].text)
     assert.is_true(report.has_check)
     assert.is_false(report.interrupted)
   end)
 
   it("ends at the first Ctrl-C, with what was seen so far", function()
     for _, jobs in ipairs { "1", "2" } do
-      local child = play.start(script.write(FINE), "--seeds", "1..1000000", "--jobs", jobs)
+      local child = simulate.start(script.write(FINE), "--seeds", "1..1000000", "--jobs", jobs)
       wait.pass(1)
       child:signal "sigint"
       assert.equal(130, (child:wait_exit()), child:output())
@@ -127,8 +127,8 @@ describe("lunarch sim", function()
     end
   end)
 
-  it("says so when a worker of its own dies, and that not all was played", function()
-    local child = play.start(script.write(FINE), "--seeds", "1..1000000", "--jobs", "2")
+  it("says so when a worker of its own dies, and that not all were run", function()
+    local child = simulate.start(script.write(FINE), "--seeds", "1..1000000", "--jobs", "2")
     local worker
     wait.eventually(function()
       worker = tree.read(("/proc/%d/task/%d/children"):format(child.pid, child.pid)):match "%d+"
@@ -136,7 +136,7 @@ describe("lunarch sim", function()
     end, nil, "a worker")
     process.kill9(tonumber(worker))
     assert.equal(1, (child:wait_exit()))
-    assert.matches("not all were played", child:output())
+    assert.matches("not all were run", child:output())
     assert.matches("the simulator itself died of signal 9", child:output())
   end)
 

@@ -1,17 +1,17 @@
 -- What a script finds in the simulator: the same calls as under `lunarch run`, in a world and a time of their own.
-local play = require "sim.play"
+local simulate = require "sim.simulate"
 
 describe("in the simulator", function()
   it("a plain script runs to its end, with its arguments", function()
     local text = [[print("got", ...) print(arg[1], arg[0]:match "script.lua$")]]
-    local lines, report = play.printed(text, "--", "one", "2")
+    local lines, report = simulate.printed(text, "--", "one", "2")
     assert.same({ "got\tone\t2", "one\tscript.lua" }, lines)
     assert.is_nil(report.failure)
-    assert.equal(1, report.played)
+    assert.equal(1, report.run)
   end)
 
   it("time passes only where a script waits", function()
-    local lines = play.printed [[
+    local lines = simulate.printed [[
       -- timing: the simulator's
       local wall, clock, now = os.time(), os.clock(), lunarch.now()
       lunarch.sleep(100)
@@ -30,13 +30,13 @@ describe("in the simulator", function()
   end)
 
   it("a script that ended well is not started again, and one that failed is", function()
-    assert.same({ "once" }, (play.printed "print 'once' lunarch.sleep(1)"))
-    local lines = play.printed "print 'again' lunarch.sleep(4) os.exit(1)"
+    assert.same({ "once" }, (simulate.printed "print 'once' lunarch.sleep(1)"))
+    local lines = simulate.printed "print 'again' lunarch.sleep(4) os.exit(1)"
     assert.is_true(#lines > 3)
   end)
 
   it("the plain client reads, writes, deletes, compares and watches", function()
-    local lines = play.printed [[
+    local lines = simulate.printed [[
       local client = assert(lunarch.connect { endpoints = "etcd-1:2379,etcd-2:2379" })
       print(client:get "/k")
       print((client:put("/k", "v")), (client:get "/k"))
@@ -51,7 +51,7 @@ describe("in the simulator", function()
   end)
 
   it("keys and values may be of any size, and hold any byte", function()
-    local lines = play.printed [[
+    local lines = simulate.printed [[
       local client = lunarch.connect()
       local big = ("x\0y"):rep(5000)
       print((client:put("/big", big)), client:get("/big") == big)
@@ -60,7 +60,7 @@ describe("in the simulator", function()
   end)
 
   it("sessions, mutexes and elections work", function()
-    local lines = play.printed [[
+    local lines = simulate.printed [[
       local client = lunarch.connect()
       local session = assert(client:session { ttl = 5 })
       local mutex = session:mutex "/m"
@@ -76,7 +76,7 @@ describe("in the simulator", function()
   end)
 
   it("tasks and generators wait side by side", function()
-    local lines = play.printed [[
+    local lines = simulate.printed [[
       local client = lunarch.connect()
       client:put("/a", "1")
       client:put("/b", "2")
@@ -95,7 +95,7 @@ describe("in the simulator", function()
   end)
 
   it("a blocking client waits too", function()
-    local lines = play.printed [[
+    local lines = simulate.printed [[
       local client = lunarch.connect { loop = "block" }
       print((client:put("/k", "v")), (client:get "/k"))
     ]]
@@ -103,7 +103,7 @@ describe("in the simulator", function()
   end)
 
   it("a task that is always ready holds nobody up", function()
-    local lines = play.printed [[
+    local lines = simulate.printed [[
       local is_over
       lunarch.spawn(function() while not is_over do lunarch.sleep(0) end end)
       lunarch.sleep(0.05)
@@ -114,7 +114,7 @@ describe("in the simulator", function()
   end)
 
   it("output in pieces becomes lines", function()
-    local lines = play.printed [[
+    local lines = simulate.printed [[
       io.write("a", 1) io.stdout:write("b\nc") io.stderr:write("d\n")
       print(nil, true)
       io.write "e\n"
@@ -123,7 +123,7 @@ describe("in the simulator", function()
   end)
 
   it("os.exit ends the process, and what would leave the world is refused", function()
-    local lines = play.printed [[
+    local lines = simulate.printed [[
       print(pcall(os.execute, "true"))
       print(pcall(io.popen, "true"))
       print(pcall(function() return require("luv").new_timer() end))
@@ -140,10 +140,10 @@ describe("in the simulator", function()
 
   it("chance comes from the seed", function()
     local text = [[print(math.random(1 << 40), math.random(1 << 40)) math.randomseed() print(math.random(1 << 40))]]
-    local first, again = play.printed(text), play.printed(text)
+    local first, again = simulate.printed(text), simulate.printed(text)
     assert.same(first, again)
-    local report = play.report(text, "--seeds", "2", "--candidates", "1", "--faults", "none", "--story")
-    for _, event in ipairs(report.story) do
+    local report = simulate.report(text, "--seeds", "2", "--candidates", "1", "--faults", "none", "--timeline")
+    for _, event in ipairs(report.timeline) do
       if event.kind == "print" then assert.not_equal(first[1], event.text) end
     end
   end)
@@ -155,11 +155,11 @@ describe("in the simulator", function()
       for k in pairs(t) do words[#words + 1] = tostring(k) end
       print(table.concat(words, " "))
     ]]
-    assert.same(play.printed(text), play.printed(text))
+    assert.same(simulate.printed(text), simulate.printed(text))
   end)
 
   it("each candidate has a state of its own, and a killed one begins anew", function()
-    local report = play.report([[
+    local report = simulate.report([[
       election, ttl = "/e", 3
       local n = 0
       function on_elected() n = n + 1 end
@@ -176,15 +176,15 @@ describe("in the simulator", function()
   end)
 
   it("handlers are driven as under lunarch run, in order", function()
-    local report = play.report([[
+    local report = simulate.report([[
       election, ttl = "/e", 3
       function on_elected(term) print("elected " .. math.type(term.token)) end
       function do_work(term) print "work" return 1 end
       function on_lost(term, reason) print("lost " .. reason) end
       function on_leader(leader) log.info("leader %s", leader.value or "nobody") end
-    ]], "--seeds", "1", "--candidates", "1", "--faults", "none", "--story")
+    ]], "--seeds", "1", "--candidates", "1", "--faults", "none", "--timeline")
     local texts, infos = {}, {}
-    for _, event in ipairs(report.story) do
+    for _, event in ipairs(report.timeline) do
       if event.kind == "print" then texts[#texts + 1] = event.text end
       if event.kind == "info" then infos[#infos + 1] = event.text end
     end
@@ -196,7 +196,7 @@ describe("in the simulator", function()
   end)
 
   it("candidate{} declares more than one", function()
-    local report = play.report([[
+    local report = simulate.report([[
       for i = 1, 2 do
         candidate { election = "/e" .. i, ttl = 3, do_work = function() return 1 end }
       end
@@ -206,7 +206,7 @@ describe("in the simulator", function()
   end)
 
   it("settings on the command line win", function()
-    local lines = play.printed([[
+    local lines = simulate.printed([[
       election, ttl = "/mine", 60
       function on_elected(term) print(term.election.name, term.election.session.ttl) end
       function do_work() end

@@ -1,11 +1,11 @@
 -- What the simulator finds wrong with a script, by check(world) and by itself.
-local play = require "sim.play"
+local simulate = require "sim.simulate"
 local script = require "host.script"
 local tree = require "support.tree"
 
 describe("lunarch sim", function()
   local function failure_of(text, ...)
-    local report, status = play.report(text, "--seeds", "1..5", ...)
+    local report, status = simulate.report(text, "--seeds", "1..5", ...)
     assert.equal(report.failure and 1 or 0, status)
     return report.failure
   end
@@ -83,7 +83,7 @@ describe("lunarch sim", function()
     end)
 
     it("is missed when it is defined only after a wait", function()
-      local _, status, err = play.text "lunarch.connect():get '/k'\n\nfunction check(world) end"
+      local _, status, err = simulate.text "lunarch.connect():get '/k'\n\nfunction check(world) end"
       assert.equal(2, status)
       assert.matches("script.lua:3: check%(world%) has to be defined before the script waits for the first time", err)
       assert.equal("check: no", failure_of([[
@@ -100,7 +100,7 @@ describe("lunarch sim", function()
     end)
 
     it("has to be a function", function()
-      local _, status, err = play.text "check = 3"
+      local _, status, err = simulate.text "check = 3"
       assert.equal(2, status)
       assert.matches("check has to be a function of the world, it is a number", err)
     end)
@@ -181,17 +181,17 @@ describe("lunarch sim", function()
     end
 
     it("the guarded counter keeps every increment", function()
-      local out, status = play.file(example "counter", "--seeds", "1..60")
+      local out, status = simulate.file(example "counter", "--seeds", "1..60")
       assert.equal(0, status, out)
       assert.matches("60 histories of 3 candidates: nothing went wrong", out)
     end)
 
     it("the unguarded counter is caught within a few seeds, and again by the command it prints", function()
-      local out, status = play.file(example "unguarded", "--seeds", "1..60")
+      local out, status = simulate.file(example "unguarded", "--seeds", "1..60")
       assert.equal(1, status, out)
       local seed, reason = out:match "seed (%d+), after [%d.]+ s: (check: %d+ increments were acknowledged[^\n]*)"
       assert.is_truthy(seed, out)
-      local again, status_again = play.file(example "unguarded", "--seeds", seed)
+      local again, status_again = simulate.file(example "unguarded", "--seeds", seed)
       assert.equal(1, status_again)
       assert.matches(reason, again, 1, true)
       assert.matches("again:  lunarch sim .*unguarded.lua %-%-seeds " .. seed, again)
@@ -208,7 +208,7 @@ describe("lunarch sim", function()
 
   it("keeps what a script has written apart from what it is", function()
     local path = script.write("print 'hello'", "with space.lua")
-    local out, status = play.file(path, "--seeds", "1..3")
+    local out, status = simulate.file(path, "--seeds", "1..3")
     assert.equal(0, status)
     assert.matches("with space.lua: 3 histories", out)
   end)

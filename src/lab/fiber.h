@@ -1,4 +1,4 @@
-/* lab/fiber.h - a stack of its own: what runs on it waits by going back to whoever entered it. So a script may
+/* lab/fiber.h - a stack of its own: what runs on it waits by going back to its caller. So a script may
  * wait wherever it likes, in plain calls, in generators, in the middle of C. */
 #ifndef LUN_LAB_FIBER_H
 #define LUN_LAB_FIBER_H

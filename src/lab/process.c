@@ -1,10 +1,10 @@
-/* lab/process.c - a process of the play: its life, its waits, its pauses.
+/* lab/process.c - a simulated process: its life, its waits, its pauses.
  *
  * Its program runs on a fiber, and takes no time. It leaves the fiber where it waits - for an instant of its own clock,
  * for a note of one of its clients - and where it is paused right before a request is sent: between two such places
  * what a program does depends on nothing outside of it, so that a pause anywhere else would be like a pause at one of
  * them. */
-#include "lab/play.h"
+#include "lab/run.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -31,13 +31,13 @@ int64_t process_now_ns(const struct process *process) {
     return rpc_now(sim_client_rpc(process->clock));
 }
 
-/* Whoever is woken runs a little later, now and then much later. */
-static int64_t delay(struct play *play) {
-    return sim_below(play->sim, sim_chance(play->sim, 20) ? 30 * NS_PER_MS : NS_PER_MS / 4);
+/* A thread that is woken runs a little later, now and then much later. */
+static int64_t delay(struct run *run) {
+    return sim_below(run->sim, sim_chance(run->sim, 20) ? 30 * NS_PER_MS : NS_PER_MS / 4);
 }
 
 static void wake_at(struct process *process, int64_t at_ns) {
-    struct sim *sim = process->play->sim;
+    struct sim *sim = process->run->sim;
     if (process->wake.node.index && process->wake.node.key <= at_ns)
         return;
     sim_off(sim, &process->wake);
@@ -75,39 +75,39 @@ static bool has_notes(const struct process *process) {
 }
 
 void process_wait(struct process *process, int64_t until_ns, const struct process_client *own) {
-    struct play *play = process->play;
+    struct run *run = process->run;
     int64_t at_ns = until_ns == RPC_NEVER ? RPC_NEVER : sim_client_instant(process->clock, until_ns);
     if (own ? own->has_note : has_notes(process))
-        at_ns = sim_now(play->sim);
+        at_ns = sim_now(run->sim);
     process->is_waiting = true;
-    wake_at(process, at_ns == RPC_NEVER ? RPC_NEVER : at_ns + delay(play));
+    wake_at(process, at_ns == RPC_NEVER ? RPC_NEVER : at_ns + delay(run));
     leave(process);
 }
 
 void process_sleep(struct process *process, int64_t until_ns) {
     int64_t at_ns = sim_client_instant(process->clock, until_ns);
     process->is_waiting = true;
-    wake_at(process, at_ns == RPC_NEVER ? RPC_NEVER : at_ns + delay(process->play));
+    wake_at(process, at_ns == RPC_NEVER ? RPC_NEVER : at_ns + delay(process->run));
     leave(process);
 }
 
 /* ---- pausing -------------------------------------------------------------------------------------------- */
 
 static void set_clients(struct process *process, void (*set)(struct sim_client *client)) {
-    process->play->is_mute = true;
+    process->run->is_mute = true;
     for (struct list *node = process->clients.next; node != &process->clients; node = node->next)
         set(CONTAINER_OF(node, struct process_client, in_process)->sim);
-    process->play->is_mute = false;
+    process->run->is_mute = false;
 }
 
 void process_pause(struct process *process, int64_t for_ns) {
-    struct sim *sim = process->play->sim;
+    struct sim *sim = process->run->sim;
     if (!process->is_up || process->is_paused)
         return;
     process->is_paused = true;
     process->pause_in = 0;
-    process->play->n_pauses++;
-    play_tell(process->play, process->name, "fault", "paused (SIGSTOP)%s",
+    process->run->n_pauses++;
+    run_report(process->run, process->name, "fault", "paused (SIGSTOP)%s",
               process->is_stopped_short ? " right before it sends" : "");
     set_clients(process, sim_client_pause);
     sim_at(sim, &process->resume, sim_now(sim) + for_ns);
@@ -119,17 +119,17 @@ void process_pause_later(struct process *process, int n, int64_t for_ns) {
 }
 
 void process_resume(struct process *process) {
-    struct sim *sim = process->play->sim;
+    struct sim *sim = process->run->sim;
     sim_off(sim, &process->resume);
     if (!process->is_paused)
         return;
     process->is_paused = false;
-    play_tell(process->play, process->name, "fault", "runs again (SIGCONT)");
+    run_report(process->run, process->name, "fault", "runs again (SIGCONT)");
     set_clients(process, sim_client_resume);
     bool is_due = process->is_due || process->is_stopped_short || has_notes(process);
     process->is_due = false;
     if (is_due)
-        wake_at(process, sim_now(sim) + delay(process->play));
+        wake_at(process, sim_now(sim) + delay(process->run));
 }
 
 static void on_resume(struct sim_event *event) {
@@ -145,13 +145,13 @@ void process_before_request(struct process *process) {
 }
 
 void process_signal(struct process *process, int number) {
-    struct sim *sim = process->play->sim;
+    struct sim *sim = process->run->sim;
     if (!process->is_up)
         return;
     process->signal = number;
-    play_tell(process->play, process->name, "fault", "told to stop (SIGTERM)");
+    run_report(process->run, process->name, "fault", "told to stop (SIGTERM)");
     if (process->is_waiting)
-        wake_at(process, sim_now(sim) + delay(process->play));
+        wake_at(process, sim_now(sim) + delay(process->run));
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------- */
@@ -163,15 +163,15 @@ static int traceback_of(lua_State *L) {
 }
 
 /* The program: what boot.lua left in the registry. */
-static void run(void *arg) {
+static void run_program(void *arg) {
     struct process *process = arg;
     lua_State *L = process->vm.L;
     lua_settop(L, 0);
     lua_pushcfunction(L, traceback_of);
     lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.main");
-    lua_pushinteger(L, (lua_Integer)(sim_random(process->play->sim) >> 1));
+    lua_pushinteger(L, (lua_Integer)(sim_random(process->run->sim) >> 1));
     if (lua_pcall(L, 1, 0, 1) != LUA_OK)
-        play_fail(process->play, VERDICT_LUNARCH, process->name, "%s", lua_tostring(L, -1));
+        run_fail(process->run, VERDICT_LUNARCH, process->name, "%s", lua_tostring(L, -1));
     process_exit(process);
 }
 
@@ -184,16 +184,16 @@ void process_start(struct process *process) {
     process->is_paused = process->is_dying = process->is_waiting = process->is_due = false;
     process->is_stopped_short = process->has_ended = false;
     process->exit_status = 0;
-    process->pause_in = process->signal = process->n_stands = process->n_alarms = process->n_clients = 0;
-    memset(process->stands, 0, sizeof process->stands);
+    process->pause_in = process->signal = process->n_candidates = process->n_alarms = process->n_clients = 0;
+    memset(process->candidates, 0, sizeof process->candidates);
     memset(process->asked, 0, sizeof process->asked);
     memset(process->answers, 0, sizeof process->answers);
     list_init(&process->clients);
     process->wake.run = on_wake;
     process->resume.run = on_resume;
-    fiber_set(process->fiber, run, process);
-    play_tell(process->play, process->name, "life", process->n_lives == 1 ? "starts" : "starts anew");
-    sim_at(process->play->sim, &process->wake, sim_now(process->play->sim) + delay(process->play));
+    fiber_set(process->fiber, run_program, process);
+    run_report(process->run, process->name, "life", process->n_lives == 1 ? "starts" : "starts anew");
+    sim_at(process->run->sim, &process->wake, sim_now(process->run->sim) + delay(process->run));
 }
 
 void process_exit(struct process *process) {
@@ -204,27 +204,27 @@ void process_exit(struct process *process) {
 
 /* Also of one whose program has ended: what it leaves behind goes the same way. */
 void process_kill(struct process *process) {
-    struct play *play = process->play;
+    struct run *run = process->run;
     if (!process->is_up)
         return;
     process->is_dying = true;
     process->is_up = process->is_paused = false;
-    sim_off(play->sim, &process->wake);
-    sim_off(play->sim, &process->resume);
+    sim_off(run->sim, &process->wake);
+    sim_off(run->sim, &process->resume);
     the_process = process;
     set_clients(process, sim_client_kill);
-    for (int i = 0; i < process->n_stands; i++) {
-        handle_unref(process->stands[i].term);
-        process->stands[i].term = NULL;
-        process->stands[i].is_entered = false;
+    for (int i = 0; i < process->n_candidates; i++) {
+        handle_unref(process->candidates[i].term);
+        process->candidates[i].term = NULL;
+        process->candidates[i].is_entered = false;
     }
     vm_close(&process->vm);
-    door_free_clients(process);
+    clients_free(process);
     the_process = NULL;
     process->is_dying = false;
 }
 
-bool process_leads(struct process *process, const struct stand *stand) {
-    return process->is_up && stand->is_entered && !stand->is_robbed && stand->term && stand->term->object &&
-           lun_term_valid_until_ns(stand->term->object) != 0;
+bool process_leads(struct process *process, const struct candidate *candidate) {
+    return process->is_up && candidate->is_entered && !candidate->is_robbed && candidate->term && candidate->term->object &&
+           lun_term_valid_until_ns(candidate->term->object) != 0;
 }

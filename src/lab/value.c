@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lab/play.h"
+#include "lab/run.h"
 
 enum { MAX_DEPTH = 8 };
 

@@ -51,7 +51,7 @@ static void *allocate(void *arg, void *ptr, size_t old_size, size_t new_size) {
     struct vm *vm = arg;
     if (vm->n_requests < 2 && ++vm->n_requests == 2)
         settle_hash(vm);
-    void *memory = arena_resize(&vm->arena, ptr, ptr ? old_size : 0, new_size);
+    void *memory = vm_memory_resize(&vm->memory, ptr, ptr ? old_size : 0, new_size);
     if (vm->n_requests == 1) {
         vm->first = memory;
         vm->first_bytes = new_size;
@@ -68,11 +68,11 @@ static int panic(lua_State *L) {
 
 int vm_init(struct vm *vm, int index) {
     *vm = (struct vm){0};
-    if (arena_init(&vm->arena, index, VM_BYTES) != 0)
+    if (vm_memory_init(&vm->memory, index, VM_BYTES) != 0)
         return -1;
     vm->L = lua_newstate(allocate, vm);
     if (!vm->L) {
-        arena_fini(&vm->arena);
+        vm_memory_fini(&vm->memory);
         return -1;
     }
     (void)lua_atpanic(vm->L, panic);
@@ -87,20 +87,20 @@ void vm_close(struct vm *vm) {
 
 void vm_fini(struct vm *vm) {
     vm_close(vm);
-    arena_image_free(vm->image);
-    arena_fini(&vm->arena);
+    vm_image_free(vm->image);
+    vm_memory_fini(&vm->memory);
     *vm = (struct vm){0};
 }
 
 int vm_save(struct vm *vm) {
     lua_gc(vm->L, LUA_GCCOLLECT);
-    vm->image = arena_save(&vm->arena);
+    vm->image = vm_memory_save(&vm->memory);
     vm->L_saved = vm->L;
     return vm->image ? 0 : -1;
 }
 
 void vm_restore(struct vm *vm) {
-    arena_restore(&vm->arena, vm->image);
+    vm_memory_restore(&vm->memory, vm->image);
     vm->L = vm->L_saved;
 }
 

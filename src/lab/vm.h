@@ -8,11 +8,11 @@
 
 #include <lua.h>
 
-#include "lab/arena.h"
+#include "lab/vm_memory.h"
 
 struct vm {
-    struct arena arena;
-    struct arena_image *image;
+    struct vm_memory memory;
+    struct vm_image *image;
     lua_State *L;       /* NULL: closed */
     lua_State *L_saved; /* what L is after vm_restore */
     int n_requests;     /* for memory, up to the moment at which the hash is settled */

@@ -103,11 +103,11 @@ static bool chance(struct sim_client *client, int per_mille) {
 }
 
 static bool is_hit(struct sim_client *client, enum sim_fault fault, int per_mille) {
-    const struct sim_umpire *umpire = &client->sim->umpire;
+    const struct sim_fault_filter *filter = &client->sim->filter;
     if (!chance(client, per_mille))
         return false;
     unsigned number = client->n_hits[fault]++;
-    return !umpire->may_hit || umpire->may_hit(umpire->arg, fault, client->name, number);
+    return !filter->may_hit || filter->may_hit(filter->arg, fault, client->name, number);
 }
 
 static bool is_carried_out_late(struct sim_client *client) {

@@ -59,11 +59,11 @@ enum sim_fault {
     SIM_REPLY_LOST, SIM_REQUEST_LOST, SIM_DELAYED, SIM_LATE_AFTER_CANCEL, SIM_FALSE_HEADER, SIM_FALSE_NUMBER,
     SIM_N_FAULTS
 };
-struct sim_umpire {
+struct sim_fault_filter {
     bool (*may_hit)(void *arg, enum sim_fault fault, const char *client, unsigned number);
     void *arg;
 };
-void sim_let_judge(struct sim *sim, const struct sim_umpire *umpire);
+void sim_filter_faults(struct sim *sim, const struct sim_fault_filter *filter);
 const char *sim_fault_text(enum sim_fault fault);
 
 int sim_leader(const struct sim *sim); /* -1: none */

@@ -140,8 +140,8 @@ void sim_set_faults(struct sim *sim, const struct sim_faults *faults) {
     sim->faults = *faults;
 }
 
-void sim_let_judge(struct sim *sim, const struct sim_umpire *umpire) {
-    sim->umpire = *umpire;
+void sim_filter_faults(struct sim *sim, const struct sim_fault_filter *filter) {
+    sim->filter = *filter;
 }
 
 const char *sim_fault_text(enum sim_fault fault) {

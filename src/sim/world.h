@@ -56,7 +56,7 @@ struct sim {
     void (*on_line)(void *arg, int64_t now_ns, const char *line);
     void *on_line_arg;
     struct sim_watcher watcher;
-    struct sim_umpire umpire;
+    struct sim_fault_filter filter;
     /* what is committed */
     struct sim_keys keys;
     struct sim_entry *entries;

@@ -56,7 +56,7 @@ local function set_random()
   end
 end
 
--- Lines of output go into the story; the rest of a line waits for its end.
+-- Lines of output go into the timeline; the rest of a line waits for its end.
 local function new_output(kind)
   local output, rest = {}, ""
   function output.write(self, ...)
@@ -64,7 +64,7 @@ local function new_output(kind)
       rest = rest .. tostring((select(i, ...)))
     end
     for line in rest:gmatch "([^\n]*)\n" do
-      process.tell(kind, line)
+      process.report(kind, line)
     end
     rest = rest:match "[^\n]*$"
     return self
@@ -106,7 +106,7 @@ local function set_standard_library()
   function os.exit(status)
     process.exit(math.tointeger(status) or status == false and 1 or 0)
   end
-  -- Whoever waits for other programs' events has to leave them out here.
+  -- A script that waits for other programs' events has to leave them out here.
   package.loaded.luv = setmetatable({}, {
     __index = function(_, name)
       error(("luv.%s: libuv does not live in the simulation: wait with lunarch.sleep and lunarch.spawn")
@@ -147,7 +147,7 @@ local function around_term(stand, name, handler)
     process.enter(stand, name)
     local detail = name == "on_elected" and (" (token %d)"):format(term.token)
       or name == "on_lost" and (" (%s)"):format(...) or ""
-    process.tell("handler", name .. detail)
+    process.report("handler", name .. detail)
     if handler then return handler(term, ...) end
   end
 end
@@ -161,7 +161,7 @@ end
 
 -- on_elected and on_lost are called even where the script has none: the simulator wants to know.
 local function look_at(candidate)
-  local stand = process.stand(candidate.election_name)
+  local stand = process.candidate(candidate.election_name)
   local handlers = candidate.handlers
   for _, name in ipairs { "on_leader", "do_standby", "on_jeopardy", "on_safe" } do
     if handlers[name] then handlers[name] = around(name, handlers[name]) end
@@ -189,7 +189,7 @@ local function new_log()
     log[level] = function(format, ...)
       local ok, text = true, tostring(format)
       if select("#", ...) > 0 then ok, text = pcall(string.format, format, ...) end
-      process.tell(level, ok and text or ("%s (%s)"):format(format, text))
+      process.report(level, ok and text or ("%s (%s)"):format(format, text))
     end
   end
   return log
@@ -233,17 +233,17 @@ end
 local function report_tasks(tasks)
   function tasks.on_failure(task)
     if task.err == INTERRUPTED then return end
-    process.tell("error", "a spawned task failed: " .. task.traceback)
+    process.report("error", "a spawned task failed: " .. task.traceback)
     if not is_expected(task.err) then process.fail("a spawned task failed: " .. without_us(task.traceback)) end
   end
 end
 
 local function finish(run, ok, message)
   if ok or run.is_signalled then
-    process.tell("life", "ends")
+    process.report("life", "ends")
   else
-    process.tell("error", tostring(message))
-    process.tell("life", "ends with an error")
+    process.report("error", tostring(message))
+    process.report("life", "ends with an error")
     if not process.is_answer(tostring(message)) then
       process.fail("the script failed: " .. without_us(tostring(message)))
     end

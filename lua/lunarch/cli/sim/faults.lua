@@ -8,7 +8,7 @@ faults.kinds = {
   "messages", "network", "freeze", "partition", "restart", "pause", "kill", "stop", "compact", "revoke",
 }
 
--- Somebody who takes keys away is not what a script is promised to withstand.
+-- No script can withstand an operator who takes keys away.
 faults.usual = "messages,network,freeze,partition,restart,pause,kill,stop,compact"
 
 local function chance(per_mille)
@@ -102,7 +102,7 @@ function Faults:restart()
   self:hurt_member("stop", "start", 5)
 end
 
--- Somebody who is up and runs; nil when the one drawn is not.
+-- The index of a process that is up and runs; nil when the one drawn is not.
 function Faults:any_process()
   local index = 1 + sim.below(self.n)
   local is_up, is_paused = sim.is_up(index)
@@ -175,7 +175,7 @@ end
 
 -- ---- a history --------------------------------------------------------------------------------------------------
 
---- Whoever starts programs starts those again that have failed; one that ended well is left alone.
+--- A program that failed is started again, as a service manager does; one that ended well is left alone.
 function Faults:supervise()
   for index = 1, self.n do
     local _, _, status = sim.is_up(index)

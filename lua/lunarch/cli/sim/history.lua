@@ -6,7 +6,7 @@ local history = {}
 
 local TICK_S = 0.1
 local CALM_S, FAULTS_S, MORE_FAULTS_S, LED_S = 4, 12, 30, 3
--- From the last fault until somebody leads again, and from being told to stop until that is done.
+-- From the last fault until every election is led again, and from SIGTERM until the program has ended.
 local RECOVERY_S, STOP_S = 60, 40
 
 -- Lets the world go on. False: there is a verdict, or is_over() did not come about in time, or the plan is given up.
@@ -42,7 +42,7 @@ local function who_is_up(n)
   return nil
 end
 
--- Somebody leads in every election, and has for a while; where there are none, the programs have time to end.
+-- Every election is led, and has been for a while; where there are none, the programs have time to end.
 local function recover(plan, own)
   local since
   local bound = RECOVERY_S + 4 * plan.ttl
@@ -64,7 +64,7 @@ local function stop_all(plan, n)
   return pass(plan, plan.stop_s, nil, function() return not who_is_up(n) end)
 end
 
-local function play(plan)
+local function run(plan)
   plan.stop_s = math.ceil(STOP_S + 2 * plan.stop_timeout)
   local n, own = #plan.names, faults.new(plan.faults, #plan.names)
   for index = 1, n do
@@ -89,11 +89,11 @@ local function play(plan)
   sim.look()
 end
 
---- Plays a seed. `on_event(at, who, kind, text)` is told the story, if given.
+--- Runs a seed. `on_event(at, who, kind, text)`, if given, is called with everything that happens.
 ---@return table result seed, seconds, verdict (nil: nothing went wrong), reason, culprit, and counts
-function history.play(plan, seed, on_event)
+function history.run(plan, seed, on_event)
   sim.begin(seed, on_event)
-  play(plan)
+  run(plan)
   local verdict, reason, culprit, counts = sim.result()
   local result = { seed = seed, seconds = sim.now(), verdict = verdict, reason = reason, culprit = culprit }
   for name, count in pairs(counts) do

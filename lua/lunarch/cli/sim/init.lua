@@ -1,4 +1,4 @@
--- lunarch sim: plays a script against a simulated etcd, seed after seed, and tells of the first that goes wrong.
+-- lunarch sim: runs a script against a simulated etcd, seed after seed, and shows the first that goes wrong.
 local args = require "lunarch.args"
 local host = require "lunarch.host"
 local load_module = require "lunarch.cli.load"
@@ -11,7 +11,7 @@ local DEFAULT_TTL_S, MOST_TTL_S, DEFAULT_STOP_TIMEOUT_S = 10, 3600, 10
 local MOST_SEED = 1000000000
 
 local DESCRIPTION = [[
-Plays a script against a simulated etcd, under virtual time, with faults: requests and
+Runs a script against a simulated etcd, under virtual time, with faults: requests and
 answers delayed or lost, members frozen, cut off and restarted, candidates paused, killed
 and stopped. Each seed is one history, and always the same one.
 
@@ -22,7 +22,7 @@ once the faults are over.]]
 
 local EPILOG = [[
 world.now, world.phase (calm, faults, recovery, stopping, end), world:get(key), world:list(prefix),
-world.notes (what the script told by sim.note(name, value) and sim.add(name, n)), and
+world.notes (what the script noted with sim.note(name, value) and sim.add(name, n)), and
 world.candidates[i] with name, is_up, is_paused, leads (by its own clock), is_elected (between
 on_elected and the end of on_lost), token, handler, election, lives.
 
@@ -91,7 +91,7 @@ local function make_parser(sim, faults)
     :description(DESCRIPTION)
     :epilog(EPILOG:format(table.concat(faults.kinds, ", ")))
     :add_help(false)
-  parser:argument("script", "the script to play"):args "?"
+  parser:argument("script", "the script to run"):args "?"
   parser:argument("args", "what the script finds in `arg`; put -- before what begins with a dash"):args "*"
   parser:option("--candidates", ("how many processes run it (default: %d)"):format(DEFAULT_CANDIDATES))
     :argname("N"):convert(whole("--candidates", sim.max_candidates))
@@ -105,8 +105,8 @@ local function make_parser(sim, faults)
   parser:option("--jobs", "how many seeds at once (default: one for each core)")
     :argname("N"):convert(whole("--jobs", 64))
   parser:flag("--all", "go on after a seed that fails, and count")
-  parser:flag("--story", "tell the story of a single seed also when nothing goes wrong")
-  parser:flag("--full", "tell the story without leaving anything out")
+  parser:flag("--timeline", "print the timeline of a single seed even if nothing goes wrong")
+  parser:flag("--full", "print the whole timeline")
   parser:flag("--json", "print one JSON object instead, for programs")
   parser:flag("-h --help", "show this and exit")
   return parser
@@ -143,7 +143,7 @@ local function prepare(sim, plan)
   plan.ttl = math.min(plan.given.ttl or found.ttl > 0 and found.ttl or DEFAULT_TTL_S, MOST_TTL_S)
   plan.stop_timeout = found.stop_timeout > 0 and found.stop_timeout or DEFAULT_STOP_TIMEOUT_S
   if not found.is_repeatable then
-    say "this build of Lua hashes strings differently in every run: a seed may not tell the same story twice"
+    say "this build of Lua hashes strings differently in every run: a seed may not give the same history twice"
   end
   return true
 end
@@ -166,6 +166,6 @@ return function(argv)
   local plan = plan_of(flags, faults)
   if not prepare(sim, plan) then return USAGE_ERROR end
   assert(host.catch_signals())
-  local outcome = require "lunarch.cli.sim.crew".play(plan)
+  local outcome = require "lunarch.cli.sim.workers".run(plan)
   return require "lunarch.cli.sim.report"(plan, outcome)
 end

@@ -1,8 +1,8 @@
--- What came of it, for people or as JSON: a summary, and of the lowest seed that failed its story.
+-- What came of it, for people or as JSON: a summary, and the timeline of the lowest seed that failed.
 local history = require "lunarch.cli.sim.history"
 local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
-local story = require "lunarch.cli.sim.story"
+local timeline = require "lunarch.cli.sim.timeline"
 
 local FAILED = 1
 
@@ -43,7 +43,7 @@ local function command_of(plan, seed)
   return table.concat(words, " ")
 end
 
--- ---- the story of one seed --------------------------------------------------------------------------------------
+-- ---- the timeline of one seed --------------------------------------------------------------------------------------
 
 -- What the script did, and not how we came to call it.
 local function without_us(text)
@@ -51,10 +51,10 @@ local function without_us(text)
   return (text:gsub("\n%s*%[C%]: in function 'xpcall'.*$", ""))
 end
 
-local function replay(plan, seed)
+local function run_again(plan, seed)
   local events = {}
   plan.on_tick = function() return not host.caught_signal() end
-  local result = history.play(plan, seed, function(at, who, kind, text)
+  local result = history.run(plan, seed, function(at, who, kind, text)
     -- The store tells of the same.
     if kind == "etcd" and text:match " deleted by " then return end
     events[#events + 1] = { at = at, who = who, kind = kind, text = without_us(text) }
@@ -67,11 +67,11 @@ end
 
 local function print_summary(plan, outcome)
   local n_failed = #outcome.failed
-  local what = outcome.crash and "not all were played" or "nothing went wrong"
+  local what = outcome.crash and "not all were run" or "nothing went wrong"
   if n_failed > 0 then
     what = plan.goes_on and ("%s failed"):format(grouped(n_failed)) or ("seed %d failed"):format(outcome.first)
   end
-  local n = outcome.n_played
+  local n = outcome.n_run
   print(("%s: %s %s of %d candidate%s: %s%s"):format(plan.script, grouped(n), n == 1 and "history" or "histories",
     #plan.names, #plan.names == 1 and "" or "s", what, outcome.signal and " before it was interrupted" or ""))
   local counts = outcome.counts
@@ -93,14 +93,14 @@ end
 local BY = { lunarch = "lunarch broke its word: " }
 
 local function print_failure(plan, seed)
-  local result, events = replay(plan, seed)
+  local result, events = run_again(plan, seed)
   if not result.verdict then
-    print(("\nseed %d did not fail when it was played again: does the script ask anything outside of the simulation?")
+    print(("\nseed %d did not fail when it was run again: does the script use anything outside of the simulation?")
       :format(seed))
     return
   end
   print()
-  story.print(plan, events)
+  timeline.print(plan, events)
   print(("\nseed %d, after %.3f s: %s%s%s"):format(seed, result.seconds,
     result.culprit ~= "" and result.culprit .. ": " or "", BY[result.verdict] or "", result.reason))
   print("again:  " .. command_of(plan, seed))
@@ -110,10 +110,10 @@ local function report_to_people(plan, outcome)
   print_summary(plan, outcome)
   if outcome.first then
     print_failure(plan, outcome.first)
-  elseif plan.flags.story and outcome.n_played == 1 then
-    local _, events = replay(plan, plan.seeds.from)
+  elseif plan.flags.timeline and outcome.n_run == 1 then
+    local _, events = run_again(plan, plan.seeds.from)
     print()
-    story.print(plan, events)
+    timeline.print(plan, events)
   end
 end
 
@@ -157,15 +157,15 @@ end
 local function report_to_programs(plan, outcome)
   local report = {
     script = plan.script, candidates = #plan.names, seeds = { from = plan.seeds.from, to = plan.seeds.to },
-    played = outcome.n_played, failed = list(outcome.failed),
+    run = outcome.n_run, failed = list(outcome.failed),
     simulated_seconds = outcome.seconds, seconds = outcome.took,
     terms = outcome.counts.elected, kills = outcome.counts.kills, pauses = outcome.counts.pauses,
     has_check = plan.has_check, interrupted = outcome.signal ~= nil,
   }
-  local seed = outcome.first or plan.flags.story and outcome.n_played == 1 and plan.seeds.from
+  local seed = outcome.first or plan.flags.timeline and outcome.n_run == 1 and plan.seeds.from
   if seed then
-    local result, events = replay(plan, seed)
-    report.story = list(events)
+    local result, events = run_again(plan, seed)
+    report.timeline = list(events)
     if result.verdict then
       report.failure = {
         seed = seed, at = result.seconds, by = result.verdict, who = result.culprit, reason = result.reason,

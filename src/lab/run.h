@@ -1,12 +1,12 @@
-/* lab/play.h - a play: one seed's history of a script. Several processes run it, each a Lua state on a fiber of its
- * own, beside a simulated etcd; a judge looks at all of them after every step.
+/* lab/run.h - a run: one seed's history of a script. Several processes run it, each a Lua state on a fiber of its
+ * own, beside a simulated etcd; the script's check(world) is called after every step.
  *
- *   vm       the memory of a Lua state, the same in every run           fiber   the stack it runs on
- *   process  one candidate's life: begins, waits, is killed, again      judge   the state in which check(world) runs
+ *   vm       the memory of a Lua state, the same in every run           fiber    the stack it runs on
+ *   process  one candidate's life: begins, waits, is killed, again      checker  the state in which check(world) runs
  *
- * One play at a time, one thread. What is random comes from the world's seed. */
-#ifndef LUN_LAB_PLAY_H
-#define LUN_LAB_PLAY_H
+ * One run at a time, one thread. What is random comes from the world's seed. */
+#ifndef LUN_LAB_RUN_H
+#define LUN_LAB_RUN_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,10 +21,10 @@
 #include "lab/fiber.h"
 #include "lab/vm.h"
 
-enum { PLAY_MAX_PROCESSES = 16, PLAY_MAX_STANDS = 8, PLAY_MAX_ASKED = 64, PLAY_NAME_BYTES = 8 };
-#define PLAY_BEGIN_NS (1000 * NS_PER_S) /* of the world's time */
+enum { RUN_MAX_PROCESSES = 16, RUN_MAX_CANDIDATES = 8, RUN_MAX_ASKED = 64, RUN_NAME_BYTES = 8 };
+#define RUN_BEGIN_NS (1000 * NS_PER_S) /* of the world's time */
 
-struct play;
+struct run;
 struct process;
 
 /* A client of a process. */
@@ -38,11 +38,11 @@ struct process_client {
 };
 
 /* A candidate{} of a process, as its handlers are called. */
-struct stand {
+struct candidate {
     char election[128];
     const char *handler; /* running now; NULL: none */
     bool is_entered;     /* between on_elected and the end of on_lost */
-    bool is_robbed;      /* somebody else took its key away */
+    bool is_robbed;      /* an operator took its key away */
     struct handle *term; /* referenced; NULL: not entered */
     int64_t token;
 };
@@ -54,9 +54,9 @@ struct asked {
 };
 
 struct process {
-    struct play *play;
+    struct run *run;
     int index;
-    char name[PLAY_NAME_BYTES];
+    char name[RUN_NAME_BYTES];
     struct vm vm;
     struct fiber *fiber;
     struct sim_client *clock; /* nothing is ever asked of it */
@@ -70,11 +70,11 @@ struct process {
     int exit_status;       /* then */
     int pause_in;          /* requests until it is paused right before one; 0: not planned */
     int64_t pause_for_ns;
-    int signal; /* to be told to its program */
+    int signal; /* to be delivered to its program */
     int n_lives, n_clients, n_alarms;
-    struct stand stands[PLAY_MAX_STANDS];
-    int n_stands;
-    struct asked asked[PLAY_MAX_ASKED];
+    struct candidate candidates[RUN_MAX_CANDIDATES];
+    int n_candidates;
+    struct asked asked[RUN_MAX_ASKED];
     int next_asked;
     char answers[8][160]; /* what calls answered last when they failed */
     int next_answer;
@@ -83,35 +83,35 @@ struct process {
 /* By check(world); a promise of lunarch's broken; an error in the script; something that should have come does not. */
 enum verdict { VERDICT_NONE, VERDICT_CHECK, VERDICT_LUNARCH, VERDICT_SCRIPT, VERDICT_LIVENESS };
 
-struct play {
+struct run {
     struct sim *sim;
     int n_processes;
-    struct process processes[PLAY_MAX_PROCESSES];
-    struct vm judge;
+    struct process processes[RUN_MAX_PROCESSES];
+    struct vm checker;
     bool has_check;
     double ttl_s, stop_timeout_s; /* as the script says; 0: it does not */
     const char *phase;
     enum verdict verdict;
     char reason[2000];
-    char culprit[PLAY_NAME_BYTES];
+    char culprit[RUN_NAME_BYTES];
     int64_t n_steps, n_elected, n_kills, n_pauses;
-    int64_t last_token[PLAY_MAX_PROCESSES * PLAY_MAX_STANDS];
-    /* Told of everything, if there is somebody: `who` is a process's name, "etcd" or "". */
-    void (*on_story)(void *arg, double at_s, const char *who, const char *kind, const char *text);
-    void *story_arg;
+    int64_t last_token[RUN_MAX_PROCESSES * RUN_MAX_CANDIDATES];
+    /* Called with everything that happens, unless NULL: `who` is a process's name, "etcd" or "". */
+    void (*on_event)(void *arg, double at_s, const char *who, const char *kind, const char *text);
+    void *event_arg;
     bool is_mute;
 };
 
-/* The play under way, and the process whose code runs; NULL: none. */
-extern struct play *the_play;
+/* The run under way, and the process whose code runs; NULL: none. */
+extern struct run *the_run;
 extern struct process *the_process;
 
-/* ---- play.c */
-double play_seconds(const struct play *play);
-void play_tell(struct play *play, const char *who, const char *kind, const char *format, ...)
+/* ---- run.c */
+double run_seconds(const struct run *run);
+void run_report(struct run *run, const char *who, const char *kind, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* The first verdict stands. */
-void play_fail(struct play *play, enum verdict verdict, const char *who, const char *format, ...)
+void run_fail(struct run *run, enum verdict verdict, const char *who, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* ---- process.c: on the main stack, unless said otherwise */
@@ -135,35 +135,35 @@ void process_sleep(struct process *process, int64_t until_ns);
 bool process_take_notes(struct process *process);
 /* Inside: a request is about to be sent. */
 void process_before_request(struct process *process);
-bool process_leads(struct process *process, const struct stand *stand);
+bool process_leads(struct process *process, const struct candidate *candidate);
 
-/* ---- door.c: what lunarch.core is opened on */
-void door_free_clients(struct process *process);
+/* ---- open_sim.c: what lunarch.core is opened on */
+void clients_free(struct process *process);
 
-/* ---- processlib.c: what a script finds in its state */
+/* ---- process_api.c: what a script finds in its state */
 int luaopen_lunarch_sim_process(lua_State *L);
-/* lunarch.core, with a clock and a sleep of the world's, and what is asked of it told. */
+/* lunarch.core, with a clock and a sleep of the world's; its calls are reported. */
 int luaopen_lunarch_sim_core(lua_State *L);
-void process_lost(struct play *play, const struct sim_kv *kv, enum sim_cause cause);
+void process_lost(struct run *run, const struct sim_kv *kv, enum sim_cause cause);
 
-/* ---- judge.c */
+/* ---- checker.c */
 int luaopen_lunarch_sim_world(lua_State *L);
 /* Lets the script define check(world), and its settings. NULL, or what is wrong with it. */
-const char *judge_open(struct play *play);
+const char *checker_open(struct run *run);
 /* Calls check(world); what it finds wrong becomes the verdict. */
-void judge_look(struct play *play);
-void judge_note(struct play *play, lua_State *from, int name_index, int value_index, bool is_added);
+void checker_look(struct run *run);
+void checker_note(struct run *run, lua_State *from, int name_index, int value_index, bool is_added);
 
 /* ---- value.c */
 /* Copies a value from one state to another: nil, booleans, numbers, strings, and lists and tables by name of those. */
 void copy_value(lua_State *from, int index, lua_State *to);
 
-/* ---- crew.c: functions of lunarch.sim */
-int crew_fork(lua_State *L);
-int crew_read(lua_State *L);
-int crew_write(lua_State *L);
-int crew_quit(lua_State *L);
-int crew_dismiss(lua_State *L);
-int crew_n_cores(lua_State *L);
+/* ---- workers.c: functions of lunarch.sim */
+int worker_fork(lua_State *L);
+int worker_read(lua_State *L);
+int worker_write(lua_State *L);
+int worker_quit(lua_State *L);
+int worker_reap(lua_State *L);
+int worker_n_cores(lua_State *L);
 
 #endif

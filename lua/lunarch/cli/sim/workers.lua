@@ -1,12 +1,12 @@
--- Plays the seeds of a plan, on all cores, and shows how far that is.
+-- Runs the seeds of a plan, on all cores, and shows how far that is.
 --
--- Worker k of n plays every n-th seed and writes a line for each. What counts is the lowest seed that fails, whoever
--- is faster: the others are waited for until they have come as far.
+-- Worker k of n runs every n-th seed and writes a line for each. The result is the lowest seed that fails, not the first
+-- to be found: the other workers are waited for until they have come as far.
 local history = require "lunarch.cli.sim.history"
 local host = require "lunarch.host"
 local sim = require "lunarch.sim"
 
-local crew = {}
+local workers = {}
 
 -- Fewer seeds are not worth a worker.
 local LEAST_SHARE = 4
@@ -20,13 +20,13 @@ local COUNTS = { "steps", "elected", "kills", "pauses" }
 local function new_outcome(plan)
   return {
     began_at = host.time(), shown_at = host.time(), is_terminal = host.is_terminal(2) and not plan.flags.json,
-    n_played = 0, n_wanted = plan.seeds.to - plan.seeds.from + 1, seconds = 0, failed = {},
+    n_run = 0, n_wanted = plan.seeds.to - plan.seeds.from + 1, seconds = 0, failed = {},
     counts = { steps = 0, elected = 0, kills = 0, pauses = 0 },
   }
 end
 
 local function count(outcome, result)
-  outcome.n_played = outcome.n_played + 1
+  outcome.n_run = outcome.n_run + 1
   outcome.seconds = outcome.seconds + result.seconds
   for _, name in ipairs(COUNTS) do
     outcome.counts[name] = outcome.counts[name] + result[name]
@@ -41,8 +41,8 @@ local function show(outcome)
   local now = host.time()
   if now - outcome.shown_at < (outcome.is_terminal and SHOW_ON_TERMINAL_S or SHOW_S) then return end
   outcome.shown_at, outcome.is_shown = now, true
-  local text = ("%d of %d seeds, %.1f simulated hours, %.0f seeds/s, %s"):format(outcome.n_played, outcome.n_wanted,
-    outcome.seconds / 3600, outcome.n_played / (now - outcome.began_at),
+  local text = ("%d of %d seeds, %.1f simulated hours, %.0f seeds/s, %s"):format(outcome.n_run, outcome.n_wanted,
+    outcome.seconds / 3600, outcome.n_run / (now - outcome.began_at),
     #outcome.failed == 0 and "nothing wrong so far" or ("%d failed"):format(#outcome.failed))
   io.stderr:write(outcome.is_terminal and "\r\27[K" or "lunarch sim: ", text, outcome.is_terminal and "" or "\n")
   io.stderr:flush()
@@ -57,13 +57,13 @@ end
 
 -- ---- alone ------------------------------------------------------------------------------------------------------
 
-local function play_alone(plan, outcome)
+local function run_alone(plan, outcome)
   plan.on_tick = function()
     outcome.signal = host.caught_signal()
     return not outcome.signal
   end
   for seed = plan.seeds.from, plan.seeds.to do
-    local result = history.play(plan, seed)
+    local result = history.run(plan, seed)
     if outcome.signal then break end
     count(outcome, result)
     show(outcome)
@@ -71,7 +71,7 @@ local function play_alone(plan, outcome)
   end
 end
 
--- ---- in a crew --------------------------------------------------------------------------------------------------
+-- ---- with workers ---------------------------------------------------------------------------------------------------
 
 local function line_of(result)
   local parts = { ("%d"):format(result.seed), result.verdict or "-", ("%.9f"):format(result.seconds) }
@@ -100,7 +100,7 @@ end
 local function work(plan, fd, first, step)
   local ok, trouble = pcall(function()
     for seed = first, plan.seeds.to, step do
-      local result = history.play(plan, seed)
+      local result = history.run(plan, seed)
       if not sim.write(fd, line_of(result)) then break end
       if result.verdict and not plan.goes_on then break end
     end
@@ -110,15 +110,15 @@ local function work(plan, fd, first, step)
 end
 
 local function start_workers(plan, n)
-  local workers = {}
+  local started = {}
   for i = 1, n do
     local first = plan.seeds.from + i - 1
     local pid, fd = sim.fork()
     if pid == nil then error("cannot start a worker: " .. fd, 0) end
     if not pid then work(plan, fd, first, n) end
-    workers[i] = { pid = pid, fd = fd, next_seed = first, rest = "" }
+    started[i] = { pid = pid, fd = fd, next_seed = first, rest = "" }
   end
-  return workers
+  return started
 end
 
 local function take(worker, data, n, outcome)
@@ -140,9 +140,9 @@ local function is_wanted(worker, outcome, goes_on)
   return not worker.has_ended and (goes_on or not outcome.first or worker.next_seed < outcome.first)
 end
 
-local function wanted_of(workers, outcome, goes_on)
+local function wanted_of(started, outcome, goes_on)
   local fds, by_fd = {}, {}
-  for _, worker in ipairs(workers) do
+  for _, worker in ipairs(started) do
     if is_wanted(worker, outcome, goes_on) then
       fds[#fds + 1] = worker.fd
       by_fd[worker.fd] = worker
@@ -151,10 +151,10 @@ local function wanted_of(workers, outcome, goes_on)
   return fds, by_fd
 end
 
-local function play_in_crew(plan, outcome, n)
-  local workers = start_workers(plan, n)
+local function run_in_workers(plan, outcome, n)
+  local started = start_workers(plan, n)
   while not outcome.signal and not outcome.crash do
-    local fds, by_fd = wanted_of(workers, outcome, plan.goes_on)
+    local fds, by_fd = wanted_of(started, outcome, plan.goes_on)
     if #fds == 0 then break end
     local fd, data = sim.read(fds, SLICE_MS)
     outcome.signal = host.caught_signal()
@@ -169,21 +169,21 @@ local function play_in_crew(plan, outcome, n)
     end
     show(outcome)
   end
-  for _, worker in ipairs(workers) do
-    local died_of = sim.dismiss(worker.pid, worker.fd, worker.has_ended)
+  for _, worker in ipairs(started) do
+    local died_of = sim.reap(worker.pid, worker.fd, worker.has_ended)
     if died_of then outcome.crash = ("%s of signal %d"):format(outcome.crash or "a worker died", died_of) end
   end
   -- Ctrl-C goes to all of them.
   if outcome.signal then outcome.crash = nil end
 end
 
---- Plays them. Returns what came of it: failed (seeds, in order), first (the lowest), counts, signal (that ended it),
+--- Runs them. Returns what came of it: failed (seeds, in order), first (the lowest), counts, signal (that ended it),
 --- crash (what ended it otherwise).
-function crew.play(plan)
+function workers.run(plan)
   local outcome = new_outcome(plan)
   local n = math.min(plan.jobs or sim.n_cores(), math.max(1, outcome.n_wanted // LEAST_SHARE))
-  if n == 1 then play_alone(plan, outcome) else play_in_crew(plan, outcome, n) end
+  if n == 1 then run_alone(plan, outcome) else run_in_workers(plan, outcome, n) end
   return end_showing(outcome)
 end
 
-return crew
+return workers

@@ -2,7 +2,7 @@
 -- each candidate's text a lane tells how it stands: | leads, : is up, ~ paused, nothing: down.
 local host = require "lunarch.host"
 
-local story = {}
+local timeline = {}
 
 local DEFAULT_WIDTH, LEAST_COLUMN = 132, 22
 local TIME_WIDTH = 9
@@ -214,7 +214,7 @@ end
 
 local PREFIX = { warn = "warn: ", error = "error: ", verdict = "WRONG: ", ask = "> ", answer = "< " }
 
-function Page:tell(event)
+function Page:print(event)
   if event.kind == "phase" then return self:rule(("---- %s ----"):format(event.text)) end
   local owner = self.lanes[event.who] and event.who or "etcd"
   local colour = COLOURS[event.kind]
@@ -226,7 +226,7 @@ function Page:tell(event)
 end
 
 --- Prints the events of a history, each { at =, who =, kind =, text = }.
-function story.print(plan, events)
+function timeline.print(plan, events)
   local page, names = new_page(plan), {}
   for _, name in ipairs(plan.names) do
     names[name] = true
@@ -241,11 +241,11 @@ function story.print(plan, events)
         page:rule(("... %d line%s of routine (--full shows them)"):format(n_left_out, n_left_out == 1 and "" or "s"))
       end
       n_left_out = 0
-      page:tell(event)
+      page:print(event)
     else
       n_left_out = n_left_out + 1
     end
   end
 end
 
-return story
+return timeline

@@ -1,8 +1,8 @@
-/* lab/judge.c - the state in which check(world) runs, and what it sees: the candidates, the store, the time, and
+/* lab/checker.c - the state in which check(world) runs, and what it sees: the candidates, the store, the time, and
  * what the script has noted. */
 #include <string.h>
 
-#include "lab/play.h"
+#include "lab/run.h"
 
 enum { ALARM_INSTRUCTIONS = 1000000, MAX_ALARMS = 20 };
 
@@ -11,12 +11,12 @@ static int n_alarms;
 /* ---- what it sees --------------------------------------------------------------------------------------- */
 
 static int l_now(lua_State *L) {
-    lua_pushnumber(L, the_play && the_play->sim ? play_seconds(the_play) : 0);
+    lua_pushnumber(L, the_run && the_run->sim ? run_seconds(the_run) : 0);
     return 1;
 }
 
 static int l_phase(lua_State *L) {
-    lua_pushstring(L, the_play ? the_play->phase : "");
+    lua_pushstring(L, the_run ? the_run->phase : "");
     return 1;
 }
 
@@ -38,7 +38,7 @@ static void push_kv(lua_State *L, const struct sim_kv *kv) {
 static int l_get(lua_State *L) {
     size_t len;
     const char *key = luaL_checklstring(L, 1, &len);
-    const struct sim *sim = the_play ? the_play->sim : NULL;
+    const struct sim *sim = the_run ? the_run->sim : NULL;
     for (size_t i = 0; sim && i < sim_n_kvs(sim); i++) {
         const struct sim_kv *kv = sim_kv_at(sim, i);
         if (kv->key_bytes != len || memcmp(kv->key, key, len) != 0)
@@ -53,7 +53,7 @@ static int l_get(lua_State *L) {
 /* list(prefix) -> kvs */
 static int l_list(lua_State *L) {
     const char *prefix = luaL_optstring(L, 1, "");
-    const struct sim *sim = the_play ? the_play->sim : NULL;
+    const struct sim *sim = the_run ? the_run->sim : NULL;
     lua_newtable(L);
     lua_Integer n = 0;
     for (size_t i = 0; sim && i < sim_n_kvs(sim); i++) {
@@ -67,26 +67,26 @@ static int l_list(lua_State *L) {
 }
 
 /* The candidate that leads, or else the first. */
-static struct stand *main_stand(struct process *process) {
-    for (int i = 0; i < process->n_stands; i++)
-        if (process_leads(process, &process->stands[i]))
-            return &process->stands[i];
-    return &process->stands[0];
+static struct candidate *main_candidate(struct process *process) {
+    for (int i = 0; i < process->n_candidates; i++)
+        if (process_leads(process, &process->candidates[i]))
+            return &process->candidates[i];
+    return &process->candidates[0];
 }
 
 /* candidate(index, field) */
 static int l_candidate(lua_State *L) {
     lua_Integer index = luaL_checkinteger(L, 1);
     const char *field = luaL_checkstring(L, 2);
-    if (!the_play || index < 1 || index > the_play->n_processes)
+    if (!the_run || index < 1 || index > the_run->n_processes)
         return 0;
-    struct process *process = &the_play->processes[index - 1];
-    struct stand *stand = main_stand(process);
-    bool has_stand = process->is_up && process->n_stands > 0;
+    struct process *process = &the_run->processes[index - 1];
+    struct candidate *candidate = main_candidate(process);
+    bool has_stand = process->is_up && process->n_candidates > 0;
     if (strcmp(field, "leads") == 0)
-        lua_pushboolean(L, has_stand && process_leads(process, stand));
+        lua_pushboolean(L, has_stand && process_leads(process, candidate));
     else if (strcmp(field, "is_elected") == 0)
-        lua_pushboolean(L, has_stand && stand->is_entered);
+        lua_pushboolean(L, has_stand && candidate->is_entered);
     else if (strcmp(field, "is_up") == 0)
         lua_pushboolean(L, process->is_up);
     else if (strcmp(field, "is_paused") == 0)
@@ -94,11 +94,11 @@ static int l_candidate(lua_State *L) {
     else if (strcmp(field, "lives") == 0)
         lua_pushinteger(L, process->n_lives);
     else if (strcmp(field, "election") == 0 && has_stand)
-        lua_pushstring(L, stand->election);
-    else if (strcmp(field, "token") == 0 && has_stand && stand->is_entered)
-        lua_pushinteger(L, stand->token);
-    else if (strcmp(field, "handler") == 0 && has_stand && stand->handler)
-        lua_pushstring(L, stand->handler);
+        lua_pushstring(L, candidate->election);
+    else if (strcmp(field, "token") == 0 && has_stand && candidate->is_entered)
+        lua_pushinteger(L, candidate->token);
+    else if (strcmp(field, "handler") == 0 && has_stand && candidate->handler)
+        lua_pushstring(L, candidate->handler);
     else
         lua_pushnil(L);
     return 1;
@@ -130,10 +130,10 @@ static void begin(lua_State *L, int n_alarms_so_far) {
     lua_settop(L, 0);
 }
 
-const char *judge_open(struct play *play) {
-    lua_State *L = play->judge.L;
-    play->has_check = false;
-    /* What goes wrong there goes wrong in the candidates too, and is told there. */
+const char *checker_open(struct run *run) {
+    lua_State *L = run->checker.L;
+    run->has_check = false;
+    /* What goes wrong there goes wrong in the candidates too, and is reported there. */
     begin(L, MAX_ALARMS - 1);
     lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.load");
     (void)lua_pcall(L, 0, 0, 0);
@@ -141,10 +141,10 @@ const char *judge_open(struct play *play) {
     lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.open");
     if (lua_pcall(L, 0, 3, 0) != LUA_OK)
         return lua_tostring(L, -1);
-    play->ttl_s = lua_tonumber(L, -2);
-    play->stop_timeout_s = lua_tonumber(L, -1);
+    run->ttl_s = lua_tonumber(L, -2);
+    run->stop_timeout_s = lua_tonumber(L, -1);
     lua_pop(L, 2);
-    play->has_check = lua_isfunction(L, -1);
+    run->has_check = lua_isfunction(L, -1);
     lua_setfield(L, LUA_REGISTRYINDEX, "lunarch.sim.check");
     return NULL;
 }
@@ -154,19 +154,19 @@ static int describe(lua_State *L) {
     return 1;
 }
 
-void judge_look(struct play *play) {
-    lua_State *L = play->judge.L;
-    if (!play->has_check || play->verdict)
+void checker_look(struct run *run) {
+    lua_State *L = run->checker.L;
+    if (!run->has_check || run->verdict)
         return;
     begin(L, 0);
     lua_pushcfunction(L, describe);
     lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.check");
     lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.view");
     if (lua_pcall(L, 1, 2, 1) != LUA_OK) {
-        play_fail(play, VERDICT_CHECK, "", "check: %s", lua_tostring(L, -1));
+        run_fail(run, VERDICT_CHECK, "", "check: %s", lua_tostring(L, -1));
     } else if (lua_isboolean(L, -2) && !lua_toboolean(L, -2)) {
         const char *why = lua_isnil(L, -1) ? NULL : luaL_tolstring(L, -1, NULL);
-        play_fail(play, VERDICT_CHECK, "", "check: %s", why ? why : "it returned false");
+        run_fail(run, VERDICT_CHECK, "", "check: %s", why ? why : "it returned false");
     }
 }
 
@@ -187,8 +187,8 @@ static int add_note(lua_State *L) {
     return 0;
 }
 
-void judge_note(struct play *play, lua_State *from, int name_index, int value_index, bool is_added) {
-    lua_State *L = play->judge.L;
+void checker_note(struct run *run, lua_State *from, int name_index, int value_index, bool is_added) {
+    lua_State *L = run->checker.L;
     if (!L)
         return;
     lua_settop(L, 0);

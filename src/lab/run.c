@@ -1,4 +1,4 @@
-/* lab/play.c - luaopen_lunarch_sim: plays, for whoever directs them (lua/lunarch/cli/sim). One at a time:
+/* lab/run.c - luaopen_lunarch_sim: runs, one at a time, for lua/lunarch/cli/sim:
  *
  *   prepare(options) ... begin(seed), start(i), run(until), faults ..., finish() ... begin(seed) ...
  */
@@ -9,59 +9,59 @@
 
 #include <lualib.h>
 
-#include "lab/play.h"
+#include "lab/run.h"
 
 /* Exported by name. */
 int luaopen_lunarch_sim(lua_State *L);
 
-struct play *the_play;
+struct run *the_run;
 
 /* ---- telling -------------------------------------------------------------------------------------------- */
 
-double play_seconds(const struct play *play) {
-    return (double)(sim_now(play->sim) - PLAY_BEGIN_NS) / 1e9;
+double run_seconds(const struct run *run) {
+    return (double)(sim_now(run->sim) - RUN_BEGIN_NS) / 1e9;
 }
 
-void play_tell(struct play *play, const char *who, const char *kind, const char *format, ...) {
-    if (!play->on_story || play->is_mute)
+void run_report(struct run *run, const char *who, const char *kind, const char *format, ...) {
+    if (!run->on_event || run->is_mute)
         return;
     char text[2048];
     va_list args;
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    play->on_story(play->story_arg, play_seconds(play), who, kind, text);
+    run->on_event(run->event_arg, run_seconds(run), who, kind, text);
 }
 
-void play_fail(struct play *play, enum verdict verdict, const char *who, const char *format, ...) {
-    if (play->verdict)
+void run_fail(struct run *run, enum verdict verdict, const char *who, const char *format, ...) {
+    if (run->verdict)
         return;
-    play->verdict = verdict;
-    (void)snprintf(play->culprit, sizeof play->culprit, "%s", who);
+    run->verdict = verdict;
+    (void)snprintf(run->culprit, sizeof run->culprit, "%s", who);
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(play->reason, sizeof play->reason, format, args);
+    (void)vsnprintf(run->reason, sizeof run->reason, format, args);
     va_end(args);
-    play_tell(play, who, "verdict", "%s", play->reason);
+    run_report(run, who, "verdict", "%s", run->reason);
 }
 
 /* "fault: A.1.1 loses its connection to b:1" stands with A: a client is named after its process. */
 static void on_line(void *arg, int64_t now_ns, const char *line) {
-    struct play *play = arg;
+    struct run *run = arg;
     (void)now_ns;
     const char *kind = strncmp(line, "fault: ", 7) == 0 ? "fault" : "etcd";
     const char *colon = strstr(line, ": ");
     const char *text = colon ? colon + 2 : line;
-    for (int i = 0; i < play->n_processes; i++) {
-        const char *name = play->processes[i].name;
+    for (int i = 0; i < run->n_processes; i++) {
+        const char *name = run->processes[i].name;
         size_t n = strlen(name);
         const char *rest = strchr(text, ' ');
         if (rest && strncmp(text, name, n) == 0 && text[n] == '.') {
-            play_tell(play, name, kind, "%s", rest + 1);
+            run_report(run, name, kind, "%s", rest + 1);
             return;
         }
     }
-    play_tell(play, "etcd", kind, "%s", text);
+    run_report(run, "etcd", kind, "%s", text);
 }
 
 static const char *cause_name(enum sim_cause cause) {
@@ -70,21 +70,21 @@ static const char *cause_name(enum sim_cause cause) {
 }
 
 static void on_delete(void *arg, const struct sim_kv *kv, enum sim_cause cause) {
-    struct play *play = arg;
-    play_tell(play, "etcd", "store", "%s is gone%s", kv->key, cause_name(cause));
-    process_lost(play, kv, cause);
+    struct run *run = arg;
+    run_report(run, "etcd", "store", "%s is gone%s", kv->key, cause_name(cause));
+    process_lost(run, kv, cause);
 }
 
 static void on_put(void *arg, const char *key, const char *value) {
-    play_tell(arg, "etcd", "store", "%s = %s", key, value);
+    run_report(arg, "etcd", "store", "%s = %s", key, value);
 }
 
-/* on_story(at, who, kind, text), from a play run for the director `arg` */
-static void call_director(void *arg, double at_s, const char *who, const char *kind, const char *text) {
+/* on_event(at, who, kind, text), from a run for the state `arg` */
+static void call_caller(void *arg, double at_s, const char *who, const char *kind, const char *text) {
     lua_State *L = arg;
     if (!lua_checkstack(L, 6))
         return;
-    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.story");
+    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.on_event");
     lua_pushnumber(L, at_s);
     lua_pushstring(L, who);
     lua_pushstring(L, kind);
@@ -123,13 +123,13 @@ static void keep_libraries(lua_State *L) {
     lua_pop(L, 1);
 }
 
-/* Upvalue-free, under pcall. Arguments: the director's state, the file of lua/lunarch/cli/sim, and the options. */
+/* Upvalue-free, under pcall. Arguments: the caller's state, the file of lua/lunarch/cli/sim, and the options. */
 static int boot(lua_State *L) {
-    lua_State *director = lua_touserdata(L, 1);
+    lua_State *caller = lua_touserdata(L, 1);
     luaL_openlibs(L);
     keep_libraries(L);
-    set_path(L, director, "path");
-    set_path(L, director, "cpath");
+    set_path(L, caller, "path");
+    set_path(L, caller, "cpath");
     preload(L, "lunarch.core", luaopen_lunarch_sim_core);
     preload(L, "lunarch.sim.process", luaopen_lunarch_sim_process);
     preload(L, "lunarch.sim.world", luaopen_lunarch_sim_world);
@@ -149,7 +149,7 @@ static int boot(lua_State *L) {
 
 struct booting {
     struct fiber *fiber;
-    lua_State *director, *L;
+    lua_State *caller, *L;
     const char *module;
     int status;
 };
@@ -158,33 +158,33 @@ static void boot_on_fiber(void *arg) {
     struct booting *booting = arg;
     lua_State *L = booting->L;
     lua_pushcfunction(L, boot);
-    lua_pushlightuserdata(L, booting->director);
+    lua_pushlightuserdata(L, booting->caller);
     lua_pushstring(L, booting->module);
-    copy_value(booting->director, 1, L);
+    copy_value(booting->caller, 1, L);
     booting->status = lua_pcall(L, 3, 0, 0);
     fiber_leave(booting->fiber);
 }
 
-/* Makes a state, boots it with the director's options, and keeps it. On failure pushes why. On a fiber from the
+/* Makes a state, boots it with the caller's options, and keeps it. On failure pushes why. On a fiber from the
  * beginning: Lua keeps strings by the address from which they were made, on the stack too. */
-static bool prepare_vm(lua_State *director, struct vm *vm, int place, struct fiber *fiber,
+static bool prepare_vm(lua_State *caller, struct vm *vm, int place, struct fiber *fiber,
                        const char *module) {
     if (!fiber || vm_init(vm, place) != 0) {
-        lua_pushliteral(director, "no memory for a Lua state");
+        lua_pushliteral(caller, "no memory for a Lua state");
         return false;
     }
     lua_State *L = vm->L;
-    struct booting booting = {fiber, director, L, module, LUA_OK};
+    struct booting booting = {fiber, caller, L, module, LUA_OK};
     fiber_set(fiber, boot_on_fiber, &booting);
     fiber_enter(fiber);
     if (booting.status != LUA_OK) {
-        lua_pushstring(director, lua_tostring(L, -1));
+        lua_pushstring(caller, lua_tostring(L, -1));
         vm_fini(vm);
         return false;
     }
     lua_settop(L, 0);
     if (vm_save(vm) != 0) {
-        lua_pushliteral(director, "no memory to keep a Lua state");
+        lua_pushliteral(caller, "no memory to keep a Lua state");
         return false;
     }
     return true;
@@ -195,20 +195,20 @@ static void set_name(lua_State *L, int index, const char *name) {
     lua_setfield(L, index, "name");
 }
 
-/* prepare { names =, ... } -> { has_check =, is_repeatable =, ttl =, stop_timeout = (0: not said) }; nil, message. The options go to boot.lua and judge.lua. */
+/* prepare { names =, ... } -> { has_check =, is_repeatable =, ttl =, stop_timeout = (0: not said) }; nil, message. The options go to boot.lua and checker.lua. */
 static int l_prepare(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    struct play *play = the_play = calloc(1, sizeof *play);
-    if (!play)
+    struct run *run = the_run = calloc(1, sizeof *run);
+    if (!run)
         return luaL_error(L, "not enough memory");
     lua_getfield(L, 1, "names");
     int n = (int)lua_rawlen(L, -1);
-    luaL_argcheck(L, n >= 1 && n <= PLAY_MAX_PROCESSES, 1, "names");
+    luaL_argcheck(L, n >= 1 && n <= RUN_MAX_PROCESSES, 1, "names");
     bool is_ready = true;
     for (int i = 0; i < n && is_ready; i++) {
-        struct process *process = &play->processes[i];
-        process->play = play;
+        struct process *process = &run->processes[i];
+        process->run = run;
         process->index = i;
         list_init(&process->clients);
         lua_rawgeti(L, 2, i + 1);
@@ -219,115 +219,115 @@ static int l_prepare(lua_State *L) {
         is_ready = prepare_vm(L, &process->vm, i, process->fiber, "lunarch.cli.sim.boot");
         if (is_ready)
             vm_close(&process->vm);
-        play->n_processes++;
+        run->n_processes++;
     }
-    struct fiber *fiber = fiber_new(PLAY_MAX_PROCESSES);
-    is_ready = is_ready && prepare_vm(L, &play->judge, PLAY_MAX_PROCESSES, fiber, "lunarch.cli.sim.judge");
+    struct fiber *fiber = fiber_new(RUN_MAX_PROCESSES);
+    is_ready = is_ready && prepare_vm(L, &run->checker, RUN_MAX_PROCESSES, fiber, "lunarch.cli.sim.checker");
     fiber_free(fiber);
     if (!is_ready) {
         lua_pushnil(L);
         lua_insert(L, -2);
         return 2;
     }
-    const char *trouble = judge_open(play);
+    const char *trouble = checker_open(run);
     if (trouble) {
         lua_pushnil(L);
         lua_pushstring(L, trouble);
         return 2;
     }
-    vm_close(&play->judge);
+    vm_close(&run->checker);
     lua_createtable(L, 0, 4);
-    lua_pushboolean(L, play->has_check);
+    lua_pushboolean(L, run->has_check);
     lua_setfield(L, -2, "has_check");
     lua_pushboolean(L, vm_is_repeatable());
     lua_setfield(L, -2, "is_repeatable");
-    lua_pushnumber(L, play->ttl_s);
+    lua_pushnumber(L, run->ttl_s);
     lua_setfield(L, -2, "ttl");
-    lua_pushnumber(L, play->stop_timeout_s);
+    lua_pushnumber(L, run->stop_timeout_s);
     lua_setfield(L, -2, "stop_timeout");
     return 1;
 }
 
 /* ---- playing -------------------------------------------------------------------------------------------- */
 
-static struct play *on_stage(lua_State *L) {
-    if (!the_play || !the_play->sim)
-        (void)luaL_error(L, "lunarch.sim: no play is under way");
-    return the_play;
+static struct run *run_under_way(lua_State *L) {
+    if (!the_run || !the_run->sim)
+        (void)luaL_error(L, "lunarch.sim: no run is under way");
+    return the_run;
 }
 
-/* begin(seed, on_story or nil) */
+/* begin(seed, on_event or nil) */
 static int l_begin(lua_State *L) {
     uint64_t seed = (uint64_t)luaL_checkinteger(L, 1);
-    struct play *play = the_play;
-    if (!play || play->sim)
-        return luaL_error(L, "lunarch.sim: prepare first, and finish the play before");
-    play->sim = sim_new(seed);
-    play->phase = "calm";
-    play->verdict = VERDICT_NONE;
-    play->reason[0] = play->culprit[0] = '\0';
-    play->n_steps = play->n_elected = play->n_kills = play->n_pauses = 0;
-    play->on_story = NULL;
+    struct run *run = the_run;
+    if (!run || run->sim)
+        return luaL_error(L, "lunarch.sim: prepare first, and finish the run before");
+    run->sim = sim_new(seed);
+    run->phase = "calm";
+    run->verdict = VERDICT_NONE;
+    run->reason[0] = run->culprit[0] = '\0';
+    run->n_steps = run->n_elected = run->n_kills = run->n_pauses = 0;
+    run->on_event = NULL;
     if (lua_isfunction(L, 2)) {
         lua_pushvalue(L, 2);
-        lua_setfield(L, LUA_REGISTRYINDEX, "lunarch.sim.story");
-        play->on_story = call_director;
-        play->story_arg = L;
-        sim_trace(play->sim, on_line, play);
+        lua_setfield(L, LUA_REGISTRYINDEX, "lunarch.sim.on_event");
+        run->on_event = call_caller;
+        run->event_arg = L;
+        sim_trace(run->sim, on_line, run);
     }
-    struct sim_watcher watcher = {.on_delete = on_delete, .on_put = on_put, .arg = play};
-    sim_look_on(play->sim, &watcher);
-    vm_restore(&play->judge);
-    (void)judge_open(play);
-    for (int i = 0; i < play->n_processes; i++) {
-        struct process *process = &play->processes[i];
-        process->n_lives = process->n_stands = 0;
-        memset(process->stands, 0, sizeof process->stands);
+    struct sim_watcher watcher = {.on_delete = on_delete, .on_put = on_put, .arg = run};
+    sim_look_on(run->sim, &watcher);
+    vm_restore(&run->checker);
+    (void)checker_open(run);
+    for (int i = 0; i < run->n_processes; i++) {
+        struct process *process = &run->processes[i];
+        process->n_lives = process->n_candidates = 0;
+        memset(process->candidates, 0, sizeof process->candidates);
         /* The promise allows rates 10 % apart; the last half per cent is left to the ticks. */
-        process->clock = sim_client_new(play->sim, process->name, sim_below(play->sim, 190001) - 95000);
+        process->clock = sim_client_new(run->sim, process->name, sim_below(run->sim, 190001) - 95000);
     }
     return 0;
 }
 
 /* run(until) -> whether it goes on: until an instant of the world, or a verdict */
 static int l_run(lua_State *L) {
-    struct play *play = on_stage(L);
-    int64_t until_ns = PLAY_BEGIN_NS + (int64_t)(luaL_checknumber(L, 1) * 1e9);
-    while (!play->verdict && sim_now(play->sim) < until_ns) {
-        sim_step(play->sim);
-        play->n_steps++;
-        judge_look(play);
+    struct run *run = run_under_way(L);
+    int64_t until_ns = RUN_BEGIN_NS + (int64_t)(luaL_checknumber(L, 1) * 1e9);
+    while (!run->verdict && sim_now(run->sim) < until_ns) {
+        sim_step(run->sim);
+        run->n_steps++;
+        checker_look(run);
     }
-    lua_pushboolean(L, !play->verdict);
+    lua_pushboolean(L, !run->verdict);
     return 1;
 }
 
 static int l_finish(lua_State *L) {
-    struct play *play = on_stage(L);
-    play->on_story = NULL;
-    for (int i = 0; i < play->n_processes; i++)
-        process_kill(&play->processes[i]);
-    vm_close(&play->judge);
-    sim_free(play->sim);
-    play->sim = NULL;
+    struct run *run = run_under_way(L);
+    run->on_event = NULL;
+    for (int i = 0; i < run->n_processes; i++)
+        process_kill(&run->processes[i]);
+    vm_close(&run->checker);
+    sim_free(run->sim);
+    run->sim = NULL;
     return 0;
 }
 
 /* result() -> verdict or nil, reason, culprit, { steps =, elected =, kills =, pauses = } */
 static int l_result(lua_State *L) {
     static const char *const names[] = {NULL, "check", "lunarch", "script", "liveness"};
-    struct play *play = on_stage(L);
-    lua_pushstring(L, names[play->verdict]);
-    lua_pushstring(L, play->reason);
-    lua_pushstring(L, play->culprit);
+    struct run *run = run_under_way(L);
+    lua_pushstring(L, names[run->verdict]);
+    lua_pushstring(L, run->reason);
+    lua_pushstring(L, run->culprit);
     lua_createtable(L, 0, 4);
     const struct {
         const char *name;
         int64_t n;
-    } counts[] = {{"steps", play->n_steps},
-                  {"elected", play->n_elected},
-                  {"kills", play->n_kills},
-                  {"pauses", play->n_pauses}};
+    } counts[] = {{"steps", run->n_steps},
+                  {"elected", run->n_elected},
+                  {"kills", run->n_kills},
+                  {"pauses", run->n_pauses}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         lua_pushinteger(L, counts[i].n);
         lua_setfield(L, -2, counts[i].name);
@@ -337,43 +337,43 @@ static int l_result(lua_State *L) {
 
 /* fail(text): what should have come does not */
 static int l_fail(lua_State *L) {
-    play_fail(on_stage(L), VERDICT_LIVENESS, "", "%s", luaL_checkstring(L, 1));
+    run_fail(run_under_way(L), VERDICT_LIVENESS, "", "%s", luaL_checkstring(L, 1));
     return 0;
 }
 
 static int l_look(lua_State *L) {
-    judge_look(on_stage(L));
+    checker_look(run_under_way(L));
     return 0;
 }
 
-/* phase(name): one of those that check(world) may be told */
+/* phase(name): what check(world) finds in world.phase */
 static int l_phase(lua_State *L) {
     static const char *const names[] = {"calm", "faults", "recovery", "stopping", "end", NULL};
-    struct play *play = on_stage(L);
-    play->phase = names[luaL_checkoption(L, 1, NULL, names)];
-    play_tell(play, "", "phase", "%s", play->phase);
+    struct run *run = run_under_way(L);
+    run->phase = names[luaL_checkoption(L, 1, NULL, names)];
+    run_report(run, "", "phase", "%s", run->phase);
     return 0;
 }
 
 static int l_now(lua_State *L) {
-    lua_pushnumber(L, play_seconds(on_stage(L)));
+    lua_pushnumber(L, run_seconds(run_under_way(L)));
     return 1;
 }
 
 static int l_below(lua_State *L) {
     lua_Integer n = luaL_checkinteger(L, 1);
     luaL_argcheck(L, n > 0, 1, "1 or more");
-    lua_pushinteger(L, sim_below(on_stage(L)->sim, n));
+    lua_pushinteger(L, sim_below(run_under_way(L)->sim, n));
     return 1;
 }
 
 /* ---- processes ------------------------------------------------------------------------------------------ */
 
 static struct process *process_check(lua_State *L) {
-    struct play *play = on_stage(L);
+    struct run *run = run_under_way(L);
     lua_Integer index = luaL_checkinteger(L, 1);
-    luaL_argcheck(L, index >= 1 && index <= play->n_processes, 1, "no such process");
-    return &play->processes[index - 1];
+    luaL_argcheck(L, index >= 1 && index <= run->n_processes, 1, "no such process");
+    return &run->processes[index - 1];
 }
 
 static int64_t read_ns(lua_State *L, int index) {
@@ -388,8 +388,8 @@ static int l_start(lua_State *L) {
 static int l_kill(lua_State *L) {
     struct process *process = process_check(L);
     if (process->is_up) {
-        play_tell(process->play, process->name, "fault", "killed (SIGKILL)");
-        process->play->n_kills++;
+        run_report(process->run, process->name, "fault", "killed (SIGKILL)");
+        process->run->n_kills++;
     }
     process_kill(process);
     return 0;
@@ -430,18 +430,18 @@ static int l_is_up(lua_State *L) {
     return 3;
 }
 
-/* elections() -> { [name] = whether somebody leads }, of all candidates that are up */
+/* elections() -> { [name] = whether it is led }, of all candidates that are up */
 static int l_elections(lua_State *L) {
-    struct play *play = on_stage(L);
+    struct run *run = run_under_way(L);
     lua_newtable(L);
-    for (int i = 0; i < play->n_processes; i++) {
-        struct process *process = &play->processes[i];
-        for (int k = 0; process->is_up && k < process->n_stands; k++) {
-            lua_getfield(L, -1, process->stands[k].election);
-            bool is_led = lua_toboolean(L, -1) || process_leads(process, &process->stands[k]);
+    for (int i = 0; i < run->n_processes; i++) {
+        struct process *process = &run->processes[i];
+        for (int k = 0; process->is_up && k < process->n_candidates; k++) {
+            lua_getfield(L, -1, process->candidates[k].election);
+            bool is_led = lua_toboolean(L, -1) || process_leads(process, &process->candidates[k]);
             lua_pop(L, 1);
             lua_pushboolean(L, is_led);
-            lua_setfield(L, -2, process->stands[k].election);
+            lua_setfield(L, -2, process->candidates[k].election);
         }
     }
     return 1;
@@ -491,18 +491,18 @@ static int l_member(lua_State *L) {
     static const char *const names[] = {"freeze", "thaw", "cut", "join", "stop", "start", NULL};
     static void (*const acts[])(struct sim *, int) = {sim_freeze, sim_thaw, sim_cut,
                                                       sim_join,   sim_stop, sim_start};
-    struct play *play = on_stage(L);
-    acts[luaL_checkoption(L, 1, NULL, names)](play->sim, member_check(L, 2));
+    struct run *run = run_under_way(L);
+    acts[luaL_checkoption(L, 1, NULL, names)](run->sim, member_check(L, 2));
     return 0;
 }
 
 static int l_is_well(lua_State *L) {
-    lua_pushboolean(L, sim_is_well(on_stage(L)->sim, member_check(L, 1)));
+    lua_pushboolean(L, sim_is_well(run_under_way(L)->sim, member_check(L, 1)));
     return 1;
 }
 
 static int l_leader(lua_State *L) {
-    lua_pushinteger(L, sim_leader(on_stage(L)->sim));
+    lua_pushinteger(L, sim_leader(run_under_way(L)->sim));
     return 1;
 }
 
@@ -515,7 +515,7 @@ static int per_mille(lua_State *L, const char *field) {
 
 /* messages { reply_lost =, request_lost =, delayed =, late_after_cancel =, event_dropped =, busy = }, per mille */
 static int l_messages(lua_State *L) {
-    struct play *play = on_stage(L);
+    struct run *run = run_under_way(L);
     luaL_checktype(L, 1, LUA_TTABLE);
     struct sim_faults faults = {.reply_lost = per_mille(L, "reply_lost"),
                                 .request_lost = per_mille(L, "request_lost"),
@@ -523,18 +523,18 @@ static int l_messages(lua_State *L) {
                                 .late_after_cancel = per_mille(L, "late_after_cancel"),
                                 .event_dropped = per_mille(L, "event_dropped"),
                                 .busy = per_mille(L, "busy")};
-    sim_set_faults(play->sim, &faults);
+    sim_set_faults(run->sim, &faults);
     return 0;
 }
 
 static int l_compact(lua_State *L) {
-    sim_compact(on_stage(L)->sim);
+    sim_compact(run_under_way(L)->sim);
     return 0;
 }
 
 /* rob(by revoking): an operator deletes a key that is bound to a lease, or revokes the lease */
 static int l_rob(lua_State *L) {
-    struct sim *sim = on_stage(L)->sim;
+    struct sim *sim = run_under_way(L)->sim;
     bool is_revoked = lua_toboolean(L, 1);
     size_t n = sim_n_kvs(sim);
     if (n == 0)
@@ -578,16 +578,16 @@ int luaopen_lunarch_sim(lua_State *L) {
         {"messages", l_messages},
         {"compact", l_compact},
         {"rob", l_rob},
-        {"fork", crew_fork},
-        {"read", crew_read},
-        {"write", crew_write},
-        {"quit", crew_quit},
-        {"dismiss", crew_dismiss},
-        {"n_cores", crew_n_cores},
+        {"fork", worker_fork},
+        {"read", worker_read},
+        {"write", worker_write},
+        {"quit", worker_quit},
+        {"reap", worker_reap},
+        {"n_cores", worker_n_cores},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);
-    lua_pushinteger(L, PLAY_MAX_PROCESSES);
+    lua_pushinteger(L, RUN_MAX_PROCESSES);
     lua_setfield(L, -2, "max_candidates");
     lua_pushinteger(L, SIM_MEMBERS);
     lua_setfield(L, -2, "members");

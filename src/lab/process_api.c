@@ -1,11 +1,11 @@
-/* lab/processlib.c - what a script's state finds below it: its process (waiting, telling, the life of its
+/* lab/process_api.c - what a script's state finds below it: its process (waiting, telling, the life of its
  * handlers), and lunarch.core with a clock of the world's. For lua/lunarch/cli/sim/boot.lua and cli/sim/loop.lua. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "rpc/rpc.h"
-#include "lab/play.h"
+#include "lab/run.h"
 
 /* Of a process's calendar: an instant in 2026. */
 #define EPOCH_S 1790000000.0
@@ -28,7 +28,7 @@ static int l_now(lua_State *L) {
 
 /* The calendar's time, with fraction. */
 static int l_time(lua_State *L) {
-    lua_pushnumber(L, EPOCH_S + (the_process ? play_seconds(the_process->play) : 0));
+    lua_pushnumber(L, EPOCH_S + (the_process ? run_seconds(the_process->run) : 0));
     return 1;
 }
 
@@ -66,12 +66,12 @@ static int l_take_signal(lua_State *L) {
 
 /* ---- telling -------------------------------------------------------------------------------------------- */
 
-/* tell(kind, text) */
-static int l_tell(lua_State *L) {
+/* report(kind, text) */
+static int l_report(lua_State *L) {
     struct process *process = the_process;
     const char *kind = luaL_checkstring(L, 1), *text = luaL_checkstring(L, 2);
     if (process && !process->is_dying)
-        play_tell(process->play, process->name, kind, "%s", text);
+        run_report(process->run, process->name, kind, "%s", text);
     return 0;
 }
 
@@ -79,7 +79,7 @@ static int l_tell(lua_State *L) {
 static int l_fail(lua_State *L) {
     struct process *process = the_process;
     if (process && !process->is_dying)
-        play_fail(process->play, VERDICT_SCRIPT, process->name, "%s", luaL_checkstring(L, 1));
+        run_fail(process->run, VERDICT_SCRIPT, process->name, "%s", luaL_checkstring(L, 1));
     return 0;
 }
 
@@ -106,7 +106,7 @@ static int l_note(lua_State *L) {
     struct process *process = the_process;
     (void)luaL_checkstring(L, 1);
     if (process && !process->is_dying)
-        judge_note(process->play, L, 1, 2, false);
+        checker_note(process->run, L, 1, 2, false);
     return 0;
 }
 
@@ -119,107 +119,107 @@ static int l_add(lua_State *L) {
     }
     (void)luaL_checknumber(L, 2);
     if (process && !process->is_dying)
-        judge_note(process->play, L, 1, 2, true);
+        checker_note(process->run, L, 1, 2, true);
     return 0;
 }
 
 /* ---- handlers ------------------------------------------------------------------------------------------- */
 
-/* stand(election) -> its number */
-static int l_stand(lua_State *L) {
+/* candidate(election) -> its number */
+static int l_candidate(lua_State *L) {
     struct process *process = self(L);
     const char *election = luaL_checkstring(L, 1);
-    if (process->n_stands >= PLAY_MAX_STANDS)
-        return luaL_error(L, "candidate: at most %d of them in one script can be simulated", PLAY_MAX_STANDS);
-    struct stand *stand = &process->stands[process->n_stands++];
-    (void)snprintf(stand->election, sizeof stand->election, "%s", election);
-    lua_pushinteger(L, process->n_stands);
+    if (process->n_candidates >= RUN_MAX_CANDIDATES)
+        return luaL_error(L, "candidate: at most %d of them in one script can be simulated", RUN_MAX_CANDIDATES);
+    struct candidate *candidate = &process->candidates[process->n_candidates++];
+    (void)snprintf(candidate->election, sizeof candidate->election, "%s", election);
+    lua_pushinteger(L, process->n_candidates);
     return 1;
 }
 
-static struct stand *stand_check(lua_State *L, struct process *process) {
+static struct candidate *candidate_check(lua_State *L, struct process *process) {
     lua_Integer index = luaL_checkinteger(L, 1);
-    luaL_argcheck(L, index >= 1 && index <= process->n_stands, 1, "no such candidate");
-    return &process->stands[index - 1];
+    luaL_argcheck(L, index >= 1 && index <= process->n_candidates, 1, "no such candidate");
+    return &process->candidates[index - 1];
 }
 
-static void check_alone(struct process *process, const struct stand *stand) {
-    struct play *play = process->play;
-    for (int i = 0; i < play->n_processes; i++)
-        for (int k = 0; k < play->processes[i].n_stands; k++) {
-            const struct stand *other = &play->processes[i].stands[k];
-            if (other != stand && strcmp(other->election, stand->election) == 0 &&
-                process_leads(&play->processes[i], other))
-                play_fail(play, VERDICT_LUNARCH, process->name,
-                          "leads %s while %s still does (tokens %lld, %lld)", stand->election,
-                          play->processes[i].name, (long long)stand->token, (long long)other->token);
-            if (other != stand && strcmp(other->election, stand->election) == 0 &&
-                other->token >= stand->token)
-                play_fail(play, VERDICT_LUNARCH, process->name,
-                          "token %lld of %s does not rise above %s's %lld", (long long)stand->token,
-                          stand->election, play->processes[i].name, (long long)other->token);
+static void check_alone(struct process *process, const struct candidate *candidate) {
+    struct run *run = process->run;
+    for (int i = 0; i < run->n_processes; i++)
+        for (int k = 0; k < run->processes[i].n_candidates; k++) {
+            const struct candidate *other = &run->processes[i].candidates[k];
+            if (other != candidate && strcmp(other->election, candidate->election) == 0 &&
+                process_leads(&run->processes[i], other))
+                run_fail(run, VERDICT_LUNARCH, process->name,
+                          "leads %s while %s still does (tokens %lld, %lld)", candidate->election,
+                          run->processes[i].name, (long long)candidate->token, (long long)other->token);
+            if (other != candidate && strcmp(other->election, candidate->election) == 0 &&
+                other->token >= candidate->token)
+                run_fail(run, VERDICT_LUNARCH, process->name,
+                          "token %lld of %s does not rise above %s's %lld", (long long)candidate->token,
+                          candidate->election, run->processes[i].name, (long long)other->token);
         }
 }
 
-/* elected(stand, term): on_elected is about to be called */
+/* elected(candidate, term): on_elected is about to be called */
 static int l_elected(lua_State *L) {
     struct process *process = self(L);
-    struct stand *stand = stand_check(L, process);
+    struct candidate *candidate = candidate_check(L, process);
     struct handle *term = handle_check(L, 2, &term_class);
-    if (stand->is_entered)
-        play_fail(process->play, VERDICT_LUNARCH, process->name, "on_elected again, without on_lost");
-    handle_unref(stand->term);
-    stand->term = term;
+    if (candidate->is_entered)
+        run_fail(process->run, VERDICT_LUNARCH, process->name, "on_elected again, without on_lost");
+    handle_unref(candidate->term);
+    candidate->term = term;
     term->refs++;
-    stand->token = lun_term_token(term->object);
-    stand->is_entered = true;
-    stand->is_robbed = false;
-    process->play->n_elected++;
-    check_alone(process, stand);
+    candidate->token = lun_term_token(term->object);
+    candidate->is_entered = true;
+    candidate->is_robbed = false;
+    process->run->n_elected++;
+    check_alone(process, candidate);
     return 0;
 }
 
-/* lost(stand): on_lost has returned, or is none */
+/* lost(candidate): on_lost has returned, or is none */
 static int l_lost(lua_State *L) {
     struct process *process = self(L);
-    struct stand *stand = stand_check(L, process);
-    handle_unref(stand->term);
-    stand->term = NULL;
-    stand->is_entered = false;
+    struct candidate *candidate = candidate_check(L, process);
+    handle_unref(candidate->term);
+    candidate->term = NULL;
+    candidate->is_entered = false;
     return 0;
 }
 
-/* enter(stand, handler): one of a term's handlers is about to be called */
+/* enter(candidate, handler): one of a term's handlers is about to be called */
 static int l_enter(lua_State *L) {
     static const char *const names[] = {"on_elected", "do_work", "on_lost", NULL};
     struct process *process = self(L);
-    struct stand *stand = stand_check(L, process);
+    struct candidate *candidate = candidate_check(L, process);
     const char *name = names[luaL_checkoption(L, 2, NULL, names)];
-    if (!stand->is_entered || stand->handler)
-        play_fail(process->play, VERDICT_LUNARCH, process->name, "%s is called %s %s", name,
-                  stand->handler ? "during" : "outside of a term", stand->handler ? stand->handler : "");
-    stand->handler = name;
+    if (!candidate->is_entered || candidate->handler)
+        run_fail(process->run, VERDICT_LUNARCH, process->name, "%s is called %s %s", name,
+                  candidate->handler ? "during" : "outside of a term", candidate->handler ? candidate->handler : "");
+    candidate->handler = name;
     return 0;
 }
 
 static int l_leave(lua_State *L) {
     if (the_process && !the_process->is_dying)
-        stand_check(L, the_process)->handler = NULL;
+        candidate_check(L, the_process)->handler = NULL;
     return 0;
 }
 
-void process_lost(struct play *play, const struct sim_kv *kv, enum sim_cause cause) {
-    for (int i = 0; i < play->n_processes; i++)
-        for (int k = 0; k < play->processes[i].n_stands; k++) {
-            struct stand *stand = &play->processes[i].stands[k];
-            size_t n = strlen(stand->election);
-            if (!stand->is_entered || stand->token != kv->create_rev ||
-                strncmp(kv->key, stand->election, n) != 0)
+void process_lost(struct run *run, const struct sim_kv *kv, enum sim_cause cause) {
+    for (int i = 0; i < run->n_processes; i++)
+        for (int k = 0; k < run->processes[i].n_candidates; k++) {
+            struct candidate *candidate = &run->processes[i].candidates[k];
+            size_t n = strlen(candidate->election);
+            if (!candidate->is_entered || candidate->token != kv->create_rev ||
+                strncmp(kv->key, candidate->election, n) != 0)
                 continue;
-            if (cause == SIM_BY_EXPIRY && process_leads(&play->processes[i], stand))
-                play_fail(play, VERDICT_LUNARCH, play->processes[i].name,
-                          "believes to lead %s although its lease has expired", stand->election);
-            stand->is_robbed = true;
+            if (cause == SIM_BY_EXPIRY && process_leads(&run->processes[i], candidate))
+                run_fail(run, VERDICT_LUNARCH, run->processes[i].name,
+                          "believes to lead %s although its lease has expired", candidate->election);
+            candidate->is_robbed = true;
         }
 }
 
@@ -237,8 +237,8 @@ static void on_count(lua_State *L, lua_Debug *ar) {
     if (++process->n_alarms < MAX_ALARMS)
         return;
     luaL_traceback(L, L, NULL, 0);
-    play_fail(
-        process->play, VERDICT_SCRIPT, process->name,
+    run_fail(
+        process->run, VERDICT_SCRIPT, process->name,
         "runs on and on without waiting (%d million instructions): a handler has to wait with lunarch.sleep and "
         "the like\n%s",
         ALARM_INSTRUCTIONS / 1000000 * MAX_ALARMS, lua_tostring(L, -1));
@@ -252,13 +252,13 @@ static const luaL_Reg FUNCTIONS[] = {
     {"sleep", l_sleep},
     {"take_notes", l_take_notes},
     {"take_signal", l_take_signal},
-    {"tell", l_tell},
+    {"report", l_report},
     {"fail", l_fail},
     {"exit", l_exit},
     {"is_answer", l_is_answer},
     {"note", l_note},
     {"add", l_add},
-    {"stand", l_stand},
+    {"candidate", l_candidate},
     {"elected", l_elected},
     {"lost", l_lost},
     {"enter", l_enter},
@@ -304,7 +304,7 @@ static void describe_txn(lua_State *L, const char *name, char *text, size_t n_by
     lua_pop(L, 1);
 }
 
-static void tell_asked(lua_State *L, const char *name, struct asked *asked) {
+static void report_asked(lua_State *L, const char *name, struct asked *asked) {
     if (strcmp(name, "kv") == 0 && lua_istable(L, 2)) {
         lua_pushvalue(L, 2);
         describe_op(L, asked->text, sizeof asked->text);
@@ -315,7 +315,7 @@ static void tell_asked(lua_State *L, const char *name, struct asked *asked) {
         (void)snprintf(asked->text, sizeof asked->text, "%s", name);
     }
     if (asked->text[0])
-        play_tell(the_process->play, the_process->name, "ask", "%s", asked->text);
+        run_report(the_process->run, the_process->name, "ask", "%s", asked->text);
 }
 
 /* Of `n` results: whether they are nil, message, code. */
@@ -332,9 +332,9 @@ static int asking(lua_State *L) {
     struct process *process = self(L);
     lua_CFunction call = lua_tocfunction(L, lua_upvalueindex(1));
     process_before_request(process);
-    struct asked *asked = &process->asked[process->next_asked++ % PLAY_MAX_ASKED];
+    struct asked *asked = &process->asked[process->next_asked++ % RUN_MAX_ASKED];
     *asked = (struct asked){0};
-    tell_asked(L, lua_tostring(L, lua_upvalueindex(2)), asked);
+    report_asked(L, lua_tostring(L, lua_upvalueindex(2)), asked);
     int n = call(L);
     if (lua_isinteger(L, -n) && luaL_testudata(L, 1, "lunarch.core.client"))
         asked->box = box_check(L, 1);
@@ -346,7 +346,7 @@ static int asking(lua_State *L) {
 }
 
 static struct asked *find_asked(struct process *process, const struct box *box, lua_Integer id) {
-    for (int i = 0; i < PLAY_MAX_ASKED; i++)
+    for (int i = 0; i < RUN_MAX_ASKED; i++)
         if (process->asked[i].box == box && process->asked[i].id == id)
             return &process->asked[i];
     return NULL;
@@ -359,7 +359,7 @@ static int taking(lua_State *L) {
     int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
     bool has_failed = keep_answer(process, L, n);
     if (asked && asked->text[0])
-        play_tell(process->play, process->name, "answer", "%s -> %s%s%s", asked->text,
+        run_report(process->run, process->name, "answer", "%s -> %s%s%s", asked->text,
                   has_failed ? lua_tostring(L, -1) : "ok", has_failed ? ": " : "",
                   has_failed ? lua_tostring(L, -2) : "");
     if (asked)

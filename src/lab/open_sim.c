@@ -1,11 +1,11 @@
-/* lab/door.c - the simulated counterpart of client_open.c: a client is opened on the world under way, for the process
+/* lab/open_sim.c - the simulated counterpart of client_open.c: a client is opened on the world under way, for the process
  * whose code runs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/client.h"
-#include "lab/play.h"
+#include "lab/run.h"
 
 #define ABANDONED_MS 5000
 #define SLICE_NS (20 * NS_PER_MS)
@@ -20,7 +20,7 @@ static void on_note(void *arg) {
     own->has_note = true;
     if (own->is_abandoned || !process->is_up || !process->is_waiting || process->is_due)
         return;
-    struct sim *sim = process->play->sim;
+    struct sim *sim = process->run->sim;
     int64_t at_ns = sim_now(sim) + sim_below(sim, NS_PER_MS / 4);
     if (process->is_paused)
         process->is_due = true;
@@ -51,9 +51,9 @@ static int open_in(struct process *process, const struct lun_config *config, str
     here.n_endpoints = SIM_MEMBERS;
     own->process = process;
     /* Chance hangs on the name: no two lives may choose the same leases. */
-    char name[PLAY_NAME_BYTES + 24];
+    char name[RUN_NAME_BYTES + 24];
     (void)snprintf(name, sizeof name, "%s.%d.%d", process->name, process->n_lives, ++process->n_clients);
-    own->sim = sim_client_new(process->play->sim, name, 0);
+    own->sim = sim_client_new(process->run->sim, name, 0);
     sim_client_join(own->sim, process->clock, &host, own);
     int rc = client_open_on(sim_client_rpc(own->sim), &here, &own->client, ret_err);
     if (!rc && set_identity(own->client, process, here.name)) {
@@ -129,7 +129,7 @@ void lun_shutdown(int64_t timeout_ms) {
     }
 }
 
-void door_free_clients(struct process *process) {
+void clients_free(struct process *process) {
     while (!list_is_empty(&process->clients))
         free_client(CONTAINER_OF(process->clients.next, struct process_client, in_process));
 }

@@ -1,4 +1,4 @@
-/* lab/crew.c - workers: forked copies of the program that take shares of the seeds, each with a pipe to the first.
+/* lab/workers.c - workers: forked copies of the program that take shares of the seeds, each with a pipe to the first.
  * Functions of lunarch.sim. */
 #include <errno.h>
 #include <poll.h>
@@ -9,12 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lab/play.h"
+#include "lab/run.h"
 
 enum { MAX_WORKERS = 64 };
 
 /* fork() -> pid, descriptor to read | false, descriptor to write; nil, message */
-int crew_fork(lua_State *L) {
+int worker_fork(lua_State *L) {
     int fds[2];
     pid_t parent = getpid();
     pid_t pid = pipe(fds) == 0 ? fork() : -1;
@@ -39,7 +39,7 @@ int crew_fork(lua_State *L) {
 }
 
 /* read(list of descriptors, timeout_ms) -> descriptor, what came ("": its end); nil: nothing */
-int crew_read(lua_State *L) {
+int worker_read(lua_State *L) {
     struct pollfd polls[MAX_WORKERS];
     luaL_checktype(L, 1, LUA_TTABLE);
     nfds_t n = 0;
@@ -65,7 +65,7 @@ int crew_read(lua_State *L) {
 }
 
 /* write(descriptor, text) -> whether all of it was written */
-int crew_write(lua_State *L) {
+int worker_write(lua_State *L) {
     int fd = (int)luaL_checkinteger(L, 1);
     size_t len;
     const char *text = luaL_checklstring(L, 2, &len);
@@ -83,13 +83,13 @@ int crew_write(lua_State *L) {
 }
 
 /* quit(): a worker's end */
-int crew_quit(lua_State *L) {
+int worker_quit(lua_State *L) {
     (void)L;
     _exit(0);
 }
 
-/* dismiss(pid, descriptor, has_ended): ends a worker, if it has not by itself -> the signal it had died of, or nil */
-int crew_dismiss(lua_State *L) {
+/* reap(pid, descriptor, has_ended): ends a worker, if it has not by itself -> the signal it had died of, or nil */
+int worker_reap(lua_State *L) {
     pid_t pid = (pid_t)luaL_checkinteger(L, 1);
     int status = 0;
     bool has_ended = lua_toboolean(L, 3);
@@ -105,7 +105,7 @@ int crew_dismiss(lua_State *L) {
 }
 
 /* n_cores() */
-int crew_n_cores(lua_State *L) {
+int worker_n_cores(lua_State *L) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     lua_pushinteger(L, n < 1 ? 1 : n > MAX_WORKERS ? MAX_WORKERS : n);
     return 1;

@@ -1,4 +1,4 @@
-/* spec/seeds/story.c - the story of a history, a line for each thing that happens, a column for everybody. */
+/* spec/seeds/timeline.c - the story of a history, a line for each thing that happens, a column for everybody. */
 #include <stdio.h>
 #include <string.h>
 

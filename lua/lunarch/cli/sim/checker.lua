@@ -1,4 +1,4 @@
--- What runs in the judge's state: the script once, as far as it goes without the world, for the check(world) it
+-- What runs in the checker's state: the script once, as far as it goes without the world, for the check(world) it
 -- defines; and the view of the world that is given to it.
 -- luacheck: ignore 121 122
 local world = require "lunarch.sim.world"

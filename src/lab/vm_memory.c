@@ -1,6 +1,6 @@
-/* lab/arena.c - see arena.h. Pieces are multiples of 16 bytes up to 1 KiB, and from there on powers of two with
- * three steps between; a freed one is given to the next who wants its size. */
-#include "lab/arena.h"
+/* lab/vm_memory.c - see memory.h. Pieces are multiples of 16 bytes up to 1 KiB, and from there on powers of two with
+ * three steps between; a freed one serves the next request for its size. */
+#include "lab/vm_memory.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -15,12 +15,12 @@
 #define PLACE_BYTES UINT64_C(0x1000000000)
 enum { SMALL_BYTES = 1024, SMALL_STEP = 16, SMALL_CLASSES = SMALL_BYTES / SMALL_STEP };
 
-struct arena_image {
-    struct arena arena;
-    char memory[];
+struct vm_image {
+    struct vm_memory memory;
+    char bytes[];
 };
 
-int arena_init(struct arena *arena, int index, size_t limit) {
+int vm_memory_init(struct vm_memory *memory, int index, size_t limit) {
     void *place = (void *)(uintptr_t)(FIRST_PLACE + (uint64_t)index * PLACE_BYTES);
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     void *base = mmap(place, limit, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, -1, 0);
@@ -28,14 +28,14 @@ int arena_init(struct arena *arena, int index, size_t limit) {
         base = mmap(NULL, limit, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (base == MAP_FAILED)
         return -1;
-    *arena = (struct arena){.base = base, .limit = limit};
+    *memory = (struct vm_memory){.base = base, .limit = limit};
     return 0;
 }
 
-void arena_fini(struct arena *arena) {
-    if (arena->base)
-        (void)munmap(arena->base, arena->limit);
-    arena->base = NULL;
+void vm_memory_fini(struct vm_memory *memory) {
+    if (memory->base)
+        (void)munmap(memory->base, memory->limit);
+    memory->base = NULL;
 }
 
 /* The class that holds `size` bytes, and its size. */
@@ -54,61 +54,61 @@ static size_t class_of(size_t size, size_t *ret_bytes) {
             }
 }
 
-static void *take(struct arena *arena, size_t size) {
+static void *take(struct vm_memory *memory, size_t size) {
     size_t n_bytes, class = class_of(size, &n_bytes);
-    if (class >= ARENA_CLASSES)
+    if (class >= VM_MEMORY_CLASSES)
         return NULL;
-    void *piece = arena->unused[class];
+    void *piece = memory->unused[class];
     if (piece) {
-        memcpy(&arena->unused[class], piece, sizeof(void *));
+        memcpy(&memory->unused[class], piece, sizeof(void *));
         return piece;
     }
-    if (n_bytes > arena->limit - arena->used)
+    if (n_bytes > memory->limit - memory->used)
         return NULL;
-    piece = arena->base + arena->used;
-    arena->used += n_bytes;
+    piece = memory->base + memory->used;
+    memory->used += n_bytes;
     return piece;
 }
 
-static void give_back(struct arena *arena, void *piece, size_t size) {
+static void give_back(struct vm_memory *memory, void *piece, size_t size) {
     size_t n_bytes, class = class_of(size, &n_bytes);
-    memcpy(piece, &arena->unused[class], sizeof(void *));
-    arena->unused[class] = piece;
+    memcpy(piece, &memory->unused[class], sizeof(void *));
+    memory->unused[class] = piece;
 }
 
-void *arena_resize(struct arena *arena, void *ptr, size_t old_size, size_t new_size) {
+void *vm_memory_resize(struct vm_memory *memory, void *ptr, size_t old_size, size_t new_size) {
     if (new_size == 0) {
         if (ptr && old_size > 0)
-            give_back(arena, ptr, old_size);
+            give_back(memory, ptr, old_size);
         return NULL;
     }
     if (!ptr || old_size == 0)
-        return take(arena, new_size);
+        return take(memory, new_size);
     size_t old_bytes, new_bytes;
     if (class_of(old_size, &old_bytes) == class_of(new_size, &new_bytes))
         return ptr;
-    void *moved = take(arena, new_size);
+    void *moved = take(memory, new_size);
     if (!moved)
         return new_size < old_size ? ptr : NULL;
     memcpy(moved, ptr, old_size < new_size ? old_size : new_size);
-    give_back(arena, ptr, old_size);
+    give_back(memory, ptr, old_size);
     return moved;
 }
 
-struct arena_image *arena_save(const struct arena *arena) {
-    struct arena_image *image = malloc(sizeof *image + arena->used);
+struct vm_image *vm_memory_save(const struct vm_memory *memory) {
+    struct vm_image *image = malloc(sizeof *image + memory->used);
     if (!image)
         return NULL;
-    image->arena = *arena;
-    memcpy(image->memory, arena->base, arena->used);
+    image->memory = *memory;
+    memcpy(image->bytes, memory->base, memory->used);
     return image;
 }
 
-void arena_restore(struct arena *arena, const struct arena_image *image) {
-    *arena = image->arena;
-    memcpy(arena->base, image->memory, arena->used);
+void vm_memory_restore(struct vm_memory *memory, const struct vm_image *image) {
+    *memory = image->memory;
+    memcpy(memory->base, image->bytes, memory->used);
 }
 
-void arena_image_free(struct arena_image *image) {
+void vm_image_free(struct vm_image *image) {
     free(image);
 }
