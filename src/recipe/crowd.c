@@ -45,7 +45,7 @@ static int grow(struct crowd *crowd) {
 }
 
 void crowd_init(struct crowd *crowd) {
-    *crowd = (struct crowd){NULL, 0, 0};
+    *crowd = (struct crowd){.n = 0};
 }
 
 void crowd_fini(struct crowd *crowd) {

@@ -1,4 +1,4 @@
-/* recipe/crowd.h - all places of one client, found by their key.
+/* recipe/crowd.h - all places of one client, found by their key, and the pace they share.
  *
  * Two uses: a key that one of our places bears, or still owes something to, is not used again; and a
  * predecessor that is one of ours needs no watch. Inside (rpc.h). */
@@ -6,6 +6,7 @@
 #define LUN_RECIPE_CROWD_H
 
 #include "base/bytes.h"
+#include "recipe/pace.h"
 
 struct crowd_node {
     struct crowd_node *next;
@@ -17,6 +18,7 @@ struct crowd_node {
 struct crowd {
     struct crowd_node **buckets;
     size_t n_buckets, n;
+    struct pace pace; /* of their safety reads */
 };
 
 void crowd_init(struct crowd *crowd);

@@ -18,9 +18,10 @@
  *              the raft log even when it does not
  *   WAITING    nothing. A watch on the predecessor (none if it is one of ours: it tells), after 100 ms one on
  *              our own key, a timer
- *   LOOKING    one read of our key and our predecessor, sent after whatever made us look
+ *   LOOKING    one read of our key and our predecessor, sent after whatever made us look; when the predecessor is
+ *              gone, one of our key and whoever is before us now
  *   HELD       nothing. After 100 ms a watch on our own key, a timer
- *   CHECKING   held, and the same read
+ *   CHECKING   held, and a read of our key
  *   FINDING    a read of our key, whose create revision we do not know; or a cancelled look, until it is back
  *   LEAVING    the delete; sent again until answered. After an error that etcd insists on the timer: again later
  *   OWING      nothing. A watch on our key, a timer: whatever appears there is deleted (a debt of the session)
@@ -47,7 +48,8 @@ static const struct sm_state states[] = {
     [ENTERING] = {"entering", SM_ARC(WAITING) | SM_ARC(LOOKING) | SM_ARC(HELD) | SM_ARC(FINDING) |
                                   SM_ARC(LEAVING) | TO_END},
     [WAITING] = {"waiting", SM_ARC(LOOKING) | SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},
-    [LOOKING] = {"looking", SM_ARC(WAITING) | SM_ARC(HELD) | SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},
+    [LOOKING] = {"looking", SM_ARC(LOOKING) | SM_ARC(WAITING) | SM_ARC(HELD) | SM_ARC(FINDING) |
+                                SM_ARC(LEAVING) | TO_END},
     [HELD] = {"held", SM_ARC(CHECKING) | SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},
     [CHECKING] = {"checking", SM_ARC(HELD) | SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},
     [FINDING] = {"finding", SM_ARC(FINDING) | SM_ARC(LEAVING) | TO_END},

@@ -168,9 +168,10 @@ static void on_entered(void *arg, const struct etcd_reply *reply) {
         place_wait_for(place,
                        &results[1].kvs[1]); /* the latest is ourselves, the one before it our predecessor */
     } else {
-        place_look(place,
-                   LOOKING); /* found ourselves: an earlier attempt was carried out. Who is before us is
-                                 still to be asked */
+        place->is_predecessor_gone =
+            true; /* found ourselves: an earlier attempt was carried out. Who is before us
+                                              is still to be asked */
+        place_look(place, LOOKING);
     }
 }
 

@@ -26,12 +26,17 @@ struct place {
     const struct place_callbacks *callbacks; /* NULL: the owner has let go */
     void *owner;
     enum place_mode mode;
-    bool is_peeking;       /* PLACE_TRY: the call in flight only reads */
-    bool is_told;          /* on_entered was called */
-    bool is_leaving_asked; /* place_leave: on_left is owed */
-    bool has_unanswered;   /* a copy of the entering transaction may yet be carried out */
-    bool is_dirty;         /* something happened while we were looking: look again */
-    bool is_owner_wanted;  /* the next look also asks who the owner is */
+    bool is_peeking;          /* PLACE_TRY: the call in flight only reads */
+    bool is_told;             /* on_entered was called */
+    bool is_leaving_asked;    /* place_leave: on_left is owed */
+    bool has_unanswered;      /* a copy of the entering transaction may yet be carried out */
+    bool is_dirty;            /* something happened while we were looking: look again */
+    bool is_owner_wanted;     /* the first look that finds somebody before us asks for the owner, too */
+    bool is_predecessor_gone; /* or unknown: only a look at the whole line says who is before us now */
+    bool is_asking_before;    /* the look in flight is such a one */
+    bool has_slot;            /* of the pace: reread_at_ns is it */
+    bool is_urgent;           /* the re-read makes good a watch that ended */
+    bool is_paced;            /* the look in flight counts in the pace */
     bool is_own_watch_lost;
     char *key;                  /* "<name>/<lease>", its terminator, "<name>0" */
     size_t key_len, prefix_len; /* the prefix with its '/' */
@@ -45,7 +50,7 @@ struct place {
     struct bytes predecessor;
     int64_t predecessor_rev;         /* its create revision */
     int64_t predecessor_watched_rev; /* etcd's revision when the watch was created; 0: not yet */
-    int64_t own_watch_at_ns, reread_at_ns, hedge_base_ns;
+    int64_t own_watch_at_ns, reread_at_ns, hedge_base_ns, looked_at_ns;
     unsigned hedge; /* the next one; PLACE_N_HEDGES: none */
     char *owner_text;
     struct bytes value; /* PLACE_TRY: what to enter with once nobody was seen */
@@ -85,7 +90,7 @@ extern const struct lun_err place_not_ours;
 extern const struct watch_callbacks place_own_callbacks, place_predecessor_callbacks;
 /* To WAITING; `predecessor` is borrowed. */
 void place_wait_for(struct place *place, const struct lun_kv *predecessor);
-/* To LOOKING or CHECKING. */
+/* To LOOKING or CHECKING: something is to be asked now. */
 void place_look(struct place *place, int next_state);
 /* Proved to be first: to HELD. */
 void place_hold(struct place *place);

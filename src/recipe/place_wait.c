@@ -28,7 +28,7 @@ void place_release_followers(struct place *place) {
     while ((node = list_pop_front(&todo))) {
         struct place *follower = CONTAINER_OF(node, struct place, in_followers);
         follower->ahead = NULL;
-        follower->predecessor_rev = 0;
+        follower->is_predecessor_gone = true;
         if (follower->sm.state == WAITING && !session_is_over(follower->session))
             place_look(follower, LOOKING);
         else
@@ -76,18 +76,49 @@ static void watch_own(struct place *place) {
         place->own_watch_at_ns = place_now(place) + REWATCH_NS;
 }
 
+/* The next slow re-read. One that waits for another place of this client needs none: that one looks, and tells. */
+static void plan_reread(struct place *place, int64_t span_ns, bool is_urgent) {
+    span_ns = pace_stretched(&place->session->crowd->pace, span_ns);
+    place->reread_at_ns = place_now(place) + place_jittered(place, span_ns);
+    place->is_urgent = is_urgent;
+    place->has_slot = false;
+}
+
+/* A safety read is due. False: not yet, it got a later slot. */
+static bool take_slot(struct place *place, int64_t now_ns) {
+    struct pace *pace = &place->session->crowd->pace;
+    bool has_room = pace_has_room(pace);
+    if (!place->has_slot || !has_room) {
+        place->reread_at_ns = pace_slot(pace, has_room ? now_ns : now_ns + PACE_FULL_NS,
+                                        place->is_urgent ? PACE_URGENT_NS : PACE_IDLE_NS);
+        place->has_slot = true;
+    }
+    return place->reread_at_ns <= now_ns;
+}
+
+/* A hedge is due: true when it may go. Those that are overdue because answers are slow, or find no room, are left out. */
+static bool take_hedge(struct place *place, int64_t now_ns) {
+    bool is_due = false;
+    while (place->sm.state == WAITING && place->hedge < PLACE_N_HEDGES &&
+           place->hedge_base_ns + hedges_ns[place->hedge] <= now_ns) {
+        place->hedge++;
+        is_due = true;
+    }
+    return is_due && pace_has_room(&place->session->crowd->pace);
+}
+
+static void look_paced(struct place *place, int next_state) {
+    place->is_paced = true;
+    pace_begin(&place->session->crowd->pace);
+    place_look(place, next_state);
+}
+
 void place_on_waiting_timer(struct place *place) {
     int64_t t = place_now(place);
     if (place->own_watch_at_ns <= t)
         watch_own(place);
-    bool is_hedge = place->sm.state == WAITING && place->hedge < PLACE_N_HEDGES &&
-                    place->hedge_base_ns + hedges_ns[place->hedge] <= t;
-    if (is_hedge)
-        place->hedge++;
-    else if (place->reread_at_ns <= t && !place->ahead)
-        place->is_owner_wanted = true; /* it may be another by now */
-    if (is_hedge || place->reread_at_ns <= t)
-        place_look(place, place->sm.state == HELD ? CHECKING : LOOKING);
+    if (take_hedge(place, t) || (place->reread_at_ns <= t && take_slot(place, t)))
+        look_paced(place, place->sm.state == HELD ? CHECKING : LOOKING);
     else
         schedule(place);
 }
@@ -126,6 +157,7 @@ static void on_predecessor_event(struct watcher *watcher, const struct watch_eve
     struct place *place = CONTAINER_OF(watcher, struct place, predecessor_watch);
     if (!event->is_delete)
         return;
+    place->is_predecessor_gone = true;
     if (place->sm.state == WAITING)
         place_look(place, LOOKING);
     else
@@ -136,7 +168,7 @@ static void on_predecessor_watch_end(struct watcher *watcher, const struct lun_e
                                      int64_t compact_rev) {
     struct place *place = CONTAINER_OF(watcher, struct place, predecessor_watch);
     (void)err, (void)compact_rev;
-    place->reread_at_ns = place_now(place) + place_jittered(place, REWATCH_NS); /* looks, and watches again */
+    plan_reread(place, REWATCH_NS, true); /* looks, and watches again */
     if (place->sm.state == WAITING)
         schedule(place);
 }
@@ -171,8 +203,9 @@ static void on_own_watch_end(struct watcher *watcher, const struct lun_err *err,
         return;
     }
     /* Look, then watch from the revision of the reply. */
-    place->reread_at_ns =
-        place_now(place) + (err->code == LUN_ECOMPACTED ? 0 : place_jittered(place, REWATCH_NS));
+    plan_reread(place, REWATCH_NS, true);
+    if (err->code == LUN_ECOMPACTED)
+        place->reread_at_ns = place_now(place);
     if (place->sm.state == WAITING || place->sm.state == HELD)
         schedule(place);
 }
@@ -191,7 +224,7 @@ void place_hold(struct place *place) {
     int64_t t = place_now(place);
     if (!watch_is_running(&place->own_watch))
         place->own_watch_at_ns = t + OWN_WATCH_AFTER_NS;
-    place->reread_at_ns = t + place_jittered(place, REREAD_NS);
+    plan_reread(place, REREAD_NS, false);
     schedule(place);
     if (session_valid_until_ns(place->session) == 0)
         return; /* the validity will tell the session, and the session us: not a win any more */
@@ -205,6 +238,8 @@ void place_wait_for(struct place *place, const struct lun_kv *kv) {
         watch_stop(&place->predecessor_watch);
         unfollow(place);
         place->ahead = ours;
+        place->is_predecessor_gone = false;
+        place->reread_at_ns = RPC_NEVER; /* that one looks, and tells */
         place->hedge = PLACE_N_HEDGES;
         list_push_back(&ours->followers, &place->in_followers);
         sm_move(&place->sm, WAITING);
@@ -216,6 +251,7 @@ void place_wait_for(struct place *place, const struct lun_kv *kv) {
     if (!is_same || !watch_is_running(&place->predecessor_watch)) {
         watch_stop(&place->predecessor_watch);
         bytes_fini(&place->predecessor);
+        place->is_predecessor_gone = false;
         place->predecessor_watched_rev = 0;
         place->predecessor_rev = kv->create_rev;
         place->hedge = PLACE_N_HEDGES;
@@ -223,9 +259,10 @@ void place_wait_for(struct place *place, const struct lun_kv *kv) {
         if (bytes_copy(&place->predecessor, kv->key) == 0) {
             place->predecessor_watch.key = bytes_view(&place->predecessor);
             if (watch_start(place_etcd(place), &place->predecessor_watch))
-                place->reread_at_ns = place_now(place) + REWATCH_NS;
+                plan_reread(place, REWATCH_NS, true);
         } else {
-            place->reread_at_ns = place_now(place) + REWATCH_NS;
+            place->is_predecessor_gone = true;
+            plan_reread(place, REWATCH_NS, true);
         }
     }
     sm_move(&place->sm, WAITING);
@@ -254,10 +291,47 @@ static void plan_hedges(struct place *place, int64_t read_rev) {
     }
 }
 
+static void look_again_if_dirty(struct place *place) {
+    if (place->is_dirty)
+        place_look(place, LOOKING);
+}
+
+/* Our own key is there. */
+static void on_looked_before(struct place *place, const struct etcd_reply *reply) {
+    if (reply->n_results == 1) { /* behind one of ours */
+        place->reread_at_ns = RPC_NEVER;
+        sm_move(&place->sm, WAITING);
+        schedule(place);
+        look_again_if_dirty(place);
+        return;
+    }
+    const struct lun_kv_result *before = &reply->results[1];
+    bool is_there =
+        before->n_kvs > 0 && (place->is_asking_before || before->kvs[0].create_rev == place->predecessor_rev);
+    if (reply->n_results > 2)
+        remember_owner(place, &reply->results[2]);
+    if (!is_there && place->is_asking_before) {
+        place_hold(place);
+        return;
+    }
+    if (!is_there) {
+        place->is_predecessor_gone = true;
+        place_look(place, LOOKING);
+        return;
+    }
+    if (!place->is_dirty) /* a read sent before the watch was made proves nothing about it */
+        plan_hedges(place, reply->revision);
+    place_wait_for(place, &before->kvs[0]);
+    look_again_if_dirty(place);
+}
+
 static void on_looked(void *arg, const struct etcd_reply *reply) {
     struct place *place = arg;
     int state = place->sm.state;
     place->call = NULL;
+    if (place->is_paced)
+        pace_end(&place->session->crowd->pace, place_now(place) - place->looked_at_ns);
+    place->is_paced = false;
     if (state == FINDING) {
         place_find(place);
         return;
@@ -274,7 +348,7 @@ static void on_looked(void *arg, const struct etcd_reply *reply) {
         struct lun_err err = *reply->err;
         if (state == CHECKING) { /* it says nothing about our key: go on holding, ask again later */
             sm_move(&place->sm, HELD);
-            place->reread_at_ns = place_now(place) + place_jittered(place, REREAD_NS);
+            plan_reread(place, REREAD_NS, false);
             schedule(place);
             return;
         }
@@ -282,12 +356,12 @@ static void on_looked(void *arg, const struct etcd_reply *reply) {
         place_tell_entered(place, &err);
         return;
     }
-    const struct lun_kv_result *own = &reply->results[0], *before = &reply->results[1];
+    const struct lun_kv_result *own = &reply->results[0];
     if (own->n_kvs == 0 || own->kvs[0].create_rev != place->create_rev) {
         vanish(place);
         return;
     }
-    place->reread_at_ns = place_now(place) + place_jittered(place, REREAD_NS);
+    plan_reread(place, REREAD_NS, false);
     if (place->is_own_watch_lost) {
         place->is_own_watch_lost = false;
         place->own_watch.start_rev = reply->revision + 1;
@@ -298,45 +372,40 @@ static void on_looked(void *arg, const struct etcd_reply *reply) {
         schedule(place);
         return;
     }
-    if (reply->n_results > 2)
-        remember_owner(place, &reply->results[2]);
-    if (before->n_kvs == 0) {
-        place_hold(place);
-        return;
-    }
-    if (!place->is_dirty) /* a read sent before the watch was made proves nothing about it */
-        plan_hedges(place, reply->revision);
-    place_wait_for(place, &before->kvs[0]);
-    if (place->is_dirty) {
-        place->is_dirty = false;
-        place_look(place, LOOKING);
-    }
+    on_looked_before(place, reply);
 }
 
-/* One linearizable read of our key, whoever stands right before us, and, once per wait, the owner. */
+/* One linearizable read of our key and, while we wait: of the one before us, as long as it is not known to be gone, and
+ * once per wait of the owner; then of whoever is before us now, for which etcd goes through the whole line. */
 void place_look(struct place *place, int next_state) {
     sm_move(&place->sm, next_state);
     place->is_dirty = false;
-    unfollow(place);
-    struct lun_kv_op reads[] = {
-        {.kind = LUN_OP_RANGE, .key = place_key(place), .is_keys_only = true},
-        {.kind = LUN_OP_RANGE,
-         .key = place_prefix(place),
-         .range_end = place_prefix_end(place),
-         .max_create_rev = place->create_rev - 1,
-         .sort_target = LUN_SORT_CREATE,
-         .sort_order = LUN_SORT_DESCEND,
-         .limit = 1,
-         .is_keys_only = true},
-        line_first(place_prefix(place), place_prefix_end(place)),
-    };
-    bool wants_owner = next_state == LOOKING && place->is_owner_wanted;
-    place->is_owner_wanted = false;
-    struct lun_txn txn = {.success = reads, .n_success = wants_owner ? 3 : 2};
+    place->looked_at_ns = place_now(place);
+    struct lun_kv_op own = {.kind = LUN_OP_RANGE, .key = place_key(place), .is_keys_only = true};
+    struct lun_kv_op predecessor = {
+        .kind = LUN_OP_RANGE, .key = bytes_view(&place->predecessor), .is_keys_only = true};
+    struct lun_kv_op before = {.kind = LUN_OP_RANGE,
+                               .key = place_prefix(place),
+                               .range_end = place_prefix_end(place),
+                               .max_create_rev = place->create_rev - 1,
+                               .sort_target = LUN_SORT_CREATE,
+                               .sort_order = LUN_SORT_DESCEND,
+                               .limit = 1,
+                               .is_keys_only = true};
+    place->is_asking_before = place->is_predecessor_gone;
+    bool is_alone = next_state == CHECKING || (place->ahead && !place->is_predecessor_gone);
+    bool wants_owner = !is_alone && !place->is_asking_before && place->is_owner_wanted;
+    place->is_owner_wanted = place->is_owner_wanted && !wants_owner;
+    struct lun_kv_op reads[] = {own, place->is_asking_before ? before : predecessor,
+                                line_first(place_prefix(place), place_prefix_end(place))};
+    struct lun_txn txn = {.success = reads, .n_success = is_alone ? 1 : wants_owner ? 3 : 2};
     struct etcd_call_options how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
     if (etcd_txn(place_etcd(place), &txn, &how, on_looked, place, &place->call)) {
+        if (place->is_paced)
+            pace_end(&place->session->crowd->pace, 0);
+        place->is_paced = false;
         sm_move(&place->sm, next_state == CHECKING ? HELD : WAITING);
-        place->reread_at_ns = place_now(place) + REWATCH_NS;
+        plan_reread(place, REWATCH_NS, true);
         schedule(place);
     }
 }

@@ -1,0 +1,31 @@
+/* recipe/pace.c - see pace.h. */
+#include "recipe/pace.h"
+
+enum { MOST_OUT = 8, STRETCH = 20 };
+
+static int64_t most(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+int64_t pace_slot(struct pace *pace, int64_t now_ns, int64_t spacing_ns) {
+    int64_t at_ns = most(now_ns, pace->next_ns);
+    pace->next_ns = at_ns + most(spacing_ns, pace->answer_ns / 2);
+    return at_ns;
+}
+
+bool pace_has_room(const struct pace *pace) {
+    return pace->n_out < MOST_OUT;
+}
+
+void pace_begin(struct pace *pace) {
+    pace->n_out++;
+}
+
+void pace_end(struct pace *pace, int64_t took_ns) {
+    pace->n_out--;
+    pace->answer_ns += (took_ns - pace->answer_ns) / 4;
+}
+
+int64_t pace_stretched(const struct pace *pace, int64_t span_ns) {
+    return most(span_ns, pace->answer_ns * STRETCH);
+}
