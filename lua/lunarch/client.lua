@@ -5,6 +5,7 @@ local elections = require "lunarch.election"
 local handle = require "lunarch.handle"
 local loop = require "lunarch.loop"
 local operations = require "lunarch.operations"
+local say = require "lunarch.say"
 local sessions = require "lunarch.session"
 local watches = require "lunarch.watch"
 
@@ -95,7 +96,7 @@ local function trace_of(option)
   if option then return option end
   local wish = os.getenv "LUNARCH_TRACE"
   if not wish or wish == "" or wish == "0" then return nil end
-  return function(line) io.stderr:write(line, "\n") end
+  return function(line) say.write(line .. "\n") end
 end
 
 function clients.connect(options)

@@ -10,9 +10,10 @@ int luaopen_lunarch_host(lua_State *L);
 
 /* From now on the first SIGINT, SIGTERM or SIGHUP (unless ignored so far) is only counted and made readable
  * on the returned descriptor; the second ends the process at once with 128 + its number, even while Lua is
- * busy. SIGPIPE no longer ends the process, so that a leader outlives the reader of its log. The descriptor,
- * or -1 with errno. */
+ * busy. The descriptor, or -1 with errno. */
 int signals_catch(void);
+/* SIGPIPE no longer ends the process, so that a leader outlives the reader of its log. */
+void signals_survive_pipes(void);
 /* The number of the first one caught, 0: none yet. Any thread. */
 int signals_caught(void);
 

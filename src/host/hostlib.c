@@ -10,6 +10,7 @@
 #include <lauxlib.h>
 
 #include "host/dev.h"
+#include "host/streams.h"
 #include "host/watchdog.h"
 #include "lunarch.h"
 
@@ -72,6 +73,46 @@ static int l_caught_signal(lua_State *L) {
     return 1;
 }
 
+/* guard_output() -> true; nil, message: see streams.h */
+static int l_guard_output(lua_State *L) {
+    int error = streams_guard(L);
+    if (error != 0)
+        return push_error(L, strerror(-error));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* set_notice(pattern, is UTC): the line about dropped lines, see streams.h */
+static int l_set_notice(lua_State *L) {
+    if (streams_set_notice(luaL_checkstring(L, 1), lua_toboolean(L, 2)) != 0)
+        return luaL_error(L, "not enough memory");
+    return 0;
+}
+
+/* stand(): from now on no reader of stdout or stderr holds us up, and none that goes away ends us */
+static int l_stand(lua_State *L) {
+    (void)L;
+    signals_survive_pipes();
+    streams_stop_waiting();
+    return 0;
+}
+
+/* log(line): to stderr, without waiting for its reader */
+static int l_log(lua_State *L) {
+    size_t len;
+    const char *line = luaL_checklstring(L, 1, &len);
+    streams_log(line, len);
+    return 0;
+}
+
+/* flush(seconds): what was written is with its readers, or the time is over */
+static int l_flush(lua_State *L) {
+    lua_Number limit_s = luaL_checknumber(L, 1);
+    luaL_argcheck(L, limit_s >= 0 && limit_s < 1e6, 1, "seconds");
+    streams_flush((int)(limit_s * 1000));
+    return 0;
+}
+
 /* join_dev(program) -> endpoint, directory, descriptor that breaks when the keeper dies; nil, message */
 static int l_join_dev(lua_State *L) {
     /* For life: a user is a process. */
@@ -121,6 +162,11 @@ int luaopen_lunarch_host(lua_State *L) {
         {"pid", l_pid},
         {"catch_signals", l_catch_signals},
         {"caught_signal", l_caught_signal},
+        {"guard_output", l_guard_output},
+        {"set_notice", l_set_notice},
+        {"stand", l_stand},
+        {"log", l_log},
+        {"flush", l_flush},
         {"join_dev", l_join_dev},
         {"watch", l_watch},
         {"pat", l_pat},

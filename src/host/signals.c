@@ -59,9 +59,12 @@ int signals_catch(void) {
     handle(SIGINT, on_signal);
     handle(SIGTERM, on_signal);
     handle(SIGHUP, on_signal);
+    return wake_fd;
+}
+
+void signals_survive_pipes(void) {
     /* A handler, not SIG_IGN: a program started from here gets the default back. */
     handle(SIGPIPE, ignore);
-    return wake_fd;
 }
 
 int signals_caught(void) {

@@ -8,14 +8,13 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "host/stamp.h"
+#include "host/streams.h"
 
 enum { TICKS_PER_LIMIT = 8, OBEY_MS = 1000 };
 
@@ -29,21 +28,9 @@ static int tick_ms;
 static char *silent_line, *ignored_line;
 static bool is_utc;
 
-static void write_line(const char *line) {
-    char text[2048], digits[4];
-    struct timespec now;
-    struct tm tm;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    (void)(is_utc ? gmtime_r(&now.tv_sec, &tm) : localtime_r(&now.tv_sec, &tm));
-    size_t len = strftime(text, sizeof text, line, &tm);
-    if (len == 0)
-        return;
-    char *place = strstr(text, "@@@");
-    (void)snprintf(digits, sizeof digits, "%03u", (unsigned)(now.tv_nsec / NS_PER_MS) % 1000);
-    if (place != NULL)
-        memcpy(place, digits, 3);
-    ssize_t written = write(STDERR_FILENO, text, len);
-    (void)written;
+static void write_line(const char *pattern) {
+    char line[2048];
+    streams_log(line, stamp_line(line, sizeof line, pattern, is_utc));
 }
 
 /* Returns whether the bell rang before. */

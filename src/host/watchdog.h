@@ -4,8 +4,7 @@
 
 #include <stdbool.h>
 
-/* What is written to stderr: formats for strftime, in which "@@@" becomes the milliseconds; in local time, or
- * in UTC. */
+/* What is written to the log: patterns for stamp_line. */
 struct watchdog_lines {
     const char *silent;  /* watchdog_pat was not called for `limit_s`; once, until it is called again */
     const char *ignored; /* nor within a second of watchdog_ask */

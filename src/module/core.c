@@ -4,9 +4,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/output.h"
 #include "module/bell.h"
 
 /* Exported by name. */
@@ -41,6 +45,33 @@ static int core_process_exists(lua_State *L) {
     return 1;
 }
 
+/* ---- lines on stderr ---------------------------------------------------------------------------------- */
+
+#define LAST_WORDS_MS 1000
+
+static struct output stderr_output;
+
+static void flush_stderr(void) {
+    (void)output_flush(&stderr_output, LAST_WORDS_MS);
+}
+
+static void open_stderr(void) {
+    output_init(&stderr_output, "stderr", STDERR_FILENO, (struct output_hooks){0});
+    (void)atexit(flush_stderr);
+}
+
+/* say(text): writes it to stderr, and never waits for its reader (base/output.h). */
+static int core_say(lua_State *L) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    (void)pthread_once(&once, open_stderr);
+    (void)output_write_now(&stderr_output, text, len);
+    return 0;
+}
+
+/* ---- the end of a process ----------------------------------------------------------------------------- */
+
 static int core_shutdown(lua_State *L) {
     lun_shutdown(luaL_checkinteger(L, 1));
     return 0;
@@ -73,14 +104,9 @@ static void keep_for_close(lua_State *L) {
 }
 
 static const luaL_Reg FUNCTIONS[] = {
-    {"bell", bell_open},
-    {"connect", box_connect},
-    {"process_exists", core_process_exists},
-    {"now", core_now},
-    {"sleep", core_sleep},
-    {"await_fd", core_await_fd},
-    {"shutdown", core_shutdown},
-    {NULL, NULL},
+    {"bell", bell_open}, {"connect", box_connect},    {"process_exists", core_process_exists},
+    {"now", core_now},   {"sleep", core_sleep},       {"await_fd", core_await_fd},
+    {"say", core_say},   {"shutdown", core_shutdown}, {NULL, NULL},
 };
 
 int luaopen_lunarch_core(lua_State *L) {

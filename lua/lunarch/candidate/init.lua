@@ -8,6 +8,7 @@ local args = require "lunarch.args"
 local candidacy = require "lunarch.candidacy"
 local follow = require "lunarch.candidate.follow"
 local new_backoff = require "lunarch.candidate.backoff"
+local say = require "lunarch.say"
 local tasks = require "lunarch.candidate.tasks"
 local terms = require "lunarch.candidate.term"
 
@@ -63,7 +64,7 @@ local function stderr_log(name)
     log[level] = function(format, ...)
       if level == "info" then return end
       local text = select("#", ...) > 0 and format:format(...) or format
-      io.stderr:write(("lunarch: %s: %s: %s\n"):format(name, level, text))
+      say.line("%s: %s: %s", name, level, text)
     end
   end
   return log

@@ -100,7 +100,7 @@ function log.new(name_of)
   local new = {}
   for level in pairs(LEVELS) do
     new[level] = function(format, ...)
-      io.stderr:write(line_of(host.time(), level, name_of(), compose(format, ...)))
+      host.log(line_of(host.time(), level, name_of(), compose(format, ...)))
     end
   end
   return new

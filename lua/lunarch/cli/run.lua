@@ -18,7 +18,7 @@ local SHUTDOWN_S = 2
 local CLOSE_S = 1
 
 local function say(text)
-  io.stderr:write("lunarch: ", text, "\n")
+  host.log("lunarch: " .. text .. "\n")
 end
 
 -- What the script did, and not how we came to call it.
@@ -146,6 +146,16 @@ function Run:watch_loop()
   self.timers[timer] = true
 end
 
+-- What stands in line is held up by no reader of its output, whoever drives it.
+local function watch_candidates(lunarch)
+  local meta = getmetatable(lunarch.candidate)
+  local make = meta.__call
+  function meta.__call(...)
+    host.stand()
+    return make(...)
+  end
+end
+
 function Run:may_stand()
   self.is_standing = true
   if host.caught_signal() then return false end
@@ -240,6 +250,15 @@ local function new_run(flags, lunarch, given)
   return self
 end
 
+-- A reader of stdout or stderr who sleeps holds up nobody.
+local function guard_output(format)
+  local log = require "lunarch.cli.log"
+  log.set_format(format)
+  assert(host.guard_output())
+  host.set_notice(log.pattern("warn", nil, "@N@ dropped: @WHY@"))
+  require "lunarch.say".write = host.log
+end
+
 ---@return integer status
 return function(flags)
   local chunk, trouble = loadfile(flags.script)
@@ -254,15 +273,14 @@ return function(flags)
     say(trouble)
     return USAGE_ERROR
   end
-  require "lunarch.cli.log".set_format(flags.log or "text")
+  guard_output(flags.log or "text")
   local lunarch = load_module("lunarch", say)
   if not lunarch then return FAILED end
+  watch_candidates(lunarch)
   local run = new_run(flags, lunarch, given)
   if not find_etcd(flags, given, run.log) then return FAILED end
   run:set_globals(flags.args, host.prefix .. "/bin/lunarch")
   run:watch_connect(flags)
-  -- Whoever reads what a script prints, reads it now.
-  io.stdout:setvbuf "line"
   run:catch_signals()
   pass_interrupts_on()
   exit_in_order()

@@ -10,6 +10,7 @@
 -- A wait is a table: `is_done`, set by wake, and `cancel`, called when the wait ends otherwise.
 local args = require "lunarch.args"
 local common = require "lunarch.loop.common"
+local say = require "lunarch.say"
 
 args.is_ours()
 
@@ -147,7 +148,7 @@ function world.name_of()
 end
 
 function world.report(task)
-  io.stderr:write("lunarch: a task failed: ", task.traceback, "\n")
+  say.line("a task failed: %s", task.traceback)
 end
 
 function world.rouse(task)

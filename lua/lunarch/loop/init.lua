@@ -3,6 +3,7 @@
 --
 -- A hub belongs to one client: it knows who waits for which of the client's operations, and tells them.
 local args = require "lunarch.args"
+local say = require "lunarch.say"
 local block = require "lunarch.loop.block"
 
 -- One world for all that runs inside nginx: there every wait asks the phase it is in.
@@ -53,7 +54,7 @@ function loop.new_hub(core, on_trace, wish)
 end
 
 local function report_trace_error(err)
-  io.stderr:write("lunarch: the trace function failed: ", debug.traceback(tostring(err), 2), "\n")
+  say.line("the trace function failed: %s", debug.traceback(tostring(err), 2))
 end
 
 -- Runs what is due, and wakes whoever waited for it: they go on later, not now. The number of finished operations.

@@ -8,6 +8,7 @@ local args = require "lunarch.args"
 args.is_ours()
 
 local core = require "lunarch.core"
+local say = require "lunarch.say"
 
 local luv = {}
 
@@ -22,7 +23,7 @@ local function report(err)
     failure = failure or { err = err }
     return
   end
-  io.stderr:write("lunarch: ", debug.traceback("error in a callback: " .. tostring(err), 2), "\n")
+  say.line("%s", debug.traceback("error in a callback: " .. tostring(err), 2))
 end
 
 local function guarded(callback)

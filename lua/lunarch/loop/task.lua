@@ -13,6 +13,7 @@
 local args = require "lunarch.args"
 local block = require "lunarch.loop.block"
 local common = require "lunarch.loop.common"
+local say = require "lunarch.say"
 
 args.is_ours()
 
@@ -179,7 +180,7 @@ end
 
 -- Called with a task that failed while nobody waited to join it. Whoever hosts scripts puts his own here.
 function tasks.on_failure(task)
-  io.stderr:write("lunarch: a task failed: ", task.traceback, "\n")
+  say.line("a task failed: %s", task.traceback)
 end
 
 function tasks.report(task)

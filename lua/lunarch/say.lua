@@ -1,0 +1,20 @@
+-- Lines on stderr from code of ours that has no log: they never wait for the reader of stderr.
+local args = require "lunarch.args"
+
+args.is_ours()
+
+local say = {}
+
+--- Writes the text as it is. Replaced where stderr is another's affair: by the program, and in the simulator.
+---@param text string
+function say.write(text)
+  require "lunarch.core".say(text)
+end
+
+--- One line, with our name in front of it.
+---@param format string
+function say.line(format, ...)
+  say.write("lunarch: " .. (select("#", ...) > 0 and format:format(...) or format) .. "\n")
+end
+
+return say

@@ -1,0 +1,30 @@
+/* host/streams.h - stdout and stderr of a script, of its log and of the libraries in this process: written by way of
+ * base/output.h, so that a reader who sleeps holds up nobody.
+ *
+ *     ordinary program   print, io.write and io.stderr wait for their reader, as in lua5.4, but no longer than
+ *                        until the first signal; SIGPIPE ends the program; the log does not wait
+ *     candidate          nothing waits: what does not fit is dropped, and counted; SIGPIPE ends nothing */
+#ifndef LUN_HOST_STREAMS_H
+#define LUN_HOST_STREAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <lua.h>
+
+/* Replaces the files behind io.stdout, io.stderr, and stdout and stderr of C. Once per process; 0 or -errno: then
+ * all is as before. */
+int streams_guard(lua_State *L);
+/* The line about dropped lines: a pattern for stamp_line, with "@N@" and "@WHY@" in it. Copied; 0 or -ENOMEM. */
+int streams_set_notice(const char *pattern, bool is_utc);
+/* From now on nothing waits for a reader. */
+void streams_stop_waiting(void);
+
+/* A line of the log, to stderr. Never waits. Any thread. */
+void streams_log(const char *line, size_t len);
+/* The same past everything that is queued. Async-signal-safe. */
+void streams_shout(const char *line, size_t len);
+/* Waits until what was written has left us, at most `ms` for both together. */
+void streams_flush(int ms);
+
+#endif
