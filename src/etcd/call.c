@@ -3,10 +3,12 @@
  *             +------------- next member --------------+
  *             v                                        |
  *   idle -> verifying -> asking -----------------------+--> done
- *             |            ^  \-- all were asked --> waiting
- *             +------------+---------------------------/ timer
+ *     |       ^  |         ^  \-- all were asked --> waiting
+ *     |       |  +---------+---------------------------/ timer
+ *     +-> queueing --------+
  *
  * Suspended in
+ *   queueing   nothing is in flight: the member is asked as much at a time as it may be (window.h)
  *   verifying  a Status is in flight to a member that has not yet shown whose it is:
  *              a write must not reach another cluster
  *   asking     the request is in flight
@@ -36,16 +38,23 @@
 /* A write that cannot be repeated: longer than etcd itself waits (7 s), for giving up helps nobody. */
 #define ONLY_ATTEMPT_NS (10 * NS_PER_S)
 enum { ATTEMPT_MOST_TIMES = 4 };
+/* A server that answers slowly is waited for so many times as long as it took lately, and asked again as much
+ * later: what is given up and asked again is work that it does twice. */
+enum { ATTEMPT_ANSWERS = 4 };
+#define ATTEMPT_SLOW_NS (8 * NS_PER_S)
+#define DELAY_SLOW_NS (2 * NS_PER_S)
 /* Deadlines are kept by another clock than ours, which may be a little ahead. */
 #define SLACK_NS NS_PER_MS
 
-enum state { IDLE, VERIFYING, ASKING, WAITING, DONE };
+enum state { IDLE, QUEUEING, VERIFYING, ASKING, WAITING, DONE };
 
+#define TO_MEMBER (SM_ARC(QUEUEING) | SM_ARC(VERIFYING) | SM_ARC(ASKING))
 static const struct sm_state states[] = {
-    [IDLE] = {"idle", SM_ARC(VERIFYING) | SM_ARC(ASKING) | SM_ARC(WAITING)},
-    [VERIFYING] = {"verifying", SM_ARC(VERIFYING) | SM_ARC(ASKING) | SM_ARC(WAITING) | SM_ARC(DONE)},
-    [ASKING] = {"asking", SM_ARC(VERIFYING) | SM_ARC(ASKING) | SM_ARC(WAITING) | SM_ARC(DONE)},
-    [WAITING] = {"waiting", SM_ARC(VERIFYING) | SM_ARC(ASKING) | SM_ARC(WAITING) | SM_ARC(DONE)},
+    [IDLE] = {"idle", TO_MEMBER | SM_ARC(WAITING)},
+    [QUEUEING] = {"queueing", TO_MEMBER | SM_ARC(WAITING) | SM_ARC(DONE)},
+    [VERIFYING] = {"verifying", TO_MEMBER | SM_ARC(WAITING) | SM_ARC(DONE)},
+    [ASKING] = {"asking", TO_MEMBER | SM_ARC(WAITING) | SM_ARC(DONE)},
+    [WAITING] = {"waiting", TO_MEMBER | SM_ARC(WAITING) | SM_ARC(DONE)},
     [DONE] = {"done", 0},
 };
 static const struct sm_class call_class = {"call", states, sizeof states / sizeof states[0]};
@@ -54,8 +63,9 @@ struct etcd_call {
     struct sm sm;
     struct etcd *etcd;
     struct list in_calls;
+    struct list in_window; /* queueing */
     struct rpc_timer timer;
-    struct request_meta shape;
+    struct request_meta meta;
     struct etcd_call_options how;
     etcd_reply_cb on_reply;
     void *arg;
@@ -74,17 +84,35 @@ struct etcd_call {
 };
 
 static bool may_repeat(const struct etcd_call *call) {
-    return call->how.is_idempotent || !call->shape.is_write;
+    return call->how.is_idempotent || !call->meta.is_write;
 }
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+/* Which of its member's windows it is counted in; NULL: none. */
+static struct window *window_of(const struct etcd_call *call) {
+    switch (call->how.class) {
+    case ETCD_LOOK:
+        return &call->member->windows[WINDOW_LOOK];
+    case ETCD_LEASE:
+        return NULL;
+    default:
+        return &call->member->windows[call->meta.is_scan && !call->meta.is_write ? WINDOW_SCAN : WINDOW_USER];
+    }
+}
+
+static int64_t answer_ns(const struct etcd_call *call) {
+    const struct window *window = window_of(call);
+    return window ? window->answer_ns : 0;
+}
+
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
 static void discard(struct etcd_call *call) {
     list_remove(&call->in_calls);
+    list_remove(&call->in_window);
     rpc_timer_fini(&call->timer);
     etcd_out_end(call->etcd);
 }
@@ -98,7 +126,7 @@ static void finish(struct etcd_call *call, struct etcd_reply *reply) {
 }
 
 static void finish_error(struct etcd_call *call, struct lun_err *err) {
-    err->is_outcome_unknown = call->shape.is_write && call->has_unanswered;
+    err->is_outcome_unknown = call->meta.is_write && call->has_unanswered;
     finish(call, &(struct etcd_reply){.err = err});
 }
 
@@ -162,6 +190,8 @@ static int64_t attempt_until(const struct etcd_call *call, int64_t now_ns, bool 
     if (span == 0) {
         unsigned times = call->round < ATTEMPT_MOST_TIMES ? call->round + 1 : ATTEMPT_MOST_TIMES;
         span = can_repeat ? ETCD_ATTEMPT_NS * (int64_t)times : ONLY_ATTEMPT_NS;
+        int64_t slow_ns = least(ATTEMPT_ANSWERS * answer_ns(call), ATTEMPT_SLOW_NS);
+        span = span > slow_ns ? span : slow_ns;
     }
     int64_t left_ns = call->how.deadline_ns - now_ns;
     if (can_repeat && n_left(call) > 1) {
@@ -173,14 +203,33 @@ static int64_t attempt_until(const struct etcd_call *call, int64_t now_ns, bool 
     return now_ns + least(span, left_ns);
 }
 
+/* Soon: calls that wait for room at a member look for it again. */
+static void look_for_room(struct etcd *etcd) {
+    rpc_timer_start(&etcd->room_timer, rpc_now(etcd->rpc));
+}
+
+static void attempt_ended(struct etcd_call *call, enum window_end how) {
+    struct window *window = window_of(call);
+    if (!window)
+        return;
+    window_ended(window, call->sent_ns, rpc_now(call->etcd->rpc), how);
+    if (!list_is_empty(&window->waiting))
+        look_for_room(call->etcd);
+}
+
 static int send(struct etcd_call *call, enum state state, enum rpc_method method, struct lun_bytes request) {
     call->sent_ns = rpc_now(call->etcd->rpc);
+    if (window_of(call))
+        window_began(window_of(call), call->sent_ns);
     call->attempt_until_ns = attempt_until(call, call->sent_ns, state == VERIFYING || may_repeat(call));
     struct rpc_options options = etcd_options(call->etcd, call->attempt_until_ns);
-    options.has_leader = state == ASKING && !call->shape.needs_no_leader;
+    options.has_leader = state == ASKING && !call->meta.needs_no_leader;
     sm_move(&call->sm, (int)state);
-    return rpc_call_packed(call->member->channel, method, request, &options, on_attempt, call,
-                           &call->attempt);
+    int rc =
+        rpc_call_packed(call->member->channel, method, request, &options, on_attempt, call, &call->attempt);
+    if (rc)
+        attempt_ended(call, WINDOW_FAILED);
+    return rc;
 }
 
 static int send_status(struct etcd_call *call) {
@@ -189,12 +238,12 @@ static int send_status(struct etcd_call *call) {
 
 static int send_request(struct etcd_call *call) {
     struct lun_bytes request = {call->tail + call->n_kinds, call->n_packed};
-    return send(call, ASKING, call->shape.method, request);
+    return send(call, ASKING, call->meta.method, request);
 }
 
 static bool must_verify(const struct etcd_call *call) {
     return call->etcd->cluster_id != 0 && !call->member->is_verified &&
-           call->shape.method != RPC_MEMBER_STATUS;
+           call->meta.method != RPC_MEMBER_STATUS;
 }
 
 /* The next member of the round; false when there is none left. */
@@ -216,10 +265,29 @@ static void wait(struct etcd_call *call) {
     int64_t delay = call->round < 4 ? DELAY_LEAST_NS << call->round : DELAY_MOST_NS;
     delay = etcd_jitter(call->etcd, delay);
     delay = least(delay < DELAY_LEAST_NS ? DELAY_LEAST_NS : delay, DELAY_MOST_NS);
+    int64_t slow_ns = least(answer_ns(call), DELAY_SLOW_NS);
+    delay = delay > slow_ns ? delay : slow_ns;
     call->round++;
     call->tried = 0;
     sm_move(&call->sm, WAITING);
     rpc_timer_start(&call->timer, least(rpc_now(rpc) + delay, call->how.deadline_ns));
+}
+
+static int begin_attempt(struct etcd_call *call) {
+    return must_verify(call) ? send_status(call) : send_request(call);
+}
+
+/* Asks the member chosen, or waits for room there. */
+static int begin_or_queue(struct etcd_call *call) {
+    struct window *window = window_of(call);
+    if (!window || (list_is_empty(&window->waiting) && window_has_room(window, rpc_now(call->etcd->rpc))))
+        return begin_attempt(call);
+    (void)snprintf(call->why, sizeof call->why, "has not answered earlier requests");
+    list_push_back(&window->waiting, &call->in_window);
+    sm_move(&call->sm, QUEUEING);
+    rpc_timer_start(&call->timer, call->how.deadline_ns);
+    look_for_room(call->etcd);
+    return 0;
 }
 
 static void ask_next(struct etcd_call *call) {
@@ -227,8 +295,69 @@ static void ask_next(struct etcd_call *call) {
         finish_unavailable(call);
     else if (!choose(call))
         wait(call);
-    else if (must_verify(call) ? send_status(call) : send_request(call))
+    else if (begin_or_queue(call))
         finish_memory(call);
+}
+
+/* ---- waiting for room at a member ------------------------------------------------------------------- */
+
+void etcd_calls_member_failed(struct etcd_member *member) {
+    for (int i = 0; i < WINDOW_N_KINDS; i++)
+        if (!list_is_empty(&member->windows[i].waiting))
+            look_for_room(member->etcd);
+}
+
+static void leave_queue(struct etcd_call *call) {
+    list_remove(&call->in_window);
+    rpc_timer_stop(&call->timer);
+}
+
+static void admit(struct etcd_member *member, struct window *window) {
+    while (!list_is_empty(&window->waiting) && window_has_room(window, rpc_now(member->etcd->rpc))) {
+        struct etcd_call *call = CONTAINER_OF(window->waiting.next, struct etcd_call, in_window);
+        leave_queue(call);
+        if (begin_attempt(call))
+            finish_memory(call);
+    }
+}
+
+/* Where the member has failed: the calls that wait for it choose again. */
+static void choose_again(struct etcd_member *member, struct window *window) {
+    struct list batch, *node;
+    if (member->failed_ns == 0)
+        return;
+    list_move(&window->waiting, &batch);
+    while ((node = list_pop_front(&batch))) {
+        struct etcd_call *call = CONTAINER_OF(node, struct etcd_call, in_window);
+        leave_queue(call);
+        call->tried &= ~(UINT32_C(1) << etcd_member_index(member));
+        ask_next(call);
+    }
+}
+
+static void for_each_window(struct etcd *etcd, void (*visit)(struct etcd_member *, struct window *)) {
+    for (size_t i = 0; i < etcd->n_members; i++)
+        for (int kind = 0; kind < WINDOW_N_KINDS; kind++)
+            visit(&etcd->members[i], &etcd->members[i].windows[kind]);
+}
+
+/* What a callback, or a choice made again, has queued meanwhile is seen too: hence a round of its own. */
+static void plan_next_look(struct etcd_member *member, struct window *window) {
+    struct rpc_timer *timer = &member->etcd->room_timer;
+    if (list_is_empty(&window->waiting))
+        return;
+    int64_t now_ns = rpc_now(member->etcd->rpc);
+    int64_t at_ns = window_has_room(window, now_ns) ? now_ns : window_room_at_ns(window);
+    if (!rpc_timer_is_running(timer) || at_ns < timer->node.key)
+        rpc_timer_start(timer, at_ns);
+}
+
+void etcd_calls_on_room_timer(struct rpc_timer *timer) {
+    struct etcd *etcd = CONTAINER_OF(timer, struct etcd, room_timer);
+    for_each_window(etcd, choose_again);
+    for_each_window(etcd, admit);
+    rpc_timer_stop(timer);
+    for_each_window(etcd, plan_next_look);
 }
 
 static void on_timer(struct rpc_timer *timer) {
@@ -318,7 +447,7 @@ static void on_answer(struct etcd_call *call, const ProtobufCMessage *message) {
     struct lun_err err;
     struct reply_room room;
     struct etcd_reply reply;
-    int rc = reply_read(&room, &call->shape, call->tail, message, &reply, &err);
+    int rc = reply_read(&room, &call->meta, call->tail, message, &reply, &err);
     if (rc == LUN_ENOMEM) {
         call->has_unanswered = true;
         finish_memory(call);
@@ -332,16 +461,26 @@ static void on_answer(struct etcd_call *call, const ProtobufCMessage *message) {
     reply_room_fini(&room);
 }
 
+static enum window_end end_of(const struct rpc_result *result) {
+    if (result->status == RPC_OK)
+        return WINDOW_ANSWERED;
+    if (result->is_unsent)
+        return WINDOW_UNSENT;
+    bool is_given_up = result->status == RPC_DEADLINE_EXCEEDED || result->status == RPC_CANCELLED;
+    return is_given_up ? WINDOW_GIVEN_UP : WINDOW_FAILED;
+}
+
 static void on_attempt(void *arg, const struct rpc_result *result, const ProtobufCMessage *message) {
     struct etcd_call *call = arg;
     call->attempt = NULL;
+    attempt_ended(call, end_of(result));
     if (result->status != RPC_OK) {
         on_status(call, result);
         return;
     }
     bool is_verifying = call->sm.state == VERIFYING;
     const Etcdserverpb__ResponseHeader *header =
-        reply_header(is_verifying ? RPC_MEMBER_STATUS : call->shape.method, message);
+        reply_header(is_verifying ? RPC_MEMBER_STATUS : call->meta.method, message);
     struct lun_err err;
     if (etcd_saw_header(call->member, header, &err))
         on_bad_reply(call, &err, header == NULL);
@@ -353,14 +492,14 @@ static void on_attempt(void *arg, const struct rpc_result *result, const Protobu
 
 /* ---- starting and cancelling ------------------------------------------------------------------------ */
 
-static struct etcd_call *call_new(struct etcd *etcd, const struct request_meta *shape, const uint8_t *kinds,
+static struct etcd_call *call_new(struct etcd *etcd, const struct request_meta *meta, const uint8_t *kinds,
                                   const ProtobufCMessage *request) {
-    size_t n_kinds = kinds ? shape->n_success + shape->n_failure : 0;
+    size_t n_kinds = kinds ? meta->n_success + meta->n_failure : 0;
     size_t n_packed = protobuf_c_message_get_packed_size(request);
     struct etcd_call *call = malloc(sizeof *call + n_kinds + n_packed);
     if (!call)
         return NULL;
-    *call = (struct etcd_call){.etcd = etcd, .shape = *shape, .n_kinds = n_kinds, .n_packed = n_packed};
+    *call = (struct etcd_call){.etcd = etcd, .meta = *meta, .n_kinds = n_kinds, .n_packed = n_packed};
     if (rpc_timer_init(etcd->rpc, &call->timer, on_timer)) {
         free(call);
         return NULL;
@@ -379,21 +518,22 @@ static int first_attempt(struct etcd_call *call) {
         return 0;
     }
     (void)choose(call);
-    return must_verify(call) ? send_status(call) : send_request(call);
+    return begin_or_queue(call);
 }
 
-int call_start(struct etcd *etcd, const struct request_meta *shape, const uint8_t *kinds,
+int call_start(struct etcd *etcd, const struct request_meta *meta, const uint8_t *kinds,
                const ProtobufCMessage *request, const struct etcd_call_options *how, etcd_reply_cb on_reply,
                void *arg, struct etcd_call **ret_call) {
     if (etcd->is_closing)
         return LUN_ECLOSED;
-    struct etcd_call *call = call_new(etcd, shape, kinds, request);
+    struct etcd_call *call = call_new(etcd, meta, kinds, request);
     if (!call)
         return LUN_ENOMEM;
     call->how = *how;
     call->on_reply = on_reply;
     call->arg = arg;
     call->started_ns = rpc_now(etcd->rpc);
+    list_init(&call->in_window);
     list_push_back(&etcd->calls, &call->in_calls);
     etcd_out_begin(etcd);
     int rc = first_attempt(call);

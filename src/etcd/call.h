@@ -7,7 +7,7 @@
 #include "etcd/request.h"
 
 /* `kinds`: n_success + n_failure bytes, NULL where a reply is not checked against them. Else as etcd_do. */
-int call_start(struct etcd *etcd, const struct request_meta *shape, const uint8_t *kinds,
+int call_start(struct etcd *etcd, const struct request_meta *meta, const uint8_t *kinds,
                const ProtobufCMessage *request, const struct etcd_call_options *how, etcd_reply_cb on_reply,
                void *arg, struct etcd_call **ret_call);
 

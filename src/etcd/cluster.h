@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "etcd/etcd.h"
 #include "etcd/watch_stream.h"
+#include "etcd/window.h"
 
 enum { ETCD_WHY_BYTES = 240 }; /* a sentence about a certificate, at the most */
 
@@ -20,8 +21,9 @@ struct etcd_member {
     bool is_silent;          /* it failed by silence: asking it costs a whole attempt */
     bool is_verified;        /* it has shown our cluster's id */
     char why[ETCD_WHY_BYTES];
-    struct {                        /* confirm.c */
-        struct list served, queued; /* by the read under way; by the next one */
+    struct window windows[WINDOW_N_KINDS]; /* what it is asked at a time; call.c */
+    struct {                               /* confirm.c */
+        struct list served, queued;        /* by the read under way; by the next one */
         int64_t queued_attempt_ns, sent_ns;
         struct rpc_call *read;
     } confirm;
@@ -36,6 +38,7 @@ struct etcd {
     uint64_t cluster_id; /* 0: not known yet */
     uint64_t highest_term;
     struct list calls;                /* call.c */
+    struct rpc_timer room_timer;      /* call.c: calls that wait for room at a member may find some */
     struct watch_stream watch_stream; /* watch.c */
     size_t n_out;                     /* calls, reads and streams that have not had their last callback */
     bool is_closing;
@@ -73,5 +76,8 @@ void etcd_confirm_init(struct etcd_member *member);
 void etcd_confirm_cancel(struct etcd_member *member);
 /* call.c */
 void etcd_calls_cancel(struct etcd *etcd);
+/* Calls that wait for room there choose again, soon. */
+void etcd_calls_member_failed(struct etcd_member *member);
+void etcd_calls_on_room_timer(struct rpc_timer *timer);
 
 #endif

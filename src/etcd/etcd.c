@@ -62,6 +62,8 @@ static int add_member(struct etcd *etcd, const char *endpoint, struct lun_err *r
         return rc;
     member->etcd = etcd;
     etcd_confirm_init(member);
+    for (int i = 0; i < WINDOW_N_KINDS; i++)
+        window_init(&member->windows[i], (enum window_kind)i);
     etcd->n_members++;
     return 0;
 }
@@ -89,6 +91,8 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
     etcd->trace = trace;
     list_init(&etcd->calls);
     int rc = rpc_timer_init(rpc, &etcd->closed_timer, on_closed_due);
+    if (!rc)
+        rc = rpc_timer_init(rpc, &etcd->room_timer, etcd_calls_on_room_timer);
     if (!rc)
         rc = watch_stream_init(&etcd->watch_stream, etcd);
     if (rc)
@@ -131,6 +135,7 @@ void etcd_free(struct etcd *etcd) {
     watch_stream_fini(&etcd->watch_stream);
     for (size_t i = 0; i < etcd->n_members; i++)
         rpc_channel_close(etcd->members[i].channel);
+    rpc_timer_fini(&etcd->room_timer);
     rpc_timer_fini(&etcd->closed_timer);
     free(etcd);
 }
@@ -203,6 +208,7 @@ static void fail(struct etcd_member *member, const char *why) {
     (void)snprintf(member->why, sizeof member->why, "%s", why);
     trace_line(etcd->trace, "etcd: %s %s", etcd_member_address(member), member->why);
     watch_stream_member_failed(&etcd->watch_stream, member);
+    etcd_calls_member_failed(member);
 }
 
 void etcd_member_failed(struct etcd_member *member, const char *why) {
@@ -239,6 +245,14 @@ void etcd_describe_failures(const struct etcd *etcd, char *text, size_t n_bytes)
                          etcd_member_address(member), why);
         used += n > 0 ? (size_t)n : 0;
     }
+}
+
+int64_t etcd_answer_ns(struct etcd *etcd) {
+    int64_t longest = 0;
+    for (int i = 0; i < WINDOW_N_KINDS; i++)
+        if (etcd_pick(etcd)->windows[i].answer_ns > longest)
+            longest = etcd_pick(etcd)->windows[i].answer_ns;
+    return longest;
 }
 
 /* ---- what replies tell ------------------------------------------------------------------------------ */

@@ -37,7 +37,17 @@ typedef void (*etcd_reply_cb)(void *arg, const struct etcd_reply *reply);
 
 struct etcd_call;
 
+/* What a call is for. One client asks a member only so much at a time (etcd/window.h): what was given up counts
+ * too, as long as the server may be working on it, and calls that find no room wait for it in the order in which
+ * they came. Each class has room of its own, so that users' calls do not wait behind looks. */
+enum etcd_call_class {
+    ETCD_USER, /* a caller waits for its answer: entering, leaving, the store */
+    ETCD_LOOK, /* a look at what may have changed: a waiter's, a holder's, an observer's re-reads, however many */
+    ETCD_LEASE, /* grant, revoke, what a session's life depends on: never waits */
+};
+
 struct etcd_call_options {
+    enum etcd_call_class class;
     int64_t deadline_ns;        /* for the whole call, all attempts; RPC_NEVER: until answered or cancelled */
     int64_t attempt_ns;         /* for one attempt, a span; 0: ETCD_ATTEMPT_NS */
     bool is_idempotent;         /* may be sent again although an earlier attempt may have been carried out */

@@ -140,10 +140,10 @@ static int make_room(struct reply_room *room, size_t n_results, size_t n_kvs) {
 }
 
 /* Checks that each operation of the branch taken has its result, and counts the pairs. */
-static int check_txn(const Etcdserverpb__TxnResponse *txn, const struct request_meta *shape,
+static int check_txn(const Etcdserverpb__TxnResponse *txn, const struct request_meta *meta,
                      const uint8_t *kinds, size_t *ret_n_kvs, struct lun_err *ret_err) {
-    size_t n = txn->succeeded ? shape->n_success : shape->n_failure;
-    const uint8_t *expected = txn->succeeded ? kinds : kinds + shape->n_success;
+    size_t n = txn->succeeded ? meta->n_success : meta->n_failure;
+    const uint8_t *expected = txn->succeeded ? kinds : kinds + meta->n_success;
     if (txn->n_responses != n)
         return lun_err_set(ret_err, LUN_EUNAVAILABLE,
                            "sent a malformed reply (%zu results for %zu operations)", txn->n_responses, n);
@@ -157,10 +157,10 @@ static int check_txn(const Etcdserverpb__TxnResponse *txn, const struct request_
     return 0;
 }
 
-static int read_txn(struct reply_room *room, const struct request_meta *shape, const uint8_t *kinds,
+static int read_txn(struct reply_room *room, const struct request_meta *meta, const uint8_t *kinds,
                     const Etcdserverpb__TxnResponse *txn, struct etcd_reply *reply, struct lun_err *ret_err) {
     size_t n_kvs = 0;
-    int rc = check_txn(txn, shape, kinds, &n_kvs, ret_err);
+    int rc = check_txn(txn, meta, kinds, &n_kvs, ret_err);
     if (rc)
         return rc;
     rc = make_room(room, txn->n_responses, n_kvs);
@@ -221,24 +221,24 @@ static void read_status(const Etcdserverpb__StatusResponse *status, struct etcd_
         reply->raft_term = status->raftterm;
 }
 
-int reply_read(struct reply_room *room, const struct request_meta *shape, const uint8_t *kinds,
+int reply_read(struct reply_room *room, const struct request_meta *meta, const uint8_t *kinds,
                const ProtobufCMessage *message, struct etcd_reply *ret_reply, struct lun_err *ret_err) {
     room->results = room->few_results;
     room->kvs = room->few_kvs;
     *ret_reply = (struct etcd_reply){.is_success = true};
-    const Etcdserverpb__ResponseHeader *header = reply_header(shape->method, message);
+    const Etcdserverpb__ResponseHeader *header = reply_header(meta->method, message);
     if (header) {
         ret_reply->revision = header->revision;
         ret_reply->raft_term = header->raft_term;
         ret_reply->member_id = header->member_id;
     }
-    switch (shape->method) {
+    switch (meta->method) {
     case RPC_RANGE:
     case RPC_PUT:
     case RPC_DELETE_RANGE:
-        return read_single(room, shape->method, message, ret_reply, ret_err);
+        return read_single(room, meta->method, message, ret_reply, ret_err);
     case RPC_TXN:
-        return read_txn(room, shape, kinds, (const Etcdserverpb__TxnResponse *)message, ret_reply, ret_err);
+        return read_txn(room, meta, kinds, (const Etcdserverpb__TxnResponse *)message, ret_reply, ret_err);
     case RPC_LEASE_GRANT:
         return read_grant((const Etcdserverpb__LeaseGrantResponse *)message, ret_reply, ret_err);
     case RPC_LEASE_TIME_TO_LIVE:

@@ -39,8 +39,11 @@ static void fill_delete(Etcdserverpb__DeleteRangeRequest *delete_range, const st
     delete_range->prev_kv = op->wants_prev_kv;
 }
 
-void request_of_op(union request_op *ret_request, struct request_meta *ret_shape,
-                   const struct lun_kv_op *op) {
+static bool is_scan(const struct lun_kv_op *op) {
+    return op->kind == LUN_OP_RANGE && op->range_end.len > 0;
+}
+
+void request_of_op(union request_op *ret_request, struct request_meta *ret_meta, const struct lun_kv_op *op) {
     enum rpc_method method = RPC_RANGE;
     switch (op->kind) {
     case LUN_OP_RANGE:
@@ -55,10 +58,11 @@ void request_of_op(union request_op *ret_request, struct request_meta *ret_shape
         method = RPC_DELETE_RANGE;
         break;
     }
-    *ret_shape = (struct request_meta){.method = method,
-                                       .is_write = op->kind != LUN_OP_RANGE,
-                                       .needs_no_leader = op->kind == LUN_OP_RANGE && op->is_serializable,
-                                       .n_success = 1};
+    *ret_meta = (struct request_meta){.method = method,
+                                      .is_write = op->kind != LUN_OP_RANGE,
+                                      .needs_no_leader = op->kind == LUN_OP_RANGE && op->is_serializable,
+                                      .is_scan = is_scan(op),
+                                      .n_success = 1};
 }
 
 /* ---- transactions ----------------------------------------------------------------------------------- */
@@ -142,18 +146,17 @@ static void fill_op(struct txn_op *txn_op, const struct lun_kv_op *op) {
 }
 
 /* Fills `n` operations from `ops` on, points to them from `pointers` on. */
-static bool fill_branch(struct txn_op *txn_ops, Etcdserverpb__RequestOp **pointers,
+static void fill_branch(struct request_meta *meta, struct txn_op *txn_ops, Etcdserverpb__RequestOp **pointers,
                         const struct lun_kv_op *ops, size_t n) {
-    bool is_write = false;
     for (size_t i = 0; i < n; i++) {
         fill_op(&txn_ops[i], &ops[i]);
         pointers[i] = &txn_ops[i].message;
-        is_write = is_write || ops[i].kind != LUN_OP_RANGE;
+        meta->is_write = meta->is_write || ops[i].kind != LUN_OP_RANGE;
+        meta->is_scan = meta->is_scan || is_scan(&ops[i]);
     }
-    return is_write;
 }
 
-int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_shape,
+int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_meta,
                    const struct lun_txn *txn) {
     if (txn->n_compares > LUN_MAX_TXN_OPS || txn->n_success > LUN_MAX_TXN_OPS ||
         txn->n_failure > LUN_MAX_TXN_OPS)
@@ -167,8 +170,10 @@ int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_sha
         memory.compare_pointers[i] = &memory.compares[i];
     }
     Etcdserverpb__RequestOp **failure = memory.op_pointers + txn->n_success;
-    bool is_write = fill_branch(memory.ops, memory.op_pointers, txn->success, txn->n_success);
-    is_write = fill_branch(memory.ops + txn->n_success, failure, txn->failure, txn->n_failure) || is_write;
+    *ret_meta =
+        (struct request_meta){.method = RPC_TXN, .n_success = txn->n_success, .n_failure = txn->n_failure};
+    fill_branch(ret_meta, memory.ops, memory.op_pointers, txn->success, txn->n_success);
+    fill_branch(ret_meta, memory.ops + txn->n_success, failure, txn->failure, txn->n_failure);
 
     etcdserverpb__txn_request__init(&ret_request->message);
     ret_request->message.n_compare = txn->n_compares;
@@ -178,8 +183,6 @@ int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_sha
     ret_request->message.n_failure = txn->n_failure;
     ret_request->message.failure = failure;
     ret_request->memory = memory.compare_pointers;
-    *ret_shape = (struct request_meta){
-        .method = RPC_TXN, .is_write = is_write, .n_success = txn->n_success, .n_failure = txn->n_failure};
     return 0;
 }
 

@@ -15,6 +15,7 @@ struct request_meta {
     enum rpc_method method;
     bool is_write;        /* changes something, so that a lost reply matters */
     bool needs_no_leader; /* is answered by a member that knows none */
+    bool is_scan;         /* reads a range of keys */
     size_t n_success, n_failure;
 };
 
@@ -25,7 +26,7 @@ union request_op {
     Etcdserverpb__PutRequest put;
     Etcdserverpb__DeleteRangeRequest delete_range;
 };
-void request_of_op(union request_op *ret_request, struct request_meta *ret_shape, const struct lun_kv_op *op);
+void request_of_op(union request_op *ret_request, struct request_meta *ret_meta, const struct lun_kv_op *op);
 
 /* A transaction: freed with request_txn_fini. */
 struct request_txn {
@@ -33,8 +34,7 @@ struct request_txn {
     void *memory;
 };
 /* 0, LUN_ENOMEM, LUN_EINVALID (too many operations). */
-int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_shape,
-                   const struct lun_txn *txn);
+int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_meta, const struct lun_txn *txn);
 void request_txn_fini(struct request_txn *request);
 
 /* The kinds (enum lun_op_kind) of a request's operations, success before failure: n_success + n_failure

@@ -81,7 +81,7 @@ static void read_leader(struct observer *observer) {
     }
     observer->is_dirty = false;
     struct lun_kv_op read = line_first(bytes_view(&observer->prefix), bytes_view(&observer->prefix_end));
-    struct etcd_call_options how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
+    struct etcd_call_options how = {.class = ETCD_LOOK, .deadline_ns = RPC_NEVER, .is_idempotent = true};
     if (etcd_do(observer->etcd, &read, &how, on_read, observer, &observer->call))
         schedule(observer, REWATCH_NS);
 }

@@ -399,7 +399,7 @@ void place_look(struct place *place, int next_state) {
     struct lun_kv_op reads[] = {own, place->is_asking_before ? before : predecessor,
                                 line_first(place_prefix(place), place_prefix_end(place))};
     struct lun_txn txn = {.success = reads, .n_success = is_alone ? 1 : wants_owner ? 3 : 2};
-    struct etcd_call_options how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
+    struct etcd_call_options how = {.class = ETCD_LOOK, .deadline_ns = RPC_NEVER, .is_idempotent = true};
     if (etcd_txn(place_etcd(place), &txn, &how, on_looked, place, &place->call)) {
         if (place->is_paced)
             pace_end(&place->session->crowd->pace, 0);

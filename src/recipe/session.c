@@ -336,7 +336,7 @@ static void on_granted(void *arg, const struct etcd_reply *reply) {
 static int grant(struct session *session) {
     session->lease =
         LEASE_ID_MIN + (int64_t)(rpc_random(session->rpc) % (uint64_t)(INT64_MAX - LEASE_ID_MIN));
-    struct etcd_call_options how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
+    struct etcd_call_options how = {.class = ETCD_LEASE, .deadline_ns = RPC_NEVER, .is_idempotent = true};
     return etcd_lease_grant(session->etcd, session->lease, session->asked_ttl_s, &how, on_granted, session,
                             &session->call);
 }
@@ -423,7 +423,8 @@ static void begin_revoking(struct session *session) {
         sm_move(&session->sm, ENDING);
         return;
     }
-    struct etcd_call_options how = {.deadline_ns = session->revoke_until_ns, .is_idempotent = true};
+    struct etcd_call_options how = {
+        .class = ETCD_LEASE, .deadline_ns = session->revoke_until_ns, .is_idempotent = true};
     if (etcd_lease_revoke(session->etcd, session->lease, &how, on_revoked, session, &session->call))
         rpc_timer_start(&session->end_timer, now_ns + REVOKE_AGAIN_NS);
 }
