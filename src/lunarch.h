@@ -139,7 +139,8 @@ struct lun_config {
  * LUN_EUNAVAILABLE (no thread or descriptor). */
 int lun_client_open(const struct lun_config *config, struct lun_client **ret_client, struct lun_err *ret_err);
 /* Closes every session (their leases are revoked, for at most the timeout), answers every request still out
- * with LUN_ECLOSED, and completes when nothing is in flight. */
+ * with LUN_ECLOSED, and completes when nothing is in flight. Again: joins a closing under way, whose limit is the
+ * earlier of the two; succeeds at once when it is closed. */
 int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
                      struct lun_err *ret_err);
 /* Ends it and frees it; outside its callbacks. What lun_client_close has not ended is cut off (leases then

@@ -117,6 +117,7 @@ static int fill(struct lun_client *client, const struct lun_config *config, stru
     client->fork_depth = fork_depth();
     crowd_init(&client->crowd);
     list_init(&client->ops);
+    list_init(&client->close_ops);
     list_init(&client->sessions);
     list_init(&client->observers);
     list_init(&client->watches);
@@ -168,35 +169,6 @@ int lun_client_poll(struct lun_client *client, int64_t timeout_ms) {
 
 /* ---- closing ---------------------------------------------------------------------------------------- */
 
-/* Everything but the close itself. */
-static void answer_all(struct lun_client *client, int code) {
-    struct list todo, *node;
-    list_move(&client->ops, &todo);
-    while ((node = list_pop_front(&todo))) {
-        struct lun_op *op = CONTAINER_OF(node, struct lun_op, in_client);
-        list_push_back(&client->ops, node);
-        if (op != client->close_op)
-            op->on_give_up(op, code);
-    }
-}
-
-static void on_etcd_closed(void *arg) {
-    struct lun_client *client = arg;
-    client->is_etcd_closed = true;
-    if (client->close_op) {
-        struct lun_op *op = client->close_op;
-        client->close_op = NULL;
-        op_finish(op, NULL);
-    }
-}
-
-void client_on_ended(struct lun_client *client) {
-    if (!client->is_closing || !list_is_empty(&client->sessions) || !list_is_empty(&client->observers))
-        return;
-    rpc_timer_stop(&client->close_timer);
-    etcd_close(client->etcd, on_etcd_closed, client);
-}
-
 static void cut_off_sessions(struct lun_client *client) {
     struct list todo, *node;
     list_move(&client->sessions, &todo);
@@ -204,6 +176,38 @@ static void cut_off_sessions(struct lun_client *client) {
         list_push_back(&client->sessions, node);
         session_cut_off(CONTAINER_OF(node, struct lun_session, in_client));
     }
+}
+
+static void give_up_closing(struct lun_op *op, int code) {
+    (void)code; /* cancelled: do not wait for etcd any more; it is answered when nothing is in flight */
+    cut_off_sessions(op->client);
+}
+
+/* Everything but the closing itself. */
+static void answer_all(struct lun_client *client, int code) {
+    struct list todo, *node;
+    list_move(&client->ops, &todo);
+    while ((node = list_pop_front(&todo))) {
+        struct lun_op *op = CONTAINER_OF(node, struct lun_op, in_client);
+        list_push_back(&client->ops, node);
+        if (op->on_give_up != give_up_closing)
+            op->on_give_up(op, code);
+    }
+}
+
+static void on_etcd_closed(void *arg) {
+    struct lun_client *client = arg;
+    struct list *node;
+    client->is_etcd_closed = true;
+    while ((node = list_pop_front(&client->close_ops)))
+        op_finish(CONTAINER_OF(node, struct lun_op, in_object), NULL);
+}
+
+void client_on_ended(struct lun_client *client) {
+    if (!client->is_closing || !list_is_empty(&client->sessions) || !list_is_empty(&client->observers))
+        return;
+    rpc_timer_stop(&client->close_timer);
+    etcd_close(client->etcd, on_etcd_closed, client);
 }
 
 static void on_close_timer(struct rpc_timer *timer) {
@@ -228,26 +232,40 @@ static void begin_closing(struct lun_client *client, int64_t timeout_ms) {
         list_push_back(&client->sessions, node);
         session_close(&session->core, !session->core.is_adopted);
     }
-    rpc_timer_start(&client->close_timer, client_deadline_ns(client, timeout_ms));
+    client->close_until_ns = client_deadline_ns(client, timeout_ms);
+    rpc_timer_start(&client->close_timer, client->close_until_ns);
     client_on_ended(client);
 }
 
-static void give_up_closing(struct lun_op *op, int code) {
-    (void)code; /* cancelled: do not wait for etcd any more; it is answered when nothing is in flight */
-    cut_off_sessions(op->client);
+/* Closing goes on: the earlier of two limits counts. */
+static void hurry_closing(struct lun_client *client, int64_t timeout_ms) {
+    int64_t until_ns = client_deadline_ns(client, timeout_ms);
+    if (until_ns < client->close_until_ns) {
+        client->close_until_ns = until_ns;
+        rpc_timer_start(&client->close_timer, until_ns);
+    }
 }
 
 int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
                      struct lun_err *ret_err) {
-    int rc = client_enter(client, ret_err);
+    struct lun_op *op;
+    if (client_enter_closed(client))
+        return client_enter(client, ret_err);
+    int rc = op_begin(client, ask, client, give_up_closing, false, &op, ret_err);
     if (rc)
-        return rc;
-    rc = op_begin(client, ask, client, give_up_closing, false, &client->close_op, ret_err);
-    if (!rc) {
-        if (ret_op)
-            *ret_op = client->close_op;
-        begin_closing(client, ask->timeout_ms);
+        goto out;
+    if (ret_op)
+        *ret_op = op;
+    if (client->is_etcd_closed) {
+        op_finish(op, NULL);
+        goto out;
     }
+    list_push_back(&client->close_ops, &op->in_object);
+    if (client->is_closing)
+        hurry_closing(client, ask->timeout_ms);
+    else
+        begin_closing(client, ask->timeout_ms);
+out:
     client_leave(client);
     return rc;
 }

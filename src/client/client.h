@@ -27,7 +27,8 @@ struct lun_client {
     struct list sessions;  /* struct lun_session: not ended */
     struct list observers; /* struct lun_observer: open */
     struct list watches;   /* struct lun_watch: open */
-    struct lun_op *close_op;
+    struct list close_ops; /* by in_object */
+    int64_t close_until_ns;
     bool is_closing;     /* nothing new is taken */
     bool is_cut_off;     /* nothing is waited for */
     bool is_etcd_closed; /* nothing is in flight */

@@ -11,6 +11,7 @@ enum { MAX_LINES = 10000 };
 
 struct line {
     struct list link;
+    bool is_being_told;
     size_t len;
     char text[];
 };
@@ -22,14 +23,15 @@ static void on_trace(void *arg, const char *text) {
     if (!line)
         return;
     line->len = len;
+    line->is_being_told = false;
     memcpy(line->text, text, len);
     list_push_back(&box->lines, &line->link);
     box->n_lines++;
 }
 
-static void free_first_line(struct box *box) {
-    struct list *node = list_pop_front(&box->lines);
-    free(CONTAINER_OF(node, struct line, link));
+static void free_line(struct box *box, struct line *line) {
+    list_remove(&line->link);
+    free(line);
     box->n_lines--;
 }
 
@@ -54,7 +56,7 @@ void box_unref(struct box *box) {
     }
     free(box->ops);
     while (!list_is_empty(&box->lines))
-        free_first_line(box);
+        free_line(box, CONTAINER_OF(box->lines.next, struct line, link));
     free(box);
 }
 
@@ -135,13 +137,24 @@ static int client_pollfd(lua_State *L) {
     return 1;
 }
 
+static struct line *first_untold(struct box *box) {
+    for (struct list *node = box->lines.next; node != &box->lines; node = node->next) {
+        struct line *line = CONTAINER_OF(node, struct line, link);
+        if (!line->is_being_told)
+            return line;
+    }
+    return NULL;
+}
+
+/* To push a string may collect garbage, and a finalizer may come here again: it leaves alone what is being told. */
 static void push_lines(lua_State *L, struct box *box) {
+    struct line *line;
     lua_createtable(L, (int)box->n_lines, 0);
-    for (int i = 1; !list_is_empty(&box->lines); i++) {
-        struct line *line = CONTAINER_OF(box->lines.next, struct line, link);
+    for (int i = 1; (line = first_untold(box)); i++) {
+        line->is_being_told = true;
         lua_pushlstring(L, line->text, line->len);
         lua_rawseti(L, -2, i);
-        free_first_line(box);
+        free_line(box, line);
     }
 }
 
@@ -151,19 +164,20 @@ static int client_drain(lua_State *L) {
     struct box *box = box_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     lun_client_poll(box->client, 0);
-    int n = 0, n_pushed = 1;
+    int n = 0;
+    if (box->n_lines > 0)
+        push_lines(L, box); /* first: a finalizer may finish operations meanwhile */
+    else
+        lua_pushnil(L);
     for (struct list *node = box->finished.next; node != &box->finished; node = node->next) {
         lua_pushinteger(L, CONTAINER_OF(node, struct op, link)->id);
         lua_rawseti(L, 2, ++n);
     }
-    lua_pushinteger(L, n);
-    if (box->n_lines > 0) {
-        push_lines(L, box);
-        n_pushed = 2;
-    }
     while (list_pop_front(&box->finished)) { /* only now: an error raised before loses none */
     }
-    return n_pushed;
+    lua_pushinteger(L, n);
+    lua_insert(L, -2);
+    return 2;
 }
 
 /* wait(id or nil, timeout_ms) -> whether it is done (something was run); nil, message, code on a signal or

@@ -5,6 +5,7 @@
 local args = require "lunarch.args"
 local say = require "lunarch.say"
 local block = require "lunarch.loop.block"
+local is_in_finalizer = require "lunarch.loop.finalizer"
 
 -- One world for all that runs inside nginx: there every wait asks the phase it is in.
 local nginx = _G.ngx and require "lunarch.loop.nginx"
@@ -32,7 +33,29 @@ local function here()
   return is_in_cqueues() and cqueues or tasks
 end
 
-function loop.enter() return here().enter() end
+-- The coroutine that runs a trace function now: it may be the one that tells others of their answers.
+local tracing
+
+local function running()
+  return coroutine.running() or "main"
+end
+
+-- How a wait is made here: as the world says; but a trace function blocks, and a finalizer, which comes in the middle of
+-- anything, turns no loop.
+local function way_in(world)
+  local way = world.way()
+  if way and tracing == running() then return "block" end
+  if way and way ~= "block" and is_in_finalizer() then return nil end
+  return way
+end
+
+function loop.enter()
+  local world = here()
+  if is_in_finalizer() and not way_in(world) then
+    args.misuse "nothing but a release can be called in a finalizer (__gc) here: nothing may wait in it"
+  end
+  return world.enter()
+end
 
 function loop.sleep(seconds) return here().sleep(seconds) end
 
@@ -57,9 +80,31 @@ local function report_trace_error(err)
   say.line("the trace function failed: %s", debug.traceback(tostring(err), 2))
 end
 
--- Runs what is due, and wakes whoever waited for it: they go on later, not now. The number of finished operations.
+-- What is traced because the trace function itself asks the client is counted, and told no further: else it would never
+-- end.
+local function trace(hub, lines)
+  if hub.n_untold then
+    hub.n_untold = hub.n_untold + #lines
+    return
+  end
+  local outer = tracing
+  tracing, hub.n_untold = running(), 0
+  for _, line in ipairs(lines) do
+    xpcall(function() hub.on_trace(line) end, report_trace_error)
+  end
+  local n_untold = hub.n_untold
+  if n_untold > 0 then
+    local line = ("(%d lines dropped, which came while the trace function waited)"):format(n_untold)
+    xpcall(function() hub.on_trace(line) end, report_trace_error)
+  end
+  tracing, hub.n_untold = outer, nil
+end
+
+-- Runs what is due, and wakes whoever waited for it: they go on later, not now. The number of finished operations. A
+-- trace function or a finalizer may come here in the middle of it.
 function loop.dispatch(hub)
-  local ids = hub.ids
+  local ids = hub.ids or {}
+  hub.ids = nil
   local n, lines = hub.core:drain(ids)
   for i = 1, n do
     local wait = hub.waits[ids[i]]
@@ -68,19 +113,18 @@ function loop.dispatch(hub)
       wait.world.wake(wait)
     end
   end
-  if lines and hub.on_trace then
-    for _, line in ipairs(lines) do
-      xpcall(function() hub.on_trace(line) end, report_trace_error)
-    end
-  end
+  hub.ids = ids
+  if lines and hub.on_trace then trace(hub, lines) end
   return n
 end
 
--- The watch does not keep its client from being collected.
+-- The watch does not keep its client from being collected. A weak key, not a weak value: what waits in a finalizer, its
+-- client being collected in the same cycle, still finds its hub.
 local function new_watch(hub, world)
-  local weak = setmetatable({ hub = hub }, { __mode = "v" })
+  local weak = setmetatable({ [hub] = true }, { __mode = "k" })
   local function on_ready()
-    if weak.hub then loop.dispatch(weak.hub) end
+    local it = next(weak)
+    if it then loop.dispatch(it) end
   end
   if world == hub.own then return world.watch() end
   if nginx then return nginx.watch(hub.core, on_ready) end
@@ -134,7 +178,7 @@ end
 local function way_of(hub, world)
   local wish = hub.wish
   local is_elsewhere = wish == "luv" and world == cqueues or wish == "cqueues" and world ~= cqueues
-  return (wish == "block" or is_elsewhere) and "block" or world.way()
+  return (wish == "block" or is_elsewhere) and "block" or way_in(world)
 end
 
 -- Waits for operation `id` and returns what it came to. When the wait is interrupted, or has lasted too long, the
