@@ -14,12 +14,14 @@ for _, path in ipairs { "lua/lunarch/loop/nginx.lua", "lua/lunarch/singleton.lua
 end
 
 -- A script of the host declares its handlers and settings as globals.
-files["examples"] = {
-  -- A handler shows what it is given, used or not.
-  unused_args = false,
-  globals = {
-    "election", "name", "ttl", "interval", "grace", "stop_timeout", "work_timeout", "endpoints",
-    "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy", "on_safe",
-    "candidate", "log", "sim", "check",
-  },
-}
+for _, path in ipairs { "examples", "spec/annotated" } do
+  files[path] = {
+    -- A handler shows what it is given, used or not.
+    unused_args = false,
+    globals = {
+      "election", "name", "ttl", "interval", "grace", "stop_timeout", "work_timeout", "endpoints",
+      "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy", "on_safe",
+      "candidate", "log", "sim", "check",
+    },
+  }
+end

@@ -41,7 +41,7 @@ local function serve()
     for line in rest:gmatch "([^\n]*)\n" do
       lunarch.spawn(answer, connection, line)
     end
-    rest = rest:match "[^\n]*$"
+    rest = rest:match "[^\n]*$" or ""
   end)
 end
 

@@ -11,9 +11,9 @@
 --   cluster:etcdctl(...)  cluster:stop()
 --
 -- Options of both: heartbeat_ms (100), election_ms (1000), flags (list of more flags for etcd), advertise (the port
--- that other members are told, from a member's own peer port: a proxy's), tls ({ cert, key, cacert, wants_client = true }:
--- clients speak TLS; with wants_client they show certificates, and etcdctl shows ctl_cert, ctl_key), skips_probe (nobody
--- asks it whether it serves: etcdctl would not trust it).
+-- that other members are told, from a member's own peer port: a proxy's), tls ({ cert, key, cacert, wants_client =
+-- true }: clients speak TLS; with wants_client they show certificates, and etcdctl shows ctl_cert, ctl_key), skips_probe
+-- (nobody asks it whether it serves: etcdctl would not trust it).
 local uv = require "luv"
 local ports = require "support.ports"
 local process = require "support.process"
@@ -36,7 +36,10 @@ local Etcd = {}
 Etcd.__index = Etcd
 
 local function url(port) return "http://127.0.0.1:" .. port end
-local function client_url(member) return (member.options.tls and "https" or "http") .. "://127.0.0.1:" .. member.client_port end
+
+local function client_url(member)
+  return (member.options.tls and "https" or "http") .. "://127.0.0.1:" .. member.client_port
+end
 
 local function tls_flags(tls)
   local flags = { "--cert-file", tls.cert, "--key-file", tls.key }

@@ -233,10 +233,8 @@ function nginx.start(options)
   self.pid = process.spawn(command_of(self), environment, { nil, fd, fd })
   uv.fs_close(fd)
   if options.is_expected_to_fail then return self end
-  wait.eventually(function()
-    if not self:is_running() then error("nginx has ended: " .. self:output()) end
-    return self:get "/ready" == 200
-  end, nil, "nginx to serve")
+  wait.eventually(function() return not self:is_running() or self:get "/ready" == 200 end, nil, "nginx to serve")
+  if not self:is_running() then error("nginx has ended: " .. self:output()) end
   return self
 end
 

@@ -18,8 +18,8 @@ local LUA = {
     "assert.*%f[%w_]late[%w_]*%s*<", "assert.*delays?%b[]%s*<", "assert.*%.t%s*%-[^<>=,]*<",
   },
   ["a limit of its own"] = {
-    "eventually%([%w_.]+,%s*%d", "eventually%(.*%f[%w_]end,%s*%d[%d.]*%s*[,)]", "^%s*end, %d+%)$", "wait_exit%([%d.]+%)",
-    ":wait_line%b()", "wait_gone%([^)]*,%s*%d",
+    "eventually%([%w_.]+,%s*%d", "eventually%(.*%f[%w_]end,%s*%d[%d.]*%s*[,)]", "^%s*end, %d+%)$",
+    "wait_exit%([%d.]+%)", ":wait_line%b()", "wait_gone%([^)]*,%s*%d",
   },
 }
 local C = {

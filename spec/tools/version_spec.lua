@@ -36,7 +36,8 @@ describe("the version", function()
   end)
 
   it("is nowhere else, but in the changelog", function()
-    local files = process.run { limit = 60, "grep", "-rlF", '"' .. written .. '"', tree.root .. "/src", tree.root .. "/lua",
+    local files = process.run {
+      limit = 60, "grep", "-rlF", '"' .. written .. '"', tree.root .. "/src", tree.root .. "/lua",
       tree.root .. "/proto", tree.root .. "/packaging", tree.root .. "/examples", tree.root .. "/CMakeLists.txt",
       tree.root .. "/lunarch-scm-1.rockspec" }
     assert.equal(tree.root .. "/src/lunarch.h\n", files)

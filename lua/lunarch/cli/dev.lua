@@ -28,7 +28,7 @@ local function find_etcd()
   return nil, "there is no program 'etcd' on the PATH: install it (Debian: etcd-server), or set ETCD=/path/to/etcd"
 end
 
----@return string? endpoint, string|lunarch.Dev etcd
+---@return string? endpoint, table|string etcd what to give up in the end; or why there is none
 function dev.join()
   local program, why = find_etcd()
   if not program then return nil, why end

@@ -1,10 +1,13 @@
----@meta
--- luacheck: ignore 111 212 241
+---@meta _
+-- luacheck: ignore 212 241
 -- What candidate.lua and the program `lunarch` offer, for editors.
 
 --- What a handler is told of a leader. `value` is nil while there is none.
 ---@class lunarch.followed_leader: lunarch.leader
 ---@field is_me boolean
+
+--- What on_lost is told: as term.reason, or what the candidate itself ended the term for.
+---@alias lunarch.lost_reason lunarch.reason|"stopping"|"resigned"|"error"|string
 
 --- Per term: `on_elected` once, then `do_work` any number of times, then `on_lost` once; never two of them at once.
 --- `on_lost` follows whenever `on_elected` was entered, also if that failed. `on_elected` and `do_work` are interrupted
@@ -22,7 +25,7 @@
 ---@field log? { info: function, warn: function, error: function } Default: what is no info goes to stderr
 ---@field on_elected? fun(term: lunarch.term)
 ---@field do_work? fun(term: lunarch.term): number|false|nil seconds until its next call; false: resign, others go first
----@field on_lost? fun(term: lunarch.term, reason: string) `reason`: as term.reason, or "stopping", "resigned", "error"
+---@field on_lost? fun(term: lunarch.term, reason: lunarch.lost_reason)
 ---@field on_leader? fun(leader: lunarch.followed_leader) whenever the leader changes
 ---@field do_standby? fun(leader: lunarch.followed_leader): number? again and again while we do not lead
 ---@field on_jeopardy? fun(term: lunarch.term) etcd has not answered for half a TTL
@@ -39,16 +42,3 @@ function candidate:run() end
 --- Stops the work, calls on_lost, gives the place up and lets run() return. Does not wait; may be called from anywhere.
 ---@param reason? string for on_lost. Default: "stopping"
 function candidate:stop(reason) end
-
--- ---- in a script of `lunarch run` ---------------------------------------------------------------------------------
-
----@class lunarch.log
----@field info fun(format: string, ...)
----@field warn fun(format: string, ...)
----@field error fun(format: string, ...)
-log = {}
-
---- Declares a further candidate, with what the script's globals and the flags say where the options do not.
----@param options lunarch.candidate_options
----@return lunarch.candidate
-function _G.candidate(options) end

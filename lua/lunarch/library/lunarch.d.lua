@@ -1,4 +1,4 @@
----@meta
+---@meta lunarch
 -- luacheck: ignore 212 241 631
 -- Every public call of Lunarch, for people and for the Lua language server. It is never loaded.
 --

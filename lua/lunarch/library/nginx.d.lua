@@ -1,4 +1,4 @@
----@meta
+---@meta resty.lunarch
 -- luacheck: ignore 212 241 631
 -- What there is inside nginx (OpenResty, or Debian's libnginx-mod-http-lua): all of lunarch.d.lua, and this. It is never
 -- loaded.
@@ -121,3 +121,5 @@ local lunarch = {}
 ---@param options lunarch.singleton_options
 ---@return lunarch.singleton singleton
 function lunarch.singleton(options) end
+
+return resty

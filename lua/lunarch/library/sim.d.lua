@@ -1,4 +1,4 @@
----@meta
+---@meta _
 -- luacheck: ignore 111 112 121 131 212 241 431
 -- What a script finds under `lunarch sim`, for editors.
 
