@@ -169,6 +169,22 @@ describe("lunarch sim", function()
       assert.matches("^A has not ended 60 s after it was told to stop", failure.reason)
     end)
 
+    it("nothing wrong with a lock whose answer is taken late", function()
+      assert.is_nil(failure_of([[
+        local client = assert(lunarch.connect())
+        while true do
+          local session = client:session({ ttl = 2 }, 3)
+          local mutex = session and session:mutex "/m"
+          if mutex and mutex:lock(3) then
+            if not mutex:is_held() then error "it was not ours when it was taken" end
+            mutex:unlock(1)
+          end
+          if session then session:close(1) end
+          lunarch.sleep(0.1)
+        end
+      ]], "--seeds", "1..60", "--faults", "delay,network,pause"))
+    end)
+
     it("two leaders, where an operator takes keys away", function()
       -- Not promised, and so not a verdict: a robbed leader is no leader.
       assert.is_nil(failure_of(HANDLERS, "--faults", "all", "--seeds", "1..10"))

@@ -91,6 +91,7 @@ struct run {
     bool has_check;
     double ttl_s, stop_timeout_s; /* as the script says; 0: it does not */
     const char *phase;
+    int delayed; /* per mille of the turns in which answers came: they are taken late */
     enum verdict verdict;
     char reason[2000];
     char culprit[RUN_NAME_BYTES];
