@@ -115,26 +115,19 @@ static int l_is_answer(lua_State *L) {
     return 1;
 }
 
-/* note(name, value), add(name, number) */
+/* note(name, value), add(name, number) -> whether that could be done. Checked by cli/sim/facts.lua. */
 static int l_note(lua_State *L) {
     struct process *process = the_process;
-    (void)luaL_checkstring(L, 1);
-    if (process && !process->is_dying)
-        checker_note(process->run, L, 1, 2, false);
-    return 0;
+    lua_settop(L, 2);
+    lua_pushboolean(L, !process || process->is_dying || checker_note(process->run, L, 1, 2, false));
+    return 1;
 }
 
 static int l_add(lua_State *L) {
     struct process *process = the_process;
-    (void)luaL_checkstring(L, 1);
-    if (lua_isnoneornil(L, 2)) {
-        lua_settop(L, 1);
-        lua_pushinteger(L, 1);
-    }
-    (void)luaL_checknumber(L, 2);
-    if (process && !process->is_dying)
-        checker_note(process->run, L, 1, 2, true);
-    return 0;
+    lua_settop(L, 2);
+    lua_pushboolean(L, !process || process->is_dying || checker_note(process->run, L, 1, 2, true));
+    return 1;
 }
 
 /* ---- handlers ------------------------------------------------------------------------------------------- */
