@@ -115,6 +115,13 @@ function methods:with(fn, timeout)
   return unpack(results, 2, results.n)
 end
 
+-- Begins the release of a mutex, if it is locked; it goes on by itself. Does not wait, and raises nothing: for where
+-- nobody is left to be told.
+function mutexes.begin_release(mutex)
+  local id = mutex._core:token() and mutex._core:unlock(handle.CLOSE_MS)
+  if id then mutex._client._core:forget(id) end
+end
+
 function Mutex.__tostring(self)
   local token = self.token
   return ("lunarch.mutex: %s (%s)"):format(self.name, token and ("locked, token %d"):format(token) or "not locked")

@@ -211,6 +211,14 @@ static int bell_watch(lua_State *L) {
     return 1;
 }
 
+/* hear(fd): rings from now on when the descriptor becomes readable, and once at once. */
+static int bell_hear(lua_State *L) {
+    struct bell *bell = bell_check(L);
+    lua_pushboolean(L, watch_fd(bell, (int)luaL_checkinteger(L, 2), EPOLLIN | EPOLLET) == 0);
+    kick(bell);
+    return 1;
+}
+
 static int bell_ring(lua_State *L) {
     kick(bell_check(L));
     return 0;
@@ -222,7 +230,7 @@ static int bell_close(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
-    {"watch", bell_watch}, {"ring", bell_ring}, {"close", bell_close}, {NULL, NULL}};
+    {"watch", bell_watch}, {"hear", bell_hear}, {"ring", bell_ring}, {"close", bell_close}, {NULL, NULL}};
 
 void bell_register(lua_State *L) {
     if (luaL_newmetatable(L, BELL)) {

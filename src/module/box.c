@@ -217,13 +217,18 @@ static int client_take(lua_State *L) {
     return n;
 }
 
+/* cancel(id), forget(id): nothing where the operation is gone: a coroutine that was collected took it along. */
 static int client_cancel(lua_State *L) {
-    op_cancel(op_check(L, box_check(L, 1)));
+    struct op *op = op_find(box_check(L, 1), luaL_checkinteger(L, 2));
+    if (op)
+        op_cancel(op);
     return 0;
 }
 
 static int client_forget(lua_State *L) {
-    op_forget(op_check(L, box_check(L, 1)));
+    struct op *op = op_find(box_check(L, 1), luaL_checkinteger(L, 2));
+    if (op)
+        op_forget(op);
     return 0;
 }
 

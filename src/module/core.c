@@ -7,11 +7,13 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/output.h"
 #include "module/bell.h"
+#include "module/ending.h"
 
 /* Exported by name. */
 int luaopen_lunarch_core(lua_State *L);
@@ -77,6 +79,27 @@ static int core_shutdown(lua_State *L) {
     return 0;
 }
 
+/* is_yieldable() -> whether the coroutine that runs can yield here: no C function (string.gsub, table.sort, require) stands
+ * between this call and where it was resumed. nginx takes `coroutine.isyieldable` away. */
+static int core_is_yieldable(lua_State *L) {
+    lua_pushboolean(L, lua_isyieldable(L));
+    return 1;
+}
+
+/* count_state(name) -> how many Lua states of this process have said `name`, the one that says it now included. */
+static int core_count_state(lua_State *L) {
+    static struct {
+        pid_t pid;
+        lua_Integer n;
+    } counts[2];
+    size_t i = strcmp(luaL_checkstring(L, 1), "stream") == 0;
+    if (counts[i].pid != getpid())
+        counts[i].n = 0;
+    counts[i].pid = getpid();
+    lua_pushinteger(L, ++counts[i].n);
+    return 1;
+}
+
 /* ---- the end of a Lua state -------------------------------------------------------------------------- */
 
 /* What a collected client still has to tell etcd is told by then, or lapses with its lease. */
@@ -104,9 +127,18 @@ static void keep_for_close(lua_State *L) {
 }
 
 static const luaL_Reg FUNCTIONS[] = {
-    {"bell", bell_open}, {"connect", box_connect},    {"process_exists", core_process_exists},
-    {"now", core_now},   {"sleep", core_sleep},       {"await_fd", core_await_fd},
-    {"say", core_say},   {"shutdown", core_shutdown}, {NULL, NULL},
+    {"bell", bell_open},
+    {"endings", endings_open},
+    {"is_yieldable", core_is_yieldable},
+    {"count_state", core_count_state},
+    {"connect", box_connect},
+    {"process_exists", core_process_exists},
+    {"now", core_now},
+    {"sleep", core_sleep},
+    {"await_fd", core_await_fd},
+    {"say", core_say},
+    {"shutdown", core_shutdown},
+    {NULL, NULL},
 };
 
 int luaopen_lunarch_core(lua_State *L) {
@@ -116,6 +148,7 @@ int luaopen_lunarch_core(lua_State *L) {
     box_register(L);
     op_register(L);
     bell_register(L);
+    endings_register(L);
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         handle_register(L, classes[i]);
     luaL_newlib(L, FUNCTIONS);

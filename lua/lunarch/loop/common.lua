@@ -98,6 +98,11 @@ end
 
 -- ---- task objects -----------------------------------------------------------------------------------------------
 
+-- No closure: nginx empties the variables of a light thread that it has killed, those that functions share included.
+local function forget_joiner(wait)
+  wait.joiners[wait] = nil
+end
+
 local function join(world, task, timeout)
   local ms = args.timeout("task:join", timeout)
   world.enter()
@@ -105,7 +110,7 @@ local function join(world, task, timeout)
   if world.may_join then world.may_join(task) end
   if not task.has_ended then
     local joiners = task.joiners
-    local wait = { cancel = function(wait) joiners[wait] = nil end }
+    local wait = { cancel = forget_joiner, joiners = joiners }
     joiners[wait] = true
     if not world.suspend(wait, ms >= 0 and timeout or nil) then
       joiners[wait] = nil
