@@ -227,7 +227,7 @@ local function handlers_of(self)
   local handlers = {}
   for name in pairs(candidate.handlers) do
     local handler = self.options[name]
-    handlers[name] = handler and function(...) return nginx.apart(handler, ...) end
+    handlers[name] = handler and function(...) return nginx.apart(name == "on_lost", handler, ...) end
   end
   local on_elected, on_lost, on_leader = handlers.on_elected, handlers.on_lost, handlers.on_leader
   function handlers.on_elected(term)

@@ -6,11 +6,8 @@
 --   local lock, err, code = here:lock("/orders/7", 0.2)      -- waits at most 0.2 s
 --   lock:unlock()
 --
--- A lock that was taken in a request is given up at its end, however it ends, by `release` in log_by_lua*:
---
---   log_by_lua_block { require("resty.lunarch").release() }
---
--- (But not across ngx.exec and error pages, where nginx empties ngx.ctx: unlock before.)
+-- A lock that was taken in a request is given up at its end, however it ends: an internal redirect, a subrequest or an
+-- aborted connection makes no difference. In a timer it is kept until it is unlocked.
 local args = require "lunarch.args"
 
 args.is_ours()
@@ -19,18 +16,16 @@ if not _G.ngx then args.misuse "resty.lunarch: it exists inside nginx only; else
 
 local core = require "lunarch.core"
 local lunarch = require "lunarch"
+local mutexes = require "lunarch.mutex"
 local nginx = require "lunarch.loop.nginx"
+local requests = require "lunarch.loop.nginx.request"
 
 local resty = { _VERSION = lunarch.version }
 
 local OPEN_S = 5
--- The field of ngx.ctx that holds the locks of a request.
-local LOCKS = "lunarch.locks"
 
 local methods = {}
 local Here, check = args.class("worker", methods)
-
-local TAKEN = { rewrite = true, server_rewrite = true, access = true, content = true }
 
 local OPTIONS = {
   endpoints = args.endpoints, name = args.word, ttl = args.ttl, grace = args.seconds, trace = args.callable,
@@ -75,7 +70,7 @@ function methods:session(timeout)
   check(self, "session")
   args.timeout("worker:session", timeout)
   if is_usable(self.current) then return self.current end
-  self.opening = self.opening or lunarch.spawn(open, self)
+  self.opening = self.opening or nginx.spawn_ours(open, self)
   local opening = self.opening
   local ok, session, message, code = opening:join(timeout)
   if ok then return session, message, code end
@@ -89,15 +84,22 @@ function methods:session(timeout)
   error(session, 0)
 end
 
--- What the request has to give up, were it to end now; nil outside of requests.
+local function release_all(request)
+  for mutex in pairs(request.locks) do
+    mutexes.begin_release(mutex)
+  end
+  request.locks = {}
+end
+
+-- The request gives it up when it ends, if it has it by then. A timer is the user's to keep it beyond.
 local function remember(mutex)
-  if not TAKEN[ngx.get_phase()] then return nil end
-  local ctx = ngx.ctx
-  local locks = ctx[LOCKS] or {}
-  local entry = { mutex = mutex, is_asking = true }
-  locks[#locks + 1] = entry
-  ctx[LOCKS] = locks
-  return entry
+  if ngx.get_phase() == "timer" then return end
+  local request = requests.keep()
+  if not request.locks then
+    request.locks = {}
+    table.insert(request.on_end, release_all)
+  end
+  request.locks[mutex] = true
 end
 
 --- Locks a name: a mutex of the worker's session, locked; or nil, message, code. Waits at most `timeout` seconds, nil:
@@ -112,10 +114,9 @@ function methods:lock(name, timeout)
   local mutex
   mutex, message, code = session:mutex(name)
   if not mutex then return nil, message, code end
-  local entry = remember(mutex)
+  remember(mutex)
   local ok
   ok, message, code = mutex:lock(until_s and math.max(until_s - core.now(), 0))
-  if entry then entry.is_asking = false end
   if not ok then return nil, message, code end
   return mutex
 end
@@ -136,16 +137,10 @@ function methods:with(name, timeout, fn)
   return unpack(results, 2, results.n)
 end
 
---- Gives up the locks of this request, and those it was still waiting for when it ended. For log_by_lua*; waits for
---- nothing.
+--- Gives up the locks of this request now. Not needed at its end, where that happens by itself; waits for nothing.
 function resty.release()
-  local locks = ngx.ctx[LOCKS]
-  if not locks then return end
-  ngx.ctx[LOCKS] = nil
-  for _, entry in ipairs(locks) do
-    if entry.is_asking then nginx.look() end
-    if entry.mutex.token then entry.mutex:unlock() end
-  end
+  local request = requests.here()
+  if request and request.locks then release_all(request) end
 end
 
 --- Gives up everything of this worker, for at most so many seconds: for exit_worker_by_lua*, where it may hold the

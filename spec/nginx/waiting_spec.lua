@@ -229,8 +229,12 @@ describe("a wait inside nginx", function()
           ngx.print(table.concat({ tostring(task:join(60)), select(2, task:join(0)) }, " "))
         } }
         location = /handler { content_by_lua_block {
-          fill()
-          ngx.print(require("lunarch.loop.nginx").apart(function(...) return "called", ... end, "so"))
+          local nginx = require "lunarch.loop.nginx"
+          local task = nginx.spawn_ours(function()
+            fill()
+            return nginx.apart(false, function(...) return "called", ... end, "so")
+          end)
+          ngx.print(select(2, task:join(5)))
         } }
       ]],
     }

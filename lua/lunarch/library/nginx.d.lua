@@ -3,19 +3,25 @@
 -- What there is inside nginx (OpenResty, or Debian's libnginx-mod-http-lua): all of lunarch.d.lua, and this. It is never
 -- loaded.
 --
--- * Calls that wait do so in rewrite, access, content, timers and ssl_certificate_by_lua*: they yield their own light
---   thread and nothing else. In init_worker, set, header_filter, body_filter, balancer and log they raise, and say what to
---   do; a release (unlock, resign, close) begins there and goes on by itself. In exit_worker they hold the worker up.
+-- * Calls that wait yield their own light thread and nothing else, in every phase that nginx lets wait (rewrite, access,
+--   content, timers, preread of stream {}, ssl_certificate_by_lua* ...). In init_worker, set, header_filter, body_filter,
+--   balancer and log they raise, and say what to do; a release (unlock, resign, close) begins there and goes on by itself.
+--   In exit_worker they hold the worker up. They raise too inside a function that C calls (string.gsub, table.sort,
+--   require), where LuaJIT cannot yield.
 -- * `require "resty.lunarch"` belongs into init_by_lua*: it saves memory, and new workers are at work sooner. lunarch.connect
 --   there raises: nginx forks afterwards.
--- * lunarch.spawn starts a timer of nginx's; lunarch.run raises. What runs in that timer is part of the task.
--- * A request that ends in the middle of a wait (the client went away, ngx.exit in another light thread) gives up what it
---   waited for within a second, and at once where log_by_lua* calls resty.lunarch.release.
+-- * lunarch.spawn starts a timer of nginx's, and returns nil, message, "unavailable" where nginx has none
+--   (lua_max_pending_timers); lunarch.run raises. What runs in that timer is part of the task. A task whose light thread
+--   ends without returning (ngx.exit) has failed.
+-- * A lock that was taken by worker:lock belongs to the request: it is given up when the request ends, after any internal
+--   redirect, and what was taken in a subrequest with the main request. A request that ends in the middle of a wait gives
+--   up what it waited for.
 -- * When nginx reloads or quits, a leaving worker serves its requests to their end. Waits in timers are interrupted after a
 --   second by an error whose `code` is "cancelled". Leases that are left are revoked when the worker's Lua ends.
 -- * What goes wrong is logged as an error, since nginx shows nothing else unless it is told to: error_log ... notice adds
 --   who stands, and when etcd answers again. The workers need no rights of their own.
--- * Needs: lua_code_cache on; about five connections per worker (worker_connections), ten more where it leads.
+-- * Needs: lua_code_cache on; about five connections per worker (worker_connections), and two for each singleton.
+-- * Running timers (lua_max_running_timers): one for all of lunarch in a worker, one for each handler that runs.
 
 -- ---- resty.lunarch ----------------------------------------------------------------------------------------------
 
@@ -38,8 +44,8 @@ local resty = {}
 ---@return lunarch.code? code
 function resty.new(options) end
 
---- For log_by_lua*: gives up the locks this request has taken by worker:lock, and the one it was waiting for, however the
---- request ended. Waits for nothing. (Not across ngx.exec or error pages, where nginx empties ngx.ctx: unlock before.)
+--- Gives up now the locks that this request has taken by worker:lock. At the end of the request that happens by itself.
+--- Waits for nothing.
 function resty.release() end
 
 --- For exit_worker_by_lua*: closes the clients of resty.new; holds the worker up for so many seconds at most.

@@ -5,11 +5,11 @@ local faults = {}
 
 -- What may be asked for by name, and what each is called in `--help`.
 faults.kinds = {
-  "messages", "network", "freeze", "partition", "restart", "pause", "kill", "stop", "delay", "compact", "revoke",
+  "messages", "network", "freeze", "partition", "restart", "pause", "kill", "stop", "compact", "revoke",
 }
 
 -- No script can withstand an operator who takes keys away.
-faults.usual = "messages,network,freeze,partition,restart,pause,kill,stop,delay,compact"
+faults.usual = "messages,network,freeze,partition,restart,pause,kill,stop,compact"
 
 local function chance(per_mille)
   return sim.below(1000) < per_mille
@@ -40,7 +40,6 @@ function faults.new(wanted, n)
 end
 
 function Faults:begin()
-  if self.wanted.delay then sim.delays(chance(500) and 1 + sim.below(40) or 0) end
   if not self.wanted.messages then return end
   local function upto(per_mille, most)
     return chance(per_mille) and 1 + sim.below(most) or 0
@@ -209,7 +208,6 @@ end
 function Faults:finish()
   self.is_over = true
   sim.messages {}
-  sim.delays(0)
   for index = 1, self.n do
     sim.resume(index)
     for member = 0, sim.members - 1 do

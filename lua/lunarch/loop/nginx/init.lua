@@ -1,0 +1,267 @@
+-- Waiting inside nginx: a wait yields its own light thread, and nothing else stands still.
+--
+-- A task of the user's is a timer of nginx's: whatever runs in that timer, light threads and coroutines included,
+-- belongs to the task, and is known by the timer's request (lunarch.loop.nginx.request). What is ours runs in the hub
+-- (lunarch.loop.nginx.hub), where a task is known by its coroutine.
+--
+-- A task whose light thread ends without returning (ngx.exit) has failed: whoever joins it is told so.
+local args = require "lunarch.args"
+local common = require "lunarch.loop.common"
+
+args.is_ours()
+
+local core = require "lunarch.core"
+local hub = require "lunarch.loop.nginx.hub"
+local phase = require "lunarch.loop.nginx.phase"
+local requests = require "lunarch.loop.nginx.request"
+local semaphore = require "ngx.semaphore"
+local timers = require "lunarch.loop.nginx.timers"
+local waits = require "lunarch.loop.nginx.waits"
+
+local nginx = {}
+
+local pack = function(...) return { n = select("#", ...), ... } end
+local unpack = unpack
+
+local DEFAULT = "127.0.0.1:2379"
+local SHORTEST_S = 0.001
+local TIMER_LOOKS = 3        -- how often a handler's timer is set again before the handler fails
+local RETRY_S = 1
+local LAST_MS = 3000         -- what the last revocations are given when the worker ends
+
+-- ---- where we are -------------------------------------------------------------------------------------------------
+
+nginx.way = phase.way
+
+-- Raises where nginx is about to fork, or has not begun to.
+function nginx.connect(call)
+  if phase.is_before_fork() then
+    args.misuse("%s: a client opened in init_by_lua* would not survive the start of nginx's workers (require is fine "
+      .. "there): open it in init_worker_by_lua* or later", call)
+  end
+end
+
+-- What may help where none of `endpoints` answers: nginx hands its workers no environment but what it is told to.
+function nginx.hint(endpoints)
+  local is_usual = endpoints[1] == DEFAULT and not endpoints[2]
+  local is_told = os.getenv "LUNARCH_ENDPOINTS" or os.getenv "ETCDCTL_ENDPOINTS"
+  if is_told or not is_usual then return "" end
+  return " (LUNARCH_ENDPOINTS, if it should count, needs \"env LUNARCH_ENDPOINTS;\" in nginx.conf)"
+end
+
+-- The task this code runs in, or nil.
+function nginx.current()
+  local task = hub.task()
+  if task then return task end
+  local request = requests.here()
+  return request and request.task
+end
+
+-- ---- interruptions ------------------------------------------------------------------------------------------------
+
+local Leaving = { __name = "lunarch.leaving", __tostring = function(self) return self.message end }
+local LEAVING = setmetatable({
+  code = "cancelled", message = "the worker is leaving: nginx was told to reload or to quit",
+}, Leaving)
+
+nginx.farewell = LEAVING
+local leaving = common.interruption(LEAVING)
+
+function nginx.nap(seconds)
+  ngx.sleep(seconds)
+end
+
+local function is_overdue(task)
+  return hub.is_late() and not (task and task.is_protected) and phase.is_timer()
+end
+
+-- What ends the waits of `task`, or of a light thread that is none.
+local function interruption_of(task)
+  return task and task.interruption or is_overdue(task) and leaving or nil
+end
+
+-- Every call that may wait begins with this.
+function nginx.enter()
+  phase.check()
+  local task = nginx.current()
+  local interruption = task and common.interruption_of(task) or interruption_of(task)
+  if interruption then common.raise(nginx, interruption) end
+end
+
+function nginx.leave()
+  return common.leave(nginx)
+end
+
+-- ---- waiting ------------------------------------------------------------------------------------------------------
+
+-- Returns true once wait.is_done, and false after so many seconds. Raises when the task is interrupted, after
+-- wait:cancel().
+function nginx.suspend(wait, seconds)
+  hub.start()
+  local task = nginx.current()
+  local function interrupted() return interruption_of(task) end
+  local is_done, interruption = waits.suspend(wait, task, seconds, interrupted, hub.slice)
+  if is_done ~= nil then return is_done end
+  if wait.cancel then wait:cancel() end
+  return common.raise(nginx, interruption)
+end
+
+-- Ends a wait, from anywhere: its light thread goes on later, not now.
+function nginx.wake(wait)
+  wait.is_done = true
+  waits.tell(wait)
+end
+
+function nginx.sleep(seconds)
+  nginx.enter()
+  if nginx.way() == "block" then
+    require "lunarch.loop.block".sleep(seconds)
+  elseif seconds == 0 then
+    -- Debian's nginx warns of ngx.sleep(0) in its log each time.
+    ngx.sleep(SHORTEST_S)
+  else
+    nginx.suspend({}, seconds)
+    common.raise_if_late(nginx)
+  end
+  return true
+end
+
+-- Calls back whenever the client (of lunarch.core) has something to tell.
+function nginx.watch(client, on_ready)
+  hub.watch(client, on_ready)
+  local watch = { on_ready = on_ready }
+  function watch.ref() end
+  function watch.unref() end
+  function watch.stop() hub.unwatch(on_ready) end
+  return watch
+end
+
+-- Made before every client, so it is collected after them when the worker ends: leases that are left are revoked.
+local last = newproxy(true)
+getmetatable(last).__gc = function() core.shutdown(LAST_MS) end
+nginx.last = last
+
+-- `fn` is called when the worker is told to leave, and must not wait.
+nginx.on_leave = hub.on_leave
+
+-- ---- tasks --------------------------------------------------------------------------------------------------------
+
+local new_task = common.class(nginx)
+
+function nginx.name_of()
+  return "in nginx"
+end
+
+function nginx.report(task)
+  ngx.log(ngx.ERR, "lunarch: a task failed: ", task.traceback)
+end
+
+function nginx.rouse(task)
+  for wait in pairs(task.waits) do
+    waits.tell(wait)
+  end
+end
+
+local DIED = "its light thread ended without returning: ngx.exit, or another call that ends a request, was made in it"
+
+local function die(task)
+  if not task.has_ended then common.finish(nginx, task, false, DIED) end
+end
+
+hub.on_death = die
+
+-- This timer belongs to the task.
+local function adopt(task)
+  local request = requests.keep()
+  request.task = task
+  return request
+end
+
+local function make_task(is_protected)
+  return new_task { waits = {}, is_protected = is_protected }
+end
+
+local function spawn_in_timer(is_protected, fn, ...)
+  local task, given = make_task(is_protected), pack(...)
+  local ok, message, code = timers.begin(function()
+    table.insert(adopt(task).on_end, function() die(task) end)
+    common.run(nginx, task, fn, unpack(given, 1, given.n))
+  end)
+  if not ok then return nil, "lunarch.spawn: " .. message, code end
+  -- It is the hub that finds a dropped timer.
+  hub.start()
+  return task
+end
+
+-- A task of our own code, in the hub: it needs no timer.
+local function spawn_in_hub(is_protected, fn, ...)
+  local task, given = make_task(is_protected), pack(...)
+  hub.run(task, function() common.run(nginx, task, fn, unpack(given, 1, given.n)) end)
+  return task
+end
+
+nginx.spawn_ours = function(fn, ...) return spawn_in_hub(false, fn, ...) end
+
+-- A task of our own code that sees to its end itself when the worker leaves, and so do those that are spawned in it.
+nginx.spawn_protected = function(fn, ...) return spawn_in_hub(true, fn, ...) end
+
+-- The task, or nil, message, code: nginx refuses the timer.
+function nginx.spawn(fn, ...)
+  local ours = hub.task()
+  if ours then return spawn_in_hub(ours.is_protected, fn, ...) end
+  local parent = nginx.current()
+  return spawn_in_timer(parent and parent.is_protected or false, fn, ...)
+end
+
+-- ---- handlers -----------------------------------------------------------------------------------------------------
+
+local function traced(err)
+  return type(err) == "string" and debug.traceback(err, 2) or err
+end
+
+local function begin_apart(call, limit)
+  return timers.begin(function()
+    table.insert(adopt(call.task).on_end, function()
+      if call.results then return end
+      call.results = { false, DIED, n = 2 }
+      call.done:post(1)
+    end)
+    call.results = pack(xpcall(call.fn, traced, unpack(call.given, 1, call.given.n)))
+    call.done:post(1)
+  end, limit, function(message)
+    call.results = { false, message, n = 2 }
+    call.done:post(1)
+  end)
+end
+
+local function set_apart(call, is_urgent)
+  local n_refused = 0
+  while true do
+    local birth, message = begin_apart(call, not is_urgent and TIMER_LOOKS or nil)
+    if birth then return birth end
+    n_refused = n_refused + 1
+    if call.task.interruption or not is_urgent and n_refused > TIMER_LOOKS then error(message, 0) end
+    ngx.sleep(RETRY_S)
+  end
+end
+
+-- Calls `fn` in a timer of its own, which still is the same task: what a timer has allocated is freed with its end, and
+-- handlers are called for months; and ngx.exit ends that timer alone. What `fn` returns, or raises; an error too when
+-- the task is interrupted before nginx has a timer for it, or, unless it `is_urgent`, when nginx has none for some
+-- seconds.
+function nginx.apart(is_urgent, fn, ...)
+  local call = { task = nginx.current(), fn = fn, given = pack(...), done = assert(semaphore.new()) }
+  local birth = set_apart(call, is_urgent)
+  while not call.results do
+    call.done:wait(RETRY_S)
+    if call.task.interruption and timers.forget(birth) then error("nginx had no timer for it", 0) end
+  end
+  if not call.results[1] then error(call.results[2], 0) end
+  return unpack(call.results, 2, call.results.n)
+end
+
+function nginx.run()
+  args.misuse "lunarch.run: nginx turns the loop already: use lunarch.spawn, or call what waits as it is"
+end
+
+return nginx

@@ -1,0 +1,204 @@
+-- Locks belong to the request in which they were taken, whatever happens to it: no internal redirect, subrequest or
+-- aborted connection leaves one behind, and none is given up before the request ends.
+local fixture = require "support.fixture"
+local nginx = require "support.nginx"
+local ports = require "support.ports"
+local uv = require "luv"
+local wait = require "support.wait"
+
+local SHARED = [[
+  lua_check_client_abort on;
+  init_worker_by_lua_block {
+    lunarch = require "resty.lunarch"
+    here = assert(lunarch.new { endpoints = os.getenv "ENDPOINT", ttl = 60 })
+    function lock() assert(here:lock("/request/" .. ngx.var.arg_name, 5)) end
+  }
+]]
+
+-- Every location takes the lock that its argument names, and ends in its own way. None calls release.
+local SERVER = [[
+  error_page 500 502 503 504 /50x.html;
+  location = /50x.html { content_by_lua_block { ngx.print "sorry" } }
+  location = /html { root PREFIX; default_type text/html; }
+  location / { root PREFIX; index index.html; access_by_lua_block { if not ngx.req.is_internal() then lock() end } }
+  location = /answered { content_by_lua_block { ngx.print "answered" } }
+  location = /named-by-header { internal; content_by_lua_block { ngx.print "accelerated" } }
+  location @named { content_by_lua_block { ngx.print "named" } }
+  location = /upstream { content_by_lua_block { ngx.header["X-Accel-Redirect"] = "/named-by-header" } }
+
+  location = /dead-backend { access_by_lua_block { lock() } proxy_pass http://127.0.0.1:DEAD; }
+  location = /dead-backend-rewrite { rewrite_by_lua_block { lock() } proxy_pass http://127.0.0.1:DEAD; }
+  location = /fails { content_by_lua_block { lock() error "on purpose" } }
+  location = /exits { content_by_lua_block { lock() ngx.exit(503) } }
+  location = /exits-in-access {
+    access_by_lua_block { lock() ngx.exit(ngx.OK) }
+    content_by_lua_block { ngx.print "on" }
+  }
+  location = /exec { content_by_lua_block { lock() ngx.exec "/answered" } }
+  location = /exec-named { access_by_lua_block { lock() ngx.exec "@named" } }
+  location = /set-uri { rewrite_by_lua_block { lock() ngx.req.set_uri("/answered", true) } }
+  location = /redirect { content_by_lua_block { lock() ngx.redirect "/answered" } }
+  location = /try { access_by_lua_block { ngx.ctx = {} } rewrite_by_lua_block { lock() } try_files /none /answered; }
+  location = /accel { access_by_lua_block { lock() } proxy_pass http://127.0.0.1:PORT/upstream; }
+  location = /closed { content_by_lua_block { lock() ngx.print "x" ngx.eof() ngx.sleep(0.05) } }
+  location = /ctx { content_by_lua_block { ngx.ctx = {} lock() ngx.ctx = { a = 1 } ngx.print "x" } }
+  location = /thread { content_by_lua_block {
+    ngx.thread.wait(ngx.thread.spawn(lock))
+    ngx.print "x"
+  } }
+  location = /coroutine { content_by_lua_block {
+    coroutine.wrap(lock)()
+    ngx.print "x"
+  } }
+  location = /locked { content_by_lua_block { lock() ngx.print "locked" } }
+  location = /subrequest { content_by_lua_block {
+    ngx.print(ngx.location.capture("/locked?name=" .. ngx.var.arg_name).body)
+  } }
+  location = /subrequests { content_by_lua_block {
+    local name = ngx.var.arg_name
+    ngx.location.capture_multi { { "/locked?name=" .. name .. "/a" }, { "/fails?name=" .. name .. "/b" } }
+    ngx.print "x"
+  } }
+  location = /authorized { auth_request /locked-for-it; content_by_lua_block { ngx.print "authorized" } }
+  location = /locked-for-it { rewrite_by_lua_block { ngx.var.args = "name=authorized" } access_by_lua_block { lock() }
+    content_by_lua_block { ngx.print "yes" } }
+  location = /held { content_by_lua_block { lock() ngx.sleep(60) } }
+  location = /held-upstream { access_by_lua_block { lock() } proxy_pass http://127.0.0.1:PORT/sleep; }
+  location = /held-exec { content_by_lua_block { lock() ngx.exec "/sleep" } }
+  location = /held-subrequest { content_by_lua_block { ngx.location.capture("/held?name=" .. ngx.var.arg_name) } }
+  location = /sleep { content_by_lua_block { ngx.sleep(60) } }
+  location = /during { content_by_lua_block { lock() ngx.exec("/hold-on", ngx.var.args) } }
+  location = /hold-on { content_by_lua_block { ngx.sleep(0.3) ngx.print "held" } }
+  location = /released { content_by_lua_block { lock() ngx.sleep(0.3) lunarch.release() ngx.sleep(60) } }
+]]
+
+-- What a request by HTTP/2 is, without a library: preface, settings, headers.
+local function http2_get(path)
+  local function frame(kind, flags, stream, payload)
+    return string.pack(">I3I1I1I4", #payload, kind, flags, stream) .. payload
+  end
+  local headers = "\x82\x86\x04" .. string.char(#path) .. path .. "\x41\x04spec"
+  return "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" .. frame(4, 0, 0, "") .. frame(1, 5, 1, headers)
+end
+
+describe("a request's locks", function()
+  local client, server, web, h2_port
+
+  setup(function()
+    client, server = fixture.open { ttl = 60 }
+    h2_port = ports.free()
+    web = nginx.start {
+      env = { ENDPOINT = server.endpoint }, workers = 1,
+      server = SERVER:gsub("DEAD", tostring(ports.free())),
+      http = SHARED .. ([[
+        server {
+          listen 127.0.0.1:H2 http2;
+          location = /locked { content_by_lua_block { lock() ngx.print "locked" } }
+          location = /held { content_by_lua_block { lock() ngx.sleep(60) } }
+        }
+      ]]):gsub("H2", tostring(h2_port)),
+    }
+    local file = assert(io.open(web.prefix .. "/index.html", "w"))
+    file:write "an index"
+    file:close()
+  end)
+  teardown(function()
+    nginx.stop_all()
+    fixture.close()
+  end)
+
+  local function places(name)
+    return #client:get("/request/" .. name, { prefix = true })
+  end
+
+  local function await_places(name, n)
+    wait.eventually(function() return places(name) == n end, nil, n .. " places in " .. name)
+  end
+
+  local ENDINGS = {
+    ["/dead-backend"] = "sorry", ["/dead-backend-rewrite"] = "sorry", ["/fails"] = "sorry", ["/exits"] = "sorry",
+    ["/exits-in-access"] = "on", ["/exec"] = "answered", ["/exec-named"] = "named", ["/set-uri"] = "answered",
+    ["/redirect"] = "302 Found", ["/try"] = "answered", ["/accel"] = "accelerated", ["/closed"] = "x", ["/ctx"] = "x",
+    ["/thread"] = "x", ["/coroutine"] = "x", ["/"] = "an index", ["/none"] = "404 Not Found",
+    ["/subrequest"] = "locked", ["/subrequests"] = "x", ["/authorized"] = "authorized",
+  }
+  for path, answer in pairs(ENDINGS) do
+    it("are given up at its end: " .. path, function()
+      local name = path == "/authorized" and "authorized" or "end" .. path .. "1"
+      for _ = 1, 2 do
+        local _, body = web:get(path .. (path == "/authorized" and "" or "?name=" .. name))
+        assert.matches(answer, body, 1, true)
+        await_places(name, 0)
+      end
+    end)
+  end
+
+  it("are given up when the client goes, whatever the request waits for", function()
+    for _, path in ipairs { "/held", "/held-upstream", "/held-exec", "/held-subrequest" } do
+      local name = "gone" .. path
+      local request = web:open(path .. "?name=" .. name)
+      await_places(name, 1)
+      request:close()
+      await_places(name, 0)
+    end
+  end)
+
+  it("are kept until then, over an internal redirect", function()
+    local request = web:open "/during?name=during"
+    await_places("during", 1)
+    assert.is_false(request:is_over())
+    assert.same({ 200, "held" }, { request:wait() })
+    await_places("during", 0)
+  end)
+
+  it("are given up before by release", function()
+    local request = web:open "/released?name=released"
+    await_places("released", 1)
+    await_places("released", 0)
+    assert.is_false(request:is_over())
+    request:close()
+  end)
+
+  it("are those of one request of a connection that is kept, and not of the next", function()
+    local tcp, text = uv.new_tcp(), ""
+    tcp:connect("127.0.0.1", web.port, function()
+      tcp:read_start(function(_, data) text = text .. (data or "") end)
+      tcp:write "GET /locked?name=kept HTTP/1.1\r\nHost: spec\r\n\r\n"
+    end)
+    wait.eventually(function() return text:find "locked" end)
+    await_places("kept", 0)
+    text = ""
+    tcp:write "GET /held?name=kept HTTP/1.1\r\nHost: spec\r\n\r\n"
+    await_places("kept", 1)
+    tcp:close()
+    await_places("kept", 0)
+  end)
+
+  it("are given up over HTTP/2 as well", function()
+    for path, is_ending in pairs { ["/locked?name=h2"] = true, ["/held?name=h2"] = false } do
+      local tcp, text = uv.new_tcp(), ""
+      tcp:connect("127.0.0.1", h2_port, function()
+        tcp:read_start(function(_, data) text = text .. (data or "") end)
+        tcp:write(http2_get(path))
+      end)
+      if is_ending then
+        wait.eventually(function() return text:find("locked", 1, true) end)
+      else
+        await_places("h2", 1)
+        -- RST_STREAM: the request is cancelled, and its connection goes on.
+        tcp:write "\0\0\4\3\0\0\0\0\1\0\0\0\8"
+      end
+      await_places("h2", 0)
+      tcp:close()
+    end
+  end)
+
+  it("can be taken again and again: nothing of the requests is left in the worker", function()
+    local _, before = web:get "/answered"
+    for _ = 1, 200 do
+      before = select(2, web:get "/locked?name=again")
+    end
+    assert.equal("locked", before)
+    await_places("again", 0)
+  end)
+end)
