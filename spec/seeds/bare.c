@@ -56,12 +56,15 @@ static void on_left(struct place *place, const struct lun_err *err) {
 static void enter(struct stand *stand) {
     static const struct place_callbacks callbacks = {on_entered, on_stop, on_left};
     struct machine *machine = stand->machine;
-    stand->line = (int)below(&machine->dice, LINES);
-    stand->is_trying = chance(&machine->dice, 250);
+    bool is_resting = machine_rests(machine);
+    stand->line = is_resting ? 0 : (int)below(&machine->dice, LINES);
+    stand->is_trying = chance(&machine->dice, 250) && !is_resting;
     stand->has_written = false;
     int64_t patience = chance(&machine->dice, 400) ? SECONDS(3) : SECONDS(120);
     if (chance(&machine->dice, 100))
         patience = MS(5);
+    if (is_resting)
+        patience = SECONDS(120);
     stand->until_ns = sim_now(machine->world->sim) +
                       (patience == SECONDS(120) ? patience : below(&machine->dice, patience));
     if (!machine_may(machine, ENTER) ||
@@ -97,7 +100,7 @@ static void write_guarded(struct stand *stand) {
 
 static void hold(struct stand *stand, bool is_due) {
     struct machine *machine = stand->machine;
-    if (chance(&machine->dice, 400))
+    if (chance(&machine->dice, 400) && !machine_rests(machine))
         write_guarded(stand);
     if (!is_due)
         return;
@@ -206,7 +209,8 @@ static void live_session(struct machine *machine) {
     } else if (machine->life == OVER) {
         bare_close_session(machine, !machine->is_adopted || chance(&machine->dice, 500));
     } else if (machine->life == OPEN && phase < SETTLING &&
-               chance(&machine->dice, machine->world->restlessness)) {
+               chance(&machine->dice, machine->world->restlessness) &&
+               !machine_rests(machine)) {
         bool is_orphaned = chance(&machine->dice, 150), is_revoked = chance(&machine->dice, 700);
         if (!machine_may(machine, END_SESSION))
             return;

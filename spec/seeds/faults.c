@@ -85,6 +85,8 @@ static void operate(struct world *world, const struct fault *fault) {
         sim_compact(sim);
         return;
     }
+    if (world->is_patient && world->phase == CALM)
+        return;
     size_t n = sim_n_kvs(sim), n_places = 0;
     struct sim_kv kv = {0};
     for (size_t i = 0; i < n; i++)
@@ -332,7 +334,7 @@ static void plan_more(struct world *world, uint64_t seed) {
     uint64_t dice = dice_of(seed, 'A');
     int64_t n_anew = history_more & MORE_ANEW ? 1 + below(&dice, 2) : 0;
     for (int64_t i = 0; i < n_anew; i++)
-        add(world, &dice, ANEW, sim_now(world->sim) + SECONDS(8) + below(&dice, world->faults_end_ns));
+        add(world, &dice, ANEW, sim_now(world->sim) + calm_ns(world) + below(&dice, world->faults_end_ns));
     if (history_more & MORE_FALSE_HEADERS)
         world->message_faults.false_header = 1 + (int)below(&dice, 30);
     if (history_more & MORE_FALSE_NUMBERS)

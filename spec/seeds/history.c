@@ -108,7 +108,7 @@ static void close_all(struct world *world) {
 }
 
 static void live_through(struct world *world) {
-    if (!live(world, CALM, SECONDS(8)))
+    if (!live(world, CALM, calm_ns(world)))
         return;
     begin_faults(world);
     if (!live(world, FAULTY, world->faults_end_ns))
@@ -144,6 +144,7 @@ void history_run(uint64_t seed, const struct history_options *options, struct hi
         sim_trace(world->sim, world->options.on_line, world->options.arg);
     look_on(world);
     filter_messages(world);
+    plan_rest(world, seed);
     plan_faults(world, seed);
     for (int i = 0; i < MACHINES; i++) {
         world->machines[i].dice = dice_of(seed, (uint64_t)i + 1);

@@ -36,6 +36,7 @@
     X(lease_lapses, "a lease lives on that nobody renews")                                                   \
     X(revoked_is_true, "a session was told that its lease is gone, and it was not")                          \
     X(session_survives, "a session was lost although nothing was in the way")                                \
+    X(waiting_is_cheap, "what idle waiters read grew with the line")                                         \
     X(old_sessions_end, "a session of an etcd that is no more goes on")                                      \
     X(crashed, "the program died")                                                                           \
     X(hung, "the program did not come to an end")

@@ -123,6 +123,7 @@ static void check_told(struct world *world) {
 void check_step(struct world *world) {
     check_owners(world);
     check_told(world);
+    check_rest(world);
 }
 
 /* ---- what happens in the store -------------------------------------------------------------------------- */
@@ -151,6 +152,7 @@ void bury(struct world *world, const struct sim_kv *kv, enum sim_cause cause) {
 static void on_delete(void *arg, const struct sim_kv *kv, enum sim_cause cause) {
     struct world *world = arg;
     bury(world, kv, cause);
+    disturb(world);
     for (size_t i = 0; i < ALL_STANDS; i++) {
         struct stand *stand = stand_at(world, i);
         if (stand->is_trying && cause != SIM_BY_REQUEST && strcmp(stand->key, kv->key) == 0)
@@ -192,6 +194,7 @@ static void on_put(void *arg, const char *key, const char *value) {
         on_data(world, key, value);
         return;
     }
+    disturb(world);
     if (strncmp(value, "proclaimed ", 11) == 0)
         on_proclaimed(world, key, value);
     for (size_t i = 0; i < ALL_STANDS; i++) {

@@ -57,6 +57,10 @@ void on_session_lost(struct machine *machine, enum lun_reason reason, int64_t le
         broken(world, INVARIANT_session_survives, machine->name, lun_reason_name(reason));
 }
 
+bool machine_rests(const struct machine *machine) {
+    return machine->world->is_patient && machine->world->phase == CALM;
+}
+
 void stand_holds(struct stand *stand, const char *key, int64_t token) {
     struct machine *machine = stand->machine;
     (void)snprintf(stand->key, sizeof stand->key, "%s", key);
@@ -68,7 +72,7 @@ void stand_holds(struct stand *stand, const char *key, int64_t token) {
     int64_t longest = chance(&machine->dice, 500) ? MS(60) : SECONDS(4);
     if (chance(&machine->dice, 80))
         longest = SECONDS(20); /* longer than any lease */
-    stand->until_ns = stand->held_since_ns + below(&machine->dice, longest);
+    stand->until_ns = stand->held_since_ns + (machine_rests(machine) ? SECONDS(60) : below(&machine->dice, longest));
     tell(machine, "holds %s, token %lld", stand->key, (long long)token);
     check_win(stand);
 }
@@ -84,7 +88,7 @@ void machine_start(struct machine *machine) {
     machine->life = NONE;
     machine->is_paused = false;
     machine->ran_since_ns = machine_now(machine);
-    machine->is_door = chance(&machine->dice, 450);
+    machine->is_door = chance(&machine->dice, 450) && !machine->world->is_patient;
     tell(machine, "starts, %s", machine->is_door ? "behind the door" : "bare");
     if (machine->is_door)
         door_start(machine);

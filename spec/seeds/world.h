@@ -71,6 +71,7 @@ struct machine {
     enum life life; /* of its session */
     int64_t opened_ns; /* asked for */
     bool is_adopted, is_lease_taken;
+    uint64_t n_read; /* keys that its transactions had read when the lines came to rest */
     /* A bare one uses sessions and places directly. */
     struct trace trace;
     struct etcd *etcd;
@@ -162,6 +163,8 @@ struct world {
     struct fault faults[FAULTS];
     size_t n_faults;
     int64_t faults_begin_ns, faults_end_ns;
+    bool is_patient; /* all are bare, in one line, and wait for long */
+    int64_t changed_ns, at_rest_ns; /* the lines did last; since when what is read is counted, 0: it is not */
     int restlessness; /* per mille of their thoughts in which machines end their session */
     int adoption;     /* per mille of their sessions that adopt another's lease */
     int64_t forsaken
@@ -204,6 +207,12 @@ void name_unsettled(struct world *world);
 void note_first(struct world *world);
 void bury(struct world *world, const struct sim_kv *kv, enum sim_cause cause);
 
+/* ---- what waiting costs etcd (rest.c) */
+void plan_rest(struct world *world, uint64_t seed);
+int64_t calm_ns(const struct world *world);
+void disturb(struct world *world);
+void check_rest(struct world *world);
+
 /* ---- machines (machine.c) */
 void machine_start(struct machine *machine);
 void machine_kill(struct machine *machine);
@@ -223,6 +232,8 @@ int64_t machine_lease(const struct machine *machine);
 int64_t machine_valid_until(const struct machine *machine);
 /* Whoever shares its lease keeps alive what it leaves behind: somebody has to tidy up in the end. */
 void forsake(struct machine *machine);
+/* It waits, or holds, and wants nothing else. */
+bool machine_rests(const struct machine *machine);
 /* False: its user goes on until the place is lost. */
 bool machine_has_grace(struct machine *machine);
 /* Which other machine's lease to adopt; 0: none. */
