@@ -1,4 +1,4 @@
-/* client.c - a client: polling it, closing it, freeing it. */
+/* client.c - a client: opening it, polling it, closing it, freeing it. */
 #include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -178,6 +178,8 @@ static void cut_off_sessions(struct lun_client *client) {
     }
 }
 
+static const struct ask_kind close_kind;
+
 static void give_up_closing(struct lun_op *op, int code) {
     (void)code; /* cancelled: do not wait for etcd any more; it is answered when nothing is in flight */
     cut_off_sessions(op->client);
@@ -190,8 +192,8 @@ static void answer_all(struct lun_client *client, int code) {
     while ((node = list_pop_front(&todo))) {
         struct lun_op *op = CONTAINER_OF(node, struct lun_op, in_client);
         list_push_back(&client->ops, node);
-        if (op->on_give_up != give_up_closing)
-            op->on_give_up(op, code);
+        if (op->kind != &close_kind)
+            op->kind->on_give_up(op, code);
     }
 }
 
@@ -246,28 +248,27 @@ static void hurry_closing(struct lun_client *client, int64_t timeout_ms) {
     }
 }
 
-int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
-                     struct lun_err *ret_err) {
-    struct lun_op *op;
-    if (client_enter_closed(client))
-        return client_enter(client, ret_err);
-    int rc = op_begin(client, ask, client, give_up_closing, false, &op, ret_err);
-    if (rc)
-        goto out;
-    if (ret_op)
-        *ret_op = op;
+static int start_closing(struct lun_op *op, const void *args, struct lun_err *ret_err) {
+    struct lun_client *client = op->client;
+    (void)args;
+    (void)ret_err;
     if (client->is_etcd_closed) {
         op_finish(op, NULL);
-        goto out;
+        return 0;
     }
     list_push_back(&client->close_ops, &op->in_object);
     if (client->is_closing)
-        hurry_closing(client, ask->timeout_ms);
+        hurry_closing(client, op->ask.timeout_ms);
     else
-        begin_closing(client, ask->timeout_ms);
-out:
-    client_leave(client);
-    return rc;
+        begin_closing(client, op->ask.timeout_ms);
+    return 0;
+}
+
+static const struct ask_kind close_kind = {.start = start_closing, .on_give_up = give_up_closing, .has_own_deadline = true, .is_for_closed = true};
+
+int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                     struct lun_err *ret_err) {
+    return client_ask(client, &close_kind, client, NULL, ask, ret_op, ret_err);
 }
 
 /* ---- ending ----------------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* client.h - behind the door: what the parts of liblunarch share. Everything here is inside (rpc.h) unless
+/* client.h - behind lunarch.h: what the parts of liblunarch share. Everything here is called inside (rpc.h) unless
  * said otherwise. */
 #ifndef LUN_CLIENT_H
 #define LUN_CLIENT_H
@@ -7,6 +7,7 @@
 
 #include "base/list.h"
 #include "base/trace.h"
+#include "client/ask.h"
 #include "etcd/kv.h"
 #include "lunarch.h"
 #include "recipe/place.h"
@@ -62,61 +63,8 @@ bool client_is_ours(const struct lun_client *client);
 void client_leave(struct lun_client *client);
 /* Something has ended: goes on with closing. */
 void client_on_ended(struct lun_client *client);
-
-/* ---- an asked call and its answer ------------------------------------------------------------------- */
-
-struct lun_op {
-    struct rpc_completion note;
-    struct lun_client *client;
-    struct list in_client;
-    struct list in_object; /* of whatever it waits for */
-    struct rpc_timer timer;
-    struct lun_ask ask;
-    void *object;
-    /* The asker waits no more: LUN_ETIMEOUT, LUN_ECANCELLED or LUN_ECLOSED. Detaches it from the object and
-     * finishes it (now or soon). */
-    void (*on_give_up)(struct lun_op *op, int code);
-    struct etcd_call *call; /* store.c */
-    int give_up_code;
-    /* What the answer states of ownership, for success alone; NULL: nothing. Whether it is true now: 0, or
-     * LUN_ELOST and why not. Inside. */
-    int (*recheck)(const struct lun_op *op, struct lun_err *ret_err);
-    /* Gives back what the answer brought: nobody takes it, or it is a loss by now. NULL: nothing. Inside. */
-    void (*drop)(struct lun_op *op);
-    struct list *untaken; /* of the object: answers with `recheck` that nobody has taken, by in_object */
-    bool is_kept, is_telling, is_unwanted;
-    struct lun_result result;
-    struct lun_err *err;
-    struct list blocks; /* memory that the result points into */
-};
-
-/* Checks, makes and enlists; the timer runs if the ask has a timeout and `has_timer`. 0, LUN_EINVALID,
- * LUN_ENOMEM. */
-int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
-             void (*on_give_up)(struct lun_op *op, int code), bool has_timer, struct lun_op **ret_op,
-             struct lun_err *ret_err);
-/* on_give_up of an op that waits for nothing but its call, whose answer then finishes it with `code`. */
-void op_give_up_call(struct lun_op *op, int code);
 /* The instant at which `timeout_ms` from now has passed; RPC_NEVER for none, and for what is as good as none. */
 int64_t client_deadline_ns(const struct lun_client *client, int64_t timeout_ms);
-/* Takes back one that was not begun. */
-void op_discard(struct lun_op *op);
-/* Answers: NULL, or a copy of `err`. The result is filled in before. */
-void op_finish(struct lun_op *op, const struct lun_err *err);
-int op_fail(struct lun_op *op, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* Memory that lives as long as the result. NULL when there is none. */
-void *op_alloc(struct lun_op *op, size_t n_bytes);
-/* A copy that lives as long as the result; false when there is no memory. */
-bool op_copy(struct lun_op *op, struct lun_bytes from, struct lun_bytes *ret);
-bool op_copy_kv(struct lun_op *op, const struct lun_kv *from, struct lun_kv *ret);
-bool op_copy_results(struct lun_op *op, const struct etcd_reply *reply);
-bool op_set_leader(struct lun_op *op, const struct lun_kv *kv);
-/* Gives up every op in an object's list. */
-void ops_give_up(struct list *ops, int code);
-
-/* "etcd did not answer: ..." with what each member did; for an op that waited for an answer and got none. */
-void op_fail_silent(struct lun_op *op, const char *what, int code);
-const char *op_span(const struct lun_op *op, char *text, size_t n_bytes); /* "5 s" */
 
 /* ---- session ---------------------------------------------------------------------------------------- */
 
@@ -140,8 +88,8 @@ void session_unref(struct lun_session *session);
 /* Ends it without waiting for anything. */
 void session_cut_off(struct lun_session *session);
 
-/* Asks who is first in the line `name`: completes with `leader`, or without one. For owner and leader; `what`
- * for errors. Inside. */
+/* Asks for the first place of the line `name`: completes with `leader`, or without one. `what` for errors: "owner",
+ * "leader". Outside. */
 int leader_ask(struct lun_client *client, const char *what, const char *name, const struct lun_ask *ask,
                struct lun_op **ret_op, struct lun_err *ret_err);
 

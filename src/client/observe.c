@@ -1,4 +1,4 @@
-/* client_observe.c - the door to "who is it now?" and to following that. */
+/* client/observe.c - the first place of a line: asking for it once, and following it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,15 +11,8 @@
 
 static void on_leader(void *arg, const struct etcd_reply *reply) {
     struct lun_op *op = arg;
-    op->call = NULL;
-    if (reply->err) {
-        struct lun_err err = *reply->err;
-        if (err.code == LUN_ECANCELLED && op->give_up_code)
-            err.code = op->give_up_code;
-        (void)lun_err_wrap(&err, "%s", (const char *)op->object);
-        op_finish(op, &err);
+    if (op_has_failed(op, reply))
         return;
-    }
     op->result.revision = reply->revision;
     if (reply->results[0].n_kvs > 0 && !op_set_leader(op, &reply->results[0].kvs[0]))
         (void)op_fail(op, LUN_ENOMEM, "out of memory");
@@ -27,34 +20,32 @@ static void on_leader(void *arg, const struct etcd_reply *reply) {
         op_finish(op, NULL);
 }
 
-int leader_ask(struct lun_client *client, const char *what, const char *name, const struct lun_ask *ask,
-               struct lun_op **ret_op, struct lun_err *ret_err) {
-    struct lun_op *op;
-    struct bytes prefix = {NULL, 0}, prefix_end = {NULL, 0}, text = {NULL, 0};
-    struct lun_bytes kept;
-    int rc = op_begin(client, ask, NULL, op_give_up_call, false, &op, ret_err);
-    if (rc)
-        return rc;
-    if (bytes_printf(&prefix, "%s/", name) || bytes_prefix_end(&prefix_end, bytes_view(&prefix)) ||
-        bytes_printf(&text, "%s of %s", what, name) || !op_copy(op, bytes_view(&text), &kept)) {
-        rc = LUN_ENOMEM;
-    } else {
-        op->object = (void *)(uintptr_t)kept.data;
+struct leader_args {
+    const char *what, *name;
+};
+
+static int start_asking(struct lun_op *op, const void *args, struct lun_err *ret_err) {
+    const struct leader_args *asked = args;
+    struct bytes prefix = {NULL, 0}, prefix_end = {NULL, 0};
+    int rc = LUN_ENOMEM;
+    if (!bytes_printf(&prefix, "%s/", asked->name) && !bytes_prefix_end(&prefix_end, bytes_view(&prefix)) &&
+        !op_name(op, "%s of %s", asked->what, asked->name)) {
         struct lun_kv_op read = line_first(bytes_view(&prefix), bytes_view(&prefix_end));
-        struct etcd_call_options how = {.deadline_ns = client_deadline_ns(client, ask->timeout_ms),
-                                        .is_idempotent = true};
-        rc = etcd_do(client->etcd, &read, &how, on_leader, op, &op->call);
+        struct etcd_call_options how = {.deadline_ns = op_deadline_ns(op), .is_idempotent = true};
+        rc = etcd_do(op->client->etcd, &read, &how, on_leader, op, &op->call);
     }
     bytes_fini(&prefix);
     bytes_fini(&prefix_end);
-    bytes_fini(&text);
-    if (rc) {
-        op_discard(op);
-        return lun_err_set(ret_err, rc, "%s of %s: %s", what, name, lun_strerror(rc));
-    }
-    if (ret_op)
-        *ret_op = op;
-    return 0;
+    if (rc)
+        (void)lun_err_set(ret_err, rc, "%s of %s: %s", asked->what, asked->name, lun_strerror(rc));
+    return rc;
+}
+
+int leader_ask(struct lun_client *client, const char *what, const char *name, const struct lun_ask *ask,
+               struct lun_op **ret_op, struct lun_err *ret_err) {
+    static const struct ask_kind kind = {.start = start_asking, .on_give_up = op_give_up_call, .has_own_deadline = true};
+    const struct leader_args args = {what, name};
+    return client_ask(client, &kind, NULL, &args, ask, ret_op, ret_err);
 }
 
 /* ---- following -------------------------------------------------------------------------------------- */
@@ -142,23 +133,21 @@ static void give_up_next(struct lun_op *op, int code) {
     (void)op_fail(op, code, "observe: %s", lun_strerror(code));
 }
 
+static int start_next(struct lun_op *op, const void *args, struct lun_err *ret_err) {
+    struct lun_observer *observer = op->object;
+    (void)args;
+    if (observer->op)
+        return lun_err_set(ret_err, LUN_EINVALID,
+                           "observe: another call is waiting for the next leader already");
+    observer->op = op;
+    deliver(observer);
+    return 0;
+}
+
 int lun_observer_next(struct lun_observer *observer, const struct lun_ask *ask, struct lun_op **ret_op,
                       struct lun_err *ret_err) {
-    struct lun_client *client = observer->client;
-    int rc = client_enter(client, ret_err);
-    if (rc)
-        return rc;
-    if (observer->op)
-        rc = lun_err_set(ret_err, LUN_EINVALID, "observe: somebody is waiting for the next leader already");
-    else
-        rc = op_begin(client, ask, observer, give_up_next, true, &observer->op, ret_err);
-    if (!rc) {
-        if (ret_op)
-            *ret_op = observer->op;
-        deliver(observer);
-    }
-    client_leave(client);
-    return rc;
+    static const struct ask_kind kind = {.start = start_next, .on_give_up = give_up_next};
+    return client_ask(observer->client, &kind, observer, NULL, ask, ret_op, ret_err);
 }
 
 void observer_cut_off(struct lun_observer *observer) {

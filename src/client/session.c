@@ -1,4 +1,4 @@
-/* client_session.c - the door to sessions. */
+/* client/session.c - sessions, as lunarch.h shows them. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -96,23 +96,12 @@ static int recheck_opened(const struct lun_op *op, struct lun_err *ret_err) {
                        lun_reason_name(session_reason(&session->core)));
 }
 
-int lun_session_open(struct lun_client *client, const struct lun_session_options *options,
-                     const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err) {
-    static const struct lun_session_options defaults = {.grace_ms = -1};
-    if (!options)
-        options = &defaults;
-    int rc = client_enter(client, ret_err);
-    if (rc)
-        return rc;
+static int start_opening(struct lun_op *op, const void *args, struct lun_err *ret_err) {
+    const struct lun_session_options *options = args;
+    struct lun_client *client = op->client;
     struct lun_session *session = calloc(1, sizeof *session);
-    struct lun_op *op = NULL;
-    if (!session) {
-        rc = lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
-        goto fail;
-    }
-    rc = op_begin(client, ask, session, give_up_opening, true, &op, ret_err);
-    if (rc)
-        goto fail;
+    if (!session)
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     struct session_options core_options = {.ttl_s = options->ttl_s ? options->ttl_s : SESSION_DEFAULT_TTL_S,
                                            .grace_ns =
                                                options->grace_ms < 0 ? -1 : options->grace_ms * NS_PER_MS,
@@ -124,23 +113,23 @@ int lun_session_open(struct lun_client *client, const struct lun_session_options
     list_init(&session->in_client);
     list_init(&session->close_ops);
     list_init(&session->state_ops);
-    rc = session_start(&session->core, client->etcd, &core_options, &callbacks, ret_err);
-    if (rc)
-        goto fail;
+    int rc = session_start(&session->core, client->etcd, &core_options, &callbacks, ret_err);
+    if (rc) {
+        free(session);
+        return rc;
+    }
+    op->object = session;
     op->recheck = recheck_opened;
     op->drop = drop_session;
     list_push_back(&client->sessions, &session->in_client);
-    if (ret_op)
-        *ret_op = op;
-    client_leave(client);
     return 0;
+}
 
-fail:
-    if (op)
-        op_discard(op);
-    free(session);
-    client_leave(client);
-    return rc;
+int lun_session_open(struct lun_client *client, const struct lun_session_options *options,
+                     const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err) {
+    static const struct lun_session_options defaults = {.grace_ms = -1};
+    static const struct ask_kind kind = {.start = start_opening, .on_give_up = give_up_opening};
+    return client_ask(client, &kind, NULL, options ? options : &defaults, ask, ret_op, ret_err);
 }
 
 /* ---- closing ---------------------------------------------------------------------------------------- */
@@ -156,26 +145,23 @@ static void give_up_closing(struct lun_op *op, int code) {
         (void)op_fail(op, code, "session: close: %s", lun_strerror(code));
 }
 
+static int start_closing(struct lun_op *op, const void *args, struct lun_err *ret_err) {
+    struct lun_session *session = op->object;
+    const bool *is_revoked = args;
+    (void)ret_err;
+    if (session->is_ended) {
+        op_finish(op, NULL);
+    } else {
+        list_push_back(&session->close_ops, &op->in_object);
+        session_close(&session->core, *is_revoked || !session->core.is_adopted);
+    }
+    return 0;
+}
+
 int lun_session_close(struct lun_session *session, bool is_revoked, const struct lun_ask *ask,
                       struct lun_op **ret_op, struct lun_err *ret_err) {
-    struct lun_client *client = session->client;
-    int rc = client_enter(client, ret_err);
-    if (rc)
-        return rc;
-    struct lun_op *op;
-    rc = op_begin(client, ask, session, give_up_closing, true, &op, ret_err);
-    if (!rc) {
-        if (ret_op)
-            *ret_op = op;
-        if (session->is_ended) {
-            op_finish(op, NULL);
-        } else {
-            list_push_back(&session->close_ops, &op->in_object);
-            session_close(&session->core, is_revoked || !session->core.is_adopted);
-        }
-    }
-    client_leave(client);
-    return rc;
+    static const struct ask_kind kind = {.start = start_closing, .on_give_up = give_up_closing};
+    return client_ask(session->client, &kind, session, &is_revoked, ask, ret_op, ret_err);
 }
 
 void lun_session_orphan(struct lun_session *session) {
@@ -203,26 +189,23 @@ static void give_up_awaiting(struct lun_op *op, int code) {
     (void)op_fail(op, code, "session: await: %s", lun_strerror(code));
 }
 
+static int start_awaiting(struct lun_op *op, const void *args, struct lun_err *ret_err) {
+    struct lun_session *session = op->object;
+    const enum lun_session_state *known = args;
+    (void)ret_err;
+    op->result.state = session_state(&session->core);
+    op->result.reason = session->core.reason;
+    if (op->result.state != *known)
+        op_finish(op, NULL);
+    else
+        list_push_back(&session->state_ops, &op->in_object);
+    return 0;
+}
+
 int lun_session_await(struct lun_session *session, enum lun_session_state known, const struct lun_ask *ask,
                       struct lun_op **ret_op, struct lun_err *ret_err) {
-    struct lun_client *client = session->client;
-    int rc = client_enter(client, ret_err);
-    if (rc)
-        return rc;
-    struct lun_op *op;
-    rc = op_begin(client, ask, session, give_up_awaiting, true, &op, ret_err);
-    if (!rc) {
-        if (ret_op)
-            *ret_op = op;
-        op->result.state = session_state(&session->core);
-        op->result.reason = session->core.reason;
-        if (op->result.state != known)
-            op_finish(op, NULL);
-        else
-            list_push_back(&session->state_ops, &op->in_object);
-    }
-    client_leave(client);
-    return rc;
+    static const struct ask_kind kind = {.start = start_awaiting, .on_give_up = give_up_awaiting};
+    return client_ask(session->client, &kind, session, &known, ask, ret_op, ret_err);
 }
 
 int64_t lun_session_lease(const struct lun_session *session) {

@@ -1,4 +1,4 @@
-/* client_op.c - an asked call: from asking until its callback has run on the thread that polls. */
+/* ask.c - an asked call, from asking until its callback has run on the thread that polls, or its answer is taken. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +36,26 @@ bool op_copy(struct lun_op *op, struct lun_bytes from, struct lun_bytes *ret) {
 bool op_copy_kv(struct lun_op *op, const struct lun_kv *from, struct lun_kv *ret) {
     *ret = *from;
     return op_copy(op, from->key, &ret->key) && op_copy(op, from->value, &ret->value);
+}
+
+bool op_copy_results(struct lun_op *op, const struct etcd_reply *reply) {
+    struct lun_kv_result *results = op_alloc(op, (reply->n_results + 1) * sizeof *results);
+    if (!results)
+        return false;
+    for (size_t i = 0; i < reply->n_results; i++) {
+        const struct lun_kv_result *from = &reply->results[i];
+        struct lun_kv *kvs = op_alloc(op, (from->n_kvs + 1) * sizeof *kvs);
+        if (!kvs)
+            return false;
+        for (size_t k = 0; k < from->n_kvs; k++)
+            if (!op_copy_kv(op, &from->kvs[k], &kvs[k]))
+                return false;
+        results[i] = *from;
+        results[i].kvs = kvs;
+    }
+    op->result.results = results;
+    op->result.n_results = reply->n_results;
+    return true;
 }
 
 bool op_set_leader(struct lun_op *op, const struct lun_kv *kv) {
@@ -192,6 +212,28 @@ int op_fail(struct lun_op *op, int code, const char *format, ...) {
     return code;
 }
 
+void op_finish_named(struct lun_op *op, const struct lun_err *err, const char *verb, const char *name) {
+    struct lun_err wrapped;
+    if (err) {
+        wrapped = *err;
+        (void)lun_err_wrap(&wrapped, "%s %s", verb, name);
+    }
+    op_finish(op, err ? &wrapped : NULL);
+}
+
+bool op_has_failed(struct lun_op *op, const struct etcd_reply *reply) {
+    op->call = NULL;
+    if (!reply->err)
+        return false;
+    struct lun_err err = *reply->err;
+    if (err.code == LUN_ECANCELLED && op->give_up_code)
+        err.code = op->give_up_code;
+    if (op->what)
+        (void)lun_err_wrap(&err, "%s", op->what);
+    op_finish(op, &err);
+    return true;
+}
+
 const char *op_span(const struct lun_op *op, char *text, size_t n_bytes) {
     (void)snprintf(text, n_bytes, "%g s", (double)op->ask.timeout_ms / 1000);
     return text;
@@ -211,12 +253,11 @@ void op_fail_silent(struct lun_op *op, const char *what, int code) {
 
 static void on_timer(struct rpc_timer *timer) {
     struct lun_op *op = CONTAINER_OF(timer, struct lun_op, timer);
-    op->on_give_up(op, LUN_ETIMEOUT);
+    op->kind->on_give_up(op, LUN_ETIMEOUT);
 }
 
-int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
-             void (*on_give_up)(struct lun_op *op, int code), bool has_timer, struct lun_op **ret_op,
-             struct lun_err *ret_err) {
+static int op_begin(struct lun_client *client, const struct ask_kind *kind, const struct lun_ask *ask,
+                    struct lun_op **ret_op, struct lun_err *ret_err) {
     if (!ask || !ask->on_done)
         return lun_err_set(ret_err, LUN_EINVALID, "an asking call needs a callback");
     struct lun_op *op = calloc(1, sizeof *op);
@@ -225,8 +266,7 @@ int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
     rpc_completion_init(&op->note, on_poll);
     op->client = client;
     op->ask = *ask;
-    op->object = object;
-    op->on_give_up = on_give_up;
+    op->kind = kind;
     list_init(&op->in_client);
     list_init(&op->in_object);
     list_init(&op->blocks);
@@ -234,10 +274,60 @@ int op_begin(struct lun_client *client, const struct lun_ask *ask, void *object,
         op_free(op);
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     }
-    if (has_timer)
-        rpc_timer_start(&op->timer, client_deadline_ns(client, ask->timeout_ms));
+    if (!kind->has_own_deadline)
+        rpc_timer_start(&op->timer, op_deadline_ns(op));
     list_push_back(&client->ops, &op->in_client);
     *ret_op = op;
+    return 0;
+}
+
+static void op_take_back(struct lun_op *op) {
+    rpc_timer_fini(&op->timer);
+    list_remove(&op->in_client);
+    list_remove(&op->in_object);
+    op_free(op);
+}
+
+/* The op may be answered, and its callback run by another thread, before `start` returns: whoever wants to know the op
+ * knows it by then. */
+int client_ask(struct lun_client *client, const struct ask_kind *kind, void *object, const void *args,
+               const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err) {
+    struct lun_op *op = NULL, *before = ret_op ? *ret_op : NULL;
+    int rc = kind->is_for_closed && client_is_ours(client) ? client_enter_closed(client)
+                                                           : client_enter(client, ret_err);
+    if (rc)
+        return rc;
+    rc = op_begin(client, kind, ask, &op, ret_err);
+    if (rc)
+        goto out;
+    op->object = object;
+    if (ret_op)
+        *ret_op = op;
+    rc = kind->start(op, args, ret_err);
+    if (rc) {
+        op_take_back(op);
+        if (ret_op)
+            *ret_op = before;
+    }
+out:
+    client_leave(client);
+    return rc;
+}
+
+int64_t op_deadline_ns(const struct lun_op *op) {
+    return client_deadline_ns(op->client, op->ask.timeout_ms);
+}
+
+int op_name(struct lun_op *op, const char *format, ...) {
+    char text[LUN_ERR_TEXT_BYTES];
+    struct lun_bytes copy;
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (!op_copy(op, lun_bytes_of(text), &copy))
+        return LUN_ENOMEM;
+    op->what = copy.data;
     return 0;
 }
 
@@ -247,19 +337,12 @@ void op_give_up_call(struct lun_op *op, int code) {
         etcd_cancel(op->call);
 }
 
-void op_discard(struct lun_op *op) {
-    rpc_timer_fini(&op->timer);
-    list_remove(&op->in_client);
-    list_remove(&op->in_object);
-    op_free(op);
-}
-
 void ops_give_up(struct list *ops, int code) {
     struct list todo, *node;
     list_move(ops, &todo);
     while ((node = list_pop_front(&todo))) {
         struct lun_op *op = CONTAINER_OF(node, struct lun_op, in_object);
-        op->on_give_up(op, code);
+        op->kind->on_give_up(op, code);
     }
 }
 
@@ -269,6 +352,6 @@ void lun_op_cancel(struct lun_op *op) {
     if (client_enter_closed(client))
         return;
     if (!list_is_empty(&op->in_client))
-        op->on_give_up(op, LUN_ECANCELLED);
+        op->kind->on_give_up(op, LUN_ECANCELLED);
     client_leave(client);
 }
