@@ -193,12 +193,12 @@ describe("--dev", function()
   end)
 
   describe("refuses", function()
-    local function refused(env, pattern)
+    local function refused(env, pattern, expected)
       local command = { "lunarch", "run", script.write "print 'ran'", "--dev" }
       command.env = env
       local output, status = process.run(command)
       assert.truthy(output:find(pattern), output)
-      assert.equal(1, status)
+      assert.equal(expected or 2, status)
       assert.falsy(output:find "ran\n")
     end
 
@@ -209,7 +209,7 @@ describe("--dev", function()
       wait.eventually(is_all_gone)
       assert(uv.fs_mkdir(folder, 493))
       assert(uv.fs_chmod(folder, 493))
-      refused({ XDG_RUNTIME_DIR = runtime }, "not a directory of yours alone")
+      refused({ XDG_RUNTIME_DIR = runtime }, "not a directory of yours alone", 1)
       assert.truthy(uv.fs_stat(folder))
     end)
 
@@ -225,12 +225,13 @@ describe("--dev", function()
       -- A build tree may have one of its own.
       if uv.fs_stat(tree.root .. "/build/tools/etcd") then return end
       assert.truthy(output:find "no program 'etcd' on the PATH", output)
-      assert.equal(1, status)
+      assert.equal(2, status)
     end)
 
     it("an etcd that does not start, with what it said, and leaves nothing behind", function()
       local fake = write_program "echo 'this is no etcd' >&2; exit 1"
-      refused({ XDG_RUNTIME_DIR = runtime, ETCD = fake }, "does not start; the last line of its log: this is no etcd")
+      refused({ XDG_RUNTIME_DIR = runtime, ETCD = fake }, "does not start; the last line of its log: this is no etcd",
+        1)
       assert(uv.fs_unlink(fake))
       assert.is_nil(uv.fs_scandir_next(uv.fs_scandir(runtime)))
     end)

@@ -176,7 +176,7 @@ describe("an output that nobody reads", function()
       function do_work() work() lunarch.sleep(0.02) return 0 end
     ]]
     local child = start(command_of(text), nil, ends.write, { LUNARCH_TRACE = "1" })
-    wait.eventually(function() return marked "written" end, 60, "the work to go on")
+    wait.eventually(function() return marked "written" end, nil, "the work to go on")
     ends_in_order(child)
     uv.fs_close(ends.read)
     uv.fs_close(ends.write)

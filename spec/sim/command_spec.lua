@@ -21,8 +21,8 @@ describe("lunarch sim", function()
       { "'x' is neither a number nor a range such as 1..1000", "--seeds", "x" },
       { "too high: at most", "--seeds", "1..99999999999" },
       { "40 is too many: at most 16", "--candidates", "40" },
-      { "'0' is no whole number, 1 or more", "--candidates", "0" },
-      { "'0.5' is no whole number, 1 or more", "--ttl", "0.5" },
+      { "'0' is not a whole number, 1 or more", "--candidates", "0" },
+      { "'0.5' is not a whole number, 1 or more", "--ttl", "0.5" },
       { "there is no kind 'paus': did you mean 'pause'?", "--faults", "paus" },
       { "unknown option", "--bogus" },
     }
@@ -142,7 +142,7 @@ describe("lunarch sim", function()
 
   it("is told of in the program's own help", function()
     local out = process.run { "lunarch", "--help" }
-    assert.matches("lunarch sim SCRIPT", out)
+    assert.matches("\n   sim  ", out)
   end)
 
   it("leaves a script that is called sim to `lunarch run`", function()

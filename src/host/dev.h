@@ -40,9 +40,10 @@ struct dev_text {
 };
 
 /* Makes the calling process a user, for life: an etcd serves at user->endpoint afterwards. Blocks while it
- * starts. Again after the keeper died: takes part in starting another. `program`: etcd's path. 0 or -1 with
- * `why`. `user` begins as { .users_fd = -1, .keeper_fd = -1 }. */
-int dev_join(const char *program, struct dev_user *user, struct dev_text *why);
+ * starts. Again after the keeper died: takes part in starting another. `program`: etcd's path. `name`: "", or of
+ * letters, digits and "-_."; users of different names do not meet. 0 or -1 with `why`. `user` begins as
+ * { .users_fd = -1, .keeper_fd = -1 }. */
+int dev_join(const char *program, const char *name, struct dev_user *user, struct dev_text *why);
 
 /* The keeper's life; returns its exit status only when etcd could not be started at all. */
 int dev_keep(const char *dir, const char *program);

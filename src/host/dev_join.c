@@ -52,10 +52,12 @@ static int check_dir(const char *dir, struct dev_text *why) {
 }
 
 /* 1: chosen; 0: no room; -1: refused. An existing directory is taken whatever room is left beside it. */
-static int try_base(const char *base, bool is_making, char dir[DEV_PATH_MAX], struct dev_text *why) {
+static int try_base(const char *base, const char *name, bool is_making, char dir[DEV_PATH_MAX],
+                    struct dev_text *why) {
     struct stat st;
     unsigned long netns = stat("/proc/self/ns/net", &st) == 0 ? (unsigned long)st.st_ino : 0;
-    (void)snprintf(dir, DEV_PATH_MAX, "%s/lunarch-etcd-%u-%lu", base, (unsigned)getuid(), netns);
+    (void)snprintf(dir, DEV_PATH_MAX, "%s/lunarch-etcd-%u-%lu%s%s", base, (unsigned)getuid(), netns,
+                   name[0] != '\0' ? "-" : "", name);
     int found = check_dir(dir, why);
     if (found != 0 || !is_making || !has_room(base) || (mkdir(dir, 0700) != 0 && errno != EEXIST))
         return found;
@@ -63,15 +65,15 @@ static int try_base(const char *base, bool is_making, char dir[DEV_PATH_MAX], st
 }
 
 /* What exists goes first among the public places, for all users have to choose alike. */
-static int choose_dir(char dir[DEV_PATH_MAX], struct dev_text *why) {
+static int choose_dir(const char *name, char dir[DEV_PATH_MAX], struct dev_text *why) {
     static const char *const public_bases[] = {"/dev/shm", "/tmp"};
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     struct stat st;
     int chosen = 0;
     if (runtime != NULL && runtime[0] == '/' && stat(runtime, &st) == 0 && is_private(&st))
-        chosen = try_base(runtime, true, dir, why);
+        chosen = try_base(runtime, name, true, dir, why);
     for (size_t i = 0; i < 4 && chosen == 0; i++)
-        chosen = try_base(public_bases[i % 2], i >= 2, dir, why);
+        chosen = try_base(public_bases[i % 2], name, i >= 2, dir, why);
     if (chosen == 0)
         (void)snprintf(
             why->s, sizeof why->s,
@@ -104,9 +106,9 @@ static void close_fd(int *fd) {
 }
 
 /* Holds both locks afterwards, and both still stand in user->dir. The new start.lock, or -1. */
-static int enter(struct dev_user *user, struct dev_text *why) {
+static int enter(const char *name, struct dev_user *user, struct dev_text *why) {
     for (;;) {
-        if (choose_dir(user->dir, why) != 0)
+        if (choose_dir(name, user->dir, why) != 0)
             return -1;
         int start_fd = dev_open_lock(user->dir, "start.lock");
         if (start_fd >= 0 && lock(start_fd, LOCK_EX) == 0) {
@@ -236,8 +238,8 @@ static int find_keeper(struct dev_user *user, const char *program, struct dev_te
     return read_endpoint(user, why);
 }
 
-int dev_join(const char *program, struct dev_user *user, struct dev_text *why) {
-    int start_fd = enter(user, why);
+int dev_join(const char *program, const char *name, struct dev_user *user, struct dev_text *why) {
+    int start_fd = enter(name, user, why);
     if (start_fd < 0)
         return -1;
     int status = find_keeper(user, program, why);

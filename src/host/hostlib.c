@@ -113,12 +113,12 @@ static int l_flush(lua_State *L) {
     return 0;
 }
 
-/* join_dev(program) -> endpoint, directory, descriptor that breaks when the keeper dies; nil, message */
+/* join_dev(program, name) -> endpoint, directory, descriptor that breaks when the keeper dies; nil, message */
 static int l_join_dev(lua_State *L) {
     /* For life: a user is a process. */
     static struct dev_user user = {.users_fd = -1, .keeper_fd = -1};
     struct dev_text why = {{0}};
-    if (dev_join(luaL_checkstring(L, 1), &user, &why) != 0)
+    if (dev_join(luaL_checkstring(L, 1), luaL_checkstring(L, 2), &user, &why) != 0)
         return push_error(L, why.s);
     lua_pushstring(L, user.endpoint);
     lua_pushstring(L, user.dir);

@@ -161,12 +161,14 @@ function methods:_open_session()
     if session then
       self:_is_well()
       self.connect_backoff:reset()
+      self.hint = nil
       return session
     end
     if code ~= "cancelled" then
       local seconds = self.connect_backoff:next()
-      self:_complain(("no session with %s: %s%s"):format(names_of(self.client.endpoints), message, self.hint or ""),
-        seconds)
+      -- Where etcd has answered something, or did before, its address is not what is wrong.
+      local hint = (code == "unavailable" or code == "timeout") and self.hint or ""
+      self:_complain(("no session with %s: %s%s"):format(names_of(self.client.endpoints), message, hint), seconds)
       self:_sleep(seconds)
     end
   end

@@ -1,4 +1,5 @@
 -- --dev: the private etcd (its life is told in src/host/dev.h).
+local exit = require "lunarch.cli.common.exit"
 local host = require "lunarch.host"
 
 local dev = {}
@@ -28,13 +29,30 @@ local function find_etcd()
   return nil, "there is no program 'etcd' on the PATH: install it (Debian: etcd-server), or set ETCD=/path/to/etcd"
 end
 
----@return string? endpoint, table|string etcd what to give up in the end; or why there is none
-function dev.join()
+-- Part of a folder's name.
+local function is_name(name)
+  return #name <= 32 and name:find "^[%w][%w_.-]*$"
+end
+
+---@class lunarch.Dev what makes this process a user
+---@field endpoint string
+---@field dir string
+---@field name string "" for the one without a name
+---@field program string
+---@field keeper_fd integer
+
+--- Makes this process a user of a private etcd, and starts it where there is none: or nil, why not, the exit status.
+---@param name? string
+---@return lunarch.Dev?, string?, integer? status
+function dev.join(name)
+  if name and not is_name(name) then
+    return nil, ("'%s' is not a name: letters, digits, '-', '_' and '.', at most 32 of them"):format(name), exit.USAGE
+  end
   local program, why = find_etcd()
-  if not program then return nil, why end
-  local endpoint, dir, keeper_fd = host.join_dev(program)
-  if not endpoint then return nil, dir end
-  return endpoint, { program = program, dir = dir, keeper_fd = keeper_fd }
+  if not program then return nil, why, exit.USAGE end
+  local endpoint, dir, keeper_fd = host.join_dev(program, name or "")
+  if not endpoint then return nil, dir, exit.FAILED end
+  return { endpoint = endpoint, dir = dir, name = name or "", program = program, keeper_fd = keeper_fd }
 end
 
 --- Takes part in starting another keeper whenever the present one dies. Needs the loop of luv; does not keep it alive.
@@ -44,7 +62,7 @@ function dev.watch(etcd, log)
   local function on_event()
     poll:stop()
     log.warn("the keeper of the private etcd is gone: starting another")
-    local endpoint, dir, keeper_fd = host.join_dev(etcd.program)
+    local endpoint, dir, keeper_fd = host.join_dev(etcd.program, etcd.name)
     if not endpoint then return log.error("no private etcd any more: %s", dir) end
     etcd.keeper_fd = keeper_fd
     dev.watch(etcd, log)

@@ -106,6 +106,18 @@ function log.new(name_of)
   return new
 end
 
+--- A mistake of the one who has called the program: a line without time, for it is the first and the last; in JSON as
+--- any other error. `hint`, what to try, is for people.
+---@param text string
+---@param hint? string
+function log.complain(text, hint)
+  if line_of == json_line then
+    host.log(json_line(host.time(), "error", nil, text))
+  else
+    host.log(("lunarch: %s\n%s"):format(text, hint and hint .. "\n" or ""))
+  end
+end
+
 --- A line whose time is still to be filled in, by strftime and with "@@@" for the milliseconds; and whether in UTC.
 ---@return string line, boolean is_utc
 function log.pattern(level, name, text)

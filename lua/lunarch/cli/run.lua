@@ -1,14 +1,17 @@
--- Runs a script: as an ordinary program, and then the candidates it has declared.
-local args = require "lunarch.args"
+-- lunarch run: runs a script, as an ordinary program, and then the candidates it has declared.
 local Script = require "lunarch.cli.script"
+local args = require "lunarch.args"
+local etcd = require "lunarch.cli.common.etcd"
+local exit = require "lunarch.cli.common.exit"
+local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
-local load_module = require "lunarch.cli.load"
+local log = require "lunarch.cli.log"
+local modules = require "lunarch.cli.common.modules"
+local settings = require "lunarch.cli.settings"
+local signals = require "lunarch.cli.common.signals"
 
 args.is_ours()
 
-local SIGINT = 2
-local FAILED = 1
-local USAGE_ERROR = 2
 local CHECK_AFTER_S, CHECK_S = 3, 2
 local DEFAULT_TTL_S = 10
 local PATIENCE_TTLS = 3
@@ -17,47 +20,49 @@ local PATS_PER_LIMIT = 16
 local SHUTDOWN_S = 2
 local CLOSE_S = 1
 
-local function say(text)
-  host.log("lunarch: " .. text .. "\n")
-end
+-- ---- the command line -------------------------------------------------------------------------------------------
 
--- What the script did, and not how we came to call it.
-local function without_us(trace)
-  return (trace:gsub("\n[^\n]*/lunarch/cli/script%.lua:.*$", ""))
-end
+local command = {
+  summary = "run a script, as a candidate or as an ordinary program",
+  usage = { "SCRIPT [flags] [arguments of the script]" },
+  description = [[
+Runs a Lua script that takes part in elections on etcd.
 
--- ---- where etcd is ----------------------------------------------------------------------------------------------
+A script that declares handlers (on_elected, do_work, on_lost, on_leader, do_standby,
+on_jeopardy, on_safe) is a candidate until it is stopped; candidate{...} declares further
+ones. Any other script is an ordinary program that may use `lunarch` and `log`, and ends
+when it and everything it spawned have ended. `require` finds modules beside the script.]],
+  epilog = [[
+A setting may stand in the script as a global (election, name, ttl, interval ...). Flags win
+over the environment, the environment wins over the script; LUNARCH_... wins over ETCDCTL_...
 
--- What flags say goes into the environment: there lunarch.connect() finds it, and so do programs started by the script.
-local function set_endpoints(endpoints)
-  require "luv".os_setenv("LUNARCH_ENDPOINTS", endpoints)
-end
+Environment: LUNARCH_ENDPOINTS, ETCDCTL_ENDPOINTS, and in the same way CACERT, CERT, KEY,
+SERVER_NAME, INSECURE_SKIP_TLS_VERIFY; NO_COLOR; with --dev ETCD, the etcd program to use
+(otherwise the one on the PATH).
 
-local function find_etcd(flags, given, log)
-  if flags.endpoints then set_endpoints(flags.endpoints) end
-  if not flags.dev then return true end
-  local dev = require "lunarch.cli.dev"
-  local endpoint, etcd = dev.join()
-  if not endpoint then
-    say("--dev: " .. etcd)
-    return false
-  end
-  set_endpoints(endpoint)
-  given.endpoints = endpoint
-  log.info("private etcd at %s, in %s", endpoint, etcd.dir)
-  dev.watch(etcd, log)
-  return true
-end
+Exit status: 0 done, or stopped by a first signal as a candidate; 1 the script failed;
+2 something is wrong that trying again cannot help; 128 + n ended by signal n.]],
+}
 
-local function is_set(name)
-  local value = os.getenv(name)
-  return value ~= nil and value ~= ""
-end
+command.rewrite = etcd.rewrite
 
--- The environment wins over the script.
-local function endpoints_of(globals)
-  if is_set "LUNARCH_ENDPOINTS" or is_set "ETCDCTL_ENDPOINTS" then return nil end
-  return globals.endpoints
+function command.define(parser)
+  parser:argument("script", "the script to run; - is read from stdin"):args "?"
+  parser:argument("args", "what the script finds in `arg`; put -- before what begins with a dash"):args "*"
+  parser:option("--election", "the election to stand in"):argname "NAME"
+  parser:option("--name", "our name in the log and in etcd (default: host name and pid)"):argname "NAME"
+  parser:option("--value", "what a leader makes known to the others (default: its name)"):argname "TEXT"
+  parser:option("--ttl", "seconds until a dead leader is replaced (default: 10)")
+    :argname("SECONDS"):convert(flag.whole_seconds "--ttl")
+  parser:option("--grace", "how long before the end a leader is told to stop (default: TTL/6)")
+    :argname("SECONDS"):convert(flag.seconds "--grace")
+  parser:option("--interval", "from one do_work to the next, unless it says (default: 1)")
+    :argname("SECONDS"):convert(flag.seconds "--interval")
+  parser:option("--stop-timeout", "how long on_lost may take (default: 10)")
+    :argname("SECONDS"):convert(flag.seconds "--stop-timeout")
+  etcd.define(parser)
+  parser:option("--log", "how to write the log to stderr: text or json (default: text)")
+    :argname("FORMAT"):choices { "text", "json" }
 end
 
 -- ---- a script's life --------------------------------------------------------------------------------------------
@@ -65,61 +70,68 @@ end
 local Run = setmetatable({}, { __index = Script })
 Run.__index = Run
 
-Run.hint = " (--endpoints tells where it is, --dev brings one)"
-
 -- A script that waits for an etcd that is not there should not do so without a word.
-function Run:check(client)
+function Run:check(client, hint)
   local members, _, code = client:status(CHECK_S)
   if code == "closed" then return end
   for _, member in ipairs(members or {}) do
     if not member.error then return end
   end
-  local endpoints = table.concat(client.endpoints, ",")
-  self.log.warn("no etcd answers at %s%s; still waiting for it%s",
-    endpoints, members and members[1] and ": " .. members[1].error or "", self.hint)
+  self.log.warn("no etcd answers at %s%s; still waiting for it%s", table.concat(client.endpoints, ","),
+    members and members[1] and ": " .. members[1].error or "", hint)
 end
 
-function Run:check_later(client)
+function Run:check_later(client, hint)
   local timer = require "luv".new_timer()
   local weak = setmetatable({ client = client }, { __mode = "v" })
   timer:start(CHECK_AFTER_S * 1000, 0, function()
     self.timers[timer] = nil
-    if weak.client then self.lunarch.spawn(self.check, self, weak.client) end
+    if weak.client then self.lunarch.spawn(self.check, self, weak.client, hint) end
   end)
   timer:unref()
   self.timers[timer] = true
 end
 
 -- What is wrong with the environment is wrong with the flag that was put there.
-local function blaming_flag(connect)
-  local function blame(text)
-    return type(text) == "string" and text:gsub("LUNARCH_ENDPOINTS: ", "--endpoints: ", 1) or text
-  end
-  return function(options)
-    local client, message, code = connect(options)
-    return client, blame(message), code
-  end
+function Run:blame(text)
+  if not self.flag_endpoints then return text end
+  return (text:gsub("LUNARCH_ENDPOINTS: ", "--endpoints: ", 1))
+end
+
+-- Whether a call failed by an endpoint that is none: that cannot be used now, and never can.
+local function is_bad_endpoint(message)
+  return message:find("endpoint ", 1, true) ~= nil
 end
 
 -- Clients that a script makes for itself.
-function Run:watch_connect(flags)
+function Run:watch_connect()
   local connect = self.lunarch.connect
-  if flags.endpoints then connect = blaming_flag(connect) end
-  self.connect_quietly = connect
+  self.connect_quietly = function(options)
+    local ok, client, message, code = pcall(connect, options)
+    if ok and client then return client end
+    local trouble = self:blame(args.error_text(ok and message or client))
+    if is_bad_endpoint(trouble) then self.hopeless[trouble] = true end
+    if not ok then error(trouble, 0) end
+    return nil, trouble, code
+  end
   self.lunarch.connect = function(options)
-    local client, message, code = connect(options)
-    if client then self:check_later(client) end
+    local client, message, code = self.connect_quietly(options)
+    if client then self:check_later(client, etcd.is_default(options and options.endpoints) and etcd.HINT or "") end
     return client, message, code
   end
 end
 
 function Run:connect()
   if not self.client then
+    -- What a flag says is in the environment by now.
+    local endpoints
+    if not self.flag_endpoints then endpoints = etcd.of_script(rawget(_G, "endpoints"), self.log) end
     local client, message = self.connect_quietly {
-      endpoints = endpoints_of(_G), name = self.given.name or _G.name or self.default_name,
+      endpoints = endpoints, name = self.given.name or rawget(_G, "name") or self.default_name,
     }
     if not client then args.misuse("%s", message) end
     self.client = client
+    if etcd.is_default(endpoints) then self.hint = etcd.HINT end
   end
   return self.client
 end
@@ -134,7 +146,6 @@ function Run:watch_loop()
   local name = #self.candidates == 1 and self.candidates[1].name or nil
   local text = ("the script has not yielded for %g s: nothing else runs meanwhile, and it cannot be told to stop; "
     .. "a handler has to wait with lunarch.sleep and the like"):format(limit)
-  local log = require "lunarch.cli.log"
   local silent, is_utc = log.pattern("warn", name, text)
   local ignored = log.pattern("warn", name,
     "told to stop, but the script does not yield; a second signal ends it at once")
@@ -158,61 +169,20 @@ end
 
 function Run:may_stand()
   self.is_standing = true
-  if host.caught_signal() then return false end
+  if signals.caught() then return false end
   self:watch_loop()
   return true
 end
 
 -- What else the script has spawned need not end by itself.
 function Run:has_stood()
-  if host.caught_signal() then self.tasks.interrupt_all(self.INTERRUPTED) end
+  if signals.caught() then self.tasks.interrupt_all(self.INTERRUPTED) end
 end
 
 -- The first signal: candidates stop in order; anything else is interrupted where it waits.
 function Run:on_signal()
   if not self.is_standing then return self.tasks.interrupt_all(self.INTERRUPTED) end
   self:stop_candidates()
-end
-
-function Run:catch_signals()
-  local uv = require "luv"
-  local poll = assert(uv.new_poll(assert(host.catch_signals())))
-  poll:start("r", function()
-    poll:stop()
-    host.pat()
-    self:on_signal()
-  end)
-  poll:unref()
-end
-
--- While libc waits for a command it ignores Ctrl-C: what ended the command was meant for us as well.
-local function pass_interrupts_on()
-  local execute = os.execute
-  rawset(os, "execute", function(...)
-    local ok, how, number = execute(...)
-    if how == "signal" and number == SIGINT or how == "exit" and number == 128 + SIGINT then
-      require "luv".kill(host.pid(), SIGINT)
-    end
-    return ok, how, number
-  end)
-end
-
--- luv 1.44 crashes in lua_close() while the closing of a handle is still to be told.
-local function may_close_lua()
-  local is_safe = true
-  require "luv".walk(function(handle)
-    if handle:is_closing() then is_safe = false end
-  end)
-  return is_safe
-end
-
--- Who ends in the middle gives up what he holds, as one who comes to the end: only a closed Lua does that.
-local function exit_in_order()
-  local exit = os.exit
-  rawset(os, "exit", function(status, is_closing)
-    if is_closing == nil then is_closing = may_close_lua() end
-    exit(status, is_closing)
-  end)
 end
 
 function Run:finish()
@@ -229,11 +199,11 @@ end
 -- ---- from the flags to the end ----------------------------------------------------------------------------------
 
 local function new_run(flags, lunarch, given)
-  local log = require "lunarch.cli.log"
   local candidate = require "lunarch.candidate"
   local self = setmetatable({
     lunarch = lunarch, tasks = require "lunarch.loop.task", given = given, script = flags.script,
-    candidates = {}, timers = {}, default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
+    candidates = {}, timers = {}, hopeless = {},
+    default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
   }, Run)
   self.INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function() return "interrupted" end })
   self.log_for = function(name)
@@ -250,46 +220,86 @@ local function new_run(flags, lunarch, given)
   return self
 end
 
+-- The script as a function: or nil and what is wrong with it.
+local function load_script(flags)
+  local path = flags.script
+  if path == "-" then return load(io.read "a", "=stdin") end
+  local stat = require "luv".fs_stat(path)
+  if stat and stat.type == "directory" then return nil, ("%s is a directory, not a script"):format(path) end
+  if not stat and flags.is_short and not path:find "[./]" then
+    return nil, ("there is no script and no command '%s'%s"):format(path, flag.meant(path))
+  end
+  return loadfile(path)
+end
+
 -- A reader of stdout or stderr who sleeps holds up nobody.
-local function guard_output(format)
-  local log = require "lunarch.cli.log"
-  log.set_format(format)
+local function guard_output()
   assert(host.guard_output())
   host.set_notice(log.pattern("warn", nil, "@N@ dropped: @WHY@"))
   require "lunarch.say".write = host.log
 end
 
----@return integer status
-return function(flags)
-  local chunk, trouble = loadfile(flags.script)
-  if not chunk then
-    say(trouble)
-    return USAGE_ERROR
-  end
-  local settings = require "lunarch.cli.settings"
-  local given = settings.of_flags(flags)
-  trouble = settings.trouble_in(given)
-  if trouble then
-    say(trouble)
-    return USAGE_ERROR
-  end
-  guard_output(flags.log or "text")
-  local lunarch = load_module("lunarch", say)
-  if not lunarch then return FAILED end
-  watch_candidates(lunarch)
-  local run = new_run(flags, lunarch, given)
-  if not find_etcd(flags, given, run.log) then return FAILED end
-  run:set_globals(flags.args, host.prefix .. "/bin/lunarch")
-  run:watch_connect(flags)
-  run:catch_signals()
-  pass_interrupts_on()
-  exit_in_order()
-
-  local ok, message = pcall(lunarch.run, run.main, run, chunk, flags.args)
-  run:finish()
-  local signal = host.caught_signal()
-  if signal and (not run.is_standing) then return 128 + signal end
-  if ok then return 0 end
-  run.log.error("%s", without_us(args.error_text(message)))
-  return FAILED
+-- What the script did, and not how we came to call it.
+local function without_us(trace)
+  return (trace:gsub("\n[^\n]*/lunarch/cli/script%.lua:.*$", ""))
 end
+
+-- Trying again does not help where a setting, a handler or an endpoint is wrong.
+function Run:status_of(err, text)
+  if self:is_mistake(err) then return exit.USAGE end
+  for message in pairs(self.hopeless) do
+    if text:find(message, 1, true) then return exit.USAGE end
+  end
+  return exit.FAILED
+end
+
+local function prepare(flags, given)
+  local chunk, trouble = load_script(flags)
+  if not chunk then return nil, trouble end
+  trouble = settings.trouble_in(given)
+  if trouble then return nil, trouble end
+  guard_output()
+  local lunarch
+  lunarch, trouble = modules.load "lunarch"
+  if not lunarch then return nil, trouble end
+  watch_candidates(lunarch)
+  return chunk, lunarch
+end
+
+---@param flags table
+---@return integer status
+function command.run(flags)
+  local mistake = not flags.script and "which script?" or etcd.trouble_in(flags)
+  if mistake then return flag.complain("run", mistake) end
+  local given = settings.of_flags(flags)
+  local chunk, lunarch = prepare(flags, given)
+  if not chunk then
+    log.complain(lunarch)
+    return exit.USAGE
+  end
+  local run = new_run(flags, lunarch, given)
+  local endpoints, trouble, status = etcd.find(flags, run.log)
+  if endpoints == nil then
+    log.complain(trouble)
+    return status
+  end
+  run.flag_endpoints = endpoints or nil
+  given.endpoints = run.flag_endpoints
+  run:set_globals(flags.args, host.prefix .. "/bin/lunarch")
+  run:watch_connect()
+  modules.look_beside(flags.script)
+  signals.catch(function() run:on_signal() end)
+  signals.pass_interrupts_on()
+  exit.in_order()
+
+  local ok, err = pcall(lunarch.run, run.main, run, chunk, flags.args)
+  run:finish()
+  local signal = signals.caught()
+  if signal and not run.is_standing then return exit.SIGNAL + signal end
+  if ok then return exit.DONE end
+  local text = args.error_text(err)
+  run.log.error("%s", without_us(text))
+  return run:status_of(err, text)
+end
+
+return command

@@ -1,10 +1,10 @@
 -- A script's life, under the program and in the simulator: it runs as an ordinary program, declares candidates, and
 -- these stand until they are stopped.
 --
--- Whoever runs one gives `lunarch`, `script` (its path), `given` (what the command line says), `candidates` (none yet),
--- `default_name`, `log`, `log_for(name)`, perhaps `hint` (what helps where no etcd answers), and the methods connect()
--- -> the client of candidates that bring none; may_stand() -> whether they are still wanted; has_stood(): they have
--- all ended.
+-- What runs one gives `lunarch`, `script` (its path), `given` (what the command line says), `candidates` (none yet),
+-- `default_name`, `log`, `log_for(name)`, and the methods connect() -> the client of candidates that bring none;
+-- may_stand() -> whether they are still wanted; has_stood(): they have all ended. After connect(), perhaps `hint`: what
+-- may help where no etcd has answered yet.
 local args = require "lunarch.args"
 local settings = require "lunarch.cli.settings"
 
@@ -13,14 +13,30 @@ args.is_ours()
 local Script = {}
 Script.__index = Script
 
--- An error that speaks for itself, without a traceback.
+-- A mistake in the script that speaks for itself, without a traceback.
 local Complaint = { __tostring = function(self) return self.text end }
 
 local function complain(format, ...)
   error(setmetatable({ text = format:format(...) }, Complaint), 0)
 end
 
+-- Declares a candidate; raises a mistake in its settings at the script's own line.
 function Script:declare(own)
+  local ok, result = pcall(self.make, self, own)
+  if ok then return result end
+  -- Kept as the string that it is: the script may catch and look at it.
+  self.mistake = result
+  error(result, 0)
+end
+
+--- Whether the script failed by a mistake in its settings, handlers or endpoints: then it will fail again.
+---@param err any what was raised by main
+function Script:is_mistake(err)
+  if getmetatable(err) == Complaint then return true end
+  return self.mistake ~= nil and args.error_text(err):find(args.error_text(self.mistake), 1, true) == 1
+end
+
+function Script:make(own)
   if self.given.election and self.candidates[1] then
     args.misuse "--election: the script declares more than one candidate: which of them is meant?"
   end
@@ -38,7 +54,7 @@ end
 
 -- A script that names an election and declares nothing ends at once, and its writer wonders why.
 function Script:check_in_vain()
-  if self.candidates[1] or not (self.given.election or _G.election) then return end
+  if self.candidates[1] or not (self.given.election or rawget(_G, "election")) then return end
   self.log.warn("%s names an election, but declares neither on_elected nor do_work: nobody stands in it", self.script)
 end
 
@@ -46,10 +62,10 @@ end
 function Script:declare_globals()
   local handlers = {}
   for name in pairs(settings.handlers) do
-    handlers[name] = _G[name]
+    handlers[name] = rawget(_G, name)
   end
   if not next(handlers) then return self:check_in_vain() end
-  if not (self.given.election or _G.election) then
+  if not (self.given.election or rawget(_G, "election")) then
     local name = next(handlers)
     complain("%s declares %s, but no election to stand in: write election = \"/some/name\" in it, or give --election",
       self.script, name)
@@ -60,9 +76,9 @@ end
 
 function Script:check_spelling(known_before)
   local handlers, others = settings.misspelt(_G, known_before)
-  local is_candidate = self.candidates[1] or _G.election or self.given.election
+  local is_candidate = self.candidates[1] or rawget(_G, "election") or self.given.election
   for name in pairs(settings.handlers) do
-    is_candidate = is_candidate or _G[name]
+    is_candidate = is_candidate or rawget(_G, name)
   end
   if is_candidate then
     for _, text in ipairs(others) do
@@ -106,7 +122,7 @@ function Script:main(chunk, words)
   end
   self.known_before = known_before
   for name, value in pairs(self.given) do
-    _G[name] = value
+    rawset(_G, name, value)
   end
   chunk(table.unpack(words))
   self:check_spelling(known_before)
@@ -116,12 +132,12 @@ end
 
 --- The settings and the calls that a script finds as globals.
 function Script:set_globals(words, program)
-  _G.lunarch = self.lunarch
-  _G.log = self.log
-  _G.candidate = function(own)
+  rawset(_G, "lunarch", self.lunarch)
+  rawset(_G, "log", self.log)
+  rawset(_G, "candidate", function(own)
     if type(own) ~= "table" then args.misuse "candidate: a table of handlers and settings is expected" end
     return self:declare(own)
-  end
+  end)
   _G.arg = table.move(words, 1, #words, 1, { [-1] = program, [0] = self.script })
 end
 

@@ -44,7 +44,7 @@ function settings.merge(given, own, globals)
     options[name] = value
   end
   for name in pairs(candidate.settings) do
-    if options[name] == nil then options[name] = globals[name] end
+    if options[name] == nil then options[name] = rawget(globals, name) end
     if given[name] ~= nil then options[name] = given[name] end
   end
   return options

@@ -1,15 +1,8 @@
 -- What goes wrong in a history, and when it is made good again. Everything is drawn from the seed.
+local kinds = require "lunarch.cli.sim.kinds"
 local sim = require "lunarch.sim"
 
 local faults = {}
-
--- What may be asked for by name, and what each is called in `--help`.
-faults.kinds = {
-  "messages", "network", "freeze", "partition", "restart", "pause", "kill", "stop", "compact", "revoke",
-}
-
--- No script can withstand an operator who takes keys away.
-faults.usual = "messages,network,freeze,partition,restart,pause,kill,stop,compact"
 
 local function chance(per_mille)
   return sim.below(1000) < per_mille
@@ -28,7 +21,7 @@ function faults.new(wanted, n)
     wanted = wanted, n = n, cures = {}, weights = {}, total = 0, is_stopping = {}, is_restarting = {},
   }, Faults)
   self.per_mille = 20 + sim.below(120)
-  for _, kind in ipairs(faults.kinds) do
+  for _, kind in ipairs(kinds.all) do
     -- Not every history knows every fault: some only show when little else happens.
     local weight = chance(550) and 1 + sim.below(4) or 0
     if wanted[kind] and Faults[kind] then

@@ -1,16 +1,23 @@
 -- lunarch sim: runs a script against a simulated etcd, seed after seed, and shows the first that goes wrong.
 local args = require "lunarch.args"
+local exit = require "lunarch.cli.common.exit"
+local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
-local load_module = require "lunarch.cli.load"
+local kinds = require "lunarch.cli.sim.kinds"
+local modules = require "lunarch.cli.common.modules"
 
 args.is_ours()
 
-local FAILED, USAGE_ERROR = 1, 2
 local DEFAULT_CANDIDATES, DEFAULT_SEEDS = 3, "1..1000"
 local DEFAULT_TTL_S, MOST_TTL_S, DEFAULT_STOP_TIMEOUT_S = 10, 3600, 10
 local MOST_SEED = 1000000000
 
-local DESCRIPTION = [[
+local command = {
+  summary = "play a script against a simulated etcd, with faults",
+  usage = { "SCRIPT [flags] [arguments of the script]" },
+}
+
+command.description = [[
 Runs a script against a simulated etcd, under virtual time, with faults: requests and
 answers delayed or lost, members frozen, cut off and restarted, candidates paused, killed
 and stopped. Each seed is one history, and always the same one.
@@ -20,7 +27,7 @@ or by returning false and a reason. Found without it: two leaders at once, handl
 order, errors in the script, a program that does not wait or does not end, nobody leading
 once the faults are over.]]
 
-local EPILOG = [[
+command.epilog = ([[
 world.now, world.phase (calm, faults, recovery, stopping, end), world:get(key), world:list(prefix),
 world.notes (what the script noted with sim.note(name, value) and sim.add(name, n)), and
 world.candidates[i] with name, is_up, is_paused, leads (by its own clock), is_elected (between
@@ -30,26 +37,26 @@ Kinds of faults: %s;
 without --faults all but revoke: an operator who takes keys away can make two leaders.
 
 Exit status: 0 nothing went wrong; 1 something did; 2 wrong usage or no such script;
-128 + n ended by signal n.]]
+128 + n ended by signal n.]]):format(table.concat(kinds.all, ", "))
 
 local function say(text)
   io.stderr:write("lunarch sim: ", text, "\n")
 end
 
-local function complain(text)
-  say(text .. "\nTry: lunarch sim --help")
-  return USAGE_ERROR
-end
-
 -- ---- the command line -------------------------------------------------------------------------------------------
 
-local function whole(flag, most)
+local function whole(name, most)
   return function(text)
     local value = math.tointeger(tonumber(text))
-    if not value or value < 1 then return nil, ("%s: '%s' is no whole number, 1 or more"):format(flag, text) end
-    if value > most then return nil, ("%s: %d is too many: at most %d"):format(flag, value, most) end
+    if not value or value < 1 then return nil, ("%s: '%s' is not a whole number, 1 or more"):format(name, text) end
+    if value > most then return nil, ("%s: %d is too many: at most %d"):format(name, value, most) end
     return value
   end
+end
+
+local function candidates_of(text)
+  local sim = modules.load "lunarch.sim"
+  return whole("--candidates", sim and sim.max_candidates or DEFAULT_CANDIDATES)(text)
 end
 
 local function seeds_of(text)
@@ -64,52 +71,42 @@ local function seeds_of(text)
   return { from = from, to = to }
 end
 
-local function faults_of(faults)
-  local known = {}
-  for _, kind in ipairs(faults.kinds) do
+local function faults_of(text)
+  local known, wanted = {}, {}
+  for _, kind in ipairs(kinds.all) do
     known[kind] = true
   end
-  return function(text)
-    local wanted = {}
-    if text == "all" then return known end
-    if text == "none" then return wanted end
-    for kind in text:gmatch "[^,]+" do
-      if not known[kind] then
-        local meant = args.probably(kind, known)
-        return nil, ("--faults: there is no kind '%s'%s; the kinds are %s, or all, or none"):format(kind,
-          meant and (": did you mean '%s'?"):format(meant) or "", table.concat(faults.kinds, ", "))
-      end
-      wanted[kind] = true
+  if text == "all" then return known end
+  if text == "none" then return wanted end
+  for kind in text:gmatch "[^,]+" do
+    if not known[kind] then
+      local meant = args.probably(kind, known)
+      return nil, ("--faults: there is no kind '%s'%s; the kinds are %s, or all, or none"):format(kind,
+        meant and (": did you mean '%s'?"):format(meant) or "", table.concat(kinds.all, ", "))
     end
-    return wanted
+    wanted[kind] = true
   end
+  return wanted
 end
 
-local function make_parser(sim, faults)
-  local parser = require "argparse"("lunarch sim")
-    :usage "usage: lunarch sim SCRIPT [flags] [arguments of the script]"
-    :description(DESCRIPTION)
-    :epilog(EPILOG:format(table.concat(faults.kinds, ", ")))
-    :add_help(false)
+function command.define(parser)
   parser:argument("script", "the script to run"):args "?"
   parser:argument("args", "what the script finds in `arg`; put -- before what begins with a dash"):args "*"
   parser:option("--candidates", ("how many processes run it (default: %d)"):format(DEFAULT_CANDIDATES))
-    :argname("N"):convert(whole("--candidates", sim.max_candidates))
+    :argname("N"):convert(candidates_of)
   parser:option("--seeds", ("which histories: a seed, or a range (default: %s)"):format(DEFAULT_SEEDS))
     :argname("A..B"):convert(seeds_of)
   parser:option("--ttl", "seconds until a dead leader is replaced (default: what the script says, or 10)")
     :argname("SECONDS"):convert(whole("--ttl", MOST_TTL_S))
   parser:option("--election", "the election to stand in"):argname "NAME"
   parser:option("--faults", "which kinds of faults, separated by commas; all; none")
-    :argname("LIST"):convert(faults_of(faults))
+    :argname("LIST"):convert(faults_of)
   parser:option("--jobs", "how many seeds at once (default: one for each core)")
     :argname("N"):convert(whole("--jobs", 64))
   parser:flag("--all", "go on after a seed that fails, and count")
   parser:flag("--timeline", "print the timeline of a single seed even if nothing goes wrong")
   parser:flag("--full", "print the whole timeline")
   parser:flag("--json", "print one JSON object instead, for programs")
-  parser:flag("-h --help", "show this and exit")
-  return parser
 end
 
 -- ---- from the flags to the end ----------------------------------------------------------------------------------
@@ -122,10 +119,10 @@ local function names_of(n)
   return names
 end
 
-local function plan_of(flags, faults)
+local function plan_of(flags)
   return {
     script = flags.script, words = flags.args, names = names_of(flags.candidates or DEFAULT_CANDIDATES),
-    faults = flags.faults or faults_of(faults)(faults.usual),
+    faults = flags.faults or faults_of(kinds.usual),
     seeds = flags.seeds or seeds_of(DEFAULT_SEEDS), jobs = flags.jobs, goes_on = flags.all,
     given = { ttl = flags.ttl, election = flags.election }, flags = flags,
   }
@@ -148,24 +145,20 @@ local function prepare(sim, plan)
   return true
 end
 
----@param argv string[] what stood behind "sim"
+---@param flags table
 ---@return integer status
-return function(argv)
-  local sim = load_module("lunarch.sim", say)
-  if not sim then return FAILED end
-  local faults = require "lunarch.cli.sim.faults"
-  local parser = make_parser(sim, faults)
-  local ok, flags = parser:pparse(argv)
-  if not ok then return complain(flags) end
-  if flags.help then
-    io.stdout:write(parser:get_help(), "\n")
-    return 0
-  elseif not flags.script then
-    return complain "which script?"
+function command.run(flags)
+  if not flags.script then return flag.complain("sim", "which script?") end
+  local sim, trouble = modules.load "lunarch.sim"
+  if not sim then
+    say(trouble)
+    return exit.USAGE
   end
-  local plan = plan_of(flags, faults)
-  if not prepare(sim, plan) then return USAGE_ERROR end
+  local plan = plan_of(flags)
+  if not prepare(sim, plan) then return exit.USAGE end
   assert(host.catch_signals())
   local outcome = require "lunarch.cli.sim.workers".run(plan)
   return require "lunarch.cli.sim.report"(plan, outcome)
 end
+
+return command

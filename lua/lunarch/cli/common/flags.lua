@@ -1,0 +1,102 @@
+-- Flags: how a command line is read, how values are checked, and how a mistake is reported.
+local args = require "lunarch.args"
+local exit = require "lunarch.cli.common.exit"
+local log = require "lunarch.cli.log"
+
+args.is_ours()
+
+local flags = {}
+
+-- ---- values -----------------------------------------------------------------------------------------------------
+
+--- Converters for options: a value, or nil and what is wrong with it.
+function flags.seconds(flag)
+  return function(text)
+    local value = tonumber(text)
+    if value and value >= 0 and value < math.huge then return value end
+    return nil, ("%s: '%s' is not a number of seconds"):format(flag, text)
+  end
+end
+
+function flags.whole_seconds(flag)
+  return function(text)
+    local value = math.tointeger(tonumber(text))
+    if value and value >= 1 then return value end
+    return nil, ("%s: '%s' is not a whole number of seconds, 1 or more"):format(flag, text)
+  end
+end
+
+-- ---- mistakes ---------------------------------------------------------------------------------------------------
+
+-- A flag that begins a log of JSON is looked for before anything can be wrong.
+local function log_format(words)
+  for i, word in ipairs(words) do
+    local format = word:match "^%-%-log=(.*)" or word == "--log" and words[i + 1]
+    if word == "--" then return "text" end
+    if format then return format == "json" and "json" or "text" end
+  end
+  return "text"
+end
+
+--- Reports a mistake of the command line `lunarch NAME ...`.
+---@return integer status
+function flags.complain(name, text)
+  log.complain(text, ("Try: lunarch %s --help"):format(name))
+  return exit.USAGE
+end
+
+-- The parser takes what begins with a dash for an option, and a help that nobody asked for as what was meant.
+local function explain(text)
+  local value = text:match "^unknown option '(%-[%d.]%S*)'"
+  if value then return ("%s: settings cannot be negative"):format(value) end
+  text = text:gsub("\nDid you mean '%-h'%?$", "")
+  return text
+end
+
+--- What to add to a mistake where a command was probably meant.
+---@param word string
+---@return string
+function flags.meant(word)
+  local known = {}
+  for _, name in ipairs(require "lunarch.cli".commands) do
+    known[name] = true
+  end
+  local meant = args.probably(word, known)
+  return meant and (": did you mean '%s'?"):format(meant) or ""
+end
+
+-- ---- parsing ----------------------------------------------------------------------------------------------------
+
+--- The parser of one command.
+function flags.parser(name, command)
+  local usage = {}
+  for i, rest in ipairs(command.usage) do
+    usage[i] = ("%s lunarch %s %s"):format(i == 1 and "usage:" or "      ", name, rest)
+  end
+  local parser = require "argparse"("lunarch " .. name)
+    :usage((table.concat(usage, "\n"):gsub(" +\n", "\n"):gsub(" +$", "")))
+    :description(command.description or (command.summary .. "."))
+    :add_help(false)
+  if command.epilog then parser:epilog(command.epilog) end
+  command.define(parser)
+  parser:flag("-h --help", "show this and exit")
+  return parser
+end
+
+--- What the words of a command line say: or nil and the exit status, after the help or the mistake was shown.
+---@param name string
+---@param words string[]
+---@return table?, integer? status
+function flags.parse(name, command, words)
+  log.set_format(log_format(words))
+  local parser = flags.parser(name, command)
+  local ok, found = parser:pparse(command.rewrite and command.rewrite(words) or words)
+  if not ok then return nil, flags.complain(name, explain(found)) end
+  if found.help then
+    io.stdout:write(parser:get_help(), "\n")
+    return nil, exit.DONE
+  end
+  return found
+end
+
+return flags

@@ -1,0 +1,41 @@
+-- Signals of the program: the first one is passed on in the loop, the second one ends the process (src/host/signals.c).
+local args = require "lunarch.args"
+local host = require "lunarch.host"
+
+args.is_ours()
+
+local signals = {}
+
+local SIGINT = 2
+
+--- From now on the first signal calls `on_signal`, once, from the loop; it does not keep the loop alive.
+---@param on_signal fun()
+function signals.catch(on_signal)
+  local poll = assert(require "luv".new_poll(assert(host.catch_signals())))
+  poll:start("r", function()
+    poll:stop()
+    host.pat()
+    on_signal()
+  end)
+  poll:unref()
+end
+
+--- The number of the first signal, or nil.
+---@return integer?
+signals.caught = host.caught_signal
+
+--- While libc waits for a command it ignores Ctrl-C: what ended the command was meant for us as well.
+function signals.pass_interrupts_on()
+  local execute = os.execute
+  rawset(os, "execute", function(...)
+    -- What was printed before comes before what the command prints.
+    host.flush(0.1)
+    local ok, how, number = execute(...)
+    if how == "signal" and number == SIGINT or how == "exit" and number == 128 + SIGINT then
+      require "luv".kill(host.pid(), SIGINT)
+    end
+    return ok, how, number
+  end)
+end
+
+return signals

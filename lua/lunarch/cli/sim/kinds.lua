@@ -1,0 +1,10 @@
+-- The kinds of faults, as --faults takes them.
+require "lunarch.args".is_ours()
+
+return {
+  all = {
+    "messages", "network", "freeze", "partition", "restart", "pause", "kill", "stop", "compact", "revoke",
+  },
+  -- No script can withstand an operator who takes keys away.
+  usual = "messages,network,freeze,partition,restart,pause,kill,stop,compact",
+}
