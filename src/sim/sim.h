@@ -182,4 +182,18 @@ const char *sim_client_leftovers(const struct sim_client *client);
 
 extern const char *const sim_addresses[SIM_MEMBERS];
 
+/* ---- an etcd that stands still: its store, for tests that carry the messages themselves ------------------ */
+
+/* Of one never used otherwise. Sets the time; leases that have run out by then end. */
+void sim_still_set(struct sim *sim, int64_t now_ns);
+/* Carries the request out. The reply is the caller's, to be freed by protobuf_c_message_free_unpacked; NULL: refused
+ * with that status and message, valid until the next call. */
+ProtobufCMessage *sim_still_ask(struct sim *sim, enum rpc_method method, const ProtobufCMessage *request,
+                                int *ret_status, const char **ret_message);
+/* The TTL granted; 0: there is no such lease. */
+int64_t sim_still_renew(struct sim *sim, int64_t lease);
+/* The first change inside the range at or after `from_rev`; false: none. A deleted key has version 0. */
+bool sim_still_event(const struct sim *sim, const char *key, const char *range_end, int64_t from_rev,
+                     bool are_puts_wanted, struct sim_kv *ret_kv);
+
 #endif

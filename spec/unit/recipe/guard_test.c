@@ -137,11 +137,11 @@ static void etcd_refuses_the_write_of_who_is_gone(void) {
     int64_t create_rev = world_put(world, key, "me", 0);
     CHECK(write_guarded(world, create_rev));
     world_delete(world, key);
-    int64_t revision = world->revision;
+    int64_t revision = world_revision(world);
     CHECK(!write_guarded(world, create_rev) && !was_ours);
     world_put(world, key, "the same name, another place", 0);
     CHECK(!write_guarded(world, create_rev) && !was_ours);
-    CHECK(world->revision == revision + 1);
+    CHECK(world_revision(world) == revision + 1);
     world_free(world);
 }
 

@@ -111,11 +111,11 @@ static void a_lost_reply_behind_somebody_is_asked_again_and_waits(void) {
 
 static void trying_a_free_line_wins_with_one_write(void) {
     struct scene *scene = scene_begin(1);
-    int64_t revision = scene->world->revision;
+    int64_t revision = world_revision(scene->world);
     CHECK(stand_enter(&scene->a, &scene->ann, "a", PLACE_TRY) == 0);
     world_run(scene->world);
     STORY(scene->world, "a holds");
-    CHECK(scene->world->revision == revision + 1);
+    CHECK(world_revision(scene->world) == revision + 1);
     CHECK(scene->a.token == revision + 1);
     scene_end(scene);
 }
@@ -123,13 +123,13 @@ static void trying_a_free_line_wins_with_one_write(void) {
 static void trying_a_busy_line_writes_nothing_and_names_the_holder(void) {
     struct scene *scene = scene_begin(1);
     a_holds(scene);
-    int64_t revision = scene->world->revision;
+    int64_t revision = world_revision(scene->world);
     size_t n_calls = fake_n_calls_made(scene->world->fake);
     CHECK(stand_enter(&scene->b, &scene->bob, "b", PLACE_TRY) == 0);
     world_run(scene->world);
     STORY(scene->world, "b fails locked");
     CHECK_TEXT(scene->b.text, "locked by a on h (pid 1)");
-    CHECK(scene->world->revision == revision);
+    CHECK(world_revision(scene->world) == revision);
     CHECK(fake_n_calls_made(scene->world->fake) == n_calls + 1);
     scene_end(scene);
 }

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t cluster_id = 77;
-
 static void die(const char *what) __attribute__((noreturn));
 static void die(const char *what) {
     (void)printf("recipe_world: %s\n", what);
@@ -16,28 +14,112 @@ static void die(const char *what) {
     abort();
 }
 
-/* ---- memory that lives until the reply has been given -------------------------------------------------- */
+/* ---- the store ----------------------------------------------------------------------------------------- */
 
-static void *take(struct world *world, size_t n_bytes) {
-    void *memory = calloc(1, n_bytes + 1);
-    void **garbage = realloc(world->garbage, (world->n_garbage + 1) * sizeof *garbage);
-    if (!memory || !garbage)
-        die("out of memory");
-    world->garbage = garbage;
-    world->garbage[world->n_garbage++] = memory;
-    return memory;
+struct failure {
+    int status;
+    const char *message;
+};
+
+/* Every reply's header is its first field. */
+static void set_term(struct world *world, ProtobufCMessage *reply) {
+    struct with_header {
+        ProtobufCMessage base;
+        Etcdserverpb__ResponseHeader *header;
+    };
+    ((struct with_header *)(void *)reply)->header->raft_term = world->raft_term;
 }
 
-static void drop_garbage(struct world *world) {
-    while (world->n_garbage > 0)
-        free(world->garbage[--world->n_garbage]);
+/* The reply is the caller's; NULL: failed. */
+static ProtobufCMessage *carry_out(struct world *world, enum rpc_method method, const ProtobufCMessage *request,
+                                   struct failure *failure) {
+    ProtobufCMessage *reply =
+        sim_still_ask(world->etcd_store, method, request, &failure->status, &failure->message);
+    if (reply)
+        set_term(world, reply);
+    return reply;
 }
 
-static ProtobufCBinaryData bytes_in(struct world *world, const char *text) {
-    size_t n = strlen(text);
-    uint8_t *data = take(world, n);
-    memcpy(data, text, n);
-    return (ProtobufCBinaryData){n, data};
+/* What other clients ask. */
+static void ask(struct world *world, enum rpc_method method, const ProtobufCMessage *request) {
+    struct failure failure;
+    ProtobufCMessage *reply = carry_out(world, method, request, &failure);
+    if (!reply)
+        die(failure.message);
+    protobuf_c_message_free_unpacked(reply, NULL);
+}
+
+static ProtobufCBinaryData bytes_in(const char *text) {
+    return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
+}
+
+int64_t world_put(struct world *world, const char *key, const char *value, int64_t lease) {
+    Etcdserverpb__PutRequest request = ETCDSERVERPB__PUT_REQUEST__INIT;
+    request.key = bytes_in(key);
+    request.value = bytes_in(value);
+    request.lease = lease;
+    ask(world, RPC_PUT, &request.base);
+    return world_revision(world);
+}
+
+void world_grant(struct world *world, int64_t lease, int64_t ttl_s) {
+    Etcdserverpb__LeaseGrantRequest request = ETCDSERVERPB__LEASE_GRANT_REQUEST__INIT;
+    request.id = lease;
+    request.ttl = ttl_s;
+    ask(world, RPC_LEASE_GRANT, &request.base);
+}
+
+void world_keep_alive(struct world *world, int64_t lease) {
+    (void)sim_still_renew(world->etcd_store, lease);
+}
+
+void world_delete(struct world *world, const char *key) {
+    sim_delete(world->etcd_store, key);
+}
+
+void world_revoke(struct world *world, int64_t lease) {
+    sim_revoke(world->etcd_store, lease);
+}
+
+void world_compact(struct world *world) {
+    sim_compact(world->etcd_store);
+    world->compacted_rev = world_revision(world);
+}
+
+const struct sim_kv *world_get(const struct world *world, const char *key) {
+    const struct sim_kv *kv = sim_first(world->etcd_store, key);
+    return kv && strcmp(kv->key, key) == 0 ? kv : NULL;
+}
+
+size_t world_count(const struct world *world, const char *prefix) {
+    size_t n = 0;
+    for (size_t i = 0; i < sim_n_kvs(world->etcd_store); i++)
+        n += strncmp(sim_kv_at(world->etcd_store, i)->key, prefix, strlen(prefix)) == 0;
+    return n;
+}
+
+const struct sim_kv *world_first(const struct world *world, const char *prefix) {
+    return sim_first(world->etcd_store, prefix);
+}
+
+int64_t world_revision(const struct world *world) {
+    return sim_revision(world->etcd_store);
+}
+
+bool world_has_lease(const struct world *world, int64_t lease) {
+    return sim_has_lease(world->etcd_store, lease);
+}
+
+static void let_time_pass(struct world *world) {
+    sim_still_set(world->etcd_store, fake_now(world->fake));
+}
+
+static void set_header(struct world *world, Etcdserverpb__ResponseHeader *header) {
+    etcdserverpb__response_header__init(header);
+    header->cluster_id = 77; /* as the simulated etcd has it */
+    header->member_id = 1;
+    header->revision = world_revision(world);
+    header->raft_term = world->raft_term;
 }
 
 static void text_of(char *to, ProtobufCBinaryData data) {
@@ -46,416 +128,6 @@ static void text_of(char *to, ProtobufCBinaryData data) {
     if (data.len > 0)
         memcpy(to, data.data, data.len);
     to[data.len] = '\0';
-}
-
-/* ---- the store ----------------------------------------------------------------------------------------- */
-
-static bool is_inside(const char *key, const char *from, const char *range_end) {
-    return range_end[0] ? strcmp(key, from) >= 0 && strcmp(key, range_end) < 0 : strcmp(key, from) == 0;
-}
-
-static struct world_kv *find(const struct world *world, const char *key) {
-    for (size_t i = 0; i < world->n_kvs; i++)
-        if (strcmp(world->kvs[i].key, key) == 0)
-            return (struct world_kv *)&world->kvs[i];
-    return NULL;
-}
-
-const struct world_kv *world_get(const struct world *world, const char *key) {
-    return find(world, key);
-}
-
-size_t world_count(const struct world *world, const char *prefix) {
-    size_t n = 0;
-    for (size_t i = 0; i < world->n_kvs; i++)
-        n += strncmp(world->kvs[i].key, prefix, strlen(prefix)) == 0;
-    return n;
-}
-
-const struct world_kv *world_first(const struct world *world, const char *prefix) {
-    const struct world_kv *first = NULL;
-    for (size_t i = 0; i < world->n_kvs; i++)
-        if (strncmp(world->kvs[i].key, prefix, strlen(prefix)) == 0 &&
-            (!first || world->kvs[i].create_rev < first->create_rev))
-            first = &world->kvs[i];
-    return first;
-}
-
-static void note_event(struct world *world, bool is_delete, const struct world_kv *kv) {
-    if (world->n_events == WORLD_EVENTS)
-        die("too many events");
-    world->events[world->n_events++] = (struct world_event){is_delete, *kv};
-}
-
-static void put(struct world *world, const char *key, const char *value, int64_t lease, int64_t revision) {
-    struct world_kv *kv = find(world, key);
-    if (!kv) {
-        if (world->n_kvs == WORLD_KVS)
-            die("too many keys");
-        kv = &world->kvs[world->n_kvs++];
-        memset(kv, 0, sizeof *kv);
-        (void)snprintf(kv->key, sizeof kv->key, "%s", key);
-        kv->create_rev = revision;
-    }
-    (void)snprintf(kv->value, sizeof kv->value, "%s", value);
-    kv->mod_rev = revision;
-    kv->version++;
-    kv->lease = lease;
-    note_event(world, false, kv);
-}
-
-/* Returns how many went. */
-static int64_t delete_range(struct world *world, const char *key, const char *range_end, int64_t revision) {
-    int64_t n = 0;
-    for (size_t i = 0; i < world->n_kvs;) {
-        struct world_kv *kv = &world->kvs[i];
-        if (!is_inside(kv->key, key, range_end)) {
-            i++;
-            continue;
-        }
-        kv->mod_rev = revision;
-        note_event(world, true, kv);
-        *kv = world->kvs[--world->n_kvs];
-        n++;
-    }
-    return n;
-}
-
-int64_t world_put(struct world *world, const char *key, const char *value, int64_t lease) {
-    put(world, key, value, lease, ++world->revision);
-    return world->revision;
-}
-
-void world_delete(struct world *world, const char *key) {
-    if (delete_range(world, key, "", world->revision + 1) > 0)
-        world->revision++;
-}
-
-void world_compact(struct world *world) {
-    world->compacted_rev = world->revision;
-}
-
-static struct world_lease *find_lease(const struct world *world, int64_t id) {
-    for (size_t i = 0; i < WORLD_LEASES; i++)
-        if (id != 0 && world->leases[i].id == id)
-            return (struct world_lease *)&world->leases[i];
-    return NULL;
-}
-
-bool world_has_lease(const struct world *world, int64_t lease) {
-    return find_lease(world, lease) != NULL;
-}
-
-void world_revoke(struct world *world, int64_t id) {
-    struct world_lease *lease = find_lease(world, id);
-    if (!lease)
-        return;
-    int64_t n = 0;
-    for (size_t i = 0; i < world->n_kvs;) {
-        struct world_kv *kv = &world->kvs[i];
-        if (kv->lease != id) {
-            i++;
-            continue;
-        }
-        char key[WORLD_KEY_BYTES];
-        (void)snprintf(key, sizeof key, "%s", kv->key);
-        n += delete_range(world, key, "", world->revision + 1);
-    }
-    world->revision += n > 0;
-    lease->id = 0;
-}
-
-static void expire_leases(struct world *world) {
-    for (size_t i = 0; i < WORLD_LEASES; i++)
-        if (world->leases[i].id && world->leases[i].expires_ns <= fake_now(world->fake))
-            world_revoke(world, world->leases[i].id);
-}
-
-/* ---- requests to the store ----------------------------------------------------------------------------- */
-
-struct failure {
-    int status;
-    const char *message;
-};
-
-static Etcdserverpb__ResponseHeader *header_of(struct world *world) {
-    Etcdserverpb__ResponseHeader *header = take(world, sizeof *header);
-    etcdserverpb__response_header__init(header);
-    header->cluster_id = cluster_id;
-    header->member_id = 1;
-    header->revision = world->revision;
-    header->raft_term = world->raft_term;
-    return header;
-}
-
-static Etcdserverpb__KeyValue *kv_of(struct world *world, const struct world_kv *kv, bool has_value) {
-    Etcdserverpb__KeyValue *message = take(world, sizeof *message);
-    etcdserverpb__key_value__init(message);
-    message->key = bytes_in(world, kv->key);
-    if (has_value)
-        message->value = bytes_in(world, kv->value);
-    message->create_revision = kv->create_rev;
-    message->mod_revision = kv->mod_rev;
-    message->version = kv->version;
-    message->lease = kv->lease;
-    return message;
-}
-
-static int64_t compare_for(const Etcdserverpb__RangeRequest *request, const struct world_kv *a,
-                           const struct world_kv *b) {
-    switch (request->sort_target) {
-    case ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__CREATE:
-        return a->create_rev - b->create_rev;
-    case ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__MOD:
-        return a->mod_rev - b->mod_rev;
-    default:
-        return strcmp(a->key, b->key);
-    }
-}
-
-static Etcdserverpb__RangeResponse *range(struct world *world, const Etcdserverpb__RangeRequest *request) {
-    char from[WORLD_KEY_BYTES], range_end[WORLD_KEY_BYTES];
-    text_of(from, request->key);
-    text_of(range_end, request->range_end);
-    const struct world_kv *found[WORLD_KVS];
-    size_t n = 0;
-    for (size_t i = 0; i < world->n_kvs; i++) {
-        const struct world_kv *kv = &world->kvs[i];
-        if (is_inside(kv->key, from, range_end) &&
-            (request->max_create_revision == 0 || kv->create_rev <= request->max_create_revision))
-            found[n++] = kv;
-    }
-    bool is_descending = request->sort_order == ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND;
-    for (size_t i = 1; i < n; i++)
-        for (size_t k = i; k > 0; k--) {
-            int64_t order = compare_for(request, found[k - 1], found[k]);
-            if (is_descending ? order >= 0 : order <= 0)
-                break;
-            const struct world_kv *swap = found[k];
-            found[k] = found[k - 1];
-            found[k - 1] = swap;
-        }
-    Etcdserverpb__RangeResponse *response = take(world, sizeof *response);
-    etcdserverpb__range_response__init(response);
-    response->header = header_of(world);
-    response->count = (int64_t)n;
-    if (request->limit > 0 && n > (size_t)request->limit) {
-        n = (size_t)request->limit;
-        response->more = 1;
-    }
-    if (request->count_only)
-        n = 0;
-    response->kvs = take(world, n * sizeof(void *));
-    response->n_kvs = n;
-    for (size_t i = 0; i < n; i++)
-        response->kvs[i] = kv_of(world, found[i], !request->keys_only);
-    return response;
-}
-
-static bool holds_for(const Etcdserverpb__Compare *compare, int64_t number, const char *value) {
-    int64_t order;
-    switch (compare->target_union_case) {
-    case ETCDSERVERPB__COMPARE__TARGET_UNION_VALUE: {
-        char wanted[WORLD_KEY_BYTES];
-        text_of(wanted, compare->value);
-        order = strcmp(value, wanted);
-        break;
-    }
-    case ETCDSERVERPB__COMPARE__TARGET_UNION_CREATE_REVISION:
-        order = number - compare->create_revision;
-        break;
-    case ETCDSERVERPB__COMPARE__TARGET_UNION_MOD_REVISION:
-        order = number - compare->mod_revision;
-        break;
-    case ETCDSERVERPB__COMPARE__TARGET_UNION_VERSION:
-        order = number - compare->version;
-        break;
-    case ETCDSERVERPB__COMPARE__TARGET_UNION_LEASE:
-        order = number - compare->lease;
-        break;
-    default:
-        die("a compare with nothing to compare");
-    }
-    switch (compare->result) {
-    case ETCDSERVERPB__COMPARE__COMPARE_RESULT__EQUAL:
-        return order == 0;
-    case ETCDSERVERPB__COMPARE__COMPARE_RESULT__GREATER:
-        return order > 0;
-    case ETCDSERVERPB__COMPARE__COMPARE_RESULT__LESS:
-        return order < 0;
-    default:
-        return order != 0;
-    }
-}
-
-static int64_t number_of(const Etcdserverpb__Compare *compare, const struct world_kv *kv) {
-    switch (compare->target) {
-    case ETCDSERVERPB__COMPARE__COMPARE_TARGET__CREATE:
-        return kv->create_rev;
-    case ETCDSERVERPB__COMPARE__COMPARE_TARGET__MOD:
-        return kv->mod_rev;
-    case ETCDSERVERPB__COMPARE__COMPARE_TARGET__VERSION:
-        return kv->version;
-    case ETCDSERVERPB__COMPARE__COMPARE_TARGET__LEASE:
-        return kv->lease;
-    default:
-        return 0;
-    }
-}
-
-static bool compare_holds(const struct world *world, const Etcdserverpb__Compare *compare) {
-    char key[WORLD_KEY_BYTES], range_end[WORLD_KEY_BYTES];
-    text_of(key, compare->key);
-    text_of(range_end, compare->range_end);
-    bool is_any = false, holds = true;
-    for (size_t i = 0; i < world->n_kvs; i++) {
-        if (!is_inside(world->kvs[i].key, key, range_end))
-            continue;
-        is_any = true;
-        holds = holds && holds_for(compare, number_of(compare, &world->kvs[i]), world->kvs[i].value);
-    }
-    return is_any ? holds : holds_for(compare, 0, "");
-}
-
-static void put_of(struct world *world, const Etcdserverpb__PutRequest *request, int64_t revision) {
-    char key[WORLD_KEY_BYTES], value[WORLD_KEY_BYTES];
-    text_of(key, request->key);
-    text_of(value, request->value);
-    put(world, key, value, request->lease, revision);
-}
-
-static Etcdserverpb__ResponseOp *op_of(struct world *world, const Etcdserverpb__RequestOp *op,
-                                       int64_t revision) {
-    Etcdserverpb__ResponseOp *response = take(world, sizeof *response);
-    etcdserverpb__response_op__init(response);
-    char key[WORLD_KEY_BYTES], range_end[WORLD_KEY_BYTES];
-    switch (op->request_case) {
-    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE:
-        response->response_case = ETCDSERVERPB__RESPONSE_OP__RESPONSE_RESPONSE_RANGE;
-        response->response_range = range(world, op->request_range);
-        break;
-    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT:
-        put_of(world, op->request_put, revision);
-        response->response_case = ETCDSERVERPB__RESPONSE_OP__RESPONSE_RESPONSE_PUT;
-        response->response_put = take(world, sizeof *response->response_put);
-        etcdserverpb__put_response__init(response->response_put);
-        break;
-    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE:
-        text_of(key, op->request_delete_range->key);
-        text_of(range_end, op->request_delete_range->range_end);
-        response->response_case = ETCDSERVERPB__RESPONSE_OP__RESPONSE_RESPONSE_DELETE_RANGE;
-        response->response_delete_range = take(world, sizeof *response->response_delete_range);
-        etcdserverpb__delete_range_response__init(response->response_delete_range);
-        response->response_delete_range->deleted = delete_range(world, key, range_end, revision);
-        break;
-    default:
-        die("an operation without a kind");
-    }
-    return response;
-}
-
-static bool is_lease_missing(const struct world *world, const Etcdserverpb__PutRequest *request) {
-    return request->lease != 0 && !world_has_lease(world, request->lease);
-}
-
-static const ProtobufCMessage *txn(struct world *world, const Etcdserverpb__TxnRequest *request,
-                                   struct failure *failure) {
-    bool is_success = true;
-    for (size_t i = 0; i < request->n_compare; i++)
-        is_success = is_success && compare_holds(world, request->compare[i]);
-    size_t n = is_success ? request->n_success : request->n_failure;
-    Etcdserverpb__RequestOp **ops = is_success ? request->success : request->failure;
-    for (size_t i = 0; i < n; i++)
-        if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT &&
-            is_lease_missing(world, ops[i]->request_put)) {
-            *failure = (struct failure){RPC_NOT_FOUND, "etcdserver: requested lease not found"};
-            return NULL;
-        }
-    Etcdserverpb__TxnResponse *response = take(world, sizeof *response);
-    etcdserverpb__txn_response__init(response);
-    response->succeeded = is_success;
-    response->responses = take(world, n * sizeof(void *));
-    response->n_responses = n;
-    size_t n_events = world->n_events;
-    for (size_t i = 0; i < n; i++)
-        response->responses[i] = op_of(world, ops[i], world->revision + 1);
-    world->revision += world->n_events > n_events;
-    response->header = header_of(world);
-    return &response->base;
-}
-
-static const ProtobufCMessage *grant(struct world *world, const Etcdserverpb__LeaseGrantRequest *request,
-                                     struct failure *failure) {
-    if (world_has_lease(world, request->id)) {
-        *failure = (struct failure){RPC_FAILED_PRECONDITION, "etcdserver: lease already exists"};
-        return NULL;
-    }
-    struct world_lease *lease = world->leases;
-    while (lease->id)
-        if (++lease == world->leases + WORLD_LEASES)
-            die("too many leases");
-    int64_t ttl_s = request->ttl < 2 ? 2 : request->ttl;
-    *lease = (struct world_lease){request->id, ttl_s, fake_now(world->fake) + SECONDS(ttl_s)};
-    Etcdserverpb__LeaseGrantResponse *response = take(world, sizeof *response);
-    etcdserverpb__lease_grant_response__init(response);
-    response->header = header_of(world);
-    response->id = request->id;
-    response->ttl = ttl_s;
-    return &response->base;
-}
-
-static const ProtobufCMessage *revoke(struct world *world, const Etcdserverpb__LeaseRevokeRequest *request,
-                                      struct failure *failure) {
-    if (!world_has_lease(world, request->id)) {
-        *failure = (struct failure){RPC_NOT_FOUND, "etcdserver: requested lease not found"};
-        return NULL;
-    }
-    world_revoke(world, request->id);
-    Etcdserverpb__LeaseRevokeResponse *response = take(world, sizeof *response);
-    etcdserverpb__lease_revoke_response__init(response);
-    response->header = header_of(world);
-    return &response->base;
-}
-
-static const ProtobufCMessage *carry_out(struct world *world, enum rpc_method method,
-                                         const ProtobufCMessage *request, struct failure *failure) {
-    switch (method) {
-    case RPC_RANGE:
-        return &range(world, (const Etcdserverpb__RangeRequest *)request)->base;
-    case RPC_PUT: {
-        put_of(world, (const Etcdserverpb__PutRequest *)request, ++world->revision);
-        Etcdserverpb__PutResponse *response = take(world, sizeof *response);
-        etcdserverpb__put_response__init(response);
-        response->header = header_of(world);
-        return &response->base;
-    }
-    case RPC_DELETE_RANGE: {
-        const Etcdserverpb__DeleteRangeRequest *delete = (const Etcdserverpb__DeleteRangeRequest *)request;
-        char key[WORLD_KEY_BYTES], range_end[WORLD_KEY_BYTES];
-        text_of(key, delete->key);
-        text_of(range_end, delete->range_end);
-        Etcdserverpb__DeleteRangeResponse *response = take(world, sizeof *response);
-        etcdserverpb__delete_range_response__init(response);
-        response->deleted = delete_range(world, key, range_end, world->revision + 1);
-        world->revision += response->deleted > 0;
-        response->header = header_of(world);
-        return &response->base;
-    }
-    case RPC_TXN:
-        return txn(world, (const Etcdserverpb__TxnRequest *)request, failure);
-    case RPC_LEASE_GRANT:
-        return grant(world, (const Etcdserverpb__LeaseGrantRequest *)request, failure);
-    case RPC_LEASE_REVOKE:
-        return revoke(world, (const Etcdserverpb__LeaseRevokeRequest *)request, failure);
-    case RPC_MEMBER_STATUS: {
-        Etcdserverpb__StatusResponse *response = take(world, sizeof *response);
-        etcdserverpb__status_response__init(response);
-        response->header = header_of(world);
-        return &response->base;
-    }
-    default:
-        die("a method nobody plays");
-    }
 }
 
 /* ---- answering ----------------------------------------------------------------------------------------- */
@@ -503,13 +175,11 @@ static bool deliver_pending(struct world *world) {
     return false;
 }
 
-static ProtobufCMessage *copy_of(const ProtobufCMessage *message);
-
-/* False: no room. */
-static bool answer_later(struct world *world, const struct fake_call *call, const ProtobufCMessage *reply) {
+/* Takes the reply over. False: no room. */
+static bool answer_later(struct world *world, const struct fake_call *call, ProtobufCMessage *reply) {
     for (size_t i = 0; i < WORLD_PENDING; i++)
         if (world->pending[i].number == 0) {
-            world->pending[i] = (struct world_pending){call->number, call->method, copy_of(reply)};
+            world->pending[i] = (struct world_pending){call->number, call->method, reply};
             return true;
         }
     return false;
@@ -542,18 +212,19 @@ static void answer(struct world *world, struct fake_call *call) {
     }
     world->n_answered[method]++;
     struct failure failure = {RPC_OK, ""};
-    const ProtobufCMessage *reply = carry_out(world, method, call->request, &failure);
+    ProtobufCMessage *reply = carry_out(world, method, call->request, &failure);
     if (world->n_replies_lost[method] > 0) {
         world->n_replies_lost[method]--;
         fake_fail(call, RPC_UNAVAILABLE, "Socket closed");
     } else if (reply && world->is_slow[method] && answer_later(world, call, reply)) {
-        /* world->pending has it */
+        reply = NULL; /* world->pending has it */
     } else if (reply) {
         fake_reply(call, reply);
     } else {
         fake_fail(call, failure.status, failure.message);
     }
-    drop_garbage(world);
+    if (reply)
+        protobuf_c_message_free_unpacked(reply, NULL);
 }
 
 static bool answer_a_call(struct world *world) {
@@ -586,11 +257,9 @@ void world_answer_slowly(struct world *world, enum rpc_method method) {
     world->slow_call = fake_call(world->fake, (int)method);
     if (!world->slow_call)
         die("nothing to answer");
-    const ProtobufCMessage *reply = carry_out(world, method, world->slow_call->request, &failure);
-    if (!reply)
+    world->slow_reply = carry_out(world, method, world->slow_call->request, &failure);
+    if (!world->slow_reply)
         die("a failure cannot be slow");
-    world->slow_reply = copy_of(reply);
-    drop_garbage(world);
 }
 
 void world_deliver(struct world *world) {
@@ -611,8 +280,9 @@ void world_keep(struct world *world, enum rpc_method method) {
 
 void world_carry_out_kept(struct world *world) {
     struct failure failure;
-    (void)carry_out(world, world->kept_method, world->kept, &failure);
-    drop_garbage(world);
+    ProtobufCMessage *reply = carry_out(world, world->kept_method, world->kept, &failure);
+    if (reply)
+        protobuf_c_message_free_unpacked(reply, NULL);
     protobuf_c_message_free_unpacked(world->kept, NULL);
     world->kept = NULL;
 }
@@ -650,19 +320,18 @@ static bool answer_a_renewal(struct world *world) {
             continue;
         world->n_renewals++;
         Etcdserverpb__LeaseKeepAliveResponse response = ETCDSERVERPB__LEASE_KEEP_ALIVE_RESPONSE__INIT;
-        response.header = header_of(world);
+        Etcdserverpb__ResponseHeader header;
+        set_header(world, &header);
+        response.header = &header;
         response.id = request->id;
-        struct world_lease *lease = find_lease(world, request->id);
         if (member->renewals_term) {
             response.header->raft_term = member->renewals_term;
             response.ttl = member->renewals_ttl;
-        } else if (lease) {
-            response.ttl = lease->ttl_s;
-            lease->expires_ns = fake_now(world->fake) + SECONDS(lease->ttl_s);
+        } else {
+            response.ttl = sim_still_renew(world->etcd_store, request->id);
         }
         if (!world->is_slow[RPC_LEASE_KEEP_ALIVE] || !renew_later(world, stream, &response))
             fake_say(stream, &response.base);
-        drop_garbage(world);
         return true;
     }
     return false;
@@ -677,13 +346,14 @@ static bool deliver_renewals(struct world *world) {
         if (!is_renewing(world, pending.stream))
             continue;
         Etcdserverpb__LeaseKeepAliveResponse response = ETCDSERVERPB__LEASE_KEEP_ALIVE_RESPONSE__INIT;
-        response.header = header_of(world);
+        Etcdserverpb__ResponseHeader header;
+        set_header(world, &header);
+        response.header = &header;
         response.header->revision = pending.revision;
         response.header->raft_term = pending.raft_term;
         response.id = pending.id;
         response.ttl = pending.ttl_s;
         fake_say(pending.stream, &response.base);
-        drop_garbage(world);
         return true;
     }
     return false;
@@ -713,9 +383,10 @@ size_t world_n_watches(const struct world *world) {
 }
 
 static void say(struct world *world, struct fake_stream *stream, Etcdserverpb__WatchResponse *response) {
-    response->header = header_of(world);
+    Etcdserverpb__ResponseHeader header;
+    set_header(world, &header);
+    response->header = &header;
     fake_say(stream, &response->base);
-    drop_garbage(world);
 }
 
 static void create_watch(struct world *world, struct fake_stream *stream,
@@ -736,7 +407,7 @@ static void create_watch(struct world *world, struct fake_stream *stream,
             die("too many watches");
     watch->stream = stream;
     watch->id = world->next_watch_id++;
-    watch->next_rev = request->start_revision ? request->start_revision : world->revision + 1;
+    watch->next_rev = request->start_revision ? request->start_revision : world_revision(world) + 1;
     text_of(watch->key, request->key);
     text_of(watch->range_end, request->range_end);
     watch->is_deletes_only = request->n_filters > 0;
@@ -778,43 +449,39 @@ static bool serve_a_watch_request(struct world *world) {
     return false;
 }
 
-/* The next event for this watcher that is not beyond it; NULL: none. */
-static const struct world_event *next_event(const struct world *world, const struct world_watch *watch) {
-    for (size_t i = 0; i < world->n_events; i++) {
-        const struct world_event *event = &world->events[i];
-        if (event->kv.mod_rev >= watch->next_rev && is_inside(event->kv.key, watch->key, watch->range_end) &&
-            (event->is_delete || !watch->is_deletes_only))
-            return event;
-    }
-    return NULL;
-}
-
 /* `key` NULL: of any. */
 static bool tell_an_event(struct world *world, const char *key) {
     forget_closed(world);
-    const struct world_event *first = NULL;
+    struct sim_kv first = {0};
     struct world_watch *told = NULL;
     for (size_t i = 0; i < WORLD_WATCHES; i++) {
         struct world_watch *watch = &world->watches[i];
+        struct sim_kv kv;
         if (!watch->stream || (key && strcmp(key, watch->key) != 0) ||
-            world_member(world, watch->stream->address)->is_frozen)
+            world_member(world, watch->stream->address)->is_frozen ||
+            !sim_still_event(world->etcd_store, watch->key, watch->range_end, watch->next_rev,
+                             !watch->is_deletes_only, &kv))
             continue;
-        const struct world_event *event = next_event(world, watch);
-        if (event && (!first || event->kv.mod_rev < first->kv.mod_rev)) {
-            first = event;
+        if (!told || kv.mod_rev < first.mod_rev) {
+            first = kv;
             told = watch;
         }
     }
-    if (!first)
+    if (!told)
         return false;
-    told->next_rev = first->kv.mod_rev + 1;
+    told->next_rev = first.mod_rev + 1;
+    Etcdserverpb__KeyValue kv = ETCDSERVERPB__KEY_VALUE__INIT;
+    kv.key = bytes_in(first.key);
+    kv.value = bytes_in(first.value);
+    kv.create_revision = first.create_rev;
+    kv.mod_revision = first.mod_rev;
+    kv.version = first.version;
+    kv.lease = first.lease;
     Etcdserverpb__Event message = ETCDSERVERPB__EVENT__INIT;
     Etcdserverpb__Event *messages[] = {&message};
-    struct world_kv bare = {.mod_rev = first->kv.mod_rev};
-    (void)snprintf(bare.key, sizeof bare.key, "%s", first->kv.key);
-    message.type =
-        first->is_delete ? ETCDSERVERPB__EVENT__EVENT_TYPE__DELETE : ETCDSERVERPB__EVENT__EVENT_TYPE__PUT;
-    message.kv = kv_of(world, first->is_delete ? &bare : &first->kv, true);
+    message.type = first.version == 0 ? ETCDSERVERPB__EVENT__EVENT_TYPE__DELETE
+                                      : ETCDSERVERPB__EVENT__EVENT_TYPE__PUT;
+    message.kv = &kv;
     Etcdserverpb__WatchResponse response = ETCDSERVERPB__WATCH_RESPONSE__INIT;
     response.watch_id = told->id;
     response.events = messages;
@@ -847,7 +514,7 @@ static void do_all(struct world *world) {
 }
 
 void world_run(struct world *world) {
-    expire_leases(world);
+    let_time_pass(world);
     do_all(world);
 }
 
@@ -863,7 +530,7 @@ void world_advance(struct world *world, int64_t ns) {
 
 void world_freeze(struct world *world, int64_t ns) {
     fake_freeze(world->fake, ns);
-    expire_leases(world);
+    let_time_pass(world);
 }
 
 void world_tell(struct world *world, const char *format, ...) {
@@ -894,7 +561,8 @@ struct world *world_new(size_t n_members) {
     world->fake = fake_new();
     world->rpc = fake_rpc(world->fake);
     world->raft_term = 5;
-    world->revision = 100;
+    world->etcd_store = sim_new(1);
+    let_time_pass(world);
     world->n_members = n_members;
     for (size_t i = 0; i < n_members; i++) {
         (void)snprintf(world->members[i].address, sizeof world->members[i].address, "%s", addresses[i]);
@@ -932,7 +600,7 @@ void world_free(struct world *world) {
     for (size_t i = 0; i < WORLD_PENDING; i++)
         if (world->pending[i].number)
             forget_pending(&world->pending[i]);
-    free(world->garbage);
+    sim_free(world->etcd_store);
     free(world);
 }
 

@@ -1,4 +1,4 @@
-/* spec/unit/recipe/recipe_world.h - a small etcd in memory behind fake_rpc, and people who open sessions and stand
+/* spec/unit/recipe/recipe_world.h - the simulated etcd behind fake_rpc, and people who open sessions and stand
  * in lines: so that the tests of the recipes read as stories.
  *
  * The store answers at once and in virtual time, unless it was told to hold, lose, keep or refuse something,
@@ -11,33 +11,20 @@
 #include "fake_rpc.h"
 #include "recipe/place.h"
 #include "recipe/session.h"
+#include "sim/sim.h"
 
-enum { WORLD_MEMBERS = 3, WORLD_KVS = 64, WORLD_LEASES = 16, WORLD_EVENTS = 512, WORLD_WATCHES = 128 };
+enum { WORLD_MEMBERS = 3, WORLD_WATCHES = 128 };
 enum { WORLD_PENDING = 64 };
 enum { WORLD_KEY_BYTES = 120, WORLD_STORY_BYTES = 4096 };
 
 #define MS(n) ((n)*NS_PER_MS)
 #define SECONDS(n) ((n)*NS_PER_S)
 
-struct world_kv {
-    char key[WORLD_KEY_BYTES], value[WORLD_KEY_BYTES];
-    int64_t create_rev, mod_rev, version, lease;
-};
-
-struct world_event {
-    bool is_delete;
-    struct world_kv kv;
-};
-
 struct world_watch {
     struct fake_stream *stream; /* NULL: free */
     int64_t id, next_rev;
     char key[WORLD_KEY_BYTES], range_end[WORLD_KEY_BYTES];
     bool is_deletes_only;
-};
-
-struct world_lease {
-    int64_t id, ttl_s, expires_ns; /* id 0: free */
 };
 
 /* Carried out; the reply is on its way. */
@@ -68,12 +55,8 @@ struct world {
     struct world_member members[WORLD_MEMBERS];
     size_t n_members;
     uint64_t raft_term;
-    int64_t revision, compacted_rev;
-    struct world_kv kvs[WORLD_KVS];
-    size_t n_kvs;
-    struct world_lease leases[WORLD_LEASES];
-    struct world_event events[WORLD_EVENTS];
-    size_t n_events;
+    struct sim *etcd_store; /* the simulated etcd, standing still */
+    int64_t compacted_rev;
     struct world_watch watches[WORLD_WATCHES];
     int64_t next_watch_id;
     /* what it does to calls and streams */
@@ -97,8 +80,6 @@ struct world {
     int n_watches_created, n_renewals;
     char story[WORLD_STORY_BYTES];
     bool is_closed;
-    void **garbage;
-    size_t n_garbage;
 };
 
 struct world *world_new(size_t n_members);
@@ -124,9 +105,13 @@ int64_t world_put(struct world *world, const char *key, const char *value, int64
 void world_delete(struct world *world, const char *key);
 void world_revoke(struct world *world, int64_t lease);
 void world_compact(struct world *world);
-const struct world_kv *world_get(const struct world *world, const char *key); /* NULL: not there */
+const struct sim_kv *world_get(const struct world *world, const char *key); /* NULL: not there */
 size_t world_count(const struct world *world, const char *prefix);
-const struct world_kv *world_first(const struct world *world, const char *prefix);
+const struct sim_kv *world_first(const struct world *world, const char *prefix);
+int64_t world_revision(const struct world *world);
+/* By another client; world_keep_alive: so is its renewal. */
+void world_grant(struct world *world, int64_t lease, int64_t ttl_s);
+void world_keep_alive(struct world *world, int64_t lease);
 bool world_has_lease(const struct world *world, int64_t lease);
 
 /* Tells the watchers of this key alone, while events are held. */

@@ -175,8 +175,7 @@ static void a_number_that_somebody_else_drew_is_drawn_again(void) {
     begin(1);
     ann_is_granting();
     int64_t drawn = ann.session.lease;
-    world->leases[WORLD_LEASES - 1] =
-        (struct world_lease){drawn, 60, fake_now(world->fake) + SECONDS(60)}; /* theirs */
+    world_grant(world, drawn, 60); /* theirs */
     release_all();
     STORY(world, "Ann opened");
     CHECK(ann.session.lease != drawn);
@@ -211,7 +210,7 @@ static void a_grant_answered_after_its_whole_ttl_is_renewed_first(void) {
 enum { LEASE = 4711 };
 
 static void lease_is_there(int64_t ttl_s) {
-    world->leases[0] = (struct world_lease){LEASE, ttl_s, fake_now(world->fake) + SECONDS(ttl_s)};
+    world_grant(world, LEASE, ttl_s);
 }
 
 static void ann_is_adopting(void) {
@@ -503,12 +502,11 @@ static void a_lost_session_removes_its_places_from_an_adopted_lease_that_others_
     STORY(world, "a holds");
     hold_all();
     for (int i = 0; i < 30; i++) { /* cut off for longer than any deadline; somebody else renews */
-        world->leases[0].expires_ns = fake_now(world->fake) + SECONDS(5);
+        world_keep_alive(world, LEASE);
         world_advance(world, SECONDS(1));
     }
     STORY(world, "Ann jeopardy, a stop, a lost expired, Ann lost expired");
     CHECK(world_count(world, "/line/") == 1);
-    world->leases[0].expires_ns = fake_now(world->fake) + SECONDS(60);
     release_all();
     world_advance(world, SECONDS(3));
     CHECK(world_count(world, "/line/") == 0);
@@ -650,7 +648,7 @@ static void dispersing_ends_a_place_that_learned_of_both_at_once(void) {
     world_answer_one(world, RPC_DELETE_RANGE);
     world_delete(world, b.key);
     world_freeze(world, SECONDS(70));
-    world->leases[0] = (struct world_lease){LEASE, 60, fake_now(world->fake) + SECONDS(60)};
+    world_grant(world, LEASE, 60);
     world_answer_one(world, RPC_TXN);
     STORY(world, "Ann opened, a holds, a left, b fails lost, Ann lost frozen");
     world->are_events_held = false;
