@@ -170,31 +170,35 @@ void checker_look(struct run *run) {
     }
 }
 
+/* name, value, whether it is added -> whether that could be done */
 static int add_note(lua_State *L) {
     bool is_added = lua_toboolean(L, 3);
     lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.notes");
     lua_pushvalue(L, 1);
-    if (is_added && lua_getfield(L, -2, lua_tostring(L, 1)) == LUA_TNUMBER) {
+    int type = is_added ? lua_getfield(L, -2, lua_tostring(L, 1)) : LUA_TNIL;
+    if (type != LUA_TNIL && type != LUA_TNUMBER)
+        return 0;
+    if (type == LUA_TNUMBER) {
         lua_pushvalue(L, 2);
         lua_arith(L, LUA_OPADD);
-    } else if (is_added) {
-        lua_pop(L, 1);
-        lua_pushvalue(L, 2);
     } else {
+        if (is_added)
+            lua_pop(L, 1);
         lua_pushvalue(L, 2);
     }
     lua_settable(L, -3);
-    return 0;
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
-void checker_note(struct run *run, lua_State *from, int name_index, int value_index, bool is_added) {
+bool checker_note(struct run *run, lua_State *from, int name_index, int value_index, bool is_added) {
     lua_State *L = run->checker.L;
     if (!L)
-        return;
+        return true;
     lua_settop(L, 0);
     lua_pushcfunction(L, add_note);
     copy_value(from, name_index, L);
     copy_value(from, value_index, L);
     lua_pushboolean(L, is_added);
-    (void)lua_pcall(L, 3, 0, 0);
+    return lua_pcall(L, 3, 1, 0) != LUA_OK || lua_toboolean(L, -1);
 }

@@ -55,6 +55,20 @@ static int l_take_notes(lua_State *L) {
     return 1;
 }
 
+/* delay(): now and then other tasks of the program go first, and take long; then what was answered is taken late */
+static int l_delay(lua_State *L) {
+    struct process *process = self(L);
+    struct sim *sim = process->run->sim;
+    if (!sim_chance(sim, process->run->delayed))
+        return 0;
+    int64_t for_ns = sim_below(sim, sim_chance(sim, 300) ? 8 * NS_PER_S : 300 * NS_PER_MS);
+    int64_t until_ns = process_now_ns(process) + for_ns;
+    run_report(process->run, process->name, "fault", "its other tasks take %lld ms", (long long)(for_ns / NS_PER_MS));
+    while (process_now_ns(process) < until_ns)
+        process_sleep(process, until_ns);
+    return 0;
+}
+
 static int l_take_signal(lua_State *L) {
     struct process *process = self(L);
     if (process->signal == 0)
@@ -101,26 +115,19 @@ static int l_is_answer(lua_State *L) {
     return 1;
 }
 
-/* note(name, value), add(name, number) */
+/* note(name, value), add(name, number) -> whether that could be done. Checked by cli/sim/facts.lua. */
 static int l_note(lua_State *L) {
     struct process *process = the_process;
-    (void)luaL_checkstring(L, 1);
-    if (process && !process->is_dying)
-        checker_note(process->run, L, 1, 2, false);
-    return 0;
+    lua_settop(L, 2);
+    lua_pushboolean(L, !process || process->is_dying || checker_note(process->run, L, 1, 2, false));
+    return 1;
 }
 
 static int l_add(lua_State *L) {
     struct process *process = the_process;
-    (void)luaL_checkstring(L, 1);
-    if (lua_isnoneornil(L, 2)) {
-        lua_settop(L, 1);
-        lua_pushinteger(L, 1);
-    }
-    (void)luaL_checknumber(L, 2);
-    if (process && !process->is_dying)
-        checker_note(process->run, L, 1, 2, true);
-    return 0;
+    lua_settop(L, 2);
+    lua_pushboolean(L, !process || process->is_dying || checker_note(process->run, L, 1, 2, true));
+    return 1;
 }
 
 /* ---- handlers ------------------------------------------------------------------------------------------- */
@@ -251,6 +258,7 @@ static const luaL_Reg FUNCTIONS[] = {
     {"wait", l_wait},
     {"sleep", l_sleep},
     {"take_notes", l_take_notes},
+    {"delay", l_delay},
     {"take_signal", l_take_signal},
     {"report", l_report},
     {"fail", l_fail},
@@ -352,12 +360,31 @@ static struct asked *find_asked(struct process *process, const struct box *box, 
     return NULL;
 }
 
+/* Whether what an answer says is ours is ours at this moment: S2 as taken. `mutex`: of a lock. */
+static bool is_true_now(lua_State *L, enum answer answer, struct lun_mutex *mutex) {
+    switch (answer) {
+    case ANSWER_TOKEN:
+        return lun_mutex_is_held(mutex);
+    case ANSWER_TERM:
+        return lun_term_valid_until_ns(handle_peek(L, -1, &term_class)->object) != 0;
+    case ANSWER_SESSION:
+        return lun_session_valid_until_ns(handle_peek(L, -1, &session_class)->object) != 0;
+    default:
+        return true;
+    }
+}
+
 /* take(id). Upvalue: the real one. */
 static int taking(lua_State *L) {
     struct process *process = self(L);
     struct asked *asked = find_asked(process, box_check(L, 1), luaL_checkinteger(L, 2));
+    const struct op *op = op_find(box_check(L, 1), luaL_checkinteger(L, 2));
+    enum answer answer = op ? op->answer : ANSWER_TRUE;
+    struct lun_mutex *mutex = answer == ANSWER_TOKEN && op->handle ? op->handle->object : NULL;
     int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
     bool has_failed = keep_answer(process, L, n);
+    if (!has_failed && !is_true_now(L, answer, mutex))
+        run_fail(process->run, VERDICT_LUNARCH, process->name, "a call succeeded although its session was lost");
     if (asked && asked->text[0])
         run_report(process->run, process->name, "answer", "%s -> %s%s%s", asked->text,
                   has_failed ? lua_tostring(L, -1) : "ok", has_failed ? ": " : "",

@@ -264,6 +264,7 @@ static int l_begin(lua_State *L) {
         return luaL_error(L, "lunarch.sim: prepare first, and finish the run before");
     run->sim = sim_new(seed);
     run->phase = "calm";
+    run->delayed = 0;
     run->verdict = VERDICT_NONE;
     run->reason[0] = run->culprit[0] = '\0';
     run->n_steps = run->n_elected = run->n_kills = run->n_pauses = 0;
@@ -527,6 +528,12 @@ static int l_messages(lua_State *L) {
     return 0;
 }
 
+/* delays(per mille): answers that are taken late */
+static int l_delays(lua_State *L) {
+    run_under_way(L)->delayed = (int)luaL_checkinteger(L, 1);
+    return 0;
+}
+
 static int l_compact(lua_State *L) {
     sim_compact(run_under_way(L)->sim);
     return 0;
@@ -576,6 +583,7 @@ int luaopen_lunarch_sim(lua_State *L) {
         {"is_well", l_is_well},
         {"leader", l_leader},
         {"messages", l_messages},
+        {"delays", l_delays},
         {"compact", l_compact},
         {"rob", l_rob},
         {"fork", worker_fork},

@@ -91,6 +91,7 @@ struct run {
     bool has_check;
     double ttl_s, stop_timeout_s; /* as the script says; 0: it does not */
     const char *phase;
+    int delayed; /* per mille of the turns in which answers came: they are taken late */
     enum verdict verdict;
     char reason[2000];
     char culprit[RUN_NAME_BYTES];
@@ -152,7 +153,8 @@ int luaopen_lunarch_sim_world(lua_State *L);
 const char *checker_open(struct run *run);
 /* Calls check(world); what it finds wrong becomes the verdict. */
 void checker_look(struct run *run);
-void checker_note(struct run *run, lua_State *from, int name_index, int value_index, bool is_added);
+/* False: it is to be added to what is no number. */
+bool checker_note(struct run *run, lua_State *from, int name_index, int value_index, bool is_added);
 
 /* ---- value.c */
 /* Copies a value from one state to another: nil, booleans, numbers, strings, and lists and tables by name of those. */
