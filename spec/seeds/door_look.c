@@ -54,8 +54,10 @@ static void on_observed(struct asked *asked, const struct lun_result *result) {
     if (!result->err) {
         const struct lun_leader *leader = result->leader;
         world->history->n_observed++;
-        if (machine->is_observed_anew && result->revision < machine->observed_rev) {
-            machine->is_observed_anew = false;
+        bool is_back =
+            result->revision < machine->observed_rev || (leader && leader->token < machine->observed_token);
+        if (machine->n_observed_anew > 0 && is_back) {
+            machine->n_observed_anew--;
             machine->observed_rev = machine->observed_token = 0;
         }
         if (result->revision < machine->observed_rev || (leader && leader->token < machine->observed_token))
@@ -88,7 +90,8 @@ static void observe(struct machine *machine) {
         lun_observer_open(machine->door, lines[machine->observed_line], &machine->observer, NULL))
         return;
     tell(machine, "follows %s", lines[machine->observed_line]);
-    machine->is_observer_told = machine->is_observed_anew = false;
+    machine->is_observer_told = false;
+    machine->n_observed_anew = 0;
     machine->observed_since_ns = sim_now(machine->world->sim);
     machine->observed_rev = machine->observed_token = machine->observed_mod = 0;
     observe_next(machine);

@@ -68,10 +68,11 @@ struct machine {
     struct rpc *rpc;
     struct sim_event think;
     struct stand stands[STANDS];
-    enum life life; /* of its session */
+    enum life life;    /* of its session */
     int64_t opened_ns; /* asked for */
     bool is_adopted, is_lease_taken;
     uint64_t n_read; /* keys that its transactions had read when the lines came to rest */
+    int64_t old_lease; /* its session's, in the etcd that is no more */
     /* A bare one uses sessions and places directly. */
     struct trace trace;
     struct etcd *etcd;
@@ -88,10 +89,10 @@ struct machine {
     int observed_line;
     bool is_observer_told, was_leader_observed;
     int64_t observed_since_ns, observed_rev, observed_token, observed_mod;
-    bool is_observed_anew; /* it may go back once */
+    unsigned n_observed_anew; /* as often it may go back yet */
     struct lun_watch *watch;
     bool is_watch_old; /* it was on an etcd that is no more */
-    size_t n_seen; /* of world->puts */
+    size_t n_seen;     /* of world->puts */
 };
 
 struct grave {

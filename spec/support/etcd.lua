@@ -5,6 +5,7 @@
 --   server:etcdctl("put", "k", "v")                           its output, true; or its output, false
 --   server:kill9()  server:restart()                          the same data and ports
 --   server:freeze() server:thaw()                             SIGSTOP, SIGCONT
+--   server:begin_anew { snapshot = server:save(), token = "..." }   wiped, or restored, under the same address
 --   server:stop()
 --   local cluster = require("support.etcd").cluster(3)
 --   cluster.members[1] ...  cluster.endpoints  cluster:leader()  cluster:followers()
@@ -79,6 +80,7 @@ local function command_of(member)
     "--logger", "zap",
     "--log-outputs", "stderr",
   }
+  if member.token then command[#command + 1] = "--initial-cluster-token=" .. member.token end
   for _, flags in ipairs { member.options.flags or {}, member.options.tls and tls_flags(member.options.tls) or {} } do
     for _, flag in ipairs(flags) do
       command[#command + 1] = flag
@@ -184,6 +186,35 @@ function Etcd:restart(options)
   spawn(self)
   if options and options.no_wait then return end
   if not wait_serving(self) then fail_with_log(self, "ended instead of starting again") end
+end
+
+-- Another etcd under the same address: empty, or restored from the file that `save` wrote; of another cluster id where
+-- a token is given.
+---@param options? { snapshot: string, token: string }
+function Etcd:begin_anew(options)
+  options = options or {}
+  if self:is_running() then self:kill9() end
+  tree.remove(self.folder .. "/data")
+  self.token = options.token
+  if options.snapshot then
+    local command = {
+      tree.restorer(), "snapshot", "restore", options.snapshot, "--data-dir", self.folder .. "/data", "--name", self.name,
+      "--initial-cluster", self.initial_cluster, "--initial-advertise-peer-urls", url(self.advertised_port),
+    }
+    if options.token then command[#command + 1] = "--initial-cluster-token=" .. options.token end
+    local output, ok = vm.shell(tree.quote(command) .. " 2>&1 </dev/null")
+    if not ok then error("the snapshot was not restored: " .. output, 2) end
+  end
+  self:restart()
+end
+
+---@return string snapshot the path of a file
+function Etcd:save()
+  local path = self.folder .. "/snapshot"
+  os.remove(path)
+  local output, ok = self:etcdctl("snapshot", "save", path)
+  if not ok then error("no snapshot was saved: " .. output, 2) end
+  return path
 end
 
 function Etcd:freeze()

@@ -38,6 +38,16 @@ function tree.remove(path)
   os.execute("rm -rf '" .. path .. "'")
 end
 
+-- What restores snapshots: etcdctl, and from etcd 3.6 on a program of its own beside it.
+---@return string
+function tree.restorer()
+  local path = tree.etcdctl:gsub("etcdctl$", "etcdutl")
+  local file = path ~= tree.etcdctl and io.open(path)
+  if not file then return tree.etcdctl end
+  file:close()
+  return path
+end
+
 ---@return string text empty where there is no such file
 function tree.read(path)
   local file = io.open(path, "r")

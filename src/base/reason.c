@@ -3,8 +3,8 @@
 
 #include <stddef.h>
 
-static const char *const reasons[] = {"",       "expired", "revoked",        "key_deleted",
-                                      "frozen", "closed",  "unauthenticated"};
+static const char *const reasons[] = {"",       "expired", "revoked",         "key_deleted",
+                                      "frozen", "closed",  "unauthenticated", "replaced"};
 static const char *const states[] = {"alive", "jeopardy", "lost", "closed"};
 
 const char *lun_reason_name(enum lun_reason reason) {

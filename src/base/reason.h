@@ -11,8 +11,9 @@ enum lun_reason {
     LUN_LOST_FROZEN,          /* this process was not running (stopped, suspended) */
     LUN_LOST_CLOSED,          /* the session or client was closed, the place given up */
     LUN_LOST_UNAUTHENTICATED, /* etcd accepts our credentials no more */
+    LUN_LOST_REPLACED,        /* etcd began anew: restored, wiped or rebuilt */
 };
-/* "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated"; "" for LUN_NOT_LOST. Static
+/* "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated", "replaced"; "" for LUN_NOT_LOST. Static
  * string. */
 const char *lun_reason_name(enum lun_reason reason);
 

@@ -142,7 +142,7 @@ static void on_event(struct watcher *watcher, const struct watch_event *event) {
 
 static void on_end(struct watcher *watcher, const struct lun_err *err, int64_t compact_rev) {
     struct lun_err copy = *err;
-    if (err->code == LUN_ECOMPACTED)
+    if (err->code == LUN_ECOMPACTED && compact_rev > 0)
         (void)lun_err_set(&copy, LUN_ECOMPACTED,
                           "watch: revisions up to %" PRId64
                           " have been compacted: read, and watch from there",

@@ -242,7 +242,7 @@ static int send_request(struct etcd_call *call) {
 }
 
 static bool must_verify(const struct etcd_call *call) {
-    return call->etcd->cluster_id != 0 && !call->member->is_verified &&
+    return call->etcd->identity.cluster_id != 0 && !call->member->is_verified &&
            call->meta.method != RPC_MEMBER_STATUS;
 }
 
@@ -316,7 +316,9 @@ static void admit(struct etcd_member *member, struct window *window) {
     while (!list_is_empty(&window->waiting) && window_has_room(window, rpc_now(member->etcd->rpc))) {
         struct etcd_call *call = CONTAINER_OF(window->waiting.next, struct etcd_call, in_window);
         leave_queue(call);
-        if (begin_attempt(call))
+        if (call->is_cancelled)
+            finish_cancelled(call);
+        else if (begin_attempt(call))
             finish_memory(call);
     }
 }
@@ -331,7 +333,10 @@ static void choose_again(struct etcd_member *member, struct window *window) {
         struct etcd_call *call = CONTAINER_OF(node, struct etcd_call, in_window);
         leave_queue(call);
         call->tried &= ~(UINT32_C(1) << etcd_member_index(member));
-        ask_next(call);
+        if (call->is_cancelled)
+            finish_cancelled(call);
+        else
+            ask_next(call);
     }
 }
 
@@ -470,6 +475,21 @@ static enum window_end end_of(const struct rpc_result *result) {
     return is_given_up ? WINDOW_GIVEN_UP : WINDOW_FAILED;
 }
 
+/* Whether its answer reflects all that was committed before it was sent. */
+static bool is_present(const struct etcd_call *call) {
+    switch (call->sm.state == VERIFYING ? RPC_MEMBER_STATUS : call->meta.method) {
+    case RPC_RANGE:
+    case RPC_PUT:
+    case RPC_DELETE_RANGE:
+    case RPC_TXN:
+    case RPC_LEASE_GRANT:
+    case RPC_LEASE_REVOKE:
+        return !call->meta.is_serializable;
+    default:
+        return false;
+    }
+}
+
 static void on_attempt(void *arg, const struct rpc_result *result, const ProtobufCMessage *message) {
     struct etcd_call *call = arg;
     call->attempt = NULL;
@@ -482,8 +502,9 @@ static void on_attempt(void *arg, const struct rpc_result *result, const Protobu
     const Etcdserverpb__ResponseHeader *header =
         reply_header(is_verifying ? RPC_MEMBER_STATUS : call->meta.method, message);
     struct lun_err err;
-    if (etcd_saw_header(call->member, header, &err))
-        on_bad_reply(call, &err, header == NULL);
+    if (etcd_saw_header(call->member, header, (struct heard){call->sent_ns, is_present(call)}, &err))
+        on_bad_reply(call, &err,
+                     true); /* also of another cluster: it may be the header alone that is false */
     else if (is_verifying)
         on_verified(call);
     else

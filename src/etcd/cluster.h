@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "etcd/etcd.h"
+#include "etcd/identity.h"
 #include "etcd/watch_stream.h"
 #include "etcd/window.h"
 
@@ -20,6 +21,7 @@ struct etcd_member {
                                 none */
     bool is_silent;          /* it failed by silence: asking it costs a whole attempt */
     bool is_verified;        /* it has shown our cluster's id */
+    uint64_t shown_id;       /* the cluster's id that it has shown last; 0: none */
     char why[ETCD_WHY_BYTES];
     struct window windows[WINDOW_N_KINDS]; /* what it is asked at a time; call.c */
     struct {                               /* confirm.c */
@@ -35,8 +37,7 @@ struct etcd {
     size_t n_members;
     struct etcd_member members[ETCD_MAX_MEMBERS];
     size_t current;
-    uint64_t cluster_id; /* 0: not known yet */
-    uint64_t highest_term;
+    struct identity identity;
     struct list calls;                /* call.c */
     struct rpc_timer room_timer;      /* call.c: calls that wait for room at a member may find some */
     struct watch_stream watch_stream; /* watch.c */
@@ -50,12 +51,6 @@ struct etcd {
 /* One more, or one fewer, of what must have ended before the cluster is closed. */
 void etcd_out_begin(struct etcd *etcd);
 void etcd_out_end(struct etcd *etcd);
-
-/* A reply with this header came from `member`: pins the cluster's id, raises the term, trusts the member
- * again. LUN_EUNAVAILABLE when there is no header, or when it is of another cluster: then the reply counts
- * for nothing. */
-int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHeader *header,
-                    struct lun_err *ret_err);
 
 /* An attempt sent at `sent_ns` was given up. The member has failed if that was all its time (`is_over`), or
  * if it has been silent for long. */

@@ -51,7 +51,8 @@ static int judge(struct etcd_member *member, const struct rpc_result *result, co
                  uint64_t *ret_raft_term, struct lun_err *ret_err) {
     if (result->status == RPC_OK) {
         const Etcdserverpb__RangeResponse *range = (const Etcdserverpb__RangeResponse *)message;
-        int rc = etcd_saw_header(member, range->header, ret_err);
+        int rc =
+            etcd_saw_header(member, range->header, (struct heard){member->confirm.sent_ns, true}, ret_err);
         if (rc)
             etcd_member_failed(member, ret_err->text);
         else

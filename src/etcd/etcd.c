@@ -94,6 +94,8 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
     if (!rc)
         rc = rpc_timer_init(rpc, &etcd->room_timer, etcd_calls_on_room_timer);
     if (!rc)
+        rc = identity_init(etcd);
+    if (!rc)
         rc = watch_stream_init(&etcd->watch_stream, etcd);
     if (rc)
         lun_err_set(ret_err, rc, "out of memory");
@@ -135,6 +137,7 @@ void etcd_free(struct etcd *etcd) {
     watch_stream_fini(&etcd->watch_stream);
     for (size_t i = 0; i < etcd->n_members; i++)
         rpc_channel_close(etcd->members[i].channel);
+    identity_fini(etcd);
     rpc_timer_fini(&etcd->room_timer);
     rpc_timer_fini(&etcd->closed_timer);
     free(etcd);
@@ -253,36 +256,6 @@ int64_t etcd_answer_ns(struct etcd *etcd) {
         if (etcd_pick(etcd)->windows[i].answer_ns > longest)
             longest = etcd_pick(etcd)->windows[i].answer_ns;
     return longest;
-}
-
-/* ---- what replies tell ------------------------------------------------------------------------------ */
-
-uint64_t etcd_highest_term(const struct etcd *etcd) {
-    return etcd->highest_term;
-}
-
-void etcd_saw_term(struct etcd *etcd, uint64_t raft_term) {
-    if (raft_term > etcd->highest_term)
-        etcd->highest_term = raft_term;
-}
-
-int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHeader *header,
-                    struct lun_err *ret_err) {
-    struct etcd *etcd = member->etcd;
-    if (!header)
-        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "sent a reply without a header");
-    if (etcd->cluster_id == 0)
-        etcd->cluster_id = header->cluster_id;
-    if (header->cluster_id != etcd->cluster_id) {
-        member->is_verified = false;
-        return lun_err_set(ret_err, LUN_EUNAVAILABLE,
-                           "belongs to another cluster (%" PRIx64 "; the first to answer was of %" PRIx64 ")",
-                           header->cluster_id, etcd->cluster_id);
-    }
-    member->is_verified = true;
-    etcd_saw_term(etcd, header->raft_term);
-    etcd_member_answered(member);
-    return 0;
 }
 
 struct rpc_options etcd_options(const struct etcd *etcd, int64_t deadline_ns) {

@@ -55,8 +55,24 @@ int64_t etcd_answer_ns(struct etcd *etcd);
 
 /* The highest raft term any reply has borne. A renewal confirmed under a lower one counts for nothing. */
 uint64_t etcd_highest_term(const struct etcd *etcd);
-/* For replies seen outside of call.c (streams): raises the highest term. */
-void etcd_saw_term(struct etcd *etcd, uint64_t raft_term);
+/* The highest revision any reply has borne. */
+int64_t etcd_highest_revision(const struct etcd *etcd);
+
+/* ---- another etcd under the same addresses ---------------------------------------------------------- */
+
+/* Etcd was restored, wiped or rebuilt: shown by an answer that bears a lower term or revision than one before it,
+ * or by another cluster's id in every member's answers. Nothing that was sent before `began_ns` has reached it. */
+struct etcd_follower {
+    struct list in_etcd;
+    /* Told soon, in a callback of its own, once for each beginning. May unfollow and free any follower. Watches
+     * have ended by then (LUN_ECOMPACTED). */
+    void (*on_began_anew)(struct etcd_follower *follower, int64_t began_ns);
+};
+void etcd_follow(struct etcd *etcd, struct etcd_follower *follower);
+/* Harmless for one that does not follow, or is all zero. */
+void etcd_unfollow(struct etcd_follower *follower);
+/* When etcd last began anew; 0: never. */
+int64_t etcd_began_ns(const struct etcd *etcd);
 
 /* "127.0.0.1:2379 refused; 127.0.0.1:2380 silent for 2 s": for errors. `text` is always terminated. */
 void etcd_describe_failures(const struct etcd *etcd, char *text, size_t n_bytes);

@@ -34,7 +34,8 @@ static void on_message(void *arg, struct rpc_stream *stream, const ProtobufCMess
         (const Etcdserverpb__LeaseKeepAliveResponse *)message;
     if (keepalive->is_closed || keepalive->is_refused)
         return;
-    if (etcd_saw_header(keepalive->member, answer->header, &keepalive->err)) {
+    if (etcd_saw_header(keepalive->member, answer->header, (struct heard){keepalive->sent_ns, false},
+                        &keepalive->err)) {
         refuse(keepalive);
         return;
     }

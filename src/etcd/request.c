@@ -39,6 +39,10 @@ static void fill_delete(Etcdserverpb__DeleteRangeRequest *delete_range, const st
     delete_range->prev_kv = op->wants_prev_kv;
 }
 
+static bool is_serializable(const struct lun_kv_op *op) {
+    return op->kind == LUN_OP_RANGE && op->is_serializable;
+}
+
 static bool is_scan(const struct lun_kv_op *op) {
     return op->kind == LUN_OP_RANGE && op->range_end.len > 0;
 }
@@ -60,7 +64,8 @@ void request_of_op(union request_op *ret_request, struct request_meta *ret_meta,
     }
     *ret_meta = (struct request_meta){.method = method,
                                       .is_write = op->kind != LUN_OP_RANGE,
-                                      .needs_no_leader = op->kind == LUN_OP_RANGE && op->is_serializable,
+                                      .needs_no_leader = is_serializable(op),
+                                      .is_serializable = is_serializable(op),
                                       .is_scan = is_scan(op),
                                       .n_success = 1};
 }
@@ -152,6 +157,7 @@ static void fill_branch(struct request_meta *meta, struct txn_op *txn_ops, Etcds
         fill_op(&txn_ops[i], &ops[i]);
         pointers[i] = &txn_ops[i].message;
         meta->is_write = meta->is_write || ops[i].kind != LUN_OP_RANGE;
+        meta->is_serializable = meta->is_serializable && is_serializable(&ops[i]);
         meta->is_scan = meta->is_scan || is_scan(&ops[i]);
     }
 }
@@ -170,8 +176,8 @@ int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_met
         memory.compare_pointers[i] = &memory.compares[i];
     }
     Etcdserverpb__RequestOp **failure = memory.op_pointers + txn->n_success;
-    *ret_meta =
-        (struct request_meta){.method = RPC_TXN, .n_success = txn->n_success, .n_failure = txn->n_failure};
+    *ret_meta = (struct request_meta){
+        .method = RPC_TXN, .is_serializable = true, .n_success = txn->n_success, .n_failure = txn->n_failure};
     fill_branch(ret_meta, memory.ops, memory.op_pointers, txn->success, txn->n_success);
     fill_branch(ret_meta, memory.ops + txn->n_success, failure, txn->failure, txn->n_failure);
 

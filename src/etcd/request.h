@@ -15,6 +15,7 @@ struct request_meta {
     enum rpc_method method;
     bool is_write;        /* changes something, so that a lost reply matters */
     bool needs_no_leader; /* is answered by a member that knows none */
+    bool is_serializable; /* only reads, each content with what the member knows */
     bool is_scan;         /* reads a range of keys */
     size_t n_success, n_failure;
 };

@@ -23,6 +23,7 @@
 
 #define IDLE_NS (5 * NS_PER_S)
 #define SILENCE_NS (2 * NS_PER_S)
+#define SUSPICION_NS (2 * NS_PER_S)
 /* A stream that lived this long was a good one: its end is not the next failure in a row. */
 #define GOOD_NS NS_PER_S
 #define DELAY_FIRST_NS (5 * NS_PER_MS)
@@ -87,6 +88,36 @@ void watch_stream_break(struct watch_stream *stream) {
     back_off(stream);
 }
 
+/* ---- is it the same etcd? --------------------------------------------------------------------------- */
+
+/* The read itself has told, to whom it matters. Without it the stream might be silent for ever: again, elsewhere. */
+static void on_suspicion(struct confirm *confirm, const struct lun_err *err, uint64_t raft_term) {
+    struct watch_stream *stream = CONTAINER_OF(confirm, struct watch_stream, suspicion);
+    (void)raft_term;
+    if (err && stream->sm.state == OPEN)
+        watch_stream_break(stream);
+}
+
+/* A member that lags behind bears lower numbers too: a linearizable read through it tells which it is. */
+static void suspect(struct watch_stream *stream, const Etcdserverpb__ResponseHeader *header) {
+    if (identity_is_suspect(stream->etcd, header) && !stream->suspicion.is_waiting)
+        (void)confirm_start(&stream->suspicion, stream->member, SUSPICION_NS);
+}
+
+void watch_stream_begin_anew(struct watch_stream *stream) {
+    struct lun_err err;
+    (void)lun_err_set(
+        &err, LUN_ECOMPACTED,
+        "etcd began anew (restored, wiped or rebuilt): what was seen is gone; read, and watch again");
+    confirm_stop(&stream->suspicion);
+    rpc_timer_stop(&stream->timer);
+    if (stream->rpc_stream)
+        leave(stream);
+    if (stream->sm.state != CLOSED)
+        sm_move(&stream->sm, CLOSED);
+    watch_drop_all(stream, &err);
+}
+
 /* ---- what the stream says --------------------------------------------------------------------------- */
 
 static void on_message(void *arg, struct rpc_stream *from, const ProtobufCMessage *message) {
@@ -95,12 +126,14 @@ static void on_message(void *arg, struct rpc_stream *from, const ProtobufCMessag
         return;
     stream->heard_ns = rpc_now(stream->etcd->rpc);
     struct lun_err err;
-    if (etcd_saw_header(stream->member, ((const Etcdserverpb__WatchResponse *)message)->header, &err)) {
+    const Etcdserverpb__ResponseHeader *header = ((const Etcdserverpb__WatchResponse *)message)->header;
+    if (etcd_saw_header(stream->member, header, (struct heard){stream->opened_ns, false}, &err)) {
         struct etcd_member *member = stream->member;
         watch_stream_break(stream);
         etcd_member_failed(member, err.text);
         return;
     }
+    suspect(stream, header);
     watch_on_message(stream, message);
     if (from == stream->rpc_stream)
         watch_stream_rearm(stream);
@@ -256,6 +289,7 @@ void watch_stream_member_answered(struct watch_stream *stream, const struct etcd
 
 int watch_stream_init(struct watch_stream *stream, struct etcd *etcd) {
     stream->etcd = etcd;
+    confirm_init(&stream->suspicion, on_suspicion);
     list_init(&stream->wanted);
     list_init(&stream->creating);
     list_init(&stream->created);
@@ -264,6 +298,7 @@ int watch_stream_init(struct watch_stream *stream, struct etcd *etcd) {
 }
 
 void watch_stream_close(struct watch_stream *stream) {
+    confirm_stop(&stream->suspicion);
     rpc_timer_stop(&stream->timer);
     if (stream->rpc_stream)
         leave(stream);

@@ -6,6 +6,7 @@
 
 #include "base/list.h"
 #include "base/sm.h"
+#include "etcd/confirm.h"
 #include "rpc/rpc.h"
 
 struct etcd;
@@ -22,6 +23,7 @@ struct watch_stream {
     int64_t heard_ns; /* the latest message, or the asking that nothing was heard after */
     bool should_move; /* the member failed: go on elsewhere */
     unsigned n_failures;
+    struct confirm suspicion; /* its member knows less than was heard: is it another etcd? */
 
     struct list wanted;   /* to be created as soon as a stream is open */
     struct list creating; /* asked for on this stream, in that order */
@@ -37,6 +39,8 @@ int watch_stream_init(struct watch_stream *stream, struct etcd *etcd);
 void watch_stream_close(struct watch_stream *stream);
 /* After the stream has ended. Takes one that is all zero. */
 void watch_stream_fini(struct watch_stream *stream);
+/* Etcd began anew: every watcher ends with LUN_ECOMPACTED. */
+void watch_stream_begin_anew(struct watch_stream *stream);
 void watch_stream_member_failed(struct watch_stream *stream, const struct etcd_member *member);
 void watch_stream_member_answered(struct watch_stream *stream, const struct etcd_member *member);
 

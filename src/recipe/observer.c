@@ -23,6 +23,7 @@ static void schedule(struct observer *observer, int64_t span) {
 }
 
 static void finish_closing(struct observer *observer) {
+    etcd_unfollow(&observer->follower);
     rpc_timer_fini(&observer->timer);
     bytes_fini(&observer->prefix);
     bytes_fini(&observer->prefix_end);
@@ -54,6 +55,13 @@ static void take(struct observer *observer, const struct lun_kv *kv) {
     observer->on_change(observer);
 }
 
+/* Revisions begin again. */
+static void begin_again(struct observer *observer, int64_t began_ns) {
+    observer->began_ns = began_ns;
+    observer->revision = 0;
+    observer->is_known = false;
+}
+
 static void on_read(void *arg, const struct etcd_reply *reply) {
     struct observer *observer = arg;
     observer->call = NULL;
@@ -68,6 +76,10 @@ static void on_read(void *arg, const struct etcd_reply *reply) {
     schedule(observer, REREAD_NS);
     if (observer->is_dirty)
         read_leader(observer); /* this reply is told all the same: where much happens it would never be */
+    if (reply->sent_ns < observer->began_ns)
+        return; /* of an etcd that is no more */
+    if (observer->began_ns < etcd_began_ns(observer->etcd) && reply->sent_ns >= etcd_began_ns(observer->etcd))
+        begin_again(observer, etcd_began_ns(observer->etcd));
     if (reply->revision < observer->revision)
         return; /* a member that lags behind what an event has told already; the next read will do */
     observer->revision = reply->revision;
@@ -113,6 +125,15 @@ static void on_end(struct watcher *watcher, const struct lun_err *err, int64_t c
 
 static const struct watch_callbacks watch_callbacks = {on_created, on_event, on_end};
 
+static void on_began_anew(struct etcd_follower *follower, int64_t began_ns) {
+    struct observer *observer = CONTAINER_OF(follower, struct observer, follower);
+    if (observer->is_closed)
+        return;
+    if (observer->began_ns < began_ns)
+        begin_again(observer, began_ns);
+    rpc_timer_start(&observer->timer, rpc_now(etcd_rpc(observer->etcd)));
+}
+
 static void on_timer(struct rpc_timer *timer) {
     struct observer *observer = CONTAINER_OF(timer, struct observer, timer);
     if (!watch_is_running(&observer->watcher) && watch_start(observer->etcd, &observer->watcher))
@@ -135,6 +156,9 @@ int observer_open(struct observer *observer, struct etcd *etcd, struct lun_bytes
     observer->watcher.range_end = bytes_view(&observer->prefix_end);
     if (watch_start(etcd, &observer->watcher))
         goto no_memory;
+    observer->began_ns = etcd_began_ns(etcd);
+    observer->follower.on_began_anew = on_began_anew;
+    etcd_follow(etcd, &observer->follower);
     schedule(observer, REREAD_NS);
     return 0;
 

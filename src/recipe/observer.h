@@ -17,6 +17,8 @@ struct observer {
     struct watcher watcher;
     struct rpc_timer timer;
     struct etcd_call *call;
+    struct etcd_follower follower;
+    int64_t began_ns; /* of the etcd that `revision` is of */
     int64_t revision; /* of the newest reply or event taken in */
     bool is_known;    /* read at least once */
     bool is_dirty;    /* read again once the read in flight is back */

@@ -145,6 +145,7 @@ static void on_end_timer(struct rpc_timer *timer) {
     rpc_validity_stop(&session->validity);
     rpc_timer_fini(&session->jeopardy_timer);
     rpc_timer_fini(&session->end_timer);
+    etcd_unfollow(&session->follower);
     renewer_fini(&session->renewer);
     crowd_fini(&session->own_crowd);
     session->callbacks->on_ended(session);
@@ -244,6 +245,7 @@ static void become_alive(struct session *session, int64_t sent_ns) {
     }
     rpc_validity_start(session->rpc, &session->validity, valid_until, session->grace_ns, on_validity);
     sm_move(&session->sm, ALIVE);
+    session->alive_sent_ns = sent_ns;
     credit(session, sent_ns);
     /* Anew, if it has found an adopted lease: it did not know the TTL. */
     renewer_start(&session->renewer, session->lease, ttl_ns(session), sent_ns + ttl_ns(session) / 3);
@@ -287,6 +289,13 @@ static void on_gone(struct renewer *renewer) {
     lose(session, LUN_LOST_REVOKED);
 }
 
+/* Its lease was the old etcd's, even where a snapshot has it. */
+static void on_began_anew(struct etcd_follower *follower, int64_t began_ns) {
+    struct session *session = CONTAINER_OF(follower, struct session, follower);
+    if (session->alive_sent_ns < began_ns)
+        lose(session, LUN_LOST_REPLACED);
+}
+
 static const struct renewer_callbacks renewer_callbacks = {on_renewed, on_gone};
 
 /* ---- granting --------------------------------------------------------------------------------------- */
@@ -314,6 +323,8 @@ static void on_granted(void *arg, const struct etcd_reply *reply) {
         maybe_ended(session);
         return;
     }
+    if (!reply->err && reply->sent_ns < etcd_began_ns(session->etcd) && grant(session) == 0)
+        return; /* by an etcd that is no more */
     if (!reply->err) {
         set_ttl(session, reply->ttl);
         become_alive(session, reply->sent_ns);
@@ -375,6 +386,8 @@ int session_start(struct session *session, struct etcd *etcd, const struct sessi
         rpc_timer_init(session->rpc, &session->end_timer, on_end_timer) ||
         renewer_init(&session->renewer, etcd, &renewer_callbacks))
         goto no_memory;
+    session->follower.on_began_anew = on_began_anew;
+    etcd_follow(etcd, &session->follower);
     if (session->is_adopted) {
         session->ttl_s = SESSION_DEFAULT_TTL_S; /* until the first answer tells */
         renewer_start(&session->renewer, session->lease, ttl_ns(session), rpc_now(session->rpc));
@@ -384,6 +397,7 @@ int session_start(struct session *session, struct etcd *etcd, const struct sessi
     return 0;
 
 no_memory:
+    etcd_unfollow(&session->follower);
     renewer_fini(&session->renewer);
     rpc_timer_fini(&session->end_timer);
     rpc_timer_fini(&session->jeopardy_timer);

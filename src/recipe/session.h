@@ -47,12 +47,14 @@ struct session {
     int64_t grace_ns, asked_grace_ns;
     /* Closed without revoking: until then places are removed, and late copies of what they sent awaited. */
     int64_t closing_until_ns, debts_until_ns;
+    int64_t alive_sent_ns;     /* of the grant, or first renewal, that made it alive */
     int64_t confirmed_send_ns; /* of the latest confirmed grant or renewal */
     struct rpc_validity validity;
     struct rpc_timer jeopardy_timer;
     struct rpc_timer
         end_timer; /* defers on_ended out of whatever call led there; REVOKING: when to ask again */
     struct renewer renewer;
+    struct etcd_follower follower;
     struct etcd_call *call;  /* grant or revoke in flight */
     int64_t revoke_until_ns; /* the lease has surely lapsed by then */
     struct list places;

@@ -46,6 +46,7 @@ local lunarch = {}
 ---| '"frozen"'          # this process was not running
 ---| '"closed"'          # we gave it up ourselves
 ---| '"unauthenticated"' # etcd accepts our credentials no more
+---| '"replaced"'        # etcd began anew: restored, wiped or rebuilt
 
 -- ---- connecting -------------------------------------------------------------------------------------------------
 

@@ -88,14 +88,14 @@ static void a_renewal_bears_the_time_it_was_sent(void) {
     fake_advance(world.fake, S);
     say(stream, OUR_CLUSTER, 77, 10, 4);
     CHECK(renewed.n_replies == 1 && renewed.reply.lease == 77 && renewed.reply.ttl_s == 10);
-    CHECK(renewed.reply.sent_ns == sent && renewed.reply.raft_term == 4 &&
-          etcd_highest_term(world.etcd) == 4);
+    CHECK(renewed.reply.sent_ns == sent && renewed.reply.raft_term == 4);
+    CHECK(etcd_highest_term(world.etcd) == 0); /* a member alone may raise its own: a read confirms it */
     renew(&world, keepalive, 77);
     say(stream, OUR_CLUSTER, 77, 0, 4);
     CHECK(renewed.n_replies == 2 && renewed.reply.ttl_s == 0);
     renew(&world, keepalive, 77);
     say(stream, OUR_CLUSTER, 77, -3, 3);
-    CHECK(renewed.n_replies == 3 && renewed.reply.ttl_s == 0 && etcd_highest_term(world.etcd) == 4);
+    CHECK(renewed.n_replies == 3 && renewed.reply.ttl_s == 0);
     close_keepalive(&world, keepalive);
     close_keepalive(&world, NULL);
     world_close(&world);
@@ -154,7 +154,7 @@ static void a_reply_that_cannot_be_used_breaks_it(void) {
         fake_run(world.fake);
         renew(&world, open_keepalive(&world, 1, &second), 77);
         say(open_stream(&world), cluster_id, 77, 10, 9);
-        CHECK(second.n_replies == 0 && second.n_broken == 0 && etcd_highest_term(world.etcd) == 4);
+        CHECK(second.n_replies == 0 && second.n_broken == 0);
         fake_run(world.fake);
         CHECK(second.n_broken == 1 && second.err.code == LUN_EUNAVAILABLE);
         CHECK(strstr(second.err.text,

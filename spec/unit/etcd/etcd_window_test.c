@@ -157,6 +157,23 @@ static void who_waits_for_a_member_that_fails_goes_elsewhere(void) {
     world_close(&world);
 }
 
+static void who_is_cancelled_while_a_member_fails_is_not_asked_elsewhere(void) {
+    struct world world = world_of(2);
+    for (int i = 0; i < LOOKS; i++)
+        (void)get_how(&world, &gots[i], of_class(&world, ETCD_LOOK, RPC_NEVER));
+    struct got got;
+    struct etcd_call *call = get_how(&world, &got, of_class(&world, ETCD_LOOK, RPC_NEVER));
+    rpc_enter(world.rpc);
+    etcd_cancel(call);
+    rpc_leave(world.rpc);
+    fake_refuse(flight(&world, RPC_RANGE, "a:1"));
+    fake_run(world.fake);
+    CHECK(got.n == 1 && got.code == LUN_ECANCELLED);
+    while (n_out(&world))
+        answer_all(&world);
+    world_close(&world);
+}
+
 static void queueing_ends_by_deadline_cancel_and_close(void) {
     struct world world = world_of(1);
     for (int i = 0; i < LOOKS; i++)
@@ -186,6 +203,7 @@ int main(void) {
     RUN(what_was_cancelled_counts_until_a_later_answer);
     RUN(a_slow_member_is_looked_at_less);
     RUN(who_waits_for_a_member_that_fails_goes_elsewhere);
+    RUN(who_is_cancelled_while_a_member_fails_is_not_asked_elsewhere);
     RUN(queueing_ends_by_deadline_cancel_and_close);
     return check_end();
 }

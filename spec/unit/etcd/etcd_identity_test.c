@@ -1,0 +1,165 @@
+/* spec/unit/etcd/etcd_identity_test.c - which etcd answers, and that it is another one now. */
+#include "etcd_asking.h"
+
+struct told {
+    struct etcd_follower follower;
+    int n;
+    int64_t began_ns;
+};
+
+static void on_began_anew(struct etcd_follower *follower, int64_t began_ns) {
+    struct told *told = CONTAINER_OF(follower, struct told, follower);
+    told->n++;
+    told->began_ns = began_ns;
+}
+
+static void follow(struct world *world, struct told *told) {
+    *told = (struct told){.follower.on_began_anew = on_began_anew};
+    rpc_enter(world->rpc);
+    etcd_follow(world->etcd, &told->follower);
+    rpc_leave(world->rpc);
+}
+
+/* A read that is answered with this header; a moment passes before and after. */
+static int read_as(struct world *world, uint64_t cluster_id, uint64_t raft_term, int64_t revision) {
+    struct got got;
+    fake_advance(world->fake, MS);
+    (void)get(world, &got, 100 * MS);
+    Etcdserverpb__ResponseHeader header = header_of(cluster_id, revision, raft_term);
+    Etcdserverpb__RangeResponse range = ETCDSERVERPB__RANGE_RESPONSE__INIT;
+    range.header = &header;
+    fake_advance(world->fake, MS);
+    struct fake_call *call = fake_call(world->fake, RPC_RANGE);
+    if (call)
+        fake_reply(call, &range.base);
+    fake_advance(world->fake, 200 * MS);
+    CHECK(got.n == 1);
+    return got.code;
+}
+
+static void status_as(struct world *world, uint64_t cluster_id) {
+    struct got got;
+    (void)get(world, &got, 100 * MS);
+    struct fake_call *call = fake_call(world->fake, RPC_MEMBER_STATUS);
+    if (call)
+        reply_status(call, cluster_id);
+    fake_advance(world->fake, 200 * MS);
+}
+
+static void a_lower_term_is_another_etcd(void) {
+    struct world world = world_of(1);
+    struct told told;
+    follow(&world, &told);
+    (void)read_as(&world, OUR_CLUSTER, 5, 100);
+    (void)read_as(&world, OUR_CLUSTER, 5, 101);
+    CHECK(told.n == 0 && etcd_highest_term(world.etcd) == 5);
+    (void)read_as(&world, OUR_CLUSTER, 2, 200);
+    CHECK(told.n == 1 && etcd_highest_term(world.etcd) == 2);
+    (void)read_as(&world, OUR_CLUSTER, 2, 200); /* no flapping */
+    CHECK(told.n == 1);
+    world_close(&world);
+}
+
+static void a_lower_revision_is_another_etcd(void) {
+    struct world world = world_of(1);
+    struct told told;
+    follow(&world, &told);
+    (void)read_as(&world, OUR_CLUSTER, 2, 100);
+    (void)read_as(&world, OUR_CLUSTER, 2, 101);
+    (void)read_as(&world, OUR_CLUSTER, 2, 1);
+    CHECK(told.n == 1 && etcd_highest_revision(world.etcd) == 1);
+    world_close(&world);
+}
+
+static void an_answer_asked_for_before_proves_nothing(void) {
+    struct world world = world_of(1);
+    struct told told;
+    struct got early, late;
+    follow(&world, &told);
+    (void)get(&world, &early, 5 * S);
+    fake_advance(world.fake, MS);
+    (void)get(&world, &late, 5 * S);
+    reply_range(fake_nth_call(world.fake, RPC_RANGE, 1), NULL, 100);
+    reply_range(fake_call(world.fake, RPC_RANGE), NULL, 90);
+    fake_run(world.fake);
+    CHECK(early.n == 1 && late.n == 1 && told.n == 0);
+    world_close(&world);
+}
+
+static void one_false_header_is_forgotten(void) {
+    static const struct {
+        uint64_t cluster_id, raft_term;
+        int64_t revision;
+    } lies[] = {
+        {OUR_CLUSTER, UINT64_C(1) << 62, 100}, {OUR_CLUSTER, 2, INT64_C(1) << 60}, {OTHER_CLUSTER, 2, 100}};
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        struct world world = world_of(1);
+        struct told told;
+        follow(&world, &told);
+        (void)read_as(&world, OUR_CLUSTER, 2, 100);
+        (void)read_as(&world, OUR_CLUSTER, 2, 100);
+        (void)read_as(&world, lies[i].cluster_id, lies[i].raft_term, lies[i].revision);
+        status_as(&world, OUR_CLUSTER);
+        CHECK(read_as(&world, OUR_CLUSTER, 2, 100) == 0);
+        CHECK(told.n == 0 && etcd_highest_term(world.etcd) == 2 && etcd_highest_revision(world.etcd) == 100);
+        world_close(&world);
+    }
+}
+
+static void another_id_in_every_answer_is_another_etcd(void) {
+    struct world world = world_of(2);
+    struct told told;
+    follow(&world, &told);
+    (void)read_as(&world, OUR_CLUSTER, 2, 100);
+    for (int i = 0; i < 4; i++) {
+        struct got got;
+        (void)get(&world, &got, 300 * MS);
+        for (struct fake_call *call; (call = fake_call(world.fake, FAKE_ANY)); fake_run(world.fake)) {
+            Etcdserverpb__ResponseHeader header = header_of(OTHER_CLUSTER, 5, 2);
+            Etcdserverpb__RangeResponse range = ETCDSERVERPB__RANGE_RESPONSE__INIT;
+            range.header = &header;
+            if (call->method == RPC_MEMBER_STATUS)
+                reply_status(call, OTHER_CLUSTER);
+            else
+                fake_reply(call, &range.base);
+        }
+        fake_advance(world.fake, 300 * MS);
+    }
+    CHECK(told.n == 1);
+    struct got got;
+    (void)put(&world, &got, S);
+    reply_put(fake_call(world.fake, RPC_PUT), OTHER_CLUSTER);
+    CHECK(got.code == 0);
+    world_close(&world);
+}
+
+static void a_member_of_ours_that_is_silent_keeps_its_cluster(void) {
+    struct world world = world_of(2);
+    struct told told;
+    follow(&world, &told);
+    (void)read_as(&world, OUR_CLUSTER, 2, 100); /* a:1; then it is down, and b:1 is of another cluster */
+    for (int i = 0; i < 10; i++) {
+        struct got got;
+        (void)get(&world, &got, 300 * MS);
+        for (struct fake_call *call; (call = fake_call(world.fake, FAKE_ANY)); fake_run(world.fake)) {
+            if (strcmp(call->address, "a:1") == 0)
+                fake_refuse(call);
+            else
+                reply_status(call, OTHER_CLUSTER);
+        }
+        fake_advance(world.fake, 300 * MS);
+        CHECK(got.code == LUN_EUNAVAILABLE);
+    }
+    CHECK(told.n == 0);
+    world_close(&world);
+}
+
+int main(void) {
+    RUN(a_lower_term_is_another_etcd);
+    RUN(a_lower_revision_is_another_etcd);
+    RUN(an_answer_asked_for_before_proves_nothing);
+    RUN(one_false_header_is_forgotten);
+    RUN(another_id_in_every_answer_is_another_etcd);
+    RUN(a_member_of_ours_that_is_silent_keeps_its_cluster);
+    return check_end();
+}

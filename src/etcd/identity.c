@@ -1,0 +1,159 @@
+/* etcd/identity.c - see identity.h.
+ *
+ * Two things show that the etcd behind the addresses is not the one that was known: a reply that reflects the
+ * present and bears a lower raft term or revision than was heard before it was asked for (the same flags give a
+ * wiped or restored etcd the same cluster id); and another cluster id in the answers of every member. One false
+ * reply shows neither. Then the marks begin again, and the followers are told: sessions are lost, watches end,
+ * observers read again. */
+#include "etcd/identity.h"
+
+#include <inttypes.h>
+
+#include "etcd/cluster.h"
+
+/* Answers that must agree on another cluster's id. */
+enum { OTHERS_AT_LEAST = 2 };
+
+static void on_timer(struct rpc_timer *timer) {
+    struct identity *identity = CONTAINER_OF(timer, struct identity, timer);
+    struct etcd *etcd = CONTAINER_OF(identity, struct etcd, identity);
+    struct list todo, *node;
+    if (etcd->is_closing)
+        return;
+    watch_stream_begin_anew(&etcd->watch_stream);
+    list_move(&identity->followers, &todo);
+    while ((node = list_pop_front(&todo))) {
+        list_push_back(&identity->followers, node);
+        struct etcd_follower *follower = CONTAINER_OF(node, struct etcd_follower, in_etcd);
+        follower->on_began_anew(follower, identity->began_ns);
+    }
+}
+
+int identity_init(struct etcd *etcd) {
+    list_init(&etcd->identity.followers);
+    return rpc_timer_init(etcd->rpc, &etcd->identity.timer, on_timer);
+}
+
+void identity_fini(struct etcd *etcd) {
+    rpc_timer_fini(&etcd->identity.timer);
+}
+
+void etcd_follow(struct etcd *etcd, struct etcd_follower *follower) {
+    list_push_back(&etcd->identity.followers, &follower->in_etcd);
+}
+
+void etcd_unfollow(struct etcd_follower *follower) {
+    if (follower->in_etcd.next)
+        list_remove(&follower->in_etcd);
+}
+
+int64_t etcd_began_ns(const struct etcd *etcd) {
+    return etcd->identity.began_ns;
+}
+
+uint64_t etcd_highest_term(const struct etcd *etcd) {
+    return etcd->identity.term.value;
+}
+
+int64_t etcd_highest_revision(const struct etcd *etcd) {
+    return (int64_t)etcd->identity.revision.value;
+}
+
+bool identity_is_suspect(const struct etcd *etcd, const Etcdserverpb__ResponseHeader *header) {
+    return header->raft_term < etcd->identity.term.value ||
+           (uint64_t)header->revision < etcd->identity.revision.value;
+}
+
+static void begin_anew(struct etcd *etcd, const Etcdserverpb__ResponseHeader *header, int64_t sent_ns) {
+    struct identity *identity = &etcd->identity;
+    trace_line(etcd->trace,
+               "etcd: began anew: cluster %" PRIx64 ", raft term %" PRIu64 ", revision %" PRId64
+               "; it was cluster %" PRIx64 ", term %" PRIu64 ", revision %" PRIu64,
+               header->cluster_id, header->raft_term, header->revision, identity->cluster_id,
+               identity->term.value, identity->revision.value);
+    identity->cluster_id = header->cluster_id;
+    identity->n_other = 0;
+    identity->began_ns = sent_ns;
+    mark_reset(&identity->term, header->raft_term, rpc_now(etcd->rpc));
+    mark_reset(&identity->revision, (uint64_t)header->revision, rpc_now(etcd->rpc));
+    for (size_t i = 0; i < etcd->n_members; i++)
+        etcd->members[i].is_verified = etcd->members[i].shown_id == header->cluster_id;
+    rpc_timer_start(&identity->timer, rpc_now(etcd->rpc));
+}
+
+/* ---- another cluster's id --------------------------------------------------------------------------- */
+
+/* Do all members show it? A member that has shown ours and has failed since does not count where most of the list
+ * is of the other: it may never come back. */
+static bool is_everywhere(const struct etcd *etcd, uint64_t cluster_id) {
+    size_t n_shown = 0, n_ours = 0;
+    for (size_t i = 0; i < etcd->n_members; i++) {
+        const struct etcd_member *member = &etcd->members[i];
+        n_shown += member->shown_id == cluster_id;
+        n_ours += member->shown_id != cluster_id && member->shown_id != 0;
+        if (member->shown_id != cluster_id && member->shown_id != 0 && member->failed_ns == 0)
+            return false;
+    }
+    return n_ours == 0 || n_shown > etcd->n_members / 2;
+}
+
+static int saw_other(struct etcd_member *member, const Etcdserverpb__ResponseHeader *header, int64_t sent_ns,
+                     struct lun_err *ret_err) {
+    struct etcd *etcd = member->etcd;
+    struct identity *identity = &etcd->identity;
+    identity->n_other = header->cluster_id == identity->other_id ? identity->n_other + 1 : 1;
+    identity->other_id = header->cluster_id;
+    if (identity->n_other >= OTHERS_AT_LEAST && is_everywhere(etcd, header->cluster_id)) {
+        begin_anew(etcd, header, sent_ns);
+        return 0;
+    }
+    member->is_verified = false;
+    return lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                       "belongs to another cluster (%" PRIx64 "; the first to answer was of %" PRIx64 ")",
+                       header->cluster_id, identity->cluster_id);
+}
+
+/* ---- lower terms and revisions ---------------------------------------------------------------------- */
+
+static void saw_marks(struct etcd *etcd, const Etcdserverpb__ResponseHeader *header, struct heard heard) {
+    struct identity *identity = &etcd->identity;
+    uint64_t revision = (uint64_t)header->revision;
+    int64_t now_ns = rpc_now(etcd->rpc);
+    if (heard.is_present) {
+        enum mark_verdict by_term = mark_check(&identity->term, header->raft_term, heard.sent_ns);
+        enum mark_verdict by_revision = mark_check(&identity->revision, revision, heard.sent_ns);
+        if (by_term == MARK_BEGAN_ANEW || by_revision == MARK_BEGAN_ANEW) {
+            begin_anew(etcd, header, heard.sent_ns);
+            return;
+        }
+        /* A member that has lost the others may raise its own term for nothing: only the term in which a majority
+         * has answered is heard. */
+        mark_hear(&identity->term, header->raft_term, now_ns);
+    }
+    mark_hear(&identity->revision, revision, now_ns);
+}
+
+int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHeader *header,
+                    struct heard heard, struct lun_err *ret_err) {
+    struct identity *identity = &member->etcd->identity;
+    if (!header)
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "sent a reply without a header");
+    bool is_old = heard.sent_ns < identity->began_ns;
+    if (identity->cluster_id == 0)
+        identity->cluster_id = header->cluster_id;
+    if (!is_old)
+        member->shown_id = header->cluster_id;
+    if (header->cluster_id != identity->cluster_id) {
+        if (is_old)
+            return lun_err_set(ret_err, LUN_EUNAVAILABLE, "answered for an etcd that is no more");
+        int rc = saw_other(member, header, heard.sent_ns, ret_err);
+        if (rc)
+            return rc;
+    } else if (!is_old) {
+        identity->n_other = 0;
+        saw_marks(member->etcd, header, heard);
+    }
+    member->is_verified = true;
+    etcd_member_answered(member);
+    return 0;
+}
