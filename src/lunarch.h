@@ -154,7 +154,7 @@ void lun_client_abandon(struct lun_client *client);
 void lun_shutdown(int64_t timeout_ms);
 
 /* Readable while lun_client_poll(client, 0) has something to do. For poll loops: never read from it, never
- * close it. */
+ * close it. -1 in a forked child. */
 int lun_client_fd(const struct lun_client *client);
 /* Runs the callbacks that are due; waits for the first at most `timeout_ms`. The number run, 0 on timeout,
  * LUN_EINTR (a signal; nothing lost: call again), LUN_ECLOSED. */
@@ -222,11 +222,12 @@ int lun_session_open(struct lun_client *client, const struct lun_session_options
                      const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
 /* Gives up all its places, revokes the lease (an adopted one only with `is_revoked`), and completes when etcd
  * has answered. Requests still out on its mutexes and elections are answered with LUN_ECLOSED. Success too
- * when it was lost. */
+ * when it was lost, or closed with its client before. */
 int lun_session_close(struct lun_session *session, bool is_revoked, const struct lun_ask *ask,
                       struct lun_op **ret_op, struct lun_err *ret_err);
-/* Stops renewing and leaves the lease to lapse: whoever knows it may adopt it. The session is closed at once. */
-void lun_session_orphan(struct lun_session *session);
+/* Stops renewing and leaves the lease to lapse: a client that knows it may adopt it. The session is closed at once. 0,
+ * LUN_ECLOSED. */
+int lun_session_orphan(struct lun_session *session, struct lun_err *ret_err);
 /* Completes when its state is other than `known`, with the new state. LUN_ETIMEOUT otherwise. */
 int lun_session_await(struct lun_session *session, enum lun_session_state known, const struct lun_ask *ask,
                       struct lun_op **ret_op, struct lun_err *ret_err);
@@ -323,7 +324,7 @@ int lun_term_proclaim(struct lun_term *term, struct lun_bytes value, const struc
 int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct lun_ask *ask,
                  struct lun_op **ret_op, struct lun_err *ret_err);
 /* Gives the place up; completes once etcd has answered (or LUN_ETIMEOUT: goes on in the background). Success
- * too when it was lost. */
+ * too when it was lost, or closed with its client before. */
 int lun_term_resign(struct lun_term *term, const struct lun_ask *ask, struct lun_op **ret_op,
                     struct lun_err *ret_err);
 /* Resigns in the background, if it lasts. */

@@ -230,7 +230,7 @@ end
 local function close(self, ms)
   if self._is_closed then return true end
   local ok, message, code = handle.await_release(self, self._core:close(ms))
-  if not ok and code ~= "closed" then return nil, message, code end
+  if not ok then return nil, message, code end
   self._is_closed = true
   loop.dispatch(self._hub)
   loop.close_hub(self._hub)

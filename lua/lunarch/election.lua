@@ -76,9 +76,7 @@ end
 function term_methods:resign(timeout)
   check_term(self, "resign")
   local ms = args.timeout("term:resign", timeout)
-  local ok, message, code = handle.await_release(self, self._core:resign(ms))
-  if ok or code == "closed" then return true end
-  return nil, message, code
+  return handle.await_end(self, self._core:resign(ms))
 end
 
 function Term.__tostring(self)

@@ -27,6 +27,15 @@ function handle.await_release(owner, id, message, code)
   return nil, message, code
 end
 
+-- The same for what is over, too, when its client was closed meanwhile: success then.
+function handle.await_end(owner, id, message, code)
+  if not id then return handle.await_release(owner, id, message, code) end
+  local ok
+  ok, message, code = handle.await_release(owner, id, message)
+  if ok or code == "closed" then return true end
+  return nil, message, code
+end
+
 -- For objects that C makes at once.
 function handle.made(object, message, code)
   if object then return object end

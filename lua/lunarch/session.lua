@@ -82,9 +82,7 @@ end
 local CLOSE = { revoke = args.boolean }
 
 local function close(self, is_revoked, ms)
-  local ok, message, code = handle.await_release(self, self._core:close(is_revoked, ms))
-  if ok or code == "closed" then return true end
-  return nil, message, code
+  return handle.await_end(self, self._core:close(is_revoked, ms))
 end
 
 function methods:close(options, timeout)
@@ -98,8 +96,7 @@ end
 
 function methods:orphan()
   check(self, "orphan")
-  self._core:orphan()
-  return true
+  return self._core:orphan()
 end
 
 function Session.__tostring(self)

@@ -169,7 +169,7 @@ static void end_session(struct machine *machine) {
     forsake(machine);
     tell(machine, "%s", choice < 7 ? "orphans its lease" : "frees its session");
     if (choice < 7)
-        lun_session_orphan(machine->open);
+        (void)lun_session_orphan(machine->open, NULL);
     let_session_go(machine);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fork.h"
+#include "client/check.h"
 #include "client/client.h"
 
 #define CUT_OFF_SLICE_NS (20 * NS_PER_MS)
@@ -136,6 +137,8 @@ static int fill(struct lun_client *client, const struct lun_config *config, stru
 
 int client_open_on(struct rpc *rpc, const struct lun_config *config, struct lun_client **ret_client,
                    struct lun_err *ret_err) {
+    if (check_config(config, ret_err))
+        return LUN_EINVALID;
     struct lun_client *client = calloc(1, sizeof *client);
     if (!client)
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
@@ -153,7 +156,7 @@ int client_open_on(struct rpc *rpc, const struct lun_config *config, struct lun_
 }
 
 int lun_client_fd(const struct lun_client *client) {
-    return rpc_fd(client->rpc);
+    return client_is_ours(client) ? rpc_fd(client->rpc) : -1;
 }
 
 int lun_client_poll(struct lun_client *client, int64_t timeout_ms) {

@@ -2,15 +2,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/check.h"
 #include "client/term.h"
 
 int lun_election_new(struct lun_session *session, const char *name, struct lun_election **ret_election,
                      struct lun_err *ret_err) {
-    int rc = place_check_name(lun_bytes_of(name), ret_err);
-    if (rc)
-        return lun_err_wrap(ret_err, "election"), rc;
-    rc = client_enter(session->client, ret_err);
-    if (rc)
+    int rc = check_name(name, "election", ret_err);
+    if (rc || (rc = client_enter(session->client, ret_err)))
         return rc;
     struct lun_election *election = calloc(1, sizeof *election);
     if (election)
@@ -50,7 +48,8 @@ static int start_campaign(struct lun_op *op, const void *args, struct lun_err *r
 int lun_election_campaign(struct lun_election *election, struct lun_bytes value, const struct lun_ask *ask,
                           struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_campaign, .on_give_up = claim_give_up};
-    return client_ask(election->session->client, &kind, election, &value, ask, ret_op, ret_err);
+    int rc = check_bytes(value, "value", ret_err);
+    return rc ? rc : client_ask(election->session->client, &kind, election, &value, ask, ret_op, ret_err);
 }
 
 int lun_election_leader(struct lun_election *election, const struct lun_ask *ask, struct lun_op **ret_op,

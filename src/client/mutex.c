@@ -1,6 +1,7 @@
 /* client/mutex.c - mutexes: a claim that can be held again and again, and counted where it is reentrant. */
 #include <stdlib.h>
 
+#include "client/check.h"
 #include "client/claim.h"
 
 struct lun_mutex {
@@ -39,11 +40,8 @@ static const struct claim_class mutex_claim = {.enter = "lock",
 
 int lun_mutex_new(struct lun_session *session, const char *name, bool is_reentrant,
                   struct lun_mutex **ret_mutex, struct lun_err *ret_err) {
-    int rc = place_check_name(lun_bytes_of(name), ret_err);
-    if (rc)
-        return lun_err_wrap(ret_err, "mutex"), rc;
-    rc = client_enter(session->client, ret_err);
-    if (rc)
+    int rc = check_name(name, "mutex", ret_err);
+    if (rc || (rc = client_enter(session->client, ret_err)))
         return rc;
     struct lun_mutex *mutex = calloc(1, sizeof *mutex);
     if (!mutex || claim_init(&mutex->claim, &mutex_claim, session, name)) {

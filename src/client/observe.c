@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/check.h"
 #include "client/client.h"
 #include "recipe/line.h"
 #include "recipe/observer.h"
@@ -105,8 +106,8 @@ static void on_closed(struct observer *core) {
 
 int lun_observer_open(struct lun_client *client, const char *name, struct lun_observer **ret_observer,
                       struct lun_err *ret_err) {
-    int rc = client_enter(client, ret_err);
-    if (rc)
+    int rc = check_name(name, "observe", ret_err);
+    if (rc || (rc = client_enter(client, ret_err)))
         return rc;
     struct lun_observer *observer = calloc(1, sizeof *observer);
     if (!observer) {

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/fork.h"
+#include "client/check.h"
 #include "client/client.h"
 #include "rpc/grpc.h"
 
@@ -96,14 +97,18 @@ int lun_client_open(const struct lun_config *config, struct lun_client **ret_cli
                     struct lun_err *ret_err) {
     reap_abandoned();
     struct rpc *rpc;
-    int rc = open_rpc(config, &rpc, ret_err);
+    int rc = check_config(config, ret_err);
+    if (rc)
+        return rc;
+    rc = open_rpc(config, &rpc, ret_err);
     if (!rc && (rc = client_open_on(rpc, config, ret_client, ret_err)))
         rpc_free(rpc);
     return rc;
 }
 
 void lun_shutdown(int64_t timeout_ms) {
-    int64_t until_ns = timeout_ms < 0 ? RPC_NEVER : clock_boottime_ns() + timeout_ms * NS_PER_MS;
+    bool is_endless = timeout_ms < 0 || timeout_ms > RPC_NEVER / (2 * NS_PER_MS);
+    int64_t until_ns = is_endless ? RPC_NEVER : clock_boottime_ns() + timeout_ms * NS_PER_MS;
     struct lun_client *client;
     while ((client = take_abandoned(false))) {
         int64_t now_ns = clock_boottime_ns();

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "client/check.h"
 #include "client/client.h"
 
 void session_ref(struct lun_session *session) {
@@ -129,7 +130,14 @@ int lun_session_open(struct lun_client *client, const struct lun_session_options
                      const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct lun_session_options defaults = {.grace_ms = -1};
     static const struct ask_kind kind = {.start = start_opening, .on_give_up = give_up_opening};
-    return client_ask(client, &kind, NULL, options ? options : &defaults, ask, ret_op, ret_err);
+    if (!options)
+        options = &defaults;
+    if (options->lease < 0)
+        return check_lease(options->lease, "session", ret_err);
+    if (options->grace_ms > SESSION_MAX_TTL_S * INT64_C(1000))
+        return lun_err_set(ret_err, LUN_EINVALID, "session: a grace of %" PRId64 " ms is longer than any TTL",
+                           options->grace_ms);
+    return client_ask(client, &kind, NULL, options, ask, ret_op, ret_err);
 }
 
 /* ---- closing ---------------------------------------------------------------------------------------- */
@@ -160,16 +168,19 @@ static int start_closing(struct lun_op *op, const void *args, struct lun_err *re
 
 int lun_session_close(struct lun_session *session, bool is_revoked, const struct lun_ask *ask,
                       struct lun_op **ret_op, struct lun_err *ret_err) {
-    static const struct ask_kind kind = {.start = start_closing, .on_give_up = give_up_closing};
+    static const struct ask_kind kind = {
+        .start = start_closing, .on_give_up = give_up_closing, .is_for_closed = true};
     return client_ask(session->client, &kind, session, &is_revoked, ask, ret_op, ret_err);
 }
 
-void lun_session_orphan(struct lun_session *session) {
-    if (client_enter(session->client, NULL))
-        return;
+int lun_session_orphan(struct lun_session *session, struct lun_err *ret_err) {
+    int rc = client_enter(session->client, ret_err);
+    if (rc)
+        return rc;
     if (!session->is_ended)
         session_orphan(&session->core);
     client_leave(session->client);
+    return 0;
 }
 
 void lun_session_free(struct lun_session *session) {
@@ -205,6 +216,8 @@ static int start_awaiting(struct lun_op *op, const void *args, struct lun_err *r
 int lun_session_await(struct lun_session *session, enum lun_session_state known, const struct lun_ask *ask,
                       struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_awaiting, .on_give_up = give_up_awaiting};
+    if ((unsigned)known > LUN_SESSION_CLOSED)
+        return lun_err_set(ret_err, LUN_EINVALID, "session: there is no state %d", (int)known);
     return client_ask(session->client, &kind, session, &known, ask, ret_op, ret_err);
 }
 
@@ -216,12 +229,13 @@ int64_t lun_session_ttl_s(const struct lun_session *session) {
     return session->core.ttl_s;
 }
 
+/* In a forked child nothing renews: it holds nothing. */
 int64_t lun_session_valid_until_ns(struct lun_session *session) {
-    return session_valid_until_ns(&session->core);
+    return client_is_ours(session->client) ? session_valid_until_ns(&session->core) : 0;
 }
 
 int64_t lun_session_stop_at_ns(struct lun_session *session) {
-    return session_stop_at_ns(&session->core);
+    return client_is_ours(session->client) ? session_stop_at_ns(&session->core) : 0;
 }
 
 enum lun_session_state lun_session_state(struct lun_session *session) {

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "client/check.h"
 #include "client/client.h"
 
 /* ---- calls ------------------------------------------------------------------------------------------ */
@@ -30,14 +31,6 @@ static struct etcd_call_options how_of(const struct lun_op *op, bool is_idempote
     return (struct etcd_call_options){.deadline_ns = op_deadline_ns(op), .is_idempotent = is_idempotent};
 }
 
-static int check_op(const struct lun_kv_op *op, struct lun_err *ret_err) {
-    if (op->key.len == 0)
-        return lun_err_set(ret_err, LUN_EINVALID, "the key is empty");
-    if (op->range_end.len > 0 && op->kind == LUN_OP_PUT)
-        return lun_err_set(ret_err, LUN_EINVALID, "put takes one key, not a range");
-    return 0;
-}
-
 static int start_kv(struct lun_op *op, const void *args, struct lun_err *ret_err) {
     static const char *const verbs[] = {"get", "put", "delete"};
     const struct lun_kv_op *kv_op = args;
@@ -52,28 +45,8 @@ static int start_kv(struct lun_op *op, const void *args, struct lun_err *ret_err
 int lun_kv(struct lun_client *client, const struct lun_kv_op *kv_op, const struct lun_ask *ask,
            struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_kv, .on_give_up = op_give_up_call, .has_own_deadline = true};
-    int rc = check_op(kv_op, ret_err);
+    int rc = check_kv_op(kv_op, ret_err);
     return rc ? rc : client_ask(client, &kind, NULL, kv_op, ask, ret_op, ret_err);
-}
-
-static int check_txn(const struct lun_txn *txn, struct lun_err *ret_err) {
-    if (txn->n_compares > LUN_MAX_TXN_OPS || txn->n_success > LUN_MAX_TXN_OPS ||
-        txn->n_failure > LUN_MAX_TXN_OPS)
-        return lun_err_set(ret_err, LUN_EINVALID, "txn: at most %d compares, and as many operations a branch",
-                           LUN_MAX_TXN_OPS);
-    for (size_t i = 0; i < txn->n_compares; i++)
-        if (txn->compares[i].key.len == 0)
-            return lun_err_set(ret_err, LUN_EINVALID, "txn: compare %zu: the key is empty", i + 1);
-    for (size_t i = 0; i < txn->n_success + txn->n_failure; i++) {
-        bool is_success = i < txn->n_success;
-        const struct lun_kv_op *op = is_success ? &txn->success[i] : &txn->failure[i - txn->n_success];
-        if (check_op(op, ret_err)) {
-            (void)lun_err_wrap(ret_err, "txn: %s %zu", is_success ? "success" : "failure",
-                               1 + (is_success ? i : i - txn->n_success));
-            return LUN_EINVALID;
-        }
-    }
-    return 0;
 }
 
 static bool is_read_only(const struct lun_txn *txn) {
@@ -122,7 +95,9 @@ int lun_lease_grant(struct lun_client *client, int64_t lease, int64_t ttl_s, con
                     struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_grant, .on_give_up = op_give_up_call, .has_own_deadline = true};
     const struct lease_args args = {lease, ttl_s};
-    if (ttl_s < 1 || ttl_s > SESSION_MAX_TTL_S || lease < 0)
+    if (lease < 0)
+        return check_lease(lease, "lease", ret_err);
+    if (ttl_s < 1 || ttl_s > SESSION_MAX_TTL_S)
         return lun_err_set(ret_err, LUN_EINVALID, "lease: ttl must be 1 to %d seconds, not %" PRId64,
                            SESSION_MAX_TTL_S, ttl_s);
     return client_ask(client, &kind, NULL, &args, ask, ret_op, ret_err);
@@ -146,7 +121,8 @@ int lun_lease_revoke(struct lun_client *client, int64_t lease, const struct lun_
                      struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_revoke, .on_give_up = op_give_up_call, .has_own_deadline = true};
     const struct lease_args args = {.lease = lease};
-    return client_ask(client, &kind, NULL, &args, ask, ret_op, ret_err);
+    int rc = check_lease(lease, "revoke", ret_err);
+    return rc ? rc : client_ask(client, &kind, NULL, &args, ask, ret_op, ret_err);
 }
 
 static int start_time_to_live(struct lun_op *op, const void *args, struct lun_err *ret_err) {
@@ -161,5 +137,6 @@ int lun_lease_time_to_live(struct lun_client *client, int64_t lease, const struc
                            struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_time_to_live, .on_give_up = op_give_up_call, .has_own_deadline = true};
     const struct lease_args args = {.lease = lease};
-    return client_ask(client, &kind, NULL, &args, ask, ret_op, ret_err);
+    int rc = check_lease(lease, "time to live", ret_err);
+    return rc ? rc : client_ask(client, &kind, NULL, &args, ask, ret_op, ret_err);
 }

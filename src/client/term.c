@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/check.h"
 #include "client/term.h"
 #include "recipe/guard.h"
 
@@ -222,7 +223,8 @@ static int start_proclaim(struct lun_op *op, const void *args, struct lun_err *r
 int lun_term_proclaim(struct lun_term *term, struct lun_bytes value, const struct lun_ask *ask,
                       struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_proclaim, .on_give_up = give_up_proclaiming};
-    return client_ask(claim_client(&term->claim), &kind, term, &value, ask, ret_op, ret_err);
+    int rc = check_bytes(value, "value", ret_err);
+    return rc ? rc : client_ask(claim_client(&term->claim), &kind, term, &value, ask, ret_op, ret_err);
 }
 
 /* ---- guarded transactions --------------------------------------------------------------------------- */
@@ -294,7 +296,8 @@ out:
 int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct lun_ask *ask,
                  struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_txn, .on_give_up = op_give_up_call, .has_own_deadline = true};
-    return client_ask(claim_client(&term->claim), &kind, term, txn, ask, ret_op, ret_err);
+    int rc = check_txn(txn, ret_err);
+    return rc ? rc : client_ask(claim_client(&term->claim), &kind, term, txn, ask, ret_op, ret_err);
 }
 
 /* ---- resign ----------------------------------------------------------------------------------------- */
@@ -314,7 +317,8 @@ static int start_resign(struct lun_op *op, const void *args, struct lun_err *ret
 
 int lun_term_resign(struct lun_term *term, const struct lun_ask *ask, struct lun_op **ret_op,
                     struct lun_err *ret_err) {
-    static const struct ask_kind kind = {.start = start_resign, .on_give_up = claim_give_up};
+    static const struct ask_kind kind = {
+        .start = start_resign, .on_give_up = claim_give_up, .is_for_closed = true};
     return client_ask(claim_client(&term->claim), &kind, &term->claim, NULL, ask, ret_op, ret_err);
 }
 

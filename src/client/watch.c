@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "client/check.h"
 #include "client/client.h"
 #include "etcd/watch.h"
 
@@ -156,11 +157,14 @@ static const struct watch_callbacks watch_callbacks = {on_created, on_event, on_
 
 int lun_watch_open(struct lun_client *client, const struct lun_watch_options *options,
                    struct lun_watch **ret_watch, struct lun_err *ret_err) {
-    if (options->key.len == 0)
-        return lun_err_set(ret_err, LUN_EINVALID, "watch: the key is empty");
-    if (options->start_rev < 0)
-        return lun_err_set(ret_err, LUN_EINVALID, "watch: the revision is below 0");
-    int rc = client_enter(client, ret_err);
+    if (!options)
+        return lun_err_set(ret_err, LUN_EINVALID, "watch: the options are NULL");
+    const struct lun_kv_op range = {
+        .key = options->key, .range_end = options->range_end, .revision = options->start_rev};
+    int rc = check_kv_op(&range, ret_err);
+    if (rc)
+        return lun_err_wrap(ret_err, "watch"), rc;
+    rc = client_enter(client, ret_err);
     if (rc)
         return rc;
     struct lun_watch *watch = calloc(1, sizeof *watch);

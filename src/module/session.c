@@ -19,8 +19,12 @@ static int session_await(lua_State *L) {
 }
 
 static int session_orphan(lua_State *L) {
-    lun_session_orphan(handle_check(L, 1, &session_class)->object);
-    return 0;
+    struct lun_err err = {0};
+    int code = lun_session_orphan(handle_check(L, 1, &session_class)->object, &err);
+    if (code != 0)
+        return push_error(L, code, err.text);
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 static int session_lease(lua_State *L) {

@@ -1,4 +1,6 @@
 /* spec/unit/client/door_test.c - liblunarch against a real etcd: what a C program sees. */
+#include <sys/wait.h>
+
 #include "door_etcd.h"
 
 static void the_plain_store_answers(void) {
@@ -387,6 +389,178 @@ static void a_kept_win_that_is_lost_leaves_nothing_behind(void) {
     close_client(client);
 }
 
+/* In the child: the number of what is not as it should be. */
+static int look_in_child(struct lun_client *client, struct lun_session *session, struct lun_mutex *mutex,
+                         struct lun_term *term) {
+    struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = lun_bytes_of("/k")};
+    struct lun_watch_options options = {.key = lun_bytes_of("/k")};
+    struct lun_txn txn = {.success = &read, .n_success = 1};
+    struct answer answer;
+    struct lun_ask ask = asking(&answer, LIMIT_MS);
+    struct lun_err err = {0};
+    struct lun_mutex *another;
+    struct lun_election *election;
+    struct lun_observer *observer;
+    struct lun_watch *watch;
+    const int refused[] = {lun_kv(client, &read, &ask, NULL, &err),
+                           lun_txn(client, &txn, &ask, NULL, NULL),
+                           lun_lease_grant(client, 0, 5, &ask, NULL, NULL),
+                           lun_lease_revoke(client, 1, &ask, NULL, NULL),
+                           lun_lease_time_to_live(client, 1, &ask, NULL, NULL),
+                           lun_status(client, &ask, NULL, NULL),
+                           lun_watch_open(client, &options, &watch, NULL),
+                           lun_observer_open(client, "/o", &observer, NULL),
+                           lun_session_open(client, NULL, &ask, NULL, NULL),
+                           lun_session_close(session, true, &ask, NULL, NULL),
+                           lun_session_orphan(session, NULL),
+                           lun_session_await(session, LUN_SESSION_ALIVE, &ask, NULL, NULL),
+                           lun_mutex_new(session, "/m", false, &another, NULL),
+                           lun_election_new(session, "/e", &election, NULL),
+                           lun_mutex_lock(mutex, &ask, NULL, NULL),
+                           lun_mutex_try_lock(mutex, &ask, NULL, NULL),
+                           lun_mutex_unlock(mutex, &ask, NULL, NULL),
+                           lun_mutex_owner(mutex, &ask, NULL, NULL),
+                           lun_mutex_await_loss(mutex, &ask, NULL, NULL),
+                           lun_term_proclaim(term, lun_bytes_of("B"), &ask, NULL, NULL),
+                           lun_term_txn(term, &txn, &ask, NULL, NULL),
+                           lun_term_await_loss(term, &ask, NULL, NULL),
+                           lun_term_resign(term, &ask, NULL, NULL),
+                           lun_client_close(client, &ask, NULL, NULL),
+                           lun_client_poll(client, 1000)};
+    int n_wrong = 0;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        n_wrong += refused[i] != LUN_ECLOSED;
+    n_wrong += !strstr(err.text, "before fork") + answer.is_there;
+    n_wrong += lun_session_valid_until_ns(session) != 0 || lun_session_stop_at_ns(session) != 0;
+    n_wrong += lun_session_state(session) != LUN_SESSION_CLOSED || lun_session_reason(session) != LUN_LOST_CLOSED;
+    n_wrong += lun_mutex_is_held(mutex) || lun_mutex_token(mutex) != 0 || lun_mutex_stop_at_ns(mutex) != 0;
+    n_wrong += lun_mutex_key(mutex).len != 0 || lun_client_fd(client) != -1;
+    n_wrong += lun_term_stop_at_ns(term) != 0 || lun_term_valid_until_ns(term) != 0;
+    n_wrong += lun_term_reason(term) != LUN_LOST_CLOSED;
+    lun_mutex_release(mutex);
+    lun_term_free(term);
+    lun_mutex_free(mutex);
+    lun_session_free(session);
+    lun_client_free(client);
+    lun_shutdown(INT64_MAX);
+    return n_wrong;
+}
+
+static void a_forked_child_holds_nothing_and_is_refused_everything(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_mutex *mutex = new_mutex(session, "/door/forked");
+    struct lun_election *election = new_election(session, "/door/forked-too");
+    struct answer answer;
+    GET(client, answer, lun_mutex_lock(mutex, &ask, NULL, NULL));
+    struct lun_term *term = win(client, election);
+    REQUIRE(term && lun_session_stop_at_ns(session) > 0);
+    pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0)
+        _exit(look_in_child(client, session, mutex, term));
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(lun_mutex_is_held(mutex) && lun_term_valid_until_ns(term) > 0);
+    lun_term_free(term);
+    lun_election_free(election);
+    lun_mutex_free(mutex);
+    lun_session_free(session);
+    close_client(client);
+}
+
+#define REFUSED(call, sentence)                                                                              \
+    do {                                                                                                     \
+        struct lun_ask ask = asking(&answer, LIMIT_MS);                                                      \
+        struct lun_err err = {0};                                                                            \
+        (void)ask;                                                                                           \
+        CHECK((call) == LUN_EINVALID);                                                                       \
+        CHECK_TEXT(err.text, sentence);                                                                      \
+    } while (0)
+
+static void arguments_that_make_no_sense_are_refused(void) {
+    struct lun_client *client = open_client();
+    struct lun_session *session = open_session(client, 5);
+    struct lun_election *election = new_election(session, "/door/sense");
+    struct answer answer;
+    struct lun_term *term = win(client, election);
+    const struct lun_bytes key = lun_bytes_of("/k"), hollow = {NULL, 5}, huge = {"x", SIZE_MAX / 2};
+    const struct lun_kv_op good = {.kind = LUN_OP_RANGE, .key = key};
+    struct lun_kv_op op = good;
+#define WITH(field, value, sentence)                                                                         \
+    do {                                                                                                     \
+        op = good;                                                                                           \
+        op.field = value;                                                                                    \
+        REFUSED(lun_kv(client, &op, &ask, NULL, &err), sentence);                                            \
+    } while (0)
+    WITH(kind, (enum lun_op_kind)7, "there is no kind of operation 7");
+    WITH(kind, (enum lun_op_kind)-1, "there is no kind of operation -1");
+    WITH(sort_order, (enum lun_sort_order)3, "there is no order of sorting 3");
+    WITH(sort_target, (enum lun_sort_target)9, "there is no target of sorting 9");
+    WITH(limit, -1, "a limit or revision is below 0: -1");
+    WITH(min_mod_rev, INT64_MIN, "a limit or revision is below 0: -9223372036854775808");
+    WITH(key, hollow, "the key is NULL, and 5 bytes long");
+    WITH(key, ((struct lun_bytes){NULL, 0}), "the key is empty");
+    WITH(range_end, hollow, "the end of the range is NULL, and 5 bytes long");
+    WITH(key, huge, "the key is 9223372036854775807 bytes long: no etcd takes more than 67108864");
+    op = (struct lun_kv_op){.kind = LUN_OP_PUT, .key = key, .value = hollow};
+    REFUSED(lun_kv(client, &op, &ask, NULL, &err), "the value is NULL, and 5 bytes long");
+    op = (struct lun_kv_op){.kind = LUN_OP_PUT, .key = key, .lease = -4};
+    REFUSED(lun_kv(client, &op, &ask, NULL, &err), "put: no lease has the id -4: ids are above 0");
+    REFUSED(lun_kv(client, NULL, &ask, NULL, &err), "the operation is NULL");
+    struct lun_txn txn = {.n_compares = 1};
+    REFUSED(lun_txn(client, &txn, &ask, NULL, &err), "txn: the compares are NULL");
+    txn = (struct lun_txn){.n_success = SIZE_MAX};
+    REFUSED(lun_txn(client, &txn, &ask, NULL, &err),
+            "txn: at most 128 compares, and as many operations a branch");
+    txn = (struct lun_txn){.n_failure = 2};
+    REFUSED(lun_txn(client, &txn, &ask, NULL, &err), "txn: the operations on failure are NULL");
+    struct lun_cmp compare = {.target = (enum lun_cmp_target)5, .key = key};
+    txn = (struct lun_txn){.compares = &compare, .n_compares = 1};
+    REFUSED(lun_txn(client, &txn, &ask, NULL, &err), "txn: compare 1: there is no target of a compare 5");
+    REFUSED(lun_term_txn(term, &txn, &ask, NULL, &err), "txn: compare 1: there is no target of a compare 5");
+    compare = (struct lun_cmp){.result = (enum lun_cmp_result)4, .key = key};
+    REFUSED(lun_txn(client, &txn, &ask, NULL, &err), "txn: compare 1: there is no relation of a compare 4");
+    REFUSED(lun_txn(client, NULL, &ask, NULL, &err), "the transaction is NULL");
+    REFUSED(lun_lease_grant(client, -1, 5, &ask, NULL, &err), "lease: no lease has the id -1: ids are above 0");
+    REFUSED(lun_lease_revoke(client, 0, &ask, NULL, &err), "revoke: no lease has the id 0: ids are above 0");
+    REFUSED(lun_lease_time_to_live(client, -2, &ask, NULL, &err),
+            "time to live: no lease has the id -2: ids are above 0");
+    REFUSED(lun_election_campaign(election, hollow, &ask, NULL, &err), "the value is NULL, and 5 bytes long");
+    REFUSED(lun_term_proclaim(term, hollow, &ask, NULL, &err), "the value is NULL, and 5 bytes long");
+    REFUSED(lun_session_await(session, (enum lun_session_state)12, &ask, NULL, &err),
+            "session: there is no state 12");
+    struct lun_session_options options = {.grace_ms = INT64_MAX};
+    REFUSED(lun_session_open(client, &options, &ask, NULL, &err),
+            "session: a grace of 9223372036854775807 ms is longer than any TTL");
+    options = (struct lun_session_options){.lease = -1, .grace_ms = -1};
+    REFUSED(lun_session_open(client, &options, &ask, NULL, &err), "session: no lease has the id -1: ids are above 0");
+    struct lun_watch_options watched = {.key = key, .range_end = hollow};
+    struct lun_watch *watch;
+    REFUSED(lun_watch_open(client, &watched, &watch, &err), "watch: the end of the range is NULL, and 5 bytes long");
+    REFUSED(lun_watch_open(client, NULL, &watch, &err), "watch: the options are NULL");
+    struct lun_mutex *mutex;
+    REFUSED(lun_mutex_new(session, NULL, false, &mutex, &err), "mutex: the name is NULL");
+    struct lun_election *another;
+    REFUSED(lun_election_new(session, NULL, &another, &err), "election: the name is NULL");
+    struct lun_observer *observer;
+    REFUSED(lun_observer_open(client, NULL, &observer, &err), "observe: the name is NULL");
+    const char *const endpoints[] = {"127.0.0.1:1", NULL};
+    struct lun_config config = {.endpoints = endpoints, .n_endpoints = 2};
+    struct lun_client *never;
+    REFUSED(lun_client_open(&config, &never, &err), "endpoint 2 is NULL");
+    config.n_endpoints = SIZE_MAX;
+    REFUSED(lun_client_open(&config, &never, &err),
+            "18446744073709551615 endpoints: between 1 and 16 are needed");
+    struct lun_err err = {0};
+    CHECK(lun_status(client, NULL, NULL, &err) == LUN_EINVALID);
+    lun_term_free(term);
+    lun_election_free(election);
+    lun_session_free(session);
+    close_client(client);
+}
+
 static void a_released_mutex_is_free_at_once(void) {
     struct lun_client *client = open_client();
     struct lun_session *session = open_session(client, 5);
@@ -426,6 +600,8 @@ int main(int argc, char **argv) {
     RUN(a_win_that_is_told_too_late_is_a_loss);
     RUN(a_kept_answer_is_asked_again_and_taken_or_given_back);
     RUN(a_kept_win_that_is_lost_leaves_nothing_behind);
+    RUN(a_forked_child_holds_nothing_and_is_refused_everything);
+    RUN(arguments_that_make_no_sense_are_refused);
     RUN(a_released_mutex_is_free_at_once);
     return end();
 }

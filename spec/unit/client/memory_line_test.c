@@ -213,7 +213,7 @@ static void a_reentrant_mutex_counts(void) {
     lun_mutex_release(mutex);
     lun_mutex_release(mutex);
     tale_mutex_free(mutex);
-    lun_session_orphan(session);
+    (void)lun_session_orphan(session, NULL);
     lun_session_free(session);
     tale_close(0);
 }
