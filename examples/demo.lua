@@ -94,7 +94,7 @@ end
 local function on_line(child, line)
   local ok, entry = pcall(json.decode, line)
   local message = ok and type(entry) == "table" and entry.message or line
-  etcd_folder = etcd_folder or message:match "^private etcd at .* in (.*)$"
+  etcd_folder = etcd_folder or message:match "^private etcd: .* unix://(.*)/[^/]* get"
   if message:find "^private etcd" then return end
   row(child.name, message)
   if message:find "^elected" then

@@ -25,7 +25,8 @@ describe("--dev", function()
   ]]
 
   local function start(text, ...)
-    local command = { "lunarch", "run", script.write(text or USER), "--dev", ... }
+    local command = { "lunarch", "run", script.write(text or USER), ... }
+    if not (... and (...):find "^%-%-dev") then table.insert(command, 4, "--dev") end
     command.env = { XDG_RUNTIME_DIR = runtime, ETCD_NAME = "confusing", ETCD_DATA_DIR = "/nowhere" }
     return process.start(command)
   end
@@ -42,7 +43,7 @@ describe("--dev", function()
 
   local function ready(child)
     local endpoint = child:wait_line "^ready ".text:match "^ready (.*)"
-    folder = child:find "private etcd at".text:match ", in (.*)$"
+    folder = child:find "private etcd:".text:match "etcdctl %-%-endpoints unix://(.*)/etcd:0 get %-%-prefix ''$"
     return endpoint
   end
 
@@ -190,6 +191,49 @@ describe("--dev", function()
     assert.truthy(session ~= math.tointeger(tonumber(mine)))
     child:kill9()
     wait.eventually(is_all_gone)
+  end)
+
+  it("has one etcd for each name, and they do not meet", function()
+    local endpoints = {}
+    for _, name in ipairs { "", "one", "two" } do
+      local child = start([[
+        local client = lunarch.connect()
+        assert(client:put("/name", arg[1]))
+        print("ready " .. client.endpoints[1])
+        lunarch.sleep(100)
+      ]], name ~= "" and "--dev=" .. name or "--dev", "[" .. name .. "]")
+      endpoints[name] = ready(child)
+    end
+    for name, endpoint in pairs(endpoints) do
+      assert.equal("[" .. name .. "]\n", get(endpoint, "/name"))
+    end
+  end)
+
+  it("cannot be reached by other users, nor from the network", function()
+    local child = start()
+    local endpoint = ready(child)
+    assert.equal("1\n", get(endpoint, "/dev/x"))
+    for _, pid in ipairs(helpers().etcd) do
+      local sockets = {}
+      local scan = assert(uv.fs_scandir("/proc/" .. pid .. "/fd"))
+      for name in function() return uv.fs_scandir_next(scan) end do
+        local target = uv.fs_readlink(("/proc/%d/fd/%s"):format(pid, name)) or ""
+        sockets[target:match "^socket:%[(%d+)%]$" or ""] = true
+      end
+      for _, kind in ipairs { "tcp", "tcp6", "udp", "udp6" } do
+        for line in tree.read("/proc/" .. pid .. "/net/" .. kind):gmatch "[^\n]+" do
+          local fields = {}
+          for field in line:gmatch "%S+" do fields[#fields + 1] = field end
+          assert.falsy(sockets[fields[10] or "-"], kind .. ": " .. line)
+        end
+      end
+    end
+    if uv.getuid() ~= 0 then return end
+    -- The folder around it is open to others, so that its own mode is what counts.
+    assert(uv.fs_chmod(runtime, 493))
+    local path = endpoint:match "^unix://(.*)$"
+    local _, status = process.run { "setpriv", "--reuid", "65534", "--clear-groups", "test", "-e", path }
+    assert.equal(1, status)
   end)
 
   describe("refuses", function()

@@ -426,7 +426,7 @@ describe("lunarch run", function()
 
     it("endpoints that are none", function()
       local path = script.write "function do_work() end"
-      for _, endpoint in ipairs { "ftp://127.0.0.1:2379", "nonsense", "127.0.0.1:port" } do
+      for _, endpoint in ipairs { "ftp://127.0.0.1:2379", "nonsense", "127.0.0.1:port", "unix://x", "unix:///" } do
         refused(2, "script.lua: %-%-endpoints: endpoint [^\n]*" .. endpoint:gsub("%p", "%%%0"),
           { "lunarch", path, "--election", "/e", "--endpoints", endpoint })
       end

@@ -14,7 +14,7 @@
 
 /* ---- endpoints -------------------------------------------------------------------------------------- */
 
-static const char how_written[] = "an endpoint is host:port, as in 127.0.0.1:2379";
+static const char how_written[] = "an endpoint is host:port, as in 127.0.0.1:2379, or unix:///path";
 
 static bool is_port(const char *text) {
     char *end;
@@ -22,9 +22,30 @@ static bool is_port(const char *text) {
     return text[0] >= '0' && text[0] <= '9' && *end == '\0' && port >= 1 && port <= 65535;
 }
 
+/* What fits into the address of a unix socket, without its zero byte. */
+#define SOCKET_PATH_BYTES 107
+
+/* "unix:///path" to "unix:/path"; etcd and its clients in Go write paths that end in ":0" where this is part of the
+ * name. */
+static int parse_unix(const char *endpoint, char *ret_address, size_t n_bytes, struct lun_err *ret_err) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/.:_-+@";
+    const char *path = endpoint + strlen("unix://");
+    if (path[0] != '/' || path[1] == '\0' || path[strspn(path, allowed)] != '\0')
+        return lun_err_set(ret_err, LUN_EINVALID, "endpoint \"%s\": not understood; %s", endpoint,
+                           how_written);
+    if (strlen(path) > SOCKET_PATH_BYTES)
+        return lun_err_set(ret_err, LUN_EINVALID,
+                           "endpoint \"%.60s...\": the path of a socket has at most %d bytes", endpoint,
+                           SOCKET_PATH_BYTES);
+    (void)snprintf(ret_address, n_bytes, "unix:%s", path);
+    return 0;
+}
+
 /* "http://host:port/" to "host:port". */
 static int parse_endpoint(const char *endpoint, char *ret_address, size_t n_bytes, struct lun_err *ret_err) {
     const char *from = endpoint;
+    if (strncasecmp(from, "unix://", 7) == 0)
+        return parse_unix(endpoint, ret_address, n_bytes, ret_err);
     if (strncasecmp(from, "https://", 8) == 0)
         from += 8;
     else if (strncasecmp(from, "http://", 7) == 0)

@@ -1,5 +1,5 @@
-/* host/dev.h - the private etcd of --dev: one per user and network namespace, started by the first who needs
- * it, gone after the last.
+/* host/dev.h - the private etcd of --dev: one per user and name, started by the first process that needs it, gone
+ * after the last. It listens on unix sockets alone, in a directory that no other user can enter.
  *
  * Who is alive is told by the kernel, not by pid files: locks and pipes that vanish with their process. All
  * live in one 0700 directory:
@@ -10,7 +10,8 @@
  *   keeper       a fifo whose reading end the keeper holds for life: opening it for writing tells at once
  *                whether there is a keeper, and whoever holds the writing end is told by POLLERR when the
  *                keeper dies
- *   endpoint     "127.0.0.1:port", written by rename once etcd serves; a later keeper uses the same port
+ *   etcd:0       the socket of its clients (peer:0 that of other members, which there are none of)
+ *   endpoint     "unix://<directory>/etcd:0", written by rename once etcd serves
  *   data/        etcd's; etcd.log beside it
  *
  * The keeper is a process of its own (own session, no descriptor of its starter) that runs etcd (PDEATHSIG,
@@ -24,13 +25,17 @@
 
 /* Longer paths than any of ours; one that does not fit is cut, and so fails to open. */
 #define DEV_PATH_MAX 256
+/* What the address of a unix socket has room for, with the name of the socket and a zero byte. */
+#define DEV_SOCKET "etcd:0"
+#define DEV_PEER_SOCKET "peer:0"
+#define DEV_DIR_MAX (108 - (int)sizeof DEV_SOCKET - 1)
 #define DEV_KEEPER_FLAG "--keep-etcd"
 /* The descriptor on which a keeper tells its starter "ok" or what went wrong; closed afterwards. */
 #define DEV_REPORT_FD 3
 
 struct dev_user {
     char dir[DEV_PATH_MAX];
-    char endpoint[64];
+    char endpoint[DEV_PATH_MAX];
     int users_fd;  /* -1: not joined yet */
     int keeper_fd; /* the fifo's writing end, -1: none */
 };

@@ -26,8 +26,8 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 void dev_remove(const char *dir) {
     /* start.lock goes before users.lock: who finds a new users.lock then knows that its own start.lock is the
      * new one too. */
-    static const char *const files[] = {"endpoint", "endpoint.new", "etcd.log",
-                                        "keeper",   "start.lock",   "users.lock"};
+    static const char *const files[] = {"endpoint",      "endpoint.new", "etcd.log",   DEV_SOCKET,
+                                        DEV_PEER_SOCKET, "keeper",       "start.lock", "users.lock"};
     char path[DEV_PATH_MAX];
     dev_path(path, dir, "data");
     (void)nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);

@@ -51,13 +51,13 @@ static int check_dir(const char *dir, struct dev_text *why) {
     return -1;
 }
 
-/* 1: chosen; 0: no room; -1: refused. An existing directory is taken whatever room is left beside it. */
+/* 1: chosen; 0: no room, or too long a name; -1: refused. An existing directory is taken whatever room is left beside it. */
 static int try_base(const char *base, const char *name, bool is_making, char dir[DEV_PATH_MAX],
                     struct dev_text *why) {
-    struct stat st;
-    unsigned long netns = stat("/proc/self/ns/net", &st) == 0 ? (unsigned long)st.st_ino : 0;
-    (void)snprintf(dir, DEV_PATH_MAX, "%s/lunarch-etcd-%u-%lu%s%s", base, (unsigned)getuid(), netns,
-                   name[0] != '\0' ? "-" : "", name);
+    int len = snprintf(dir, DEV_DIR_MAX, "%s/lunarch-etcd-%u%s%s", base, (unsigned)getuid(),
+                       name[0] != '\0' ? "-" : "", name);
+    if (len >= DEV_DIR_MAX)
+        return 0;
     int found = check_dir(dir, why);
     if (found != 0 || !is_making || !has_room(base) || (mkdir(dir, 0700) != 0 && errno != EEXIST))
         return found;
@@ -77,7 +77,8 @@ static int choose_dir(const char *name, char dir[DEV_PATH_MAX], struct dev_text 
     if (chosen == 0)
         (void)snprintf(
             why->s, sizeof why->s,
-            "no writable directory has 256 MB free for its data: tried $XDG_RUNTIME_DIR, /dev/shm and /tmp");
+            "no writable directory with a short name has 256 MB free for its data: tried $XDG_RUNTIME_DIR, /dev/shm "
+            "and /tmp");
     return chosen == 1 ? 0 : -1;
 }
 

@@ -2,10 +2,8 @@
  * after the last. */
 #include "host/dev.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,7 +30,6 @@
 struct keeper {
     const char *dir, *program;
     int users_fd;
-    uint16_t client_port, peer_port;
     /* Held while etcd is forked or reaped, so that `etcd` is never a number that has gone to somebody else;
      * and for ever at the end. */
     pthread_mutex_t lock;
@@ -42,53 +40,11 @@ static void sleep_ms(int ms) {
     (void)poll(NULL, 0, ms);
 }
 
-/* ---- ports ------------------------------------------------------------------------------------------ */
+/* ---- where it listens -------------------------------------------------------------------------------- */
 
-static struct sockaddr_in loopback(uint16_t port) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-}
-
-/* A bound socket, so that the next call finds another port. */
-static int bind_free_port(uint16_t *ret_port) {
-    struct sockaddr_in address = loopback(0);
-    socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
-        if (fd >= 0)
-            (void)close(fd);
-        return -1;
-    }
-    *ret_port = ntohs(address.sin_port);
-    return fd;
-}
-
-static void choose_ports(struct keeper *keeper, bool is_client_port_kept) {
-    uint16_t client_port = 0;
-    int first = bind_free_port(&client_port), second = bind_free_port(&keeper->peer_port);
-    if (!is_client_port_kept)
-        keeper->client_port = client_port;
-    if (first >= 0)
-        (void)close(first);
-    if (second >= 0)
-        (void)close(second);
-}
-
-/* Earlier users know that port: a later etcd has to come back there. */
-static bool read_port(struct keeper *keeper) {
-    char path[DEV_PATH_MAX];
-    unsigned port = 0;
-    dev_path(path, keeper->dir, "endpoint");
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return false;
-    int found = fscanf(file, "127.0.0.1:%u", &port);
-    (void)fclose(file);
-    keeper->client_port = (uint16_t)port;
-    return found == 1;
-}
+/* etcd asks for "host:port" in a URL and makes a file of that name, relative to its working directory: ours. */
+#define CLIENT_URL "unix://" DEV_SOCKET
+#define PEER_URL "unix://" DEV_PEER_SOCKET
 
 static int write_endpoint(const struct keeper *keeper) {
     char path[DEV_PATH_MAX], new_path[DEV_PATH_MAX];
@@ -97,7 +53,7 @@ static int write_endpoint(const struct keeper *keeper) {
     FILE *file = fopen(new_path, "we");
     if (file == NULL)
         return -1;
-    bool is_written = fprintf(file, "127.0.0.1:%u", (unsigned)keeper->client_port) > 0;
+    bool is_written = fprintf(file, "unix://%s/%s", keeper->dir, DEV_SOCKET) > 0;
     if (fclose(file) != 0 || !is_written)
         return -1;
     return rename(new_path, path);
@@ -123,28 +79,37 @@ static void unset_etcd_environment(void) {
 }
 
 static void exec_etcd(const struct keeper *keeper, pid_t parent) {
-    char log_path[DEV_PATH_MAX], data[DEV_PATH_MAX], client_url[64], peer_url[64], cluster[80];
+    char log_path[DEV_PATH_MAX], data[DEV_PATH_MAX];
     dev_path(log_path, keeper->dir, "etcd.log");
     dev_path(data, keeper->dir, "data");
-    (void)snprintf(client_url, sizeof client_url, "http://127.0.0.1:%u", (unsigned)keeper->client_port);
-    (void)snprintf(peer_url, sizeof peer_url, "http://127.0.0.1:%u", (unsigned)keeper->peer_port);
-    (void)snprintf(cluster, sizeof cluster, "dev=%s", peer_url);
     int log_fd = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (log_fd >= 0)
         (void)dup2(log_fd, STDERR_FILENO);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    (void)execl(keeper->program, keeper->program, "--name", "dev", "--data-dir", data, "--listen-client-urls",
-                client_url, "--advertise-client-urls", client_url, "--listen-peer-urls", peer_url,
-                "--initial-advertise-peer-urls", peer_url, "--initial-cluster", cluster, "--logger", "zap",
-                "--log-outputs", "stderr", (char *)NULL);
+    if (chdir(keeper->dir) == 0)
+        (void)execl(keeper->program, keeper->program, "--name", "dev", "--data-dir", data,
+                    "--listen-client-urls", CLIENT_URL, "--advertise-client-urls", CLIENT_URL,
+                    "--listen-peer-urls", PEER_URL, "--initial-advertise-peer-urls", PEER_URL,
+                    "--initial-cluster", "dev=" PEER_URL, "--logger", "zap", "--log-outputs", "stderr",
+                    (char *)NULL);
     (void)dprintf(STDERR_FILENO, "cannot run %s: %s\n", keeper->program, strerror(errno));
     _exit(127);
 }
 
+/* etcd does not bind over the sockets of one that was killed. */
+static void remove_sockets(const struct keeper *keeper) {
+    char path[DEV_PATH_MAX];
+    dev_path(path, keeper->dir, DEV_SOCKET);
+    (void)unlink(path);
+    dev_path(path, keeper->dir, DEV_PEER_SOCKET);
+    (void)unlink(path);
+}
+
 static int start_etcd(struct keeper *keeper) {
     pid_t self = getpid();
+    remove_sockets(keeper);
     (void)pthread_mutex_lock(&keeper->lock);
     keeper->etcd = fork();
     if (keeper->etcd == 0)
@@ -173,16 +138,17 @@ static bool has_ended(struct keeper *keeper, bool is_waiting) {
     return true;
 }
 
-/* A port accepts long before etcd serves, and may even be somebody else's: so ask. */
+/* A socket accepts long before etcd serves: so ask. */
 static bool is_healthy(const struct keeper *keeper) {
     static const char request[] = "GET /health HTTP/1.0\r\n\r\n";
-    struct sockaddr_in address = loopback(keeper->client_port);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval limit = {.tv_sec = 2};
     char answer[2048];
     size_t len = 0;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", keeper->dir, DEV_SOCKET);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
         send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)(sizeof request - 1)) {
@@ -207,14 +173,11 @@ static bool await_health(struct keeper *keeper, int64_t until_ns) {
     return false;
 }
 
-/* A chosen port may have been taken meanwhile, and the etcd of a keeper that was killed may still be dying:
- * so try again. */
+/* The etcd of a keeper that was killed may still be dying: so try again. */
 static bool bring_up(struct keeper *keeper) {
     int64_t until_ns = clock_boottime_ns() + START_LIMIT_NS;
-    bool is_port_known = read_port(keeper);
     int n_tries = 0;
     do {
-        choose_ports(keeper, is_port_known);
         if (start_etcd(keeper) == 0 && await_health(keeper, until_ns))
             return true;
         sleep_ms(RESTART_DELAY_MS);

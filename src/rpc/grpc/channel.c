@@ -62,6 +62,10 @@ static bool is_port(const char *text) {
 static int target_of(const char *address, char target[TARGET_BYTES], struct lun_err *ret_err) {
     char host[HOST_BYTES];
     const char *port;
+    if (strncmp(address, "unix:/", 6) == 0) {
+        (void)snprintf(target, TARGET_BYTES, "%s", address);
+        return 0;
+    }
     if (!split(address, host, &port) || !is_port(port))
         return lun_err_set(ret_err, LUN_EINVALID, "endpoint \"%s\" is not host:port (or [IPv6]:port)",
                            address);

@@ -66,7 +66,7 @@ local function join_dev(flags, log)
   local dev = require "lunarch.cli.dev"
   local found, trouble, status = dev.join(flags.dev_name)
   if not found then return nil, "--dev: " .. trouble, status end
-  log.info("private etcd at %s, in %s", found.endpoint, found.dir)
+  log.info("private etcd: etcdctl --endpoints %s get --prefix ''", found.endpoint)
   dev.watch(found, log)
   return found.endpoint
 end
