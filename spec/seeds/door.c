@@ -12,23 +12,53 @@ enum deed { OPEN_SESSION = 16, END_SESSION, CLOSE_CLIENT, FREE_CLIENT };
 
 /* ---- asking --------------------------------------------------------------------------------------------- */
 
+static void hand_over(struct asked *asked, const struct lun_result *result) {
+    if (result->err && asked->what)
+        tell(asked->machine, "%s: %s", asked->what, lun_strerror_name(result->err->code));
+    asked->on_answer(asked, result);
+}
+
 static void on_done(void *arg, const struct lun_result *result) {
     struct asked *asked = arg;
     struct machine *machine = asked->machine;
     if (!asked->is_out)
         broken(machine->world, INVARIANT_answer_comes, machine->name, "answered once more");
     asked->is_out = false;
+    struct lun_op *op = asked->op;
     asked->op = NULL;
-    if (result->err && asked->what)
-        tell(machine, "%s: %s", asked->what, lun_strerror_name(result->err->code));
-    asked->on_answer(asked, result);
+    if (asked->is_taken_late && chance(&machine->dice, 300)) {
+        lun_op_keep(op);
+        asked->kept = op;
+        asked->take_at_ns = machine_now(machine) + below(&machine->dice, chance(&machine->dice, 500) ? MS(100) : SECONDS(6));
+        return;
+    }
+    hand_over(asked, result);
+}
+
+/* What its user had not come to yet. Now and then he wants it no longer: then it is given back. */
+static void take_kept(struct machine *machine) {
+    static const struct lun_err unwanted = {.code = LUN_ECANCELLED};
+    for (int i = 0; i < ASKED; i++) {
+        struct asked *asked = &machine->asked[i];
+        struct lun_op *op = asked->kept;
+        if (!op || machine_now(machine) < asked->take_at_ns)
+            continue;
+        asked->kept = NULL;
+        if (chance(&machine->dice, 100)) {
+            lun_op_free(op);
+            hand_over(asked, &(struct lun_result){.err = &unwanted});
+        } else {
+            hand_over(asked, lun_op_result(op));
+            lun_op_take(op);
+        }
+    }
 }
 
 struct asked *door_ask(struct machine *machine, struct stand *stand, const char *what, int64_t timeout_ms,
                        void (*on_answer)(struct asked *, const struct lun_result *),
                        struct lun_ask *ret_ask) {
     struct asked *asked = machine->asked;
-    while (asked < machine->asked + ASKED && asked->is_out)
+    while (asked < machine->asked + ASKED && (asked->is_out || asked->kept))
         asked++;
     if (asked == machine->asked + ASKED)
         return NULL;
@@ -119,6 +149,8 @@ static void open_session(struct machine *machine) {
     if (!machine_may(machine, OPEN_SESSION))
         return;
     struct asked *asked = door_ask(machine, NULL, "open a session", timeout_ms, on_session_open, &ask);
+    if (asked)
+        asked->is_taken_late = true;
     if (asked &&
         door_is_asked(asked, lun_session_open(machine->door, &options, &ask, &asked->op, &err), &err)) {
         machine->life = OPENING;
@@ -245,6 +277,10 @@ void door_start(struct machine *machine) {
 /* From here on it is another machine. */
 static void drop_all(struct machine *machine) {
     door_stop_looking(machine);
+    for (int i = 0; i < ASKED; i++) {
+        lun_op_free(machine->asked[i].kept);
+        machine->asked[i].kept = NULL;
+    }
     for (int i = 0; i < STANDS; i++)
         door_drop_stand(&machine->stands[i]);
     lun_session_free(machine->open);
@@ -308,6 +344,7 @@ static void end_client(struct machine *machine) {
 
 void door_live(struct machine *machine) {
     (void)lun_client_poll(machine->door, 0);
+    take_kept(machine);
     check_asked(machine);
     if (machine->is_door_closing) {
         if (machine->is_closed && machine->world->phase < CLOSING)

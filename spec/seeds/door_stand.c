@@ -103,6 +103,7 @@ static void lock(struct stand *stand, int64_t timeout_ms) {
                        : lun_mutex_lock(stand->mutex, &ask, &asked->op, &err);
     if (!door_is_asked(asked, rc, &err))
         return;
+    asked->is_taken_late = true;
     stand->waiting = asked;
     stand->state = ENTERING;
 }
@@ -121,6 +122,7 @@ static void campaign(struct stand *stand, int64_t timeout_ms) {
     int rc = lun_election_campaign(stand->election, lun_bytes_of(machine->name), &ask, &asked->op, &err);
     if (!door_is_asked(asked, rc, &err))
         return;
+    asked->is_taken_late = true;
     stand->waiting = asked;
     stand->state = ENTERING;
 }

@@ -27,7 +27,9 @@ struct asked {
     struct stand *stand; /* NULL: it belongs to the machine, or its stand has let go of it */
     struct lun_op *op;
     const char *what;
-    bool is_out;
+    bool is_out, is_taken_late;
+    struct lun_op *kept; /* answered, and taken at `take_at_ns`; NULL: not */
+    int64_t take_at_ns;
     int64_t due_ns; /* by the machine's clock; RPC_NEVER: it may take as long as it likes */
     void (*on_answer)(struct asked *asked, const struct lun_result *result);
     /* When it was asked: who led, and how often the line had been empty. */

@@ -99,6 +99,42 @@ describe("lunarch sim", function()
         failure_of(HANDLERS .. "function check(world) while true do end end").reason)
     end)
 
+    for text, complaint in pairs {
+      ["world:get('/k', { prefix = true })"] = "world:get: it takes 1 argument, not 2",
+      ["world:get(nil)"] = "world:get: 'key' must be a string, not nothing",
+      ["world:get(1)"] = "world:get: 'key' must be a string, not 1",
+      ["world.get('/k')"] = "world:get: call it with a colon",
+      ["world:list({})"] = "world:list: 'prefix' must be a string, not a table",
+      ["world:list('/a', '/b')"] = "world:list: it takes 1 argument, not 2",
+      ["world.cadidates[1] = 1"] = "world: unknown field 'cadidates' %(did you mean 'candidates'%?%)",
+      ["world.now = 1"] = "world: it is read%-only: 'now' cannot be set",
+      ["local _ = world.candidates[1].is_leader"] = "candidate: unknown field 'is_leader'",
+      ["return 'fine'"] = "it returned the string \"fine\": return nothing or true",
+    } do
+      it("refuses what it does not know: " .. text, function()
+        local failure = failure_of(HANDLERS .. "function check(world) " .. text .. " end", "--seeds", "1")
+        assert.equal("check", failure.by)
+        assert.matches("^check: .*" .. complaint, failure.reason)
+      end)
+    end
+
+    for text, complaint in pairs {
+      ["sim.note('a', print)"] = "sim.note: 'value' must be nil, a boolean",
+      ["sim.note({}, 1)"] = "sim.note: 'name' must be a string",
+      ["sim.note('a', 1, 2)"] = "sim.note: it takes at most 2 arguments, not 3",
+      ["sim.note('a', { [print] = 1 })"] = "sim.note: 'value' has a function as a key",
+      ["sim.add('a', '1')"] = "sim.add: 'number' must be a number",
+      ["sim.note('a', 'x') sim.add 'a'"] = "sim.add: the note 'a' is no number",
+      ["sim.now(1)"] = "sim.now: it takes at most 0 arguments, not 1",
+      ["sim.adds 'a'"] = "sim: unknown function 'adds' %(did you mean 'add'%?%)",
+    } do
+      it("is told only what it can hold: " .. text, function()
+        local failure = failure_of(text, "--seeds", "1")
+        assert.equal("script", failure.by)
+        assert.matches("script.lua:1: " .. complaint, failure.reason)
+      end)
+    end
+
     it("has to be a function", function()
       local _, status, err = simulate.text "check = 3"
       assert.equal(2, status)
@@ -167,6 +203,22 @@ describe("lunarch sim", function()
         while true do pcall(lunarch.sleep, 1) end
       ]], "--seeds", "1", "--candidates", "1")
       assert.matches("^A has not ended 60 s after it was told to stop", failure.reason)
+    end)
+
+    it("nothing wrong with a lock whose answer is taken late", function()
+      assert.is_nil(failure_of([[
+        local client = assert(lunarch.connect())
+        while true do
+          local session = client:session({ ttl = 2 }, 3)
+          local mutex = session and session:mutex "/m"
+          if mutex and mutex:lock(3) then
+            if not mutex:is_held() then error "it was not ours when it was taken" end
+            mutex:unlock(1)
+          end
+          if session then session:close(1) end
+          lunarch.sleep(0.1)
+        end
+      ]], "--seeds", "1..60", "--faults", "delay,network,pause"))
     end)
 
     it("two leaders, where an operator takes keys away", function()

@@ -16,6 +16,10 @@ function sim.note(name, value) end
 ---@param number? number Default: 1
 function sim.add(name, number) end
 
+--- Seconds by the clock of the process.
+---@return number
+function sim.now() end
+
 --- A process that runs the script.
 ---@class lunarch.sim_candidate
 ---@field name string "A", "B" ...

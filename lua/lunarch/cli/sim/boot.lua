@@ -195,8 +195,8 @@ local function new_log()
   return log
 end
 
--- Facts for check(world): in world.notes. A script finds them as `sim`, and no `sim` outside of the simulator.
-local notes = { note = process.note, add = process.add, now = process.now }
+-- A script finds no `sim` outside of the simulator.
+local notes = require "lunarch.cli.sim.facts".new { note = process.note, add = process.add, now = process.now }
 
 local function new_run(options, lunarch)
   local Script = require "lunarch.cli.script"
@@ -267,7 +267,7 @@ return function(options)
   report_tasks(run.tasks)
   package.loaded["lunarch.cli.sim.loop"].on_signal = function() run:on_signal() end
   run:set_globals(options.words, "lunarch")
-  _G.sim = notes
+  rawset(_G, "sim", notes)
 
   return {
     ["lunarch.sim.main"] = function(seed)

@@ -1,7 +1,11 @@
 -- What runs in the checker's state: the script once, as far as it goes without the world, for the check(world) it
 -- defines; and the view of the world that is given to it.
 -- luacheck: ignore 121 122
+local args = require "lunarch.args"
+local facts = require "lunarch.cli.sim.facts"
 local world = require "lunarch.sim.world"
+
+args.is_ours()
 
 -- The script is left where it wants something of the world.
 local STOP = setmetatable({}, { __tostring = function() return "the script goes no further here" end })
@@ -26,7 +30,7 @@ local longest = {}
 
 local function remember(settings)
   for _, name in ipairs { "ttl", "stop_timeout" } do
-    local value = type(settings) == "table" and tonumber(settings[name])
+    local value = type(settings) == "table" and tonumber(rawget(settings, name))
     if value and value > (longest[name] or 0) then longest[name] = value end
   end
 end
@@ -38,7 +42,7 @@ local function set_globals(options)
   package.loaded.lunarch = _G.lunarch
   package.loaded.luv = inert()
   _G.log = { info = ignore, warn = ignore, error = ignore }
-  _G.sim = { note = ignore, add = ignore, now = world.now }
+  _G.sim = facts.new { note = ignore, add = ignore, now = world.now }
   _G.candidate = function(settings)
     remember(settings)
     return inert()
@@ -51,7 +55,7 @@ local function set_globals(options)
   io.write = io.output
   os.execute, io.popen, os.exit = stop, stop, stop
   for name, value in pairs(options.given) do
-    _G[name] = value
+    rawset(_G, name, value)
   end
 end
 
@@ -67,22 +71,74 @@ local function complain_of_late_check(path)
   end
 end
 
-local function new_view(options, notes)
-  local view = { candidates = {}, notes = notes }
-  for i, name in ipairs(options.names) do
-    view.candidates[i] = setmetatable({ name = name }, {
-      __index = function(_, field) return world.candidate(i, field) end,
-    })
-  end
-  function view.get(_, key) return world.get(key) end
-  function view.list(_, prefix) return world.list(prefix) end
-  return setmetatable(view, {
-    __index = function(_, field)
-      if field == "now" then return world.now() end
-      if field == "phase" then return world.phase() end
-      return nil
+-- A table that has these fields and no others, `read(name)` giving what they hold, and that nothing can be written to.
+local function record(what, known, read)
+  return setmetatable({}, {
+    __index = function(_, name)
+      if not known[name] then args.unknown(what, tostring(name), known, "field") end
+      return read(name)
+    end,
+    __newindex = function(_, name)
+      args.misuse("%s: it is read-only: '%s' cannot be set", what, tostring(name))
     end,
   })
+end
+
+local function set_of(names)
+  local set = {}
+  for _, name in ipairs(names) do
+    set[name] = true
+  end
+  return set
+end
+
+local CANDIDATE = set_of {
+  "name", "is_up", "is_paused", "leads", "is_elected", "token", "handler", "election", "lives",
+}
+local WORLD = set_of { "now", "phase", "candidates", "notes", "get", "list" }
+
+local function new_candidate(index, name)
+  return record("candidate", CANDIDATE, function(field)
+    if field == "name" then return name end
+    return world.candidate(index, field)
+  end)
+end
+
+local function new_view(options, notes)
+  local own = { candidates = {}, notes = notes }
+  for i, name in ipairs(options.names) do
+    own.candidates[i] = new_candidate(i, name)
+  end
+  local view = record("world", WORLD, function(field)
+    if own[field] ~= nil then return own[field] end
+    return world[field]()
+  end)
+  local function check(self, call, n, ...)
+    if self ~= view then args.misuse("%s: call it with a colon", call) end
+    if select("#", ...) > n then args.misuse("%s: it takes %d argument, not %d", call, n, (select("#", ...))) end
+    return ...
+  end
+  function own.get(self, ...)
+    return world.get(args.string("world:get", "key", (check(self, "world:get", 1, ...))))
+  end
+  function own.list(self, ...)
+    local prefix = check(self, "world:list", 1, ...)
+    if prefix ~= nil then args.string("world:list", "prefix", prefix) end
+    return world.list(prefix)
+  end
+  return view
+end
+
+-- What check(world) may return.
+local function checked(check)
+  return check and function(view)
+    local ok, why = check(view)
+    if ok ~= nil and type(ok) ~= "boolean" then
+      error(("it returned %s: return nothing or true if all is well, else false and a reason"):format(
+        args.describe(ok)), 0)
+    end
+    return ok, why
+  end
 end
 
 return function(options)
@@ -96,10 +152,10 @@ return function(options)
     -- At the beginning of each history.
     ["lunarch.sim.load"] = function() chunk(table.unpack(options.words)) end,
     ["lunarch.sim.open"] = function()
-      local check = _G.check
+      local check = rawget(_G, "check")
       if check == nil then complain_of_late_check(options.script) end
       remember(_G)
-      if check == nil or type(check) == "function" then return check, longest.ttl, longest.stop_timeout end
+      if check == nil or type(check) == "function" then return checked(check), longest.ttl, longest.stop_timeout end
       error(("%s: check has to be a function of the world, it is a %s"):format(options.script, type(check)), 0)
     end,
   }

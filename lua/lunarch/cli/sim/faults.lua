@@ -33,6 +33,7 @@ function faults.new(wanted, n)
 end
 
 function Faults:begin()
+  if self.wanted.delay then sim.delays(chance(500) and 1 + sim.below(40) or 0) end
   if not self.wanted.messages then return end
   local function upto(per_mille, most)
     return chance(per_mille) and 1 + sim.below(most) or 0
@@ -201,6 +202,7 @@ end
 function Faults:finish()
   self.is_over = true
   sim.messages {}
+  sim.delays(0)
   for index = 1, self.n do
     sim.resume(index)
     for member = 0, sim.members - 1 do

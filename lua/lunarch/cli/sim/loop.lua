@@ -69,6 +69,7 @@ function sim.turn()
     for _, watch in ipairs(watches) do
       if watch.callback then watch.callback() end
     end
+    process.delay()
   end
   run_due()
   return n_timers > 0 or n_refs > 0

@@ -1,7 +1,7 @@
 -- Runs the seeds of a plan, on all cores, and shows how far that is.
 --
--- Worker k of n runs every n-th seed and writes a line for each. The result is the lowest seed that fails, not the first
--- to be found: the other workers are waited for until they have come as far.
+-- Worker k of n runs every n-th seed and writes a line for each. The result is the lowest seed that fails, not the
+-- first to be found: the other workers are waited for until they have come as far.
 local history = require "lunarch.cli.sim.history"
 local host = require "lunarch.host"
 local sim = require "lunarch.sim"
