@@ -167,7 +167,7 @@ static void open_session(struct machine *machine) {
     struct session_options options = {.ttl_s = 2 + below(&machine->dice, 9),
                                       .grace_ns = machine_has_grace(machine) ? -1 : 0,
                                       .lease = machine_adopts(machine),
-                                      .crowd = &machine->crowd};
+                                      .index = &machine->places};
     memset(&machine->session, 0, sizeof machine->session);
     if (!machine_may(machine, OPEN_SESSION) ||
         session_start(&machine->session, machine->etcd, &options, &callbacks, NULL))
@@ -232,7 +232,7 @@ void bare_start(struct machine *machine) {
     static const char *const addresses[SIM_MEMBERS] = {"a:1", "b:1", "c:1"};
     machine->trace = (struct trace){on_trace, machine};
     machine->is_closed = false;
-    crowd_init(&machine->crowd);
+    place_index_init(&machine->places);
     rpc_enter(machine->rpc);
     if (etcd_new(machine->rpc, addresses, SIM_MEMBERS,
                  machine->world->options.on_line ? &machine->trace : NULL, &machine->etcd, NULL))
@@ -262,7 +262,7 @@ void bare_end(struct machine *machine) {
     rpc_enter(machine->rpc);
     etcd_free(machine->etcd);
     rpc_leave(machine->rpc);
-    crowd_fini(&machine->crowd);
+    place_index_fini(&machine->places);
 }
 
 void bare_kill(struct machine *machine) {

@@ -78,7 +78,7 @@ struct machine {
     /* A bare one uses sessions and places directly. */
     struct trace trace;
     struct etcd *etcd;
-    struct crowd crowd;
+    struct place_index places;
     struct session session;
     bool is_closed;
     /* The other kind goes through lunarch.h. */

@@ -25,4 +25,9 @@ void sm_move(struct sm *sm, int state) {
     }
     trace_line(sm->trace, "%s %u: %s -> %s", class->name, sm->id, sm_name(sm), class->states[state].name);
     sm->state = state;
+    if (class->invariant && !class->invariant(sm)) {
+        (void)fprintf(stderr, "lunarch: %s %u: the invariant of %s does not hold\n", class->name, sm->id,
+                      sm_name(sm));
+        abort();
+    }
 }

@@ -5,9 +5,12 @@
 #ifndef LUN_BASE_SM_H
 #define LUN_BASE_SM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/trace.h"
+
+struct sm;
 
 struct sm_state {
     const char *name;
@@ -18,6 +21,8 @@ struct sm_class {
     const char *name; /* "line", "session" */
     const struct sm_state *states;
     int n_states;
+    /* What is true in each state: asked after each move, for the state moved to. NULL: nothing is checked. */
+    bool (*invariant)(const struct sm *sm);
 };
 
 struct sm {
@@ -30,7 +35,7 @@ struct sm {
 #define SM_ARC(state) (UINT32_C(1) << (state))
 
 void sm_init(struct sm *sm, const struct sm_class *class, const struct trace *trace, int state);
-/* Moves to `state`. Aborts when the arc is not lawful. */
+/* Moves to `state`. Aborts when the arc is not lawful, or the invariant of the class does not hold then. */
 void sm_move(struct sm *sm, int state);
 const char *sm_name(const struct sm *sm);
 

@@ -14,7 +14,7 @@ static const struct sm_state states[] = {
     [CLAIM_LOST] = {"LOST", SM_ARC(CLAIM_FREE)},
 };
 
-static const struct sm_class claim_machine = {"claim", states, sizeof states / sizeof *states};
+static const struct sm_class claim_machine = {.name = "claim", .states = states, .n_states = sizeof states / sizeof *states};
 
 int claim_init(struct claim *claim, const struct claim_class *class, struct lun_session *session, const char *name) {
     *claim = (struct claim){.class = class, .session = session, .name = strdup(name)};
@@ -199,6 +199,7 @@ int claim_enter(struct claim *claim, struct lun_op *op, struct lun_bytes value, 
                          &claim->place, ret_err);
     if (rc)
         return lun_err_wrap(ret_err, "%s %s", claim->class->enter, claim->name), rc;
+    place_set_deadline(claim->place, op_deadline_ns(op)); /* the owner is read anew by then */
     sm_move(&claim->sm, CLAIM_ENTERING);
     claim->token = 0;
     claim->reason = LUN_NOT_LOST;

@@ -116,7 +116,7 @@ static int start(struct lun_client *client, const struct lun_config *config, str
 
 static int fill(struct lun_client *client, const struct lun_config *config, struct lun_err *ret_err) {
     client->fork_depth = fork_depth();
-    crowd_init(&client->crowd);
+    place_index_init(&client->places);
     list_init(&client->ops);
     list_init(&client->close_ops);
     list_init(&client->sessions);
@@ -282,7 +282,7 @@ static void finish_free(struct lun_client *client) {
     rpc_withdraw(client->rpc, &client->trace_note);
     rpc_timer_fini(&client->close_timer);
     etcd_free(client->etcd);
-    crowd_fini(&client->crowd);
+    place_index_fini(&client->places);
     rpc_leave(client->rpc);
     rpc_free(client->rpc);
     while ((node = list_pop_front(&client->trace_lines)))

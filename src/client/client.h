@@ -23,7 +23,7 @@ struct lun_client {
     struct etcd *etcd;
     unsigned fork_depth;   /* of the process that opened it */
     struct bytes identity; /* what a lock's value says of us */
-    struct crowd crowd;
+    struct place_index places;
     struct list ops;       /* asked and not yet answered */
     struct list sessions;  /* struct lun_session: not ended */
     struct list observers; /* struct lun_observer: open */

@@ -107,7 +107,7 @@ static int start_opening(struct lun_op *op, const void *args, struct lun_err *re
                                            .grace_ns =
                                                options->grace_ms < 0 ? -1 : options->grace_ms * NS_PER_MS,
                                            .lease = options->lease,
-                                           .crowd = &client->crowd};
+                                           .index = &client->places};
     session->client = client;
     session->n_refs = 1; /* the machine's */
     session->open_op = op;

@@ -57,7 +57,7 @@ static const struct sm_state states[] = {
     [WAITING] = {"waiting", TO_MEMBER | SM_ARC(WAITING) | SM_ARC(DONE)},
     [DONE] = {"done", 0},
 };
-static const struct sm_class call_class = {"call", states, sizeof states / sizeof states[0]};
+static const struct sm_class call_class = {.name = "call", .states = states, .n_states = sizeof states / sizeof states[0]};
 
 struct etcd_call {
     struct sm sm;

@@ -49,10 +49,11 @@ void place_leave(struct place *place);
 void place_give_up(struct place *place);
 
 void *place_owner(const struct place *place);
-struct session *place_session(const struct place *place);
 struct lun_bytes place_key(const struct place *place);
 int64_t place_create_rev(const struct place *place); /* the fencing token; 0 until it is known */
 bool place_is_held(const struct place *place);
+/* The wait ends at `deadline_ns`: shortly before, who holds the line is read anew, so that the caller can be told. */
+void place_set_deadline(struct place *place, int64_t deadline_ns);
 /* Who holds the line as far as was seen while waiting: "locked by web-2 (pid 4711)", or "". */
 const char *place_owner_text(const struct place *place);
 

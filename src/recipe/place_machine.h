@@ -1,10 +1,15 @@
-/* recipe/place_machine.h - what the parts of a place share: place.c (the machine and its owner),
- * place_enter.c, place_wait.c (waiting and holding), place_leave.c. Nobody else includes it. */
+/* recipe/place_machine.h - what the files of a place share: place.c (the machine), place_enter.c (a new place, and its
+ * key), place_leave.c (how it ends), place_requests.c (what is sent), place_watch.c (what is waited for). Nobody else
+ * includes it.
+ *
+ * They call each other in one direction: a callback stores what came and calls place_tick; place_tick decides, and uses
+ * the others. */
 #ifndef LUN_RECIPE_PLACE_MACHINE_H
 #define LUN_RECIPE_PLACE_MACHINE_H
 
-#include "recipe/crowd.h"
+#include "recipe/line.h"
 #include "recipe/place.h"
+#include "recipe/place_index.h"
 #include "recipe/session.h"
 
 /* As in the diagram of place.c; from FINDING on it is on its way out. */
@@ -12,57 +17,71 @@ enum { ENTERING, WAITING, LOOKING, HELD, CHECKING, FINDING, LEAVING, OWING, OVER
 
 extern const struct sm_class place_class;
 
-#define OWN_WATCH_AFTER_NS                                                                                   \
-    (100 * NS_PER_MS)             /* a watch per held lock costs etcd 6 to 16 %: short ones do without */
-#define REREAD_NS (10 * NS_PER_S) /* the slow safety re-read: server bugs drop a watch event */
-#define REWATCH_NS NS_PER_S       /* after the server refused a watch, or memory ran out */
+/* A watch per held lock costs etcd 6 to 16 %: short ones do without. */
+#define OWN_WATCH_AFTER_NS (100 * NS_PER_MS)
+/* The slow safety re-read: bugs of servers drop events of watches. */
+#define REREAD_NS (10 * NS_PER_S)
+/* After the server refused a watch, or memory ran out. */
+#define REWATCH_NS NS_PER_S
 
 enum { PLACE_N_HEDGES = 6 };
+
+/* What a try asks before it writes. */
+enum place_peek { PEEK_OVER, PEEK_ANY, PEEK_OWNER };
 
 struct place {
     struct sm sm;
     struct session *session;
     struct list in_session;
-    const struct place_callbacks *callbacks; /* NULL: the owner has let go */
+    const struct place_callbacks *callbacks; /* NULL: the owner has given it up */
     void *owner;
     enum place_mode mode;
-    bool is_peeking;          /* PLACE_TRY: the call in flight only reads */
-    bool is_told;             /* on_entered was called */
-    bool is_leaving_asked;    /* place_leave: on_left is owed */
-    bool has_unanswered;      /* a copy of the entering transaction may yet be carried out */
-    bool is_dirty;            /* something happened while we were looking: look again */
-    bool is_owner_wanted;     /* the first look that finds somebody before us asks for the owner, too */
-    bool is_predecessor_gone; /* or unknown: only a look at the whole line says who is before us now */
-    bool is_asking_before;    /* the look in flight is such a one */
-    bool has_slot;            /* of the pace: reread_at_ns is it */
-    bool is_urgent;           /* the re-read makes good a watch that ended */
-    bool is_paced;            /* the look in flight counts in the pace */
-    bool is_own_watch_lost;
-    char *key;                  /* "<name>/<lease>", its terminator, "<name>0" */
-    size_t key_len, prefix_len; /* the prefix with its '/' */
-    int64_t create_rev;
+    struct line_rule rule;
+    struct line *line;
+    struct list in_line; /* line->places: our key is in etcd, and its deletion would be known to us */
+    struct index_node in_index;
+    char *key; /* "<name>/<lease>", terminated */
+    size_t key_len;
+    int64_t create_rev; /* 0: not known */
+
+    /* What has happened since the last tick. */
+    const struct etcd_reply *reply; /* the request in flight is back; NULL: not */
+    bool is_due;                    /* the timer ran out */
+    bool is_key_gone;               /* our own watch says so */
+
+    /* The request in flight, and what it asks. */
     struct etcd_call *call;
+    enum place_peek peek;
+    bool is_scanning; /* the entering transaction names the one before us */
+    bool is_paced;    /* counts in the pace */
+    enum line_ask ask;
+    bool is_asking_owner;
+    int64_t sent_ns;
+
+    bool is_told;          /* on_entered was called */
+    bool is_leaving_asked; /* place_leave: on_left is owed */
+    bool has_unanswered;   /* a copy of the entering transaction may yet be carried out */
+
+    /* What is known of those before us. */
+    bool is_proven;       /* nobody is before us, for good */
+    bool is_right_behind; /* nobody is between us and the place of this client before us */
+    bool is_far_back;     /* not among the first of the line when that was asked */
+    bool is_dirty;        /* something happened that a read has to follow */
+    struct bytes predecessor;
+    int64_t predecessor_rev; /* its create revision; 0: unknown, or gone */
+
+    /* Watches, and when to read without cause. */
     struct rpc_timer timer;
     struct watcher own_watch, predecessor_watch;
-    struct crowd_node in_crowd;
-    struct place *ahead; /* our predecessor, if it is one of this client's: no watch on it */
-    struct list followers, in_followers;
-    struct bytes predecessor;
-    int64_t predecessor_rev;         /* its create revision */
+    bool is_own_watch_lost;
+    bool has_slot;                   /* of the pace: reread_at_ns is it */
+    bool is_urgent;                  /* the re-read makes good a watch that ended */
     int64_t predecessor_watched_rev; /* etcd's revision when the watch was created; 0: not yet */
-    int64_t own_watch_at_ns, reread_at_ns, hedge_base_ns, looked_at_ns;
+    int64_t own_watch_at_ns, reread_at_ns, owner_at_ns, hedge_base_ns;
     unsigned hedge; /* the next one; PLACE_N_HEDGES: none */
-    char *owner_text;
+
     struct bytes value; /* PLACE_TRY: what to enter with once nobody was seen */
 };
-
-static inline struct lun_bytes place_prefix(const struct place *place) {
-    return (struct lun_bytes){place->key, place->prefix_len};
-}
-
-static inline struct lun_bytes place_prefix_end(const struct place *place) {
-    return (struct lun_bytes){place->key + place->key_len + 1, place->prefix_len};
-}
 
 static inline struct etcd *place_etcd(const struct place *place) {
     return place->session->etcd;
@@ -76,36 +95,83 @@ static inline int64_t place_jittered(const struct place *place, int64_t span) {
     return span - (int64_t)(rpc_random(place->session->rpc) % (uint64_t)(span / 4 + 1));
 }
 
-/* place.c. Telling the owner is always the last thing a step does. */
-void place_tell_entered(struct place *place, const struct lun_err *err);
-void place_tell_left(struct place *place, const struct lun_err *err);
-/* Whatever the owner waits for, or holds, is over. */
-void place_tell_over(struct place *place, enum lun_reason reason);
+static inline struct pace *place_pace(const struct place *place) {
+    return &place->session->index->pace;
+}
+
+static inline struct line_key place_line_key(const struct place *place) {
+    return (struct line_key){place_key(place), place->create_rev};
+}
+
+/* Neither wanted nor owned any more: whatever is in etcd has to go. */
+static inline bool place_is_unwanted(const struct place *place) {
+    return !place->callbacks || place->is_leaving_asked;
+}
+
+/* ---- place.c */
+/* Takes in what has happened, and goes on as far as it can. May tell the owner, and free the place: the last thing that
+ * its caller does. */
+void place_tick(struct place *place);
+void place_on_timer(struct rpc_timer *timer);
+
+/* ---- place_leave.c */
 /* Frees one that is OVER, that nobody owns, and that has nothing in flight. */
 void place_maybe_free(struct place *place);
-void place_on_timer(struct rpc_timer *timer);
-extern const struct lun_err place_not_ours;
-
-/* place_wait.c */
-extern const struct watch_callbacks place_own_callbacks, place_predecessor_callbacks;
-/* To WAITING; `predecessor` is borrowed. */
-void place_wait_for(struct place *place, const struct lun_kv *predecessor);
-/* To LOOKING or CHECKING: something is to be asked now. */
-void place_look(struct place *place, int next_state);
-/* Proved to be first: to HELD. */
-void place_hold(struct place *place);
-void place_stop_watching(struct place *place);
-void place_release_followers(struct place *place);
-void place_on_waiting_timer(struct place *place);
-
-/* place_leave.c. Each from a state in which nothing is in flight, but place_find. */
-/* Whatever may be in etcd is removed. */
+/* Telling the owner is always the last thing a step does, for the place may be freed then. */
+void place_tell_entered(struct place *place, const struct lun_err *err);
+void place_tell_left(struct place *place, const struct lun_err *err);
+/* What the owner waits for, or holds, is over. */
+void place_tell_over(struct place *place, enum lun_reason reason);
+/* To OVER without a word: nothing more is sent. `is_gone`: its key is not in etcd any more, for certain. */
+void place_end(struct place *place, bool is_gone);
+/* Whatever may be in etcd is removed. From a state in which nothing is in flight; `revision`: as of when it is known that
+ * our key is not there, if that is known. */
 void place_clean_up(struct place *place, int64_t revision);
-/* Our key is there: to LEAVING. */
+/* Our key is there: to LEAVING. Our key may be there: to FINDING. */
 void place_begin_leaving(struct place *place);
-/* Our key may be there: to FINDING. */
 void place_find(struct place *place);
-/* It was not there as of `revision`: to OWING or OVER. */
-void place_settle(struct place *place, int64_t revision);
+/* The answers in these two states. */
+void place_deleted(struct place *place, const struct etcd_reply *reply);
+void place_found(struct place *place, const struct etcd_reply *reply);
+/* Our key is gone although the session believes itself alive. */
+void place_vanish(struct place *place);
+
+/* ---- place_requests.c. Each 0 (place->call is set; a tick follows) or LUN_ENOMEM. */
+int place_send_enter(struct place *place, struct lun_bytes value);
+int place_send_look(struct place *place, enum line_ask ask, bool wants_owner);
+int place_send_find(struct place *place);
+int place_send_delete(struct place *place);
+/* What the latest look asked, for judging its answer. */
+void place_question(const struct place *place, enum line_ask ask, bool wants_owner,
+                    struct line_question *ret_question);
+
+/* ---- place_watch.c */
+void place_watch_init(struct place *place);
+void place_stop_watching(struct place *place);
+/* WAITING, HELD: starts what is due, sets the timer for the rest. */
+void place_schedule(struct place *place);
+void place_watch_own(struct place *place, int64_t start_rev);
+/* WAITING, HELD, after the timer: is a safety read to be sent now? Then it counts in the pace. */
+bool place_is_look_due(struct place *place);
+/* The owner is to be read anew now? */
+bool place_is_owner_due(const struct place *place);
+/* The next safety read, `span_ns` from now. */
+void place_plan_reread(struct place *place, int64_t span_ns, bool is_urgent);
+/* After an answer of `revision` that showed the predecessor: may its watch sit in the server's slow loop? */
+void place_plan_hedges(struct place *place, int64_t revision);
+/* False: no memory to remember it. */
+bool place_learn_predecessor(struct place *place, const struct lun_kv *kv);
+void place_forget_predecessor(struct place *place);
+/* False: no memory. */
+bool place_watch_predecessor(struct place *place);
+
+/* The places of this client in the line, in its order. */
+struct place *place_ahead(const struct place *place);  /* NULL: none of ours is before us */
+struct place *place_behind(const struct place *place); /* NULL: none of ours is behind us */
+void place_step_in(struct place *place);
+/* Takes it out of them, and the one behind it goes on. `is_gone`: its key is not in etcd any more, for certain. */
+void place_step_out(struct place *place, bool is_gone);
+/* An answer to LINE_FRONT shows who stands right behind whom. */
+void place_learn_front(struct place *place, const struct lun_kv_result *front);
 
 #endif

@@ -43,7 +43,7 @@ static const struct sm_state states[] = {
     [ENDING] = {"ending", SM_ARC(ENDED)},
     [ENDED] = {"ended", 0},
 };
-static const struct sm_class session_class = {"session", states, sizeof states / sizeof states[0]};
+static const struct sm_class session_class = {.name = "session", .states = states, .n_states = sizeof states / sizeof states[0]};
 
 #define MIN_MARGIN_NS (100 * NS_PER_MS)
 #define FROZEN_NS (250 * NS_PER_MS) /* found lost that much too late: we were not running */
@@ -147,7 +147,7 @@ static void on_end_timer(struct rpc_timer *timer) {
     rpc_timer_fini(&session->end_timer);
     etcd_unfollow(&session->follower);
     renewer_fini(&session->renewer);
-    crowd_fini(&session->own_crowd);
+    place_index_fini(&session->own_index);
     session->callbacks->on_ended(session);
 }
 
@@ -379,8 +379,8 @@ int session_start(struct session *session, struct etcd *etcd, const struct sessi
     session->is_adopted = options->lease != 0;
     session->closing_until_ns = session->debts_until_ns = RPC_NEVER;
     list_init(&session->places);
-    crowd_init(&session->own_crowd);
-    session->crowd = options->crowd ? options->crowd : &session->own_crowd;
+    place_index_init(&session->own_index);
+    session->index = options->index ? options->index : &session->own_index;
     sm_init(&session->sm, &session_class, etcd_trace(etcd), session->is_adopted ? ADOPTING : GRANTING);
     if (rpc_timer_init(session->rpc, &session->jeopardy_timer, on_jeopardy) ||
         rpc_timer_init(session->rpc, &session->end_timer, on_end_timer) ||

@@ -12,7 +12,7 @@
 #include "base/reason.h"
 #include "base/sm.h"
 #include "etcd/kv.h"
-#include "recipe/crowd.h"
+#include "recipe/place_index.h"
 #include "recipe/renewer.h"
 
 struct place;
@@ -24,7 +24,7 @@ struct session_options {
     int64_t ttl_s;       /* asked for */
     int64_t grace_ns;    /* below 0: a sixth of the granted TTL */
     int64_t lease;       /* 0: a new one; else adopted */
-    struct crowd *crowd; /* of the client; NULL: its own */
+    struct place_index *index; /* of the client; NULL: its own */
 };
 
 /* Never called during the call that caused them. */
@@ -58,7 +58,7 @@ struct session {
     struct etcd_call *call;  /* grant or revoke in flight */
     int64_t revoke_until_ns; /* the lease has surely lapsed by then */
     struct list places;
-    struct crowd *crowd, own_crowd;
+    struct place_index *index, own_index;
     enum lun_reason reason;
     bool is_adopted;
     bool is_opened_told;

@@ -222,7 +222,7 @@ static const struct sm_state states[N_STATES] = {
     [OPENING] = {"opening", SM_ARC(OPEN) | SM_ARC(CLOSED)},
     [OPEN] = {"open", SM_ARC(CLOSED)},
 };
-static const struct sm_class door_class = {"door", states, N_STATES};
+static const struct sm_class door_class = {.name = "door", .states = states, .n_states = N_STATES};
 
 static char traced[256];
 static void on_line(void *arg, const char *line) {

@@ -557,7 +557,7 @@ struct world *world_new(size_t n_members) {
     struct world *world = calloc(1, sizeof *world);
     if (!world)
         die("out of memory");
-    crowd_init(&world->crowd);
+    place_index_init(&world->places);
     world->fake = fake_new();
     world->rpc = fake_rpc(world->fake);
     world->raft_term = 5;
@@ -594,7 +594,7 @@ void world_free(struct world *world) {
     etcd_free(world->etcd);
     rpc_leave(world->rpc);
     fake_free(world->fake);
-    crowd_fini(&world->crowd);
+    place_index_fini(&world->places);
     if (world->kept)
         protobuf_c_message_free_unpacked(world->kept, NULL);
     for (size_t i = 0; i < WORLD_PENDING; i++)
@@ -633,7 +633,7 @@ static void on_ended(struct session *session) {
 void person_open(struct person *person, struct world *world, const char *name, int64_t ttl_s, int64_t lease) {
     static const struct session_callbacks callbacks = {on_opened, on_state, on_ended};
     *person = (struct person){.world = world, .name = name};
-    struct session_options options = {.ttl_s = ttl_s, .grace_ns = -1, .lease = lease, .crowd = &world->crowd};
+    struct session_options options = {.ttl_s = ttl_s, .grace_ns = -1, .lease = lease, .index = &world->places};
     struct lun_err err;
     rpc_enter(world->rpc);
     if (session_start(&person->session, world->etcd, &options, &callbacks, &err))

@@ -51,7 +51,7 @@ struct world {
     struct fake *fake;
     struct rpc *rpc;
     struct etcd *etcd;
-    struct crowd crowd;
+    struct place_index places;
     struct world_member members[WORLD_MEMBERS];
     size_t n_members;
     uint64_t raft_term;
