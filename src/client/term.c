@@ -129,8 +129,8 @@ static void on_proclaimed(void *arg, const struct etcd_reply *reply) {
     struct lun_term *term = proclaim->term;
     struct lun_err err;
     proclaim->op->call = NULL;
-    if (term && reply->err)
-        term->is_mod_unsure |= reply->has_unanswered || reply->err->is_outcome_unknown;
+    if (term) /* one that is given up just now may have been carried out as well */
+        term->is_mod_unsure |= reply->has_unanswered || (reply->err && reply->err->is_outcome_unknown);
     proclaim->op->result.revision = reply->revision;
     if (!reply->err && reply->is_success) {
         if (term) {
@@ -150,7 +150,6 @@ static void on_proclaimed(void *arg, const struct etcd_reply *reply) {
     }
     const struct lun_kv *kv = reply->results[0].n_kvs > 0 ? &reply->results[0].kvs[0] : NULL;
     bool is_standing = kv && kv->create_rev == term->claim.token;
-    term->is_mod_unsure |= reply->has_unanswered;
     if (is_standing && term->is_mod_unsure) {
         /* The change may be an earlier attempt of ours: take it as such, and once more if it is not this very
          * value. */
