@@ -23,6 +23,7 @@ local requests = require "lunarch.loop.nginx.request"
 local resty = { _VERSION = lunarch.version }
 
 local OPEN_S = 5
+local JOIN_S = 1              -- between two looks whether a session's opening has begun
 
 local methods = {}
 local Here, check = args.class("worker", methods)
@@ -58,11 +59,22 @@ local function is_usable(session)
   return state == "alive" or state == "jeopardy"
 end
 
--- In a task: the request that wants it first may go away.
-local function open(self)
-  local session, message, code = self.client:session({ ttl = self.ttl, grace = self.grace }, OPEN_S)
+-- In a task, where there can be one: the request that wants it first may go away.
+local function open(self, timeout)
+  local session, message, code = self.client:session({ ttl = self.ttl, grace = self.grace }, timeout)
   self.current, self.opening, self.trouble = session, nil, message
   return session, message, code
+end
+
+-- What `opening:join` returns; but where its task cannot begin, for want of a timer, we open the session ourselves.
+local function join(self, opening, timeout)
+  local until_s = timeout and core.now() + timeout
+  while true do
+    local left_s = until_s and math.max(until_s - core.now(), 0)
+    if nginx.is_starved() then return true, open(self, math.min(left_s or OPEN_S, OPEN_S)) end
+    local ok, session, message, code = opening:join(math.min(left_s or JOIN_S, JOIN_S))
+    if ok ~= nil or left_s and left_s <= JOIN_S then return ok, session, message, code end
+  end
 end
 
 --- The session of this worker, opened if there is none that serves.
@@ -70,9 +82,9 @@ function methods:session(timeout)
   check(self, "session")
   args.timeout("worker:session", timeout)
   if is_usable(self.current) then return self.current end
-  self.opening = self.opening or nginx.spawn_ours(open, self)
+  self.opening = self.opening or nginx.spawn_ours(open, self, OPEN_S)
   local opening = self.opening
-  local ok, session, message, code = opening:join(timeout)
+  local ok, session, message, code = join(self, opening, timeout)
   if ok then return session, message, code end
   if ok == nil then
     local endpoints = self.client.endpoints

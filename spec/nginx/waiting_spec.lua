@@ -151,6 +151,56 @@ describe("a wait inside nginx", function()
     assert.equal(4, i)
   end)
 
+  it("is refused at the user's line inside a function that C calls; nothing is left, and the worker quits", function()
+    start {
+      workers = 1,
+      server = [[
+        location = /across { content_by_lua_block {
+          local client = assert(lunarch.connect { endpoints = os.getenv "ENDPOINT" })
+          local session = assert(client:session { ttl = 60 })
+          local mutex = session:mutex "/wait/across"
+          assert(mutex:lock(20))
+          package.preload.loaded_late = function() client:get "/k" end
+          local task = lunarch.spawn(lunarch.sleep, 30)
+          local calls = {
+            function() return (("x"):gsub("x", function() client:get "/k" end)) end,
+            function() table.sort({ 2, 1, 3 }, function() lunarch.sleep(0.01) end) end,
+            function()
+              package.loaded.loaded_late = nil
+              require "loaded_late"
+            end,
+            function() string.gsub("x", "x", function() session:mutex("/wait/across"):lock(10) end) end,
+            function() return (("x"):gsub("x", function() task:join(10) end)) end,
+            function() return (("x"):gsub("x", function() session:election("/wait/e"):campaign "x" end)) end,
+            function() return (("x"):gsub("x", function() client:session { ttl = 60 } end)) end,
+          }
+          for _, call in ipairs(calls) do
+            for _ = 1, 5 do
+              local ok, err = pcall(call)
+              local expected = "content_by_lua.-:%d+: nothing can wait inside a function that C calls"
+              if ok or not tostring(err):find(expected) then
+                ngx.say(tostring(ok), " ", tostring(err))
+              end
+            end
+          end
+          -- A release begins there, and what Lua itself calls can wait.
+          local _ = ("x"):gsub("x", function() mutex:unlock() end)
+          local meta = setmetatable({}, { __index = function(_, key) return (client:get(key)) == nil end })
+          ngx.say("index ", tostring(meta["/k"]))
+          local iterate = function(_, i) if i < 3 then lunarch.sleep(0.001) return i + 1 end end
+          local n = 0
+          for _ in iterate, nil, 0 do n = n + 1 end
+          ngx.say("iterator ", n)
+          task:interrupt "enough"
+        } }
+      ]],
+    }
+    assert.same({ 200, "index true\niterator 3\n" }, { web:get "/across" }, web:log())
+    wait.eventually(function() return count "/wait/across/" == 0 end)
+    web:quit()
+    assert.same({}, web:lines "%[error%]")
+  end)
+
   it("is not what a release needs: in log_by_lua it begins, and goes on by itself", function()
     start {
       server = [[

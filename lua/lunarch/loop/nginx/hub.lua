@@ -47,6 +47,7 @@ local n_begun = 0            -- hubs ever begun
 local asked_at               -- when the latest was; nil: it has ended
 local current                -- the hub that runs; nil: none
 local is_supervised = false
+local is_starved = false     -- nginx has refused or dropped its timer
 local is_leaving, is_late = false, false
 local queue = {}             -- jobs that no helper has taken yet
 local n_busy = 0
@@ -85,6 +86,7 @@ start = function()
   if current or asked_at and core.now() - asked_at < LOOK_S then return end
   n_begun = n_begun + 1
   local ok, err = ngx.timer.at(0, run, n_begun)
+  is_starved = not ok or asked_at ~= nil
   if ok and asked_at then
     log.seldom("running", "nginx dropped the timer that all of lunarch runs in: set lua_max_running_timers (256 unless "
       .. "set) or worker_connections higher in nginx.conf; trying again each second")
@@ -96,6 +98,11 @@ start = function()
 end
 
 hub.start = start
+
+--- Whether it is not there, for want of a timer.
+function hub.is_starved()
+  return is_starved and not current
+end
 
 -- ---- the reader ---------------------------------------------------------------------------------------------------
 
@@ -320,7 +327,7 @@ run = function(_, number)
     idle = assert(semaphore.new()), keeper = assert(semaphore.new()), n_idle = 0,
     tasks = {},              -- what each helper runs now, by its coroutine
   }
-  current = self
+  current, is_starved = self, false
   local request = requests.keep()
   request.hub = self
   table.insert(request.on_end, on_end)

@@ -39,6 +39,7 @@ function nginx.connect(call)
     args.misuse("%s: a client opened in init_by_lua* would not survive the start of nginx's workers (require is fine "
       .. "there): open it in init_worker_by_lua* or later", call)
   end
+  hub.start()
 end
 
 -- What may help where none of `endpoints` answers: nginx hands its workers no environment but what it is told to.
@@ -201,6 +202,9 @@ local function spawn_in_hub(is_protected, fn, ...)
 end
 
 nginx.spawn_ours = function(fn, ...) return spawn_in_hub(false, fn, ...) end
+
+-- Whether such a task would wait for ever: nginx has no timer for the hub.
+nginx.is_starved = hub.is_starved
 
 -- A task of our own code that sees to its end itself when the worker leaves, and so do those that are spawned in it.
 nginx.spawn_protected = function(fn, ...) return spawn_in_hub(true, fn, ...) end
