@@ -9,7 +9,7 @@ exclude_files = { "build" }
 self = false
 
 files["spec"] = { std = "max+busted" }
-for _, path in ipairs { "lua/lunarch/loop/nginx", "lua/lunarch/singleton.lua", "lua/resty" } do
+for _, path in ipairs { "lua/lunarch/loop/nginx", "lua/lunarch/singleton", "lua/resty" } do
   files[path] = { std = "max+ngx_lua" }
 end
 

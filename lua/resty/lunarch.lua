@@ -12,9 +12,12 @@ local args = require "lunarch.args"
 
 args.is_ours()
 
-if not _G.ngx then args.misuse "resty.lunarch: it exists inside nginx only; elsewhere: require \"lunarch\"" end
+if not require("lunarch.loop.is_nginx")() then
+  args.misuse "resty.lunarch: it exists inside nginx only, and not in ngx.run_worker_thread; there: require \"lunarch\""
+end
 
 local core = require "lunarch.core"
+local ending = require "lunarch.singleton.ending"
 local lunarch = require "lunarch"
 local mutexes = require "lunarch.mutex"
 local nginx = require "lunarch.loop.nginx"
@@ -159,6 +162,7 @@ end
 --- worker up. What is not closed here is closed when the worker's Lua ends, which takes three seconds at most.
 function resty.exit_worker(seconds)
   local until_s = core.now() + (seconds or 1)
+  ending.exit_worker(seconds or 1)
   for _, here in pairs(known) do
     here.client:close(math.max(until_s - core.now(), 0))
   end

@@ -3,6 +3,7 @@
 --   local nginx = require("support.nginx").start {
 --     http = [[ lua_shared_dict lunarch 1m; ]],             what stands in http { }
 --     server = [[ location = /x { content_by_lua_block { ... } } ]],
+--     modules = { name = "a Lua module's text" },           beside the configuration, found by require
 --     workers = 2, main = "", connections = 1024, env = { NAME = "value" },
 --     user = "nobody nogroup",                              the workers', where the master is root (default: root too);
 --                                                           all they may write to is PREFIX/tmp
@@ -44,7 +45,7 @@ http {
   fastcgi_temp_path PREFIX/fastcgi;
   uwsgi_temp_path PREFIX/uwsgi;
   scgi_temp_path PREFIX/scgi;
-  lua_package_path "SHARE/?.lua;SHARE/?/init.lua;RESTY/?.lua;;";
+  lua_package_path "PREFIX/?.lua;SHARE/?.lua;SHARE/?/init.lua;RESTY/?.lua;;";
   lua_package_cpath "LIB/?.so;;";
   HTTP
   server {
@@ -239,6 +240,9 @@ function nginx.start(options)
 end
 
 function Nginx:configure(options)
+  for name, text in pairs(options.modules or {}) do
+    write(("%s/%s.lua"):format(self.prefix, name), text)
+  end
   write(self.prefix .. "/nginx.conf", configuration(self, options))
 end
 

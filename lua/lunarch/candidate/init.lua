@@ -114,6 +114,23 @@ function methods:stop(reason)
   end
 end
 
+-- ---- for what runs a candidate on behalf of others ---------------------------------------------------------------
+
+--- The key that it has in the line of its election, by its latest session; nil before the first.
+function methods:_key()
+  return self.place
+end
+
+--- What it does now, in a word or two: "standing", "leading" ...
+function methods:_activity()
+  return self.state
+end
+
+--- What is added to its complaint when etcd has never answered.
+function methods:_set_hint(hint)
+  self.hint = hint
+end
+
 -- One wait of the driver that stop() ends: nil, message, "cancelled" then.
 function methods:_pause(fn, ...)
   if not self.stopping then

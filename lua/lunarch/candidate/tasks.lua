@@ -18,10 +18,11 @@ end
 
 --- Runs fn(candidate, ...) as a task of the candidate's.
 function tasks.spawn(candidate, fn, ...)
-  return candidate.lunarch.spawn(function(...)
+  -- In nginx there may be no timer for it.
+  return assert(candidate.lunarch.spawn(function(...)
     owners[coroutine.running()] = candidate
     return fn(candidate, ...)
-  end, ...)
+  end, ...))
 end
 
 --- Ends a helper's task. False: the handler in it goes on all the same.

@@ -8,7 +8,7 @@ local block = require "lunarch.loop.block"
 local is_in_finalizer = require "lunarch.loop.finalizer"
 
 -- One world for all that runs inside nginx: there every wait asks the phase it is in.
-local nginx = _G.ngx and require "lunarch.loop.nginx"
+local nginx = require "lunarch.loop.is_nginx"() and require "lunarch.loop.nginx"
 local tasks = nginx or require "lunarch.loop.task"
 
 args.is_ours()
@@ -40,8 +40,8 @@ local function running()
   return coroutine.running() or "main"
 end
 
--- How a wait is made here: as the world says; but a trace function blocks, and a finalizer, which comes in the middle of
--- anything, turns no loop.
+-- How a wait is made here: as the world says; but a trace function blocks, and a finalizer, which comes in the middle
+-- of anything, turns no loop.
 local function way_in(world)
   local way = world.way()
   if way and tracing == running() then return "block" end

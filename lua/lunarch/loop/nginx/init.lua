@@ -29,6 +29,20 @@ local TIMER_LOOKS = 3        -- how often a handler's timer is set again before 
 local RETRY_S = 1
 local LAST_MS = 3000         -- what the last revocations are given when the worker ends
 
+-- ---- a Lua state for each request ---------------------------------------------------------------------------------
+
+-- The master loads us too, again with each reload.
+local function is_in_worker()
+  local kind = require("ngx.process").type()
+  return kind == "worker" or kind == "privileged agent" or kind == "single" and not phase.is_before_fork()
+end
+
+-- http {} and stream {} have one each.
+if is_in_worker() and core.count_state(ngx.config.subsystem) == 2 then
+  ngx.log(ngx.ERR, "lunarch: a second Lua state of this worker loads lunarch: with lua_code_cache off nginx makes one "
+    .. "for each request, and each leaves a client, a lease, threads and descriptors: set lua_code_cache on")
+end
+
 -- ---- where we are -------------------------------------------------------------------------------------------------
 
 nginx.way = phase.way

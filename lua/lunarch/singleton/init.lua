@@ -1,40 +1,40 @@
 -- A candidate inside nginx: of all the workers of all the nginx instances that name the same election, one leads and
 -- runs do_work.
 --
--- By default one worker of each instance *stands* for it, and a shared dict says which:
---
---   ELECTION:standing   "pid lease" of the worker that stands; renewed while it lives, so that one that hangs loses it
---   ELECTION:deadline   until when this instance leads: microseconds of CLOCK_BOOTTIME
---   ELECTION:leader     who leads, as the standing worker was told
---
--- The others look at the first a few times a second, and stand when nobody does: when its worker has left, or is dead.
--- The lease of a dead one is revoked, since nobody is left who could work under it. Two that stand at once do no harm:
--- etcd makes one of them lead.
+-- By default one worker of each instance *stands* for it, and a shared dict says which (lunarch.singleton.board). The
+-- others look at it a few times a second, and stand when nobody does: when its worker has left, or is dead. The lease
+-- of a dead one is revoked, since nobody is left who could work under it. Two that stand at once do no harm: etcd makes
+-- one of them lead.
 --
 -- Whoever asks reads the dict and the clock, nothing else. The deadline is taken out before on_lost runs, and so before
 -- the place is given up.
+--
+-- nginx gives its privileged agent no time to end, so a singleton does not stand there.
 local args = require "lunarch.args"
 
 args.is_ours()
 
-if not _G.ngx then args.misuse "lunarch.singleton: it exists inside nginx only; elsewhere: lunarch.candidate" end
+if not require("lunarch.loop.is_nginx")() then
+  args.misuse("lunarch.singleton: it exists inside nginx only, and not in ngx.run_worker_thread; there: "
+    .. "lunarch.candidate")
+end
 
+local board = require "lunarch.singleton.board"
 local candidacy = require "lunarch.candidacy"
 local candidate = require "lunarch.candidate"
 local clients = require "lunarch.client"
-local core = require "lunarch.core"
+local ending = require "lunarch.singleton.ending"
 local nginx = require "lunarch.loop.nginx"
 local process = require "ngx.process"
 
 local LOOK_S = 0.02        -- how often a worker that does not stand looks whether anybody does
-local STANDING_S = 3       -- a standing that was not renewed for so long is free
-local CLAIM_S = 1
 local REVOKE_S = 2
 local CLOSE_S = 0.5        -- its session is closed by then, or etcd is silent
 local LONGEST_BEAT_S = 0.5
 local BEATS_PER_TTL = 20
 local DEFAULT_TTL_S = 10
 local PAUSE_S = 1          -- after an error nobody has foreseen
+local AGENT_LOOKS_S = 10   -- when the privileged agent looks whether a worker stands
 
 local pid = ngx.worker.pid
 
@@ -53,12 +53,11 @@ local OWN = {
 local function dict_of(options)
   if options.per == "worker" then return nil end
   local name = options.dict or "lunarch"
-  local dict = ngx.shared[name]
-  if not dict then
+  if not ngx.shared[name] then
     args.misuse("lunarch.singleton: there is no shared dict '%s': nginx.conf needs \"lua_shared_dict %s 1m;\" in its "
-      .. "http block", name, name)
+      .. "%s block", name, name, ngx.config.subsystem)
   end
-  return dict
+  return name
 end
 
 local function host_name()
@@ -78,55 +77,29 @@ local function logger(name)
   return { info = writer(ngx.NOTICE), warn = writer(ngx.ERR), error = writer(ngx.ERR) }
 end
 
--- ---- what every worker can tell ----------------------------------------------------------------------------------
+-- ---- what every worker can tell ---------------------------------------------------------------------------------
 
-local MICROSECONDS = 1e6
-
--- Rounded down: nobody believes it a moment too long.
 local function publish_deadline(self)
-  if not self.dict then return end
-  local stop_at = self.term and self.term:remaining() > 0 and self.term.stop_at
-  local deadline = stop_at and math.floor(stop_at * MICROSECONDS)
-  if deadline then
-    self.dict:set(self.keys.deadline, deadline)
-  elseif self.published and self.dict:get(self.keys.deadline) == self.published then
-    -- Not that of another worker, which may lead since we hung.
-    self.dict:delete(self.keys.deadline)
-  end
-  self.published = deadline
+  self.board:publish_deadline(self.term and self.term:remaining() > 0 and self.term.stop_at or nil)
 end
 
 local function publish_leader(self)
-  local leader = self.known_leader
-  if not self.dict or not leader or self.stopping then return end
-  local text = ""
-  if leader.value then
-    text = ("%.0f %d %d %s%s"):format(leader.token, leader.is_me and 1 or 0, #leader.key, leader.key, leader.value)
-  end
-  self.dict:set(self.keys.leader, text, STANDING_S)
+  if self.known_leader and not self.stopping then self.board:publish_leader(self.known_leader) end
 end
 
 -- Once we are no longer the leader nobody has told us who is.
 local function forget_ourselves(self)
   if not self.known_leader or not self.known_leader.is_me then return end
   self.known_leader = nil
-  if self.dict then self.dict:delete(self.keys.leader) end
-end
-
-local function parse_leader(text)
-  local token, is_me, length, rest = text:match "^(%d+) (%d) (%d+) (.*)$"
-  if not token then return nil end
-  length = tonumber(length)
-  return { token = tonumber(token), is_me = is_me == "1", key = rest:sub(1, length), value = rest:sub(length + 1) }
+  self.board:forget_leader()
 end
 
 --- How long this instance certainly leads, in seconds: 0 when it does not. (With per = "worker": this worker.)
 function methods:remaining()
   check(self, "remaining")
-  if not self.dict then return self.term and self.term:remaining() or 0 end
-  local deadline = self.dict:get(self.keys.deadline)
-  local left = deadline and deadline / MICROSECONDS - core.now() or 0
-  return left > 0 and left or 0
+  local left_s = self.term and self.term:remaining() or 0
+  if not self.is_shared or left_s > 0 then return left_s end
+  return self.board:remaining()
 end
 
 function methods:is_leader()
@@ -138,15 +111,11 @@ end
 function methods:leader()
   check(self, "leader")
   local leader
-  if self.dict then
-    local text = self.dict:get(self.keys.leader)
-    if not text then return nil, "no worker of this nginx has been told yet who leads", "unavailable" end
-    leader = parse_leader(text)
-  else
-    leader = self.known_leader
-    if not leader then return nil, "this worker has not been told yet who leads", "unavailable" end
+  if self.is_shared then leader = self.board:leader() else leader = self.known_leader end
+  if not leader then
+    return nil, ("this %s does not know yet who leads"):format(self.is_shared and "nginx" or "worker"), "unavailable"
   end
-  if not leader or not leader.value then return nil, "no leader", "no_leader" end
+  if not leader.value then return nil, "no leader", "no_leader" end
   return leader
 end
 
@@ -156,69 +125,38 @@ function methods:is_standing()
   return self.candidate ~= nil
 end
 
--- ---- standing ---------------------------------------------------------------------------------------------------
+-- ---- standing -----------------------------------------------------------------------------------------------------
 
-local function standing_record(self)
-  local place = self.candidate and self.candidate.place
-  return ("%d %s"):format(pid(), place and place:match "([^/]+)$" or "-")
+local function lease_of(own)
+  local key = own and own:_key()
+  return key and key:match "([^/]+)$"
 end
 
-local function is_ours(record)
-  return record ~= nil and tonumber(record:match "^%d+") == pid()
-end
-
--- What a dead worker of this instance has left: its deadline, and the lease under which nobody works any more.
-local function bury(self, record)
-  self.dict:delete(self.keys.deadline)
-  self.dict:delete(self.keys.leader)
-  local lease = record:match " (%x+)$"
-  if not lease then return end
+-- Nobody is left who works under it.
+local function revoke(self, lease)
   local ok, message = self:_client():revoke(lease, REVOKE_S)
   if not ok then self.log.info("the lease of a worker that died: %s", message) end
 end
 
 -- Whether we stand from now on.
 local function claim(self)
-  if not self.dict then return true end
-  local dict, keys = self.dict, self.keys
-  local record = dict:get(keys.standing)
-  if not record then return dict:add(keys.standing, standing_record(self), STANDING_S) == true end
-  if is_ours(record) then return true end
-  local is_alive = core.process_exists(tonumber(record:match "^%d+"))
-  if is_alive or not dict:add(keys.claim, pid(), CLAIM_S) then return false end
-  -- It may have changed hands while we looked.
-  local is_same = dict:get(keys.standing) == record
-  if is_same then dict:set(keys.standing, standing_record(self), STANDING_S) end
-  dict:delete(keys.claim)
-  if is_same then bury(self, record) end
-  return is_same
-end
-
-local function renew_standing(self)
-  if not self.dict or self.stopping then return end
-  local record = self.dict:get(self.keys.standing)
-  if not record or is_ours(record) then self.dict:set(self.keys.standing, standing_record(self), STANDING_S) end
-end
-
-local function leave_standing(self)
-  if self.dict and is_ours(self.dict:get(self.keys.standing)) then self.dict:delete(self.keys.standing) end
+  local stands, lease = self.board:claim()
+  if stands and lease then revoke(self, lease) end
+  return stands
 end
 
 -- Renews the standing and what is published, as long as the candidate runs.
 local function beat(self, own)
   while self.candidate == own and not self.stopping do
-    if self.dict then
-      local record = self.dict:get(self.keys.standing)
-      if record and not is_ours(record) then
-        self.log.warn("another worker of this nginx stands since this one was not heard of for %g s", STANDING_S)
-        own:stop "another worker stands"
-        return
-      end
-      renew_standing(self)
-      publish_deadline(self)
-      publish_leader(self)
+    local ok, why = self.board:renew(lease_of(own))
+    if not ok then
+      self.log.warn("%s: this one steps back", why)
+      own:stop "another worker stands"
+      return
     end
-    self.lunarch.sleep(own.place and self.beat_s or LOOK_S)
+    publish_deadline(self)
+    publish_leader(self)
+    self.lunarch.sleep(own:_key() and self.beat_s or LOOK_S)
   end
 end
 
@@ -236,11 +174,12 @@ local function handlers_of(self)
     self.known_leader = { value = self.value, key = term.key, token = term.token, is_me = true }
     publish_leader(self)
     publish_deadline(self)
-    renew_standing(self)
+    if not self.stopping then self.board:renew(lease_of(self.candidate)) end
+    self.is_entered = true
     if on_elected then on_elected(term) end
   end
   function handlers.on_lost(term, reason)
-    self.term = nil
+    self.term, self.is_entered = nil, false
     publish_deadline(self)
     forget_ourselves(self)
     if on_lost then on_lost(term, reason) end
@@ -263,7 +202,7 @@ local function candidate_of(self)
   end
   options.client, options.log, options.name, options.value = self:_client(), self.log, self.name, self.value
   local own = candidate(options)
-  own.hint = nginx.hint(options.client.endpoints)
+  own:_set_hint(nginx.hint(options.client.endpoints))
   return own
 end
 
@@ -277,7 +216,7 @@ local function stand(self)
   self.term = nil
   publish_deadline(self)
   self.candidate, self.known_leader = nil, nil
-  leave_standing(self)
+  self.board:leave()
   if not ok then
     self.log.error("the candidate broke off: %s", err)
     self.lunarch.sleep(PAUSE_S)
@@ -308,12 +247,12 @@ function methods:stop(reason)
   check(self, "stop")
   if self.stopping then return end
   self.stopping = reason or "stopping"
-  leave_standing(self)
+  self.board:leave()
   if self.candidate then self.candidate:stop(self.stopping) end
 end
 
 function Singleton.__tostring(self)
-  local state = self.candidate and self.candidate.state or "not standing"
+  local state = self.candidate and self.candidate:_activity() or "not standing"
   return ("lunarch.singleton: %s (%s)"):format(self.options.election, state)
 end
 
@@ -330,9 +269,28 @@ local function refuse_second(options)
   return key
 end
 
-local function is_worker()
-  local kind = process.type()
-  return kind == "worker" or kind == "single"
+-- on_lost of a term that nginx gives no time to end in order; `until_s`: for the rest.
+local function end_at_once(self, until_s)
+  self.stopping = self.stopping or "the worker leaves"
+  local term, on_lost = self.term, self.options.on_lost
+  if self.is_entered then
+    self.term, self.is_entered = nil, false
+    publish_deadline(self)
+    local ok, err = xpcall(function() if on_lost then on_lost(term, self.stopping) end end, debug.traceback)
+    if not ok then self.log.error("on_lost failed: %s", err) end
+  end
+  self.board:leave()
+  if self.own_client then self.own_client:close(math.max(until_s - self.lunarch.now(), 0)) end
+end
+
+-- The privileged agent runs init_worker_by_lua* too, like the workers.
+local function watch_from_agent(self)
+  self.log.info "a singleton does not stand in the privileged agent: the workers stand"
+  ngx.timer.at(AGENT_LOOKS_S, function(premature)
+    if premature or self.is_shared and self.board:is_anybody_standing() then return end
+    self.log.error("no worker stands: a singleton does not stand in the privileged agent, to which nginx gives no time "
+      .. "to end in order: make it in init_worker_by_lua* of the workers too")
+  end)
 end
 
 return function(options)
@@ -349,21 +307,24 @@ return function(options)
     args.misuse "lunarch.singleton: neither 'do_work' nor 'on_elected' is given: there is nothing to do when elected"
   end
   nginx.connect "lunarch.singleton"
-  local dict = dict_of(options)
-  local key = dict and refuse_second(options)
+  local dict_name = dict_of(options)
+  local key = dict_name and refuse_second(options)
   local election = options.election
   local name = options.name or ("nginx worker %d"):format(pid())
+  local log = options.log or logger(election)
   local self = setmetatable({
-    options = options, dict = dict, name = name, value = options.value or host_name(),
-    log = options.log or logger(election), lunarch = require "lunarch",
-    beat_s = math.min(LONGEST_BEAT_S, (options.ttl or DEFAULT_TTL_S) / BEATS_PER_TTL), keys = {},
+    options = options, name = name, value = options.value or host_name(), log = log, lunarch = require "lunarch",
+    board = board(dict_name, election, log), is_shared = dict_name ~= nil,
+    beat_s = math.min(LONGEST_BEAT_S, (options.ttl or DEFAULT_TTL_S) / BEATS_PER_TTL),
   }, Singleton)
   if key then made[key] = self end
-  for _, field in ipairs { "standing", "claim", "deadline", "leader" } do
-    self.keys[field] = ("%s:%s"):format(election, field)
+  local kind = process.type()
+  if kind == "privileged agent" then
+    watch_from_agent(self)
+  elseif kind == "worker" or kind == "single" then
+    ending.add(function(until_s) end_at_once(self, until_s) end)
+    nginx.spawn_protected(keep, self)
+    nginx.on_leave(function() self:stop "the worker leaves" end)
   end
-  if not is_worker() then return self end
-  nginx.spawn_protected(keep, self)
-  nginx.on_leave(function() self:stop "the worker leaves" end)
   return self
 end
