@@ -63,6 +63,7 @@ struct lun_member {
     const char *endpoint;
     const char *error; /* NULL: it answered */
     const char *version;
+    const char *alarms; /* "": none; else "NOSPACE", "CORRUPT" or both, with a comma */
     uint64_t member_id, leader_id;
     int64_t db_size_bytes, raft_index;
     uint64_t raft_term;
@@ -166,10 +167,10 @@ int64_t lun_now_ns(void);
 /* ---- the plain store -------------------------------------------------------------------------------- */
 
 /* One operation. A put or delete whose reply was lost completes with LUN_EUNKNOWN: it is never sent twice.
- * LUN_ECOMPACTED (range). */
+ * LUN_ECOMPACTED (range), LUN_ELOST (put: the lease does not exist). */
 int lun_kv(struct lun_client *client, const struct lun_kv_op *op, const struct lun_ask *ask,
            struct lun_op **ret_op, struct lun_err *ret_err);
-/* A transaction; LUN_EUNKNOWN as above. */
+/* A transaction; LUN_EUNKNOWN, LUN_ELOST as above. */
 int lun_txn(struct lun_client *client, const struct lun_txn *txn, const struct lun_ask *ask,
             struct lun_op **ret_op, struct lun_err *ret_err);
 /* `lease` 0: one of our own choosing. Nobody renews it. */

@@ -74,6 +74,7 @@ function args.error_text(err)
 end
 
 function args.bad(call, name, expected, value)
+  if value == nil then misuse("%s: '%s' is missing: it must be %s", call, name, expected) end
   misuse("%s: '%s' must be %s, not %s", call, name, expected, args.describe(value))
 end
 
@@ -179,6 +180,9 @@ function args.ttl(call, name, value)
 end
 
 function args.lease(call, name, value)
+  if type(value) == "string" and value:find "^0+$" then
+    misuse("%s: '%s' is %s, which etcd takes for \"no lease\": leave it out, or give the id of a lease", call, name, value)
+  end
   if type(value) ~= "string" or #value > 16 or not value:find "^%x+$" or value:find "^0+$"
     or (#value == 16 and not value:find "^[0-7]") then
     bad(call, name, "a lease id (a string of up to 16 hexadecimal digits)", value)

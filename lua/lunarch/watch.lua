@@ -2,6 +2,7 @@
 local args = require "lunarch.args"
 local handle = require "lunarch.handle"
 local loop = require "lunarch.loop"
+local values = require "lunarch.values"
 
 args.is_ours()
 
@@ -87,7 +88,7 @@ function observer_methods:next(timeout)
   loop.enter()
   local leader, message, code = handle.await(self, self._core:next(ms))
   if leader == nil then return nil, message, code end
-  leader = leader or {}
+  leader = leader or setmetatable({}, values.leader)
   if self._is_me then leader.is_me = self._is_me(leader) end
   return leader
 end

@@ -136,7 +136,7 @@ describe("a client", function()
     local ok, message, code = client:put("/leased", "v", { lease = "7fffffff00000001" })
     assert.is_nil(ok)
     assert.matches("lease", message)
-    assert.equal("invalid", code)
+    assert.equal("lost", code)
   end)
 
   it("shows the members", function()

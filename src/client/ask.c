@@ -228,6 +228,8 @@ bool op_has_failed(struct lun_op *op, const struct etcd_reply *reply) {
     struct lun_err err = *reply->err;
     if (err.code == LUN_ECANCELLED && op->give_up_code)
         err.code = op->give_up_code;
+    else if (etcd_is_lease_not_found(&err))
+        err.code = LUN_ELOST;
     if (op->what)
         (void)lun_err_wrap(&err, "%s", op->what);
     op_finish(op, &err);

@@ -217,9 +217,10 @@ static void give_up_entering(struct claim *claim, struct lun_op *op, int code) {
     char what[256], span[32];
     (void)snprintf(what, sizeof what, "%s %.200s", claim->class->enter, claim->name);
     const char *owner = place_owner_text(claim->place);
+    const char *by = claim->class->is_term && strncmp(owner, "blocked", 7) != 0 ? strstr(owner, " by ") : NULL;
     if (code == LUN_ETIMEOUT && place_create_rev(claim->place) != 0)
-        (void)op_fail(op, code, "%s: %s within %s%s%s", what, claim->class->none, op_span(op, span, sizeof span),
-                      owner[0] ? ": " : "", owner);
+        (void)op_fail(op, code, "%s: %s within %s%s%s%s", what, claim->class->none, op_span(op, span, sizeof span),
+                      owner[0] ? ": " : "", by ? "led" : "", by ? by : owner);
     else
         op_fail_silent(op, what, code);
     fail(claim);

@@ -1,5 +1,6 @@
 /* client/status.c - how every member is: each is asked at once, and the op answers when all have. */
 #include <stdio.h>
+#include <string.h>
 
 #include "client/client.h"
 
@@ -21,6 +22,20 @@ struct status {
 static const char *op_string(struct lun_op *op, const char *string) {
     struct lun_bytes copy;
     return op_copy(op, lun_bytes_of(string ? string : ""), &copy) ? copy.data : "";
+}
+
+/* The names in what a member says of itself ("memberID:12 alarm:NOSPACE "), each once: "NOSPACE,CORRUPT". */
+static const char *alarms_of(struct lun_op *op, const struct etcd_reply *reply) {
+    static const char *const known[] = {"NOSPACE", "CORRUPT"};
+    char text[64] = "";
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+        bool is_raised = false;
+        for (size_t i = 0; i < reply->n_complaints; i++)
+            is_raised |= strstr(reply->complaints[i], "alarm:") && strstr(reply->complaints[i], known[k]);
+        if (is_raised)
+            (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", text[0] ? "," : "", known[k]);
+    }
+    return op_string(op, text);
 }
 
 static void finish_status(struct status *status) {
@@ -50,6 +65,7 @@ static void on_member_status(void *arg, const struct etcd_reply *reply) {
         member->db_size_bytes = reply->db_size;
         member->raft_index = reply->raft_index;
         member->raft_term = reply->raft_term;
+        member->alarms = alarms_of(status->op, reply);
         member->revision = reply->revision;
     }
     finish_status(status);

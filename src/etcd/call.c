@@ -108,6 +108,8 @@ static int64_t answer_ns(const struct etcd_call *call) {
     return window ? window->answer_ns : 0;
 }
 
+static const char mend_space[] = " (compact and defragment etcd's database, then: etcdctl alarm disarm)";
+
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
 static void discard(struct etcd_call *call) {
@@ -436,7 +438,8 @@ static void on_status(struct etcd_call *call, const struct rpc_result *result) {
             return;
         }
         struct lun_err err;
-        lun_err_set(&err, class.code, "%s", result->message[0] ? result->message : lun_strerror(class.code));
+        lun_err_set(&err, class.code, "%s%s", result->message[0] ? result->message : lun_strerror(class.code),
+                    class.code == LUN_ENOSPACE ? mend_space : "");
         err.status = result->status;
         call->has_unanswered = call->has_unanswered || class.is_outcome_unknown;
         finish_error(call, &err);

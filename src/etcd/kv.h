@@ -32,6 +32,8 @@ struct etcd_reply {
     const char *version;             /* member status */
     int64_t db_size, raft_index;     /* member status */
     uint64_t leader_id;              /* member status */
+    char *const *complaints;         /* member status: alarms, "memberID:1 alarm:NOSPACE ", and more */
+    size_t n_complaints;
 };
 typedef void (*etcd_reply_cb)(void *arg, const struct etcd_reply *reply);
 

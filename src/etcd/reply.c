@@ -217,6 +217,8 @@ static void read_status(const Etcdserverpb__StatusResponse *status, struct etcd_
     reply->db_size = status->dbsize;
     reply->raft_index = (int64_t)status->raftindex;
     reply->leader_id = status->leader;
+    reply->complaints = status->errors;
+    reply->n_complaints = status->n_errors;
     if (reply->raft_term == 0)
         reply->raft_term = status->raftterm;
 }

@@ -1,6 +1,8 @@
 /* module/answer.c - answers, pushed as Lua values. */
 #include "module/module.h"
 
+#include <string.h>
+
 /* ---- pushing ---------------------------------------------------------------------------------------- */
 
 static void set_int64(lua_State *L, const char *name, int64_t value) {
@@ -32,6 +34,12 @@ static void set_lease(lua_State *L, const char *name, int64_t lease) {
     lua_setfield(L, -2, name);
 }
 
+/* The value at the top prints as lua/lunarch/values.lua says. */
+static void set_class(lua_State *L, const char *name) {
+    luaL_getmetatable(L, name);
+    lua_setmetatable(L, -2);
+}
+
 static void push_kv(lua_State *L, const struct lun_kv *kv) {
     lua_createtable(L, 0, 6);
     set_bytes(L, "key", kv->key);
@@ -40,6 +48,7 @@ static void push_kv(lua_State *L, const struct lun_kv *kv) {
     set_int64(L, "mod_revision", kv->mod_rev);
     set_int64(L, "version", kv->version);
     set_lease(L, "lease", kv->lease);
+    set_class(L, "lunarch.kv");
 }
 
 static void push_kvs(lua_State *L, const struct lun_kv_result *result) {
@@ -95,6 +104,7 @@ static void push_event(lua_State *L, const struct lun_event *event) {
         push_kv(L, &event->prev_kv);
         lua_setfield(L, -2, "prev_kv");
     }
+    set_class(L, "lunarch.event");
 }
 
 static void push_events(lua_State *L, const struct lun_result *result) {
@@ -105,13 +115,27 @@ static void push_events(lua_State *L, const struct lun_result *result) {
     }
 }
 
+/* A list of the words in "NOSPACE,CORRUPT". */
+static void push_words(lua_State *L, const char *words) {
+    lua_newtable(L);
+    for (int i = 1; *words; i++) {
+        size_t len = strcspn(words, ",");
+        lua_pushlstring(L, words, len);
+        lua_rawseti(L, -2, i);
+        words += len + (words[len] == ',');
+    }
+}
+
 static void push_member(lua_State *L, const struct lun_member *member) {
-    lua_createtable(L, 0, 9);
+    lua_createtable(L, 0, 10);
+    set_class(L, "lunarch.member");
     set_string(L, "endpoint", member->endpoint);
     set_string(L, "error", member->error);
     if (member->error)
         return;
     set_string(L, "version", member->version);
+    push_words(L, member->alarms);
+    lua_setfield(L, -2, "alarms");
     set_lease(L, "id", (int64_t)member->member_id);
     set_flag(L, "is_leader", member->member_id == member->leader_id);
     set_flag(L, "has_leader", member->leader_id != 0);
@@ -139,6 +163,7 @@ static void push_leader(lua_State *L, const struct lun_leader *leader) {
     set_bytes(L, "value", leader->value);
     set_int64(L, "token", leader->token);
     set_int64(L, "revision", leader->revision);
+    set_class(L, "lunarch.leader");
 }
 
 static void push_lease_table(lua_State *L, const struct lun_result *result) {
@@ -151,6 +176,17 @@ static int push_true_and(lua_State *L, int64_t number) {
     lua_pushboolean(L, 1);
     push_int64(L, number);
     return 2;
+}
+
+void answer_push_classes(lua_State *L) {
+    static const char *const names[] = {"lunarch.kv", "lunarch.event", "lunarch.member", "lunarch.leader"};
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        (void)luaL_newmetatable(L, names[i]);
+        lua_pushstring(L, names[i]);
+        lua_setfield(L, -2, "__name");
+        lua_setfield(L, -2, strchr(names[i], '.') + 1);
+    }
 }
 
 /* The object comes first: what may raise, and what may take time, is over when the clock is asked. */

@@ -154,5 +154,7 @@ int luaopen_lunarch_core(lua_State *L) {
     luaL_newlib(L, FUNCTIONS);
     lua_pushliteral(L, LUN_VERSION);
     lua_setfield(L, -2, "version");
+    answer_push_classes(L);
+    lua_setfield(L, -2, "values");
     return 1;
 }

@@ -122,6 +122,8 @@ void op_cancel(struct op *op);
 
 /* Pushes the answer of a finished operation; the number of values. May raise; then nothing is lost. */
 int answer_push(lua_State *L, struct op *op);
+/* Pushes { kv =, event =, member =, leader = }: the metatables of what is in answers. */
+void answer_push_classes(lua_State *L);
 
 /* ---- values
  * ----------------------------------------------------------------------------------------------------------- */

@@ -300,6 +300,7 @@ function client:ttl(lease, timeout) end
 ---@field version? string
 ---@field is_leader? boolean it leads the cluster
 ---@field has_leader? boolean it knows of a leader
+---@field alarms? string[] "NOSPACE", "CORRUPT": raised anywhere in the cluster
 ---@field db_size? integer bytes
 ---@field raft_index? integer
 ---@field raft_term? integer

@@ -64,7 +64,7 @@ static void an_answer_that_is_a_refusal_ends_it(void) {
         fake_fail(flight(&world, RPC_PUT, "a:1"), rows[i].status, rows[i].message);
         CHECK(got.n == 1 && got.code == rows[i].code && got.err.status == rows[i].status);
         CHECK(!got.err.is_outcome_unknown && !got.err.is_retriable && !got.reply.has_unanswered);
-        CHECK_TEXT(got.err.text, rows[i].message);
+        CHECK(strncmp(got.err.text, rows[i].message, strlen(rows[i].message)) == 0);
         CHECK(etcd_is_lease_not_found(&got.err) == (i == 0) && etcd_is_lease_exists(&got.err) == (i == 1));
     }
     world_close(&world);
