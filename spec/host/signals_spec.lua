@@ -192,6 +192,56 @@ describe("a signal", function()
       end)
     end
 
+    it("says when the place lapses that it leaves behind, to people and in JSON", function()
+      for _, format in ipairs { "text", "json" } do
+        local child = script.start(HANDLERS .. [[
+          function on_lost() print "on_lost" lunarch.sleep(100) end
+        ]], { "--log", format, "--ttl", "5", table.unpack(flags, 1, 6) })
+        child:wait_line "do_work"
+        child:signal "sigterm"
+        child:wait_line "on_lost"
+        wait.pass(0.1)
+        child:signal "sigterm"
+        assert.equal(143, (child:wait_exit()))
+        local said = child:find "second signal".text
+        if format == "json" then said = require "cjson".decode(said).message end
+        local left = said:match "ended at once by a second signal; the place lapses in (%d+%.%d) s$"
+        assert.truthy(left, said)
+        assert.truthy(tonumber(left) > 0 and tonumber(left) <= 5)
+        n = n + 1
+        flags[4] = "/signals/" .. n
+      end
+    end)
+
+    it("says within what time the place lapses where the script is busy", function()
+      local child = script.start(HANDLERS .. [[
+        local n = 0
+        function do_work()
+          n = n + 1
+          if n < 30 then return 0.1 end
+          print "busy"
+          while true do end
+        end
+      ]], { "--ttl", "5", table.unpack(flags, 1, 6) })
+      child:wait_line "busy"
+      child:signal "sigterm"
+      child:wait_line "a second signal ends it at once"
+      child:signal "sigterm"
+      child:wait_line "ended at once by a second signal; the place lapses within 5 s$"
+      assert.equal(143, (child:wait_exit()))
+    end)
+
+    it("says nothing of a place where there is none", function()
+      local child = script.start(HANDLERS .. "lunarch.spawn(function() while true do pcall(lunarch.sleep, 1) end end)",
+        { "--endpoints", "127.0.0.1:1", "--election", "/none" })
+      child:wait_line "no session with"
+      child:signal "sigterm"
+      wait.pass(0.2)
+      child:signal "sigterm"
+      child:wait_exit()
+      assert.falsy(child:output():find("the place lapses", 1, true))
+    end)
+
     it("ends it in on_lost too", function()
       local child = script.start(HANDLERS .. [[
         function on_lost() print "on_lost" lunarch.sleep(100) end

@@ -126,12 +126,15 @@ static int l_join_dev(lua_State *L) {
     return 3;
 }
 
-/* watch(limit in seconds, line when silent, line when a signal is ignored, is UTC) -> true; nil, message */
+/* watch(limit in seconds, line when silent, line when a signal is ignored, line when ended by a second one, is UTC)
+ * -> true; nil, message */
 static int l_watch(lua_State *L) {
     lua_Number limit_s = luaL_checknumber(L, 1);
     luaL_argcheck(L, limit_s > 0 && limit_s < 1e6, 1, "seconds, more than 0");
-    struct watchdog_lines lines = {
-        .silent = luaL_checkstring(L, 2), .ignored = luaL_checkstring(L, 3), .is_utc = lua_toboolean(L, 4)};
+    struct watchdog_lines lines = {.silent = luaL_checkstring(L, 2),
+                                   .ignored = luaL_checkstring(L, 3),
+                                   .ended = luaL_checkstring(L, 4),
+                                   .is_utc = lua_toboolean(L, 5)};
     int error = watchdog_start(limit_s, &lines);
     if (error != 0)
         return push_error(L, strerror(-error));
@@ -143,6 +146,14 @@ static int l_watch(lua_State *L) {
 static int l_pat(lua_State *L) {
     (void)L;
     watchdog_pat();
+    return 0;
+}
+
+/* set_lapse(seconds until the place lapses, TTL): see watchdog.h */
+static int l_set_lapse(lua_State *L) {
+    lua_Number left_s = luaL_checknumber(L, 1), ttl_s = luaL_checknumber(L, 2);
+    luaL_argcheck(L, left_s >= 0 && left_s < 1e6, 1, "seconds");
+    watchdog_set_lapse(left_s, ttl_s);
     return 0;
 }
 
@@ -170,6 +181,7 @@ int luaopen_lunarch_host(lua_State *L) {
         {"join_dev", l_join_dev},
         {"watch", l_watch},
         {"pat", l_pat},
+        {"set_lapse", l_set_lapse},
         {"unwatch", l_unwatch},
         {NULL, NULL},
     };

@@ -28,7 +28,9 @@ static void on_signal(int number) {
         (void)written;
         watchdog_ask();
     } else if (number != none || clock_boottime_ns() - atomic_load(&first_at_ns) > ECHO_NS) {
-        _exit(128 + number);
+        static atomic_flag is_ending = ATOMIC_FLAG_INIT;
+        if (atomic_flag_test_and_set(&is_ending) || !watchdog_end(128 + number))
+            _exit(128 + number);
     }
     errno = saved_errno;
 }

@@ -8,11 +8,13 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "host/stamp.h"
 #include "host/streams.h"
 
@@ -21,11 +23,15 @@ enum { TICKS_PER_LIMIT = 8, OBEY_MS = 1000 };
 static atomic_uint pats, pats_when_asked;
 static atomic_bool is_stopping;
 static pthread_t thread;
-static bool is_running;
+static atomic_bool is_running;
+static atomic_int end_status = -1;
+/* The place lapses at lapse_ns, as was said at told_ns. */
+static atomic_int_least64_t lapse_ns, told_ns;
+static _Atomic double lapse_ttl_s;
 /* Rung by who asks and by who stops; never closed, for a signal may come at any time. */
 static int bell_fd = -1;
 static int tick_ms;
-static char *silent_line, *ignored_line;
+static char *silent_line, *ignored_line, *ended_line;
 static bool is_utc;
 
 static void write_line(const char *pattern) {
@@ -33,11 +39,38 @@ static void write_line(const char *pattern) {
     streams_log(line, stamp_line(line, sizeof line, pattern, is_utc));
 }
 
+/* Cuts the first "@LAPSE@" out of the line and puts the words there. */
+static void write_ended(void) {
+    static const char mark[] = "@LAPSE@";
+    char line[2048] = "", words[96] = "";
+    int64_t now_ns = clock_boottime_ns(), left_ns = atomic_load(&lapse_ns) - now_ns;
+    double ttl_s = atomic_load(&lapse_ttl_s);
+    bool is_fresh = now_ns - atomic_load(&told_ns) < NS_PER_S;
+    if (ttl_s > 0 && is_fresh && left_ns > 0)
+        (void)snprintf(words, sizeof words, "; the place lapses in %.1f s", (double)left_ns / NS_PER_S);
+    else if (ttl_s > 0)
+        (void)snprintf(words, sizeof words, "; the place lapses within %g s", ttl_s);
+    size_t len = stamp_line(line, sizeof line - sizeof words, ended_line, is_utc);
+    char *place = strstr(line, mark);
+    if (place != NULL) {
+        memmove(place + strlen(words), place + strlen(mark), strlen(place + strlen(mark)) + 1);
+        memcpy(place, words, strlen(words));
+        len = strlen(line);
+    }
+    streams_shout(line, len);
+}
+
 /* Returns whether the bell rang before. */
 static bool sleep_until_rung(int ms) {
     struct pollfd bell = {.fd = bell_fd, .events = POLLIN};
     uint64_t count;
-    return poll(&bell, 1, ms) > 0 && read(bell_fd, &count, sizeof count) > 0;
+    bool is_rung = poll(&bell, 1, ms) > 0 && read(bell_fd, &count, sizeof count) > 0;
+    int status = atomic_load(&end_status);
+    if (status >= 0) {
+        write_ended();
+        _exit(status);
+    }
+    return is_rung;
 }
 
 static void ring(void) {
@@ -74,7 +107,8 @@ static int start_thread(void) {
 static void free_lines(void) {
     free(silent_line);
     free(ignored_line);
-    silent_line = ignored_line = NULL;
+    free(ended_line);
+    silent_line = ignored_line = ended_line = NULL;
 }
 
 int watchdog_start(double limit_s, const struct watchdog_lines *lines) {
@@ -84,10 +118,11 @@ int watchdog_start(double limit_s, const struct watchdog_lines *lines) {
         return -errno;
     silent_line = strdup(lines->silent);
     ignored_line = strdup(lines->ignored);
+    ended_line = strdup(lines->ended);
     tick_ms = (int)(limit_s * 1000) / TICKS_PER_LIMIT;
     is_utc = lines->is_utc;
     atomic_store(&is_stopping, false);
-    int error = silent_line != NULL && ignored_line != NULL ? start_thread() : ENOMEM;
+    int error = silent_line && ignored_line && ended_line ? start_thread() : ENOMEM;
     is_running = error == 0;
     if (error != 0)
         free_lines();
@@ -101,6 +136,21 @@ void watchdog_ask(void) {
 
 void watchdog_pat(void) {
     (void)atomic_fetch_add(&pats, 1);
+}
+
+void watchdog_set_lapse(double left_s, double ttl_s) {
+    int64_t now_ns = clock_boottime_ns();
+    atomic_store(&lapse_ns, now_ns + (int64_t)(left_s * NS_PER_S));
+    atomic_store(&told_ns, now_ns);
+    atomic_store(&lapse_ttl_s, ttl_s);
+}
+
+bool watchdog_end(int status) {
+    if (!atomic_load(&is_running))
+        return false;
+    atomic_store(&end_status, status);
+    ring();
+    return true;
 }
 
 void watchdog_stop(void) {

@@ -1,13 +1,15 @@
-/* host/watchdog.h - notices that Lua has not come back to its loop, and says so while that lasts. */
+/* host/watchdog.h - notices that Lua has not come back to its loop, and says so while that lasts; and says what a
+ * process that is ended at once leaves behind. */
 #ifndef LUN_HOST_WATCHDOG_H
 #define LUN_HOST_WATCHDOG_H
 
 #include <stdbool.h>
 
-/* What is written to the log: patterns for stamp_line. */
+/* What is written to the log: patterns for stamp_line. In `ended` "@LAPSE@" becomes "", or when the place lapses. */
 struct watchdog_lines {
     const char *silent;  /* watchdog_pat was not called for `limit_s`; once, until it is called again */
     const char *ignored; /* nor within a second of watchdog_ask */
+    const char *ended;   /* watchdog_end was called */
     bool is_utc;
 };
 
@@ -18,6 +20,11 @@ int watchdog_start(double limit_s, const struct watchdog_lines *lines);
 void watchdog_ask(void);
 /* Often enough: at least four times per limit. */
 void watchdog_pat(void);
+/* From now on `ended` says that the place lapses `left_s` from now; where this was said more than a second ago, that it
+ * lapses within `ttl_s`. A `ttl_s` of 0: there is no place. */
+void watchdog_set_lapse(double left_s, double ttl_s);
+/* Has the thread write `ended` and end the process with this status. False: there is no thread. Async-signal-safe. */
+bool watchdog_end(int status);
 /* Ends the thread, if there is one. */
 void watchdog_stop(void);
 

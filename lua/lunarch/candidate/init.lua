@@ -210,7 +210,7 @@ function methods:_stand(session)
       end
       self:_sleep(seconds)
     elseif code == "lost" or code == "closed" then
-      if not self.stopping then self.log.warn("the session is gone: %s", message) end
+      if not self.stopping then self.log.warn("the session is gone: %s", (message:gsub("; open a new one$", ""))) end
       return
     elseif code ~= "cancelled" then
       local seconds = self.connect_backoff:next()

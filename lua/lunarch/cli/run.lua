@@ -15,7 +15,10 @@ args.is_ours()
 local CHECK_AFTER_S, CHECK_S = 3, 2
 local DEFAULT_TTL_S = 10
 local PATIENCE_TTLS = 3
-local PATS_PER_LIMIT = 16
+local PATS_PER_LIMIT, LONGEST_PAT_MS = 16, 1000
+local STOPPING_TELL_MS = 100
+-- What lies between being told to stop and the end of a lease (DESIGN: grace and margin).
+local GRACE_OF_TTL, MARGIN_OF_TTL, LEAST_MARGIN_S = 6, 10, 0.1
 -- What etcd has not answered by then lapses with its lease.
 local SHUTDOWN_S = 2
 local CLOSE_S = 1
@@ -149,10 +152,35 @@ function Run:watch_loop()
   local silent, is_utc = log.pattern("warn", name, text)
   local ignored = log.pattern("warn", name,
     "told to stop, but the script does not yield; a second signal ends it at once")
-  if not host.watch(limit, silent, ignored, is_utc) then return end
+  local ended = log.pattern("warn", name, "ended at once by a second signal@LAPSE@")
+  if not host.watch(limit, silent, ignored, ended, is_utc) then return end
+  self:keep_telling(math.min(limit * 1000 // PATS_PER_LIMIT, LONGEST_PAT_MS))
+end
+
+-- When the place of a leader lapses if this process ends now, and the TTL; 0, 0: there is no leader here.
+function Run:lapse()
+  local latest_s, ttl_s = 0, 0
+  for _, candidate in ipairs(self.candidates) do
+    local term, session = candidate.term, candidate.session
+    if term and session then
+      local ttl = session.ttl
+      local grace = candidate.options.grace or ttl / GRACE_OF_TTL
+      latest_s = math.max(latest_s, term:remaining() + grace + math.max(LEAST_MARGIN_S, ttl / MARGIN_OF_TTL))
+      ttl_s = math.max(ttl_s, ttl)
+    end
+  end
+  return latest_s, ttl_s
+end
+
+-- Tells the watchdog that the loop turns, and what it would leave behind.
+function Run:keep_telling(period_ms)
   local timer = require "luv".new_timer()
-  local period_ms = limit * 1000 // PATS_PER_LIMIT
-  timer:start(period_ms, period_ms, host.pat)
+  local function tell()
+    host.pat()
+    host.set_lapse(self:lapse())
+  end
+  tell()
+  timer:start(period_ms, period_ms, tell)
   timer:unref()
   self.timers[timer] = true
 end
@@ -182,6 +210,7 @@ end
 -- The first signal: candidates stop in order; anything else is interrupted where it waits.
 function Run:on_signal()
   if not self.is_standing then return self.tasks.interrupt_all(self.INTERRUPTED) end
+  self:keep_telling(STOPPING_TELL_MS)
   self:stop_candidates()
 end
 

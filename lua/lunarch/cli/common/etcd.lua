@@ -2,7 +2,6 @@
 --
 -- What flags say goes into the environment: there lunarch.connect() finds it, and so do programs that a script starts.
 local args = require "lunarch.args"
-local exit = require "lunarch.cli.common.exit"
 
 args.is_ours()
 
