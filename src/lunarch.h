@@ -1,4 +1,30 @@
-/* lunarch.h - liblunarch: etcd sessions, mutexes and elections for C programs. The door to the core.
+/* lunarch.h - liblunarch: sessions, mutexes and elections on etcd, for C programs.
+ *
+ * Words. This project uses each of them for one thing.
+ *   lease            etcd's: keys bound to it are deleted when it ends. It ends when it is revoked, or not renewed for
+ *                    its TTL (time to live, seconds; the one that etcd grants counts, not the one asked for).
+ *   session          a lease of ours that is renewed in the background, and the knowledge of how long it surely lasts.
+ *   jeopardy         half a TTL has passed without a renewal: still safe, until stop_at.
+ *   stop_at          valid_until - grace: from here on work has to stop. Grace: a setting, TTL/6 by default.
+ *   valid_until      latest confirmed renewal, counted from its sending, + TTL - margin: from here on every answer about
+ *                    ownership is "lost". Margin: TTL/10, at least 100 ms, so clock rates may differ by 10 %.
+ *   expiry           the earliest instant at which etcd itself may end the lease. Always later than valid_until.
+ *   confirm          to prove that the member which renewed a lease was not left behind by its cluster: one read through
+ *                    the same member, sent after the renewal.
+ *   line             all keys below one etcd prefix `<name>/`, in the order in which they were created.
+ *   place            one key of ours in a line, bound to the lease of its session. The first place holds the line.
+ *   fencing token    the create revision of the key of a place. Later owners have larger tokens: a resource that
+ *                    remembers the largest one it saw refuses owners of the past.
+ *   mutex            a line whose first place owns the lock. Enter: lock. Leave: unlock.
+ *   election         a line whose first place leads. A candidate *campaigns*: it enters with a value and waits.
+ *   leader, term     the candidate that was elected; the time from then until it resigns, stops or loses.
+ *   proclaim         to change the value of the leader's place. Resign: to give the place up.
+ *   observe          to follow who leads, without taking part.
+ *   guarded write    a transaction that etcd refuses unless the writer's place is still there (term:put, term:txn).
+ *   lost             a session or place that is over, though its owner did not give it up. Final, and has a reason.
+ *   unknown          the reply to a write was lost: it may have been carried out. It is never sent twice.
+ *   adopt, orphan    to take over an existing lease; to stop renewing one and leave it to lapse.
+ *   watch, revision, compaction, member: as in etcd.
  *
  * How it waits. Every call that needs etcd is *asked*: it returns at once, and its answer comes later,
  * through the callback in its `struct lun_ask`, run by lun_client_poll on the thread that polls - never on a
@@ -16,8 +42,9 @@
  * CLOCK_BOOTTIME.
  * - Handles are freed with their _free, in any order, their client last; freeing starts what closing needs
  * and waits for nothing. NULL is taken.
- * - Nothing here prints, exits, or asserts on what comes from outside. A client is of no use in a forked
- * child: every call there returns LUN_ECLOSED, and freeing there does nothing.
+ * - Nothing here prints, exits, or asserts on what comes from outside. Arguments are checked at the call, but for
+ * handles: those must be live. A client is of no use in a forked child: every call there returns LUN_ECLOSED,
+ * nothing is held there, and freeing there does nothing.
  * - `ret_err` may be NULL. */
 #ifndef LUNARCH_H
 #define LUNARCH_H
@@ -70,7 +97,7 @@ struct lun_member {
     int64_t revision;
 };
 
-/* The answer. Only what the call names is set. */
+/* The answer. Only the fields that the call names are set. */
 struct lun_result {
     const struct lun_err *err;           /* NULL: success */
     struct lun_session *session;         /* session open: yours */
@@ -101,8 +128,8 @@ struct lun_ask {
  * place it may have entered is given up in the background. `op` is valid until its callback. */
 void lun_op_cancel(struct lun_op *op);
 
-/* For whoever takes answers later than they are told. In its callback: the answer outlives it, and the op with it,
- * until taken or freed. Both come before its client is freed. */
+/* For programs that use an answer later than its callback. Called in the callback: the answer outlives it, and so does
+ * the op, until lun_op_take or lun_op_free, which have to come before the client is freed. */
 void lun_op_keep(struct lun_op *op);
 /* The answer of a kept op, as it is now: what stated that something is ours (lock, try_lock, campaign, session open)
  * asks the clock again, and is LUN_ELOST once that has passed. Borrowed until the op goes. */
@@ -124,14 +151,14 @@ struct lun_config {
     const char *const
         *endpoints; /* "host:port", "http://host:port" or "https://host:port"; NULL: 127.0.0.1:2379 */
     size_t n_endpoints;
-    const char *name; /* who we are, for others who find a lock held; NULL: the program's name */
+    const char *name; /* of this program, shown to others that find its locks held; NULL: its own */
     /* TLS, spoken when an endpoint begins with "https://" or one of these is set. Each is a path or the PEM text itself; files are read again when
      * they are replaced. NULL or empty: none. */
     const char *cacert;      /* authorities to trust; none: the system's */
     const char *cert, *key;  /* of this client: both or neither */
     const char *server_name; /* expected in the servers' certificates, in place of each endpoint's host */
     bool insecure_skip_tls_verify; /* accepts any certificate: no protection against a false server */
-    /* Lines that tell what the core does, from lun_client_poll; NULL: none. */
+    /* Trace: one line for each step of the core, called from lun_client_poll; NULL: none. */
     void (*on_trace)(void *arg, const char *line);
     void *trace_arg;
 };
@@ -197,7 +224,7 @@ struct lun_watch_options {
 int lun_watch_open(struct lun_client *client, const struct lun_watch_options *options,
                    struct lun_watch **ret_watch, struct lun_err *ret_err);
 enum { LUN_MAX_WATCH_EVENTS = 100000 };
-/* The events that came since; waits for the first. One asker at a time. LUN_ECOMPACTED: start again with a
+/* The events that came since; waits for the first. One call at a time. LUN_ECOMPACTED: start again with a
  * later revision. */
 int lun_watch_next(struct lun_watch *watch, const struct lun_ask *ask, struct lun_op **ret_op,
                    struct lun_err *ret_err);
@@ -252,7 +279,7 @@ int lun_mutex_new(struct lun_session *session, const char *name, bool is_reentra
  * when already locked, being locked or unlocked (a reentrant one counts instead, and completes). */
 int lun_mutex_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                    struct lun_err *ret_err);
-/* Writes nothing when somebody is there: LUN_ELOCKED, text "locked by web-2 (pid 4711)". Otherwise like lock. */
+/* Writes nothing when the line is not empty: LUN_ELOCKED, text "locked by web-2 (pid 4711)". Otherwise like lock. */
 int lun_mutex_try_lock(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                        struct lun_err *ret_err);
 /* Completes once etcd has answered. Deletes this very place and no other, however often and late the request
@@ -264,7 +291,7 @@ int lun_mutex_unlock(struct lun_mutex *mutex, const struct lun_ask *ask, struct 
 /* Unlocks in the background (a reentrant one once): the object is free to be locked again at once, behind its old
  * place if need be. Harmless when not locked. */
 void lun_mutex_release(struct lun_mutex *mutex);
-/* Completes with `leader`: the key, value and token of whoever owns it now; NULL: nobody. */
+/* Completes with `leader`: key, value and token of the present owner; NULL: it is free. */
 int lun_mutex_owner(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                     struct lun_err *ret_err);
 /* Completes with `reason` when work under the lock has to stop: at stop_at, at a loss, when the key was
@@ -275,7 +302,7 @@ int lun_mutex_await_loss(struct lun_mutex *mutex, const struct lun_ask *ask, str
 bool lun_mutex_is_held(struct lun_mutex *mutex);        /* ours, and valid now */
 int64_t lun_mutex_token(const struct lun_mutex *mutex); /* 0: not held */
 int64_t lun_mutex_stop_at_ns(struct lun_mutex *mutex);  /* 0: not held */
-/* The key we stand with, borrowed until unlocked; len 0: none. */
+/* The key of its place, borrowed until unlocked; len 0: none. */
 struct lun_bytes lun_mutex_key(const struct lun_mutex *mutex);
 /* Unlocks in the background, if locked. */
 void lun_mutex_free(struct lun_mutex *mutex);
@@ -285,7 +312,7 @@ void lun_mutex_free(struct lun_mutex *mutex);
 /* One object is one candidate. `name` as for a mutex. */
 int lun_election_new(struct lun_session *session, const char *name, struct lun_election **ret_election,
                      struct lun_err *ret_err);
-/* Stands with `value`; completes with `term` and `token` once elected. LUN_ELOST (session or key vanished
+/* Enters with `value` and waits; completes with `term` and `token` once elected. LUN_ELOST (session or key vanished
  * while waiting), LUN_ETIMEOUT. Returns LUN_EINVALID while an earlier campaign or term of this object lasts. */
 int lun_election_campaign(struct lun_election *election, struct lun_bytes value, const struct lun_ask *ask,
                           struct lun_op **ret_op, struct lun_err *ret_err);
@@ -297,8 +324,8 @@ void lun_election_free(struct lun_election *election);
 /* Follows the leader. Needs a client only: no session, no lease. */
 int lun_observer_open(struct lun_client *client, const char *name, struct lun_observer **ret_observer,
                       struct lun_err *ret_err);
-/* Completes with `leader` (NULL: nobody) when it is other than last told; the first time with whatever it is.
- * The latest is told, not every one. One asker at a time. */
+/* Completes with `leader` (NULL: there is none) when it differs from the last answer; the first time at once. Only the
+ * latest leader is told, not every one in between. One call at a time. */
 int lun_observer_next(struct lun_observer *observer, const struct lun_ask *ask, struct lun_op **ret_op,
                       struct lun_err *ret_err);
 void lun_observer_free(struct lun_observer *observer);
