@@ -239,6 +239,8 @@ void lun_watch_free(struct lun_watch *watch);
  *     stop_at = valid_until - grace       work is told to stop
  *     valid_until                         from here on every answer is "lost"
  *     (expiry)                            the earliest instant at which etcd may let go */
+enum { LUN_MAX_TTL_S = 86400 };
+
 struct lun_session_options {
     int64_t ttl_s; /* 0: 10. etcd raises what is below its minimum (2 by default): the granted one counts */
     int64_t grace_ms; /* below 0: a sixth of the granted TTL */
@@ -270,6 +272,8 @@ enum lun_reason lun_session_reason(struct lun_session *session);
 void lun_session_free(struct lun_session *session);
 
 /* ---- mutex ------------------------------------------------------------------------------------------ */
+
+enum { LUN_MAX_NAME_BYTES = 4096 }; /* of a mutex or election */
 
 /* One object is one owner: two objects on one name exclude each other, of one session too. `name`: not empty,
  * no '/' at the end. 0, LUN_EINVALID, LUN_ENOMEM, LUN_ECLOSED. */

@@ -181,7 +181,8 @@ end
 
 function args.lease(call, name, value)
   if type(value) == "string" and value:find "^0+$" then
-    misuse("%s: '%s' is %s, which etcd takes for \"no lease\": leave it out, or give the id of a lease", call, name, value)
+    misuse("%s: '%s' is %s, which etcd takes for \"no lease\": leave it out, or give the id of a lease", call, name,
+      value)
   end
   if type(value) ~= "string" or #value > 16 or not value:find "^%x+$" or value:find "^0+$"
     or (#value == 16 and not value:find "^[0-7]") then

@@ -118,48 +118,35 @@ end
 
 -- ---- the store --------------------------------------------------------------------------------------------------
 
-function methods:get(key, options, timeout)
-  check(self, "get")
-  local get = operations.get("client:get", key, options)
-  local ms = args.timeout("client:get", timeout)
-  loop.enter()
-  local result, message, code = handle.await(self, self._core:kv(get, ms))
-  if not result then return nil, message, code end
-  if get.range_end then
-    return result.kvs, { count = result.count, more = result.more, revision = result.revision }
-  end
-  local kv = result.kvs[1]
-  if kv then return kv.value, kv end
-  return nil
-end
-
-function methods:put(key, value, options, timeout)
-  check(self, "put")
-  local put = operations.put("client:put", key, value, options)
-  local ms = args.timeout("client:put", timeout)
-  loop.enter()
-  local result, message, code = handle.await(self, self._core:kv(put, ms))
-  if not result then return nil, message, code end
-  return true, result.revision, result.prev_kv
-end
-
-function methods:delete(key, options, timeout)
-  check(self, "delete")
-  local delete = operations.delete("client:delete", key, options)
-  local ms = args.timeout("client:delete", timeout)
-  loop.enter()
-  local result, message, code = handle.await(self, self._core:kv(delete, ms))
-  if not result then return nil, message, code end
-  return result.deleted, result.prev_kvs
-end
-
-function methods:txn(txn, timeout)
-  check(self, "txn")
-  local converted = operations.txn("client:txn", txn)
-  local ms = args.timeout("client:txn", timeout)
-  loop.enter()
-  return handle.await(self, self._core:txn(converted, ms))
-end
+handle.add_calls("client", methods, check, {
+  get = {
+    core = "kv", n = 2, convert = operations.get,
+    finish = function(_, get, result, message, code)
+      if not result then return nil, message, code end
+      if get.range_end then
+        return result.kvs, { count = result.count, more = result.more, revision = result.revision }
+      end
+      local kv = result.kvs[1]
+      if kv then return kv.value, kv end
+      return nil
+    end,
+  },
+  put = {
+    core = "kv", n = 3, convert = operations.put,
+    finish = function(_, _, result, message, code)
+      if not result then return nil, message, code end
+      return true, result.revision, result.prev_kv
+    end,
+  },
+  delete = {
+    core = "kv", n = 2, convert = operations.delete,
+    finish = function(_, _, result, message, code)
+      if not result then return nil, message, code end
+      return result.deleted, result.prev_kvs
+    end,
+  },
+  txn = { n = 1, convert = operations.txn },
+})
 
 local WATCH = {
   prefix = args.boolean, range_end = args.text, revision = args.whole, prev_kv = args.boolean,
@@ -180,42 +167,32 @@ end
 
 local LEASE = { ttl = args.whole_seconds, id = args.lease }
 
-function methods:lease(options, timeout)
-  check(self, "lease")
-  options = args.options("client:lease", options, LEASE)
-  if not options.ttl then args.bad("client:lease", "ttl", "a whole number of seconds, 1 or more", nil) end
-  local ms = args.timeout("client:lease", timeout)
-  loop.enter()
-  return handle.await(self, self._core:lease_grant(options.id, options.ttl, ms))
+local function lease_of(call, lease)
+  return args.lease(call, "lease", lease)
 end
 
-function methods:revoke(lease, timeout)
-  check(self, "revoke")
-  args.lease("client:revoke", "lease", lease)
-  local ms = args.timeout("client:revoke", timeout)
-  loop.enter()
-  return handle.await(self, self._core:lease_revoke(lease, ms))
-end
-
-function methods:ttl(lease, timeout)
-  check(self, "ttl")
-  args.lease("client:ttl", "lease", lease)
-  local ms = args.timeout("client:ttl", timeout)
-  loop.enter()
-  local left, granted, code = handle.await(self, self._core:lease_ttl(lease, ms))
-  if not left then return nil, granted, code end
-  if left < 0 then return nil, ("lease %s does not exist: it has expired or was revoked"):format(lease), "lost" end
-  return left, granted
-end
+handle.add_calls("client", methods, check, {
+  lease = {
+    core = "lease_grant", n = 1, takes_two = true,
+    convert = function(call, options)
+      options = args.options(call, options, LEASE)
+      if not options.ttl then args.bad(call, "ttl", "a whole number of seconds, 1 or more", nil) end
+      return options.id, options.ttl
+    end,
+  },
+  revoke = { core = "lease_revoke", n = 1, convert = lease_of },
+  ttl = {
+    core = "lease_ttl", n = 1, convert = lease_of,
+    finish = function(_, lease, left, granted, code)
+      if not left then return nil, granted, code end
+      if left < 0 then return nil, ("lease %s does not exist: it has expired or was revoked"):format(lease), "lost" end
+      return left, granted
+    end,
+  },
+  status = {},
+})
 
 -- ---- more -------------------------------------------------------------------------------------------------------
-
-function methods:status(timeout)
-  check(self, "status")
-  local ms = args.timeout("client:status", timeout)
-  loop.enter()
-  return handle.await(self, self._core:status(ms))
-end
 
 function methods:session(options, timeout)
   check(self, "session")

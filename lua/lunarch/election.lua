@@ -1,7 +1,6 @@
 -- Elections, and the terms won in them.
 local args = require "lunarch.args"
 local handle = require "lunarch.handle"
-local loop = require "lunarch.loop"
 local operations = require "lunarch.operations"
 local watches = require "lunarch.watch"
 
@@ -40,38 +39,23 @@ function term_methods:remaining()
   return handle.remaining(self._core:stop_at())
 end
 
-function term_methods:await_loss(timeout)
-  check_term(self, "await_loss")
-  local ms = args.timeout("term:await_loss", timeout)
-  loop.enter()
-  return handle.await(self, self._core:await_loss(ms))
+local function value_of(call, value)
+  return args.string(call, "value", value)
 end
 
-function term_methods:proclaim(value, timeout)
-  check_term(self, "proclaim")
-  args.string("term:proclaim", "value", value)
-  local ms = args.timeout("term:proclaim", timeout)
-  loop.enter()
-  return handle.await(self, self._core:proclaim(value, ms))
-end
-
-function term_methods:txn(txn, timeout)
-  check_term(self, "txn")
-  local converted = operations.txn("term:txn", txn)
-  local ms = args.timeout("term:txn", timeout)
-  loop.enter()
-  return handle.await(self, self._core:txn(converted, ms))
-end
-
-function term_methods:put(key, value, options, timeout)
-  check_term(self, "put")
-  local put = operations.put("term:put", key, value, options)
-  local ms = args.timeout("term:put", timeout)
-  loop.enter()
-  local result, message, code = handle.await(self, self._core:txn({ success = { put } }, ms))
-  if not result then return nil, message, code end
-  return true, result.revision, result.responses[1].prev_kv
-end
+handle.add_calls("term", term_methods, check_term, {
+  await_loss = {},
+  proclaim = { n = 1, convert = value_of },
+  txn = { n = 1, convert = operations.txn },
+  put = {
+    core = "txn", n = 3,
+    convert = function(...) return { success = { operations.put(...) } } end,
+    finish = function(_, _, result, message, code)
+      if not result then return nil, message, code end
+      return true, result.revision, result.responses[1].prev_kv
+    end,
+  },
+})
 
 function term_methods:resign(timeout)
   check_term(self, "resign")
@@ -100,33 +84,30 @@ function elections.new(session, name)
   return setmetatable({ _client = session._client, session = session, name = name, _core = core_election }, Election)
 end
 
-function methods:campaign(value, timeout)
-  check(self, "campaign")
-  args.string("election:campaign", "value", value)
-  local ms = args.timeout("election:campaign", timeout)
-  loop.enter()
-  local core_term, message, code = handle.await(self, self._core:campaign(value, ms))
-  if not core_term then return nil, message, code end
-  local term = setmetatable({ _client = self._client, _core = core_term, election = self, value = value }, Term)
-  self._term = term
-  return term
-end
-
 local function is_mine(self, leader)
   local term = self._term
   return term ~= nil and leader.token ~= nil and not term.reason and leader.token == term.token
 end
 
-function methods:leader(timeout)
-  check(self, "leader")
-  local ms = args.timeout("election:leader", timeout)
-  loop.enter()
-  local leader, message, code = handle.await(self, self._core:leader(ms))
-  if leader == nil then return nil, message, code end
-  if not leader then return nil, "no leader", "no_leader" end
-  leader.is_me = is_mine(self, leader)
-  return leader
-end
+handle.add_calls("election", methods, check, {
+  campaign = {
+    n = 1,
+    convert = value_of,
+    finish = function(self, value, core_term, message, code)
+      if not core_term then return nil, message, code end
+      self._term = setmetatable({ _client = self._client, _core = core_term, election = self, value = value }, Term)
+      return self._term
+    end,
+  },
+  leader = {
+    finish = function(self, _, leader, message, code)
+      if leader == nil then return nil, message, code end
+      if not leader then return nil, "no leader", "no_leader" end
+      leader.is_me = is_mine(self, leader)
+      return leader
+    end,
+  },
+})
 
 -- The fourth value closes the observer when a `for` of Lua 5.4 is left.
 function elections.observe(client, call, name, is_me)

@@ -36,6 +36,44 @@ function handle.await_end(owner, id, message, code)
   return nil, message, code
 end
 
+-- ---- waiting calls ----------------------------------------------------------------------------------------------
+
+local function timeout_of(n, a, b, c, d)
+  if n == 0 then return a elseif n == 1 then return b elseif n == 2 then return c end
+  return d
+end
+
+-- Adds calls that wait to a class, by name: { core =, n =, convert =, finish = }, all of which may be left out.
+--   core      the method of C's object, if it has another name
+--   n         how many arguments come before the timeout; 0 to 3
+--   convert   (call, arguments...): checks them, and returns what C's method is given before the timeout: one value, or
+--             two if `takes_two`
+--   finish    (self, the first of these values, what C answered...): what the call returns
+function handle.add_calls(class, methods, check, calls)
+  for name, it in pairs(calls) do
+    local call, core_name, n = class .. ":" .. name, it.core or name, it.n or 0
+    local convert, finish = it.convert, it.finish
+    methods[name] = function(self, a, b, c, d)
+      check(self, name)
+      local x, y
+      if convert then x, y = convert(call, a, b, c) end
+      local ms = args.timeout(call, timeout_of(n, a, b, c, d))
+      loop.enter()
+      local object = self._core
+      local ask = object[core_name]
+      if it.takes_two then
+        return handle.await(self, ask(object, x, y, ms))
+      elseif not convert then
+        if finish then return finish(self, nil, handle.await(self, ask(object, ms))) end
+        return handle.await(self, ask(object, ms))
+      elseif finish then
+        return finish(self, x, handle.await(self, ask(object, x, ms)))
+      end
+      return handle.await(self, ask(object, x, ms))
+    end
+  end
+end
+
 -- For objects that C makes at once.
 function handle.made(object, message, code)
   if object then return object end

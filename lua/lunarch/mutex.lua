@@ -77,19 +77,7 @@ function methods:unlock(timeout)
   return handle.await_release(self, self._core:unlock(ms))
 end
 
-function methods:owner(timeout)
-  check(self, "owner")
-  local ms = args.timeout("mutex:owner", timeout)
-  loop.enter()
-  return handle.await(self, self._core:owner(ms))
-end
-
-function methods:await_loss(timeout)
-  check(self, "await_loss")
-  local ms = args.timeout("mutex:await_loss", timeout)
-  loop.enter()
-  return handle.await(self, self._core:await_loss(ms))
-end
+handle.add_calls("mutex", methods, check, { owner = {}, await_loss = {} })
 
 function methods:is_held()
   check(self, "is_held")

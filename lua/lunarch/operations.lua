@@ -1,5 +1,6 @@
 -- What a script says about keys, brought into the one form that C reads: operations, compares, transactions.
 local args = require "lunarch.args"
+local core = require "lunarch.core"
 
 args.is_ours()
 
@@ -27,8 +28,8 @@ end
 
 operations.range_of = range_of
 
-local SORT_BY = { key = 0, version = 1, create = 2, mod = 3, value = 4 }
-local ORDER = { ascend = 1, descend = 2 }
+local numbers = core.numbers
+local KIND, SORT_BY, ORDER = numbers.kind, numbers.sort_by, numbers.order
 
 local function one_of(words)
   local names = {}
@@ -56,7 +57,7 @@ function operations.get(call, key, options)
   options = args.options(call, options, GET)
   local first, range_end = range_of(call, key, options)
   return {
-    kind = 0, key = first, range_end = range_end, limit = options.limit, revision = options.revision,
+    kind = KIND.get, key = first, range_end = range_end, limit = options.limit, revision = options.revision,
     sort_by = options.sort_by and SORT_BY[options.sort_by],
     order = options.order and ORDER[options.order] or options.sort_by and ORDER.ascend,
     keys_only = options.keys_only, count_only = options.count_only, serializable = options.serializable,
@@ -69,20 +70,18 @@ function operations.put(call, key, value, options)
   options = args.options(call, options, PUT)
   args.text(call, "key", key)
   args.string(call, "value", value)
-  return { kind = 1, key = key, value = value, lease = options.lease, prev_kv = options.prev_kv }
+  return { kind = KIND.put, key = key, value = value, lease = options.lease, prev_kv = options.prev_kv }
 end
 
 function operations.delete(call, key, options)
   options = args.options(call, options, DELETE)
   local first, range_end = range_of(call, key, options)
-  return { kind = 2, key = first, range_end = range_end, prev_kv = options.prev_kv }
+  return { kind = KIND.delete, key = first, range_end = range_end, prev_kv = options.prev_kv }
 end
 
 -- ---- transactions -----------------------------------------------------------------------------------------------
 
-local MAX_OPERATIONS = 128
-local TARGET = { version = 0, create = 1, mod = 2, value = 3, lease = 4 }
-local RELATION = { ["="] = 0, ["=="] = 0, [">"] = 1, ["<"] = 2, ["~="] = 3, ["!="] = 3 }
+local MAX_OPERATIONS, TARGET, RELATION = numbers.most.operations, numbers.target, numbers.relation
 local COMPARE = { prefix = args.boolean, range_end = args.text }
 
 local function named_part(item)

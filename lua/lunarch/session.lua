@@ -1,5 +1,6 @@
 -- Sessions: a lease kept alive, and the knowledge of how long it certainly is.
 local args = require "lunarch.args"
+local core = require "lunarch.core"
 local elections = require "lunarch.election"
 local handle = require "lunarch.handle"
 local loop = require "lunarch.loop"
@@ -67,17 +68,13 @@ function methods:remaining()
   return handle.remaining(self._core:stop_at())
 end
 
-local STATES = { alive = 0, jeopardy = 1, lost = 2, closed = 3 }
-
-function methods:await(state, timeout)
-  check(self, "await")
-  if not STATES[state] then
-    args.bad("session:await", "state", "the state known: 'alive', 'jeopardy', 'lost' or 'closed'", state)
-  end
-  local ms = args.timeout("session:await", timeout)
-  loop.enter()
-  return handle.await(self, self._core:await(STATES[state], ms))
+local function state_number(call, state)
+  local number = core.numbers.state[state]
+  if not number then args.bad(call, "state", "the state known: 'alive', 'jeopardy', 'lost' or 'closed'", state) end
+  return number
 end
+
+handle.add_calls("session", methods, check, { await = { n = 1, convert = state_number } })
 
 local CLOSE = { revoke = args.boolean }
 

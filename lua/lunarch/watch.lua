@@ -39,12 +39,7 @@ function watch_methods:next(timeout)
   return event
 end
 
-function watch_methods:ready(timeout)
-  check_watch(self, "ready")
-  local ms = args.timeout("watch:ready", timeout)
-  loop.enter()
-  return handle.await(self, self._core:ready(ms))
-end
+handle.add_calls("watch", watch_methods, check_watch, { ready = {} })
 
 local function next_event(self)
   local event, message, code = watch_methods.next(self)
@@ -82,16 +77,16 @@ function watches.new_observer(client, core_observer, name, is_me)
   return setmetatable({ _client = client, _core = core_observer, _name = name, _is_me = is_me }, Observer)
 end
 
-function observer_methods:next(timeout)
-  check_observer(self, "next")
-  local ms = args.timeout("observer:next", timeout)
-  loop.enter()
-  local leader, message, code = handle.await(self, self._core:next(ms))
-  if leader == nil then return nil, message, code end
-  leader = leader or setmetatable({}, values.leader)
-  if self._is_me then leader.is_me = self._is_me(leader) end
-  return leader
-end
+handle.add_calls("observer", observer_methods, check_observer, {
+  next = {
+    finish = function(self, _, leader, message, code)
+      if leader == nil then return nil, message, code end
+      leader = leader or setmetatable({}, values.leader)
+      if self._is_me then leader.is_me = self._is_me(leader) end
+      return leader
+    end,
+  },
+})
 
 function observer_methods:close()
   check_observer(self, "close")

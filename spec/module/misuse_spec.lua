@@ -265,4 +265,15 @@ describe("misuse of", function()
     assert.is_false(ok)
     assert.matches("misuse_spec.lua:%d+: mutex:lock", err)
   end)
+
+  it("limits are those of C", function()
+    local numbers = require "lunarch.core".numbers
+    assert.is_true(pcall(session.mutex, session, ("x"):rep(numbers.most.name_bytes)))
+    refuses({ "at most " .. numbers.most.name_bytes .. " bytes" }, function()
+      session:mutex(("x"):rep(numbers.most.name_bytes + 1))
+    end)
+    refuses({ "at most " .. numbers.most.ttl_s .. " seconds" }, function()
+      client:session { ttl = numbers.most.ttl_s + 1 }
+    end)
+  end)
 end)

@@ -5,6 +5,7 @@
 
 #include "etcd/etcd.h"
 #include "recipe/place.h"
+#include "recipe/session.h"
 
 int check_bytes(struct lun_bytes bytes, const char *what, struct lun_err *ret_err) {
     if (bytes.len > 0 && !bytes.data)
@@ -122,3 +123,6 @@ int check_config(const struct lun_config *config, struct lun_err *ret_err) {
             return lun_err_set(ret_err, LUN_EINVALID, "endpoint %zu is NULL", i + 1);
     return 0;
 }
+
+_Static_assert((int)LUN_MAX_NAME_BYTES == (int)PLACE_MAX_NAME_BYTES, "one limit, written on two floors");
+_Static_assert((int)LUN_MAX_TTL_S == (int)SESSION_MAX_TTL_S, "one limit, written on two floors");

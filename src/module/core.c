@@ -156,5 +156,7 @@ int luaopen_lunarch_core(lua_State *L) {
     lua_setfield(L, -2, "version");
     answer_push_classes(L);
     lua_setfield(L, -2, "values");
+    numbers_push(L);
+    lua_setfield(L, -2, "numbers");
     return 1;
 }

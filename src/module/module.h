@@ -128,6 +128,8 @@ void answer_push_classes(lua_State *L);
 /* ---- values
  * ----------------------------------------------------------------------------------------------------------- */
 
+/* { state = { alive = 0, ... }, ... }: see numbers.c. */
+void numbers_push(lua_State *L);
 int push_error(lua_State *L, int code, const char *text);
 /* A string of any length. Unlike lua_pushstring it is not looked up by its address, which differs from run to run: a
  * script in the simulator must not see the difference, not even in what is collected when. */
