@@ -1,0 +1,31 @@
+-- limit: 600 s
+-- Senseless arguments in every world: no crash, no call beyond its limit, no leak (under --asan: of memory too), and no
+-- error that shows a line of ours. A longer run: ./dev soak fuzz. A seed repeats a run as far as chance is its own.
+local etcd = require "support.etcd"
+local process = require "support.process"
+local tree = require "support.tree"
+local uv = require "luv"
+local wait = require "support.wait"
+local watched = require "fuzz.watched"
+
+local SECONDS = tree.is_sanitized and 60 or 10
+
+describe("calls with senseless arguments", function()
+  local server, seed
+
+  setup(function()
+    server = etcd.start()
+    seed = math.tointeger(tonumber(os.getenv "LUNARCH_SEED")) or uv.hrtime() // 1000 % 1000000000
+  end)
+  teardown(function() server:stop() end)
+  after_each(process.end_all)
+
+  for _, world in ipairs(watched.WORLDS) do
+    it("return or raise in the world " .. world, function()
+      local findings, last = watched.run(world, server, seed, SECONDS, wait.LIMIT)
+      print(world .. ": " .. last)
+      assert.equal("", findings, ("repeat it: LUNARCH_SEED=%d ./dev test --filter='world %s' spec/fuzz/calls"):format(
+        seed, world))
+    end)
+  end
+end)
