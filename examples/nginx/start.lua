@@ -1,6 +1,7 @@
--- ./dev nginx [PORT]: starts nginx with the nginx.conf beside this file, on a private etcd, until Ctrl-C.
+-- ./dev nginx [PORT [PROGRAM]]: starts nginx with the nginx.conf beside this file, on a private etcd, until Ctrl-C.
+-- PROGRAM: another nginx than Debian's, OpenResty's for example.
 --
---   lunarch examples/nginx/start.lua --dev [-- PORT]
+--   lunarch examples/nginx/start.lua --dev [-- PORT [PROGRAM]]
 --
 -- A second one on another port joins in, and so does whatever else is run with --dev.
 local uv = require "luv"
@@ -10,7 +11,7 @@ local here = arg[0]:match "^(.*)/[^/]*$" or "."
 local port = arg[1] or "8080"
 local build = os.getenv "LUNARCH_BUILD"
 local unpacked = os.getenv "LUNARCH_NGINX" or ""
-local own_nginx = unpacked .. "/usr/sbin/nginx"
+local program = arg[2] or unpacked .. "/usr/sbin/nginx"
 
 local function fail(format, ...)
   io.stderr:write("nginx: ", format:format(...), "\n")
@@ -18,7 +19,7 @@ local function fail(format, ...)
 end
 
 if not port:match "^%d+$" then fail("'%s' is no port", port) end
-if not uv.fs_access(own_nginx, "X") then fail("there is no %s: start this by ./dev nginx", own_nginx) end
+if not uv.fs_access(program, "X") then fail("there is no %s: start this by ./dev nginx", program) end
 
 -- ---- the folder it runs in ---------------------------------------------------------------------------------------
 
@@ -35,10 +36,20 @@ local function read(path)
   return text
 end
 
+-- What was unpacked loads its own modules; another program has them built in.
+local function load_lines()
+  local lines = {}
+  for _, name in ipairs { "ndk_http_module", "ngx_http_lua_module" } do
+    local path = ("%s/usr/lib/nginx/modules/%s.so"):format(unpacked, name)
+    if not arg[2] and uv.fs_access(path, "R") then lines[#lines + 1] = ("load_module %s;"):format(path) end
+  end
+  return table.concat(lines, "\n")
+end
+
 local conf = assert(io.open(prefix .. "/nginx.conf", "w"))
-conf:write((read(here .. "/nginx.conf"):gsub("8080", port)))
+conf:write((read(here .. "/nginx.conf"):gsub("8080", port):gsub("include /etc/nginx/[^\n]*", load_lines)))
 conf:close()
-assert(uv.fs_symlink(unpacked .. "/usr/lib/nginx/modules", prefix .. "/modules"))
+assert(uv.fs_mkdir(prefix .. "/logs", 493))
 
 -- ---- nginx ------------------------------------------------------------------------------------------------------
 
@@ -60,7 +71,7 @@ local status
 local is_root = uv.getuid() == 0
 local nginx, pid = uv.spawn("setpriv", {
   args = {
-    "--pdeathsig", "TERM", own_nginx, "-p", prefix, "-c", prefix .. "/nginx.conf",
+    "--pdeathsig", "TERM", program, "-p", prefix, "-c", prefix .. "/nginx.conf",
     -- Whoever may not read this folder may not run what is in it.
     "-g", "daemon off;" .. (is_root and " user root;" or ""),
   },
@@ -71,9 +82,9 @@ local nginx, pid = uv.spawn("setpriv", {
 }, function(code) status = code end)
 if not nginx then
   remove_prefix()
-  fail("cannot start %s: %s", own_nginx, pid)
+  fail("cannot start %s: %s", program, pid)
 end
-print(("nginx: http://127.0.0.1:%s/ /leader /order; etcd: %s; Ctrl-C ends it, kill -HUP %d reloads it")
+print(("nginx: http://127.0.0.1:%s/ /leader /orders; etcd: %s; Ctrl-C ends it, kill -HUP %d reloads it")
   :format(port, endpoints, pid))
 
 local function wait_end()

@@ -20,7 +20,7 @@ describe("the example for nginx", function()
     child:wait_line "tick 1 by worker"
     local web = nginx.at(port)
     assert.matches("leader: nginx .*\nis it this instance: yes\nfor another %d%.%d s", select(2, web:get "/leader"))
-    assert.matches("served under the lock, token %d+", select(2, web:get "/order"))
+    assert.matches("served under the lock, token %d+", select(2, web:get "/orders"))
     assert(uv.kill(pid, "sighup"))
     child:wait_line "the job is ours no longer: the worker leaves"
     child:wait_line "the job is ours, token"

@@ -28,8 +28,7 @@ local nginx = {}
 local FOLDER = os.getenv "LUNARCH_NGINX"
 
 local CONF = [[
-load_module MODULES/ndk_http_module.so;
-load_module MODULES/ngx_http_lua_module.so;
+LOADS
 daemon off;
 USER
 worker_processes WORKERS;
@@ -83,13 +82,23 @@ local function copy_modules(self)
   assert(uv.fs_chmod(self.prefix .. "/tmp", 1023))
 end
 
+-- OpenResty's nginx has its modules built in.
+local function load_lines()
+  local lines = {}
+  for _, name in ipairs { "ndk_http_module", "ngx_http_lua_module" } do
+    local path = ("%s/usr/lib/nginx/modules/%s.so"):format(FOLDER, name)
+    if uv.fs_access(path, "R") then lines[#lines + 1] = ("load_module %s;"):format(path) end
+  end
+  return table.concat(lines, "\n")
+end
+
 local function configuration(self, options)
   local env = {}
   for name, value in pairs(options.env or {}) do
     env[#env + 1] = ("env %s=%s;"):format(name, value)
   end
   local words = {
-    MODULES = FOLDER .. "/usr/lib/nginx/modules", PREFIX = self.prefix, PORT = tostring(self.port),
+    LOADS = load_lines(), PREFIX = self.prefix, PORT = tostring(self.port),
     WORKERS = tostring(options.workers or 2), LEVEL = options.level or "warn", MAIN = options.main or "",
     USER = uv.getuid() == 0 and ("user %s;"):format(options.user or "root") or "",
     CONNECTIONS = tostring(options.connections or 1024), HTTP = options.http or "", SERVER = options.server or "",
