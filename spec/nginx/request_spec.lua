@@ -1,8 +1,11 @@
 -- Locks belong to the request in which they were taken, whatever happens to it: no internal redirect, subrequest or
 -- aborted connection leaves one behind, and none is given up before the request ends.
 local fixture = require "support.fixture"
+local lunarch = require "lunarch"
 local nginx = require "support.nginx"
+local pkis = require "support.pki"
 local ports = require "support.ports"
+local tree = require "support.tree"
 local uv = require "luv"
 local wait = require "support.wait"
 
@@ -191,6 +194,40 @@ describe("a request's locks", function()
       await_places("h2", 0)
       tcp:close()
     end
+  end)
+
+  it("of a phase of TLS are given up when it has ended, the handshake having failed or not", function()
+    local pki, port = pkis.usual(), ports.free()
+    local other = nginx.start {
+      env = { ENDPOINT = server.endpoint }, workers = 1,
+      server = [[ location = /handshakes { content_by_lua_block { ngx.print(n or 0) } } ]],
+      http = SHARED .. ([[
+        server {
+          listen 127.0.0.1:TLS_PORT ssl;
+          ssl_certificate CERT;
+          ssl_certificate_key KEY;
+          ssl_certificate_by_lua_block {
+            n = (n or 0) + 1
+            assert(here:lock("/request/tls", 60))
+            ngx.sleep(0.1)
+            if n == 2 then ngx.exit(ngx.ERROR) elseif n == 3 then error "on purpose" end
+          }
+          location = / { content_by_lua_block { ngx.print "tls" } }
+        }
+      ]]):gsub("TLS_PORT", tostring(port)):gsub("CERT", pki:path "server.crt"):gsub("KEY", pki:path "server.key"),
+    }
+    for n = 1, 4 do
+      local own = assert(lunarch.connect {
+        endpoints = ("https://127.0.0.1:%d"):format(port), cacert = pki:path "ca.crt",
+      })
+      local co = coroutine.create(function() own:get("/k", nil, 1) end)
+      coroutine.resume(co)
+      wait.eventually(function() return tonumber((select(2, other:get "/handshakes"))) >= n end)
+      wait.eventually(function() return #client:get("/request/tls", { prefix = true }) == 0 end, nil, "handshake " .. n)
+      own:close(0)
+    end
+    other:quit()
+    tree.remove(pki.folder)
   end)
 
   it("can be taken again and again: nothing of the requests is left in the worker", function()
