@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "etcd/cluster.h"
 #include "world.h"
 
 /* Until a session of the old etcd has ended: the longest TTL, and until the new one leads and is heard of. */
@@ -18,12 +19,27 @@ static void forget_machine(struct machine *machine) {
 }
 
 /* One that has heard of nothing that the snapshot does not have cannot know, and need not. */
-static void note_old_lease(struct machine *machine, int64_t restored_rev) {
+static void note_old_lease(struct machine *machine) {
     if (!machine->is_up || !sim_has_lease(machine->world->sim, machine_lease(machine)))
         return;
     const struct etcd *etcd = machine->is_door ? machine->door->etcd : machine->etcd;
-    if (etcd_highest_revision(etcd) > restored_rev)
-        machine->old_lease = machine_lease(machine);
+    const struct mark *mark = &etcd->identity.revision;
+    machine->old_rev = (int64_t)(mark->n_heard > 1 ? mark->value : mark->before);
+    machine->old_lease = machine_lease(machine);
+}
+
+/* The new etcd has come as far as one had heard of the old: it cannot know any more. What it left in the snapshot is
+ * the operator's. */
+void forget_old_leases(struct world *world) {
+    for (int i = 0; i < MACHINES; i++) {
+        struct machine *machine = &world->machines[i];
+        if (machine->old_rev > sim_revision(world->sim))
+            continue;
+        if (machine->is_up && machine->old_lease && machine_lease(machine) == machine->old_lease &&
+            world->n_forsaken < FORSAKEN)
+            world->forsaken[world->n_forsaken++] = machine->old_lease;
+        machine->old_lease = 0;
+    }
 }
 
 void begin_anew(struct world *world, const struct fault *fault) {
@@ -36,8 +52,9 @@ void begin_anew(struct world *world, const struct fault *fault) {
     for (size_t i = 0; i < sim_n_kvs(sim); i++)
         bury(world, sim_kv_at(sim, i), SIM_BY_OPERATOR);
     for (int i = 0; i < MACHINES; i++)
-        note_old_lease(&world->machines[i], beginning.revision);
+        note_old_lease(&world->machines[i]);
     sim_begin_anew(sim, &beginning);
+    forget_old_leases(world);
     world->n_anew++;
     world->anew_ns = sim_now(sim);
     world->restored_rev = is_restored ? sim_revision(sim) : 0;

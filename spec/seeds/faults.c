@@ -332,12 +332,15 @@ unsigned history_more;
 
 static void plan_more(struct world *world, uint64_t seed) {
     uint64_t dice = dice_of(seed, 'A');
-    int64_t n_anew = history_more & MORE_ANEW ? 1 + below(&dice, 2) : 0;
+    bool is_anew = chance(&dice, 50) || history_more & MORE_ANEW;
+    bool has_false_headers = chance(&dice, 50) || history_more & MORE_FALSE_HEADERS;
+    bool has_false_numbers = history_more & MORE_FALSE_NUMBERS;
+    int64_t n_anew = is_anew ? 1 + below(&dice, 2) : 0;
     for (int64_t i = 0; i < n_anew; i++)
         add(world, &dice, ANEW, sim_now(world->sim) + calm_ns(world) + below(&dice, world->faults_end_ns));
-    if (history_more & MORE_FALSE_HEADERS)
+    if (has_false_headers)
         world->message_faults.false_header = 1 + (int)below(&dice, 30);
-    if (history_more & MORE_FALSE_NUMBERS)
+    if (has_false_numbers)
         world->message_faults.false_number = 1 + (int)below(&dice, 30);
 }
 

@@ -206,6 +206,7 @@ static void on_put(void *arg, const char *key, const char *value) {
 
 static void on_changed(void *arg) {
     note_first(arg);
+    forget_old_leases(arg);
 }
 
 void look_on(struct world *world) {

@@ -75,6 +75,7 @@ struct machine {
     bool is_adopted, is_lease_taken;
     uint64_t n_read; /* keys that its transactions had read when the lines came to rest */
     int64_t old_lease; /* its session's, in the etcd that is no more */
+    int64_t old_rev; /* what it had heard of the old etcd by then */
     /* A bare one uses sessions and places directly. */
     struct trace trace;
     struct etcd *etcd;
@@ -276,6 +277,7 @@ void check_observer(struct machine *machine, int64_t within_ns);
 /* ---- etcd begins anew (anew.c) */
 void begin_anew(struct world *world, const struct fault *fault);
 bool machine_is_of_old_etcd(const struct machine *machine);
+void forget_old_leases(struct world *world);
 /* Those that are valid have had time enough to end. */
 void check_old_sessions(struct world *world);
 
