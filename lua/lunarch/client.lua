@@ -107,7 +107,8 @@ function clients.connect(options)
   local tls = tls_of(options)
   local core_client, message, code = core.connect(endpoints, options.name, on_trace ~= nil, tls)
   if not core_client then
-    if variable then return nil, variable .. ": " .. message, code end
+    if variable and message:find "^endpoint" then message = variable .. ": " .. message end
+    if variable then return nil, message, code end
     if next(tls) then return nil, message, code end -- a file that is not there is no mistake in the program
     return handle.made(nil, message, code)
   end

@@ -113,7 +113,7 @@ function Run:watch_connect()
     local ok, client, message, code = pcall(connect, options)
     if ok and client then return client end
     local trouble = self:blame(args.error_text(ok and message or client))
-    if is_bad_endpoint(trouble) then self.hopeless[trouble] = true end
+    if code == "invalid" or is_bad_endpoint(trouble) then self.hopeless[trouble] = true end
     if not ok then error(trouble, 0) end
     return nil, trouble, code
   end

@@ -75,7 +75,7 @@ function flags.parser(name, command)
   end
   local parser = require "argparse"("lunarch " .. name)
     :usage((table.concat(usage, "\n"):gsub(" +\n", "\n"):gsub(" +$", "")))
-    :description(command.description or (command.summary .. "."))
+    :description(command.description or command.summary:gsub("^%l", string.upper) .. ".")
     :add_help(false)
   if command.epilog then parser:epilog(command.epilog) end
   command.define(parser)
