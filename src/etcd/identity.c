@@ -10,6 +10,7 @@
 #include <inttypes.h>
 
 #include "etcd/cluster.h"
+#include "etcd/malformed.h"
 
 /* Answers that must agree on another cluster's id. */
 enum { OTHERS_AT_LEAST = 2 };
@@ -138,6 +139,9 @@ int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHead
     struct identity *identity = &member->etcd->identity;
     if (!header)
         return lun_err_set(ret_err, LUN_EUNAVAILABLE, "sent a reply without a header");
+    int rc = malformed_header(header, heard.is_present, ret_err);
+    if (rc)
+        return rc;
     bool is_old = heard.sent_ns < identity->began_ns;
     if (identity->cluster_id == 0)
         identity->cluster_id = header->cluster_id;
@@ -146,7 +150,7 @@ int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHead
     if (header->cluster_id != identity->cluster_id) {
         if (is_old)
             return lun_err_set(ret_err, LUN_EUNAVAILABLE, "answered for an etcd that is no more");
-        int rc = saw_other(member, header, heard.sent_ns, ret_err);
+        rc = saw_other(member, header, heard.sent_ns, ret_err);
         if (rc)
             return rc;
     } else if (!is_old) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "etcd/cluster.h"
+#include "etcd/malformed.h"
 #include "etcd/status_class.h"
 
 struct keepalive {
@@ -41,9 +42,13 @@ static void on_message(void *arg, struct rpc_stream *stream, const ProtobufCMess
     }
     if (!keepalive->is_waiting || answer->id != keepalive->lease)
         return;
+    if (malformed_ttl(answer->ttl, 0, &keepalive->err)) {
+        refuse(keepalive);
+        return;
+    }
     keepalive->is_waiting = false;
     struct keepalive_reply reply = {.lease = answer->id,
-                                    .ttl_s = answer->ttl > 0 ? answer->ttl : 0,
+                                    .ttl_s = answer->ttl,
                                     .raft_term = answer->header->raft_term,
                                     .sent_ns = keepalive->sent_ns};
     keepalive->callbacks.on_reply(keepalive->arg, keepalive, &reply);

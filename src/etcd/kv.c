@@ -34,7 +34,7 @@ int etcd_lease_grant(struct etcd *etcd, int64_t id, int64_t ttl_s, const struct 
     Etcdserverpb__LeaseGrantRequest request = ETCDSERVERPB__LEASE_GRANT_REQUEST__INIT;
     request.id = id;
     request.ttl = ttl_s;
-    struct request_meta meta = {.method = RPC_LEASE_GRANT, .is_write = true};
+    struct request_meta meta = {.method = RPC_LEASE_GRANT, .is_write = true, .lease = id, .ttl_s = ttl_s};
     return call_start(etcd, &meta, NULL, &request.base, how, on_reply, arg, ret_call);
 }
 
@@ -50,7 +50,7 @@ int etcd_lease_time_to_live(struct etcd *etcd, int64_t id, const struct etcd_cal
                             etcd_reply_cb on_reply, void *arg, struct etcd_call **ret_call) {
     Etcdserverpb__LeaseTimeToLiveRequest request = ETCDSERVERPB__LEASE_TIME_TO_LIVE_REQUEST__INIT;
     request.id = id;
-    struct request_meta meta = {.method = RPC_LEASE_TIME_TO_LIVE};
+    struct request_meta meta = {.method = RPC_LEASE_TIME_TO_LIVE, .lease = id};
     return call_start(etcd, &meta, NULL, &request.base, how, on_reply, arg, ret_call);
 }
 

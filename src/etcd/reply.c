@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "etcd/malformed.h"
+
 static struct lun_bytes bytes_of(ProtobufCBinaryData data) {
     return (struct lun_bytes){data.data, data.len};
 }
@@ -109,6 +111,18 @@ static size_t part_n_kvs(const struct part *part) {
     return 0;
 }
 
+static int check_part(const struct part *part, int64_t revision, struct lun_err *ret_err) {
+    switch (part->kind) {
+    case LUN_OP_RANGE:
+        return malformed_range(part->range, revision, ret_err);
+    case LUN_OP_PUT:
+        return part->put->prev_kv ? malformed_kv(part->put->prev_kv, revision, ret_err) : 0;
+    case LUN_OP_DELETE:
+        return malformed_delete(part->delete_range, revision, ret_err);
+    }
+    return 0;
+}
+
 /* Fills one result, its pairs from `kvs` on. */
 static void read_part(struct lun_kv_result *result, struct lun_kv *kvs, const struct part *part) {
     *result = (struct lun_kv_result){.kind = part->kind, .kvs = kvs, .n_kvs = part_n_kvs(part)};
@@ -152,6 +166,9 @@ static int check_txn(const Etcdserverpb__TxnResponse *txn, const struct request_
         if (!part_of_op(&part, txn->responses[i]) || part.kind != (enum lun_op_kind)expected[i])
             return lun_err_set(ret_err, LUN_EUNAVAILABLE,
                                "sent a malformed reply (operation %zu has not its result)", i + 1);
+        int rc = check_part(&part, txn->header ? txn->header->revision : 0, ret_err);
+        if (rc)
+            return rc;
         *ret_n_kvs += part_n_kvs(&part);
     }
     return 0;
@@ -183,7 +200,10 @@ static int read_single(struct reply_room *room, enum rpc_method method, const Pr
                        struct etcd_reply *reply, struct lun_err *ret_err) {
     struct part part;
     (void)part_of_reply(&part, method, message);
-    int rc = make_room(room, 1, part_n_kvs(&part));
+    int rc = check_part(&part, reply->revision, ret_err);
+    if (rc)
+        return rc;
+    rc = make_room(room, 1, part_n_kvs(&part));
     if (rc)
         return lun_err_set(ret_err, rc, "out of memory");
     read_part(&room->results[0], room->kvs, &part);
@@ -195,24 +215,35 @@ static int read_single(struct reply_room *room, enum rpc_method method, const Pr
 
 /* ---- the others ------------------------------------------------------------------------------------- */
 
-static int read_grant(const Etcdserverpb__LeaseGrantResponse *grant, struct etcd_reply *reply,
-                      struct lun_err *ret_err) {
+static int read_grant(const struct request_meta *meta, const Etcdserverpb__LeaseGrantResponse *grant,
+                      struct etcd_reply *reply, struct lun_err *ret_err) {
     if (grant->error && grant->error[0] != '\0')
         return lun_err_set(ret_err, LUN_EUNAVAILABLE, "sent a grant with an error (%s)", grant->error);
-    if (grant->ttl <= 0)
-        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "sent a malformed reply (a lease granted for no time)");
+    int rc = malformed_grant(grant, meta->lease, meta->ttl_s, ret_err);
+    if (rc)
+        return rc;
     reply->lease = grant->id;
     reply->ttl = reply->granted_ttl = grant->ttl;
     return 0;
 }
 
-static void read_time_to_live(const Etcdserverpb__LeaseTimeToLiveResponse *answer, struct etcd_reply *reply) {
+static int read_time_to_live(const struct request_meta *meta,
+                             const Etcdserverpb__LeaseTimeToLiveResponse *answer, struct etcd_reply *reply,
+                             struct lun_err *ret_err) {
+    int rc = malformed_time_to_live(answer, meta->lease, ret_err);
+    if (rc)
+        return rc;
     reply->lease = answer->id;
     reply->ttl = answer->ttl;
     reply->granted_ttl = answer->grantedttl;
+    return 0;
 }
 
-static void read_status(const Etcdserverpb__StatusResponse *status, struct etcd_reply *reply) {
+static int read_status(const Etcdserverpb__StatusResponse *status, struct etcd_reply *reply,
+                       struct lun_err *ret_err) {
+    int rc = malformed_status(status, ret_err);
+    if (rc)
+        return rc;
     reply->version = status->version;
     reply->db_size = status->dbsize;
     reply->raft_index = (int64_t)status->raftindex;
@@ -221,6 +252,7 @@ static void read_status(const Etcdserverpb__StatusResponse *status, struct etcd_
     reply->n_complaints = status->n_errors;
     if (reply->raft_term == 0)
         reply->raft_term = status->raftterm;
+    return 0;
 }
 
 int reply_read(struct reply_room *room, const struct request_meta *meta, const uint8_t *kinds,
@@ -242,13 +274,12 @@ int reply_read(struct reply_room *room, const struct request_meta *meta, const u
     case RPC_TXN:
         return read_txn(room, meta, kinds, (const Etcdserverpb__TxnResponse *)message, ret_reply, ret_err);
     case RPC_LEASE_GRANT:
-        return read_grant((const Etcdserverpb__LeaseGrantResponse *)message, ret_reply, ret_err);
+        return read_grant(meta, (const Etcdserverpb__LeaseGrantResponse *)message, ret_reply, ret_err);
     case RPC_LEASE_TIME_TO_LIVE:
-        read_time_to_live((const Etcdserverpb__LeaseTimeToLiveResponse *)message, ret_reply);
-        return 0;
+        return read_time_to_live(meta, (const Etcdserverpb__LeaseTimeToLiveResponse *)message, ret_reply,
+                                 ret_err);
     case RPC_MEMBER_STATUS:
-        read_status((const Etcdserverpb__StatusResponse *)message, ret_reply);
-        return 0;
+        return read_status((const Etcdserverpb__StatusResponse *)message, ret_reply, ret_err);
     default:
         return 0;
     }

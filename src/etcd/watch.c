@@ -10,6 +10,7 @@
 #include "etcd/watch.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "etcd/cluster.h"
 #include "etcd/reply.h"
@@ -211,6 +212,20 @@ static void on_canceled(struct watch_stream *stream, const Etcdserverpb__WatchRe
         on_refused(stream, watcher, response);
 }
 
+static int compare(ProtobufCBinaryData key, struct lun_bytes bound) {
+    size_t n = key.len < bound.len ? key.len : bound.len;
+    int order = n > 0 ? memcmp(key.data, bound.data, n) : 0;
+    return order != 0 ? order : key.len < bound.len ? -1 : key.len > bound.len;
+}
+
+static bool is_watched(const struct watcher *watcher, ProtobufCBinaryData key) {
+    struct lun_bytes end = watcher->range_end;
+    if (end.len == 0)
+        return compare(key, watcher->key) == 0;
+    bool is_to_the_end = end.len == 1 && *(const char *)end.data == '\0';
+    return compare(key, watcher->key) >= 0 && (is_to_the_end || compare(key, end) < 0);
+}
+
 static void on_events(struct watch_stream *stream, const Etcdserverpb__WatchResponse *response) {
     int64_t newest_rev = 0;
     for (size_t i = 0; i < response->n_events; i++) {
@@ -218,7 +233,13 @@ static void on_events(struct watch_stream *stream, const Etcdserverpb__WatchResp
         struct watcher *watcher = find(stream, response->watch_id);
         if (!watcher)
             return;
-        if (!event->kv || event->kv->mod_revision < watcher->next_rev)
+        if (!is_watched(watcher, event->kv->key)) {
+            etcd_member_failed(stream->member,
+                               "sent a malformed reply (an event of a key that is not watched)");
+            watch_stream_break(stream);
+            return;
+        }
+        if (event->kv->mod_revision < watcher->next_rev)
             continue;
         if (event->kv->mod_revision > newest_rev)
             newest_rev = event->kv->mod_revision;

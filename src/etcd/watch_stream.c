@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "etcd/cluster.h"
+#include "etcd/malformed.h"
 #include "etcd/status_class.h"
 
 #define IDLE_NS (5 * NS_PER_S)
@@ -127,7 +128,8 @@ static void on_message(void *arg, struct rpc_stream *from, const ProtobufCMessag
     stream->heard_ns = rpc_now(stream->etcd->rpc);
     struct lun_err err;
     const Etcdserverpb__ResponseHeader *header = ((const Etcdserverpb__WatchResponse *)message)->header;
-    if (etcd_saw_header(stream->member, header, (struct heard){stream->opened_ns, false}, &err)) {
+    if (etcd_saw_header(stream->member, header, (struct heard){stream->opened_ns, false}, &err) ||
+        malformed_watch((const Etcdserverpb__WatchResponse *)message, &err)) {
         struct etcd_member *member = stream->member;
         watch_stream_break(stream);
         etcd_member_failed(member, err.text);

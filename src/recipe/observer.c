@@ -80,7 +80,9 @@ static void on_read(void *arg, const struct etcd_reply *reply) {
         return; /* of an etcd that is no more */
     if (observer->began_ns < etcd_began_ns(observer->etcd) && reply->sent_ns >= etcd_began_ns(observer->etcd))
         begin_again(observer, etcd_began_ns(observer->etcd));
-    if (reply->revision < observer->revision)
+    bool is_known_false =
+        observer->revision > etcd_highest_revision(observer->etcd); /* one reply alone bore it */
+    if (reply->revision < observer->revision && !is_known_false)
         return; /* a member that lags behind what an event has told already; the next read will do */
     observer->revision = reply->revision;
     take(observer, reply->results[0].n_kvs > 0 ? &reply->results[0].kvs[0] : NULL);

@@ -193,6 +193,7 @@ static void deliver(struct fake_stream *stream, int id, int most) {
         etcdserverpb__key_value__init(&kvs[i]);
         kvs[i].key = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t)&keys[served[id].key]};
         kvs[i].mod_revision = rev;
+        kvs[i].create_revision = kvs[i].version = 1;
         events[i].kv = &kvs[i];
         pointers[i] = &events[i];
         served[id].next_rev = rev + 1;

@@ -34,7 +34,7 @@ static struct etcd_call *two_ops(struct world *world, struct got *got) {
 
 /* `kinds`: p, r, d, or - for a result without content. */
 static void reply_txn(struct fake_call *call, bool is_success, const char *kinds) {
-    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 9, 2);
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 900, 2);
     Etcdserverpb__TxnResponse txn = ETCDSERVERPB__TXN_RESPONSE__INIT;
     Etcdserverpb__ResponseOp ops[4], *pointers[4];
     Etcdserverpb__PutResponse put_response = ETCDSERVERPB__PUT_RESPONSE__INIT;
@@ -44,7 +44,8 @@ static void reply_txn(struct fake_call *call, bool is_success, const char *kinds
     for (int i = 0; i < 10; i++) {
         etcdserverpb__key_value__init(&kv[i]);
         kv[i].key = text_data("k");
-        kv[i].create_revision = 100 + i;
+        kv[i].create_revision = kv[i].mod_revision = 100 + i;
+        kv[i].version = 1;
         kvs[i] = &kv[i];
     }
     put_response.prev_kv = &kv[3];
@@ -99,7 +100,7 @@ static void a_grant_of_no_time_is_malformed(void) {
     struct world world = world_of(1);
     struct got got = {0};
     struct etcd_call_options how = within(&world, 5 * S);
-    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 9, 2);
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 900, 2);
     Etcdserverpb__LeaseGrantResponse grant = ETCDSERVERPB__LEASE_GRANT_RESPONSE__INIT;
     grant.header = &header;
     grant.id = 5;

@@ -93,13 +93,25 @@ static void a_renewal_bears_the_time_it_was_sent(void) {
     renew(&world, keepalive, 77);
     say(stream, OUR_CLUSTER, 77, 0, 4);
     CHECK(renewed.n_replies == 2 && renewed.reply.ttl_s == 0);
-    renew(&world, keepalive, 77);
-    say(stream, OUR_CLUSTER, 77, -3, 3);
-    CHECK(renewed.n_replies == 3 && renewed.reply.ttl_s == 0);
     close_keepalive(&world, keepalive);
     close_keepalive(&world, NULL);
     world_close(&world);
     CHECK(renewed.n_broken == 0);
+}
+
+static void a_renewal_of_a_senseless_ttl_is_malformed(void) {
+    static const int64_t ttls[] = {-1, -3, INT64_MIN, INT64_C(9223372037), INT64_MAX};
+    for (size_t i = 0; i < sizeof ttls / sizeof ttls[0]; i++) {
+        struct world world = world_of(1);
+        struct renewed renewed;
+        struct keepalive *keepalive = open_keepalive(&world, 0, &renewed);
+        renew(&world, keepalive, 77);
+        say(open_stream(&world), OUR_CLUSTER, 77, ttls[i], 4);
+        fake_run(world.fake);
+        CHECK(renewed.n_replies == 0 && renewed.n_broken == 1);
+        CHECK(strstr(renewed.err.text, "a:1: sent a malformed reply (ttl ") != NULL);
+        world_close(&world);
+    }
 }
 
 static void answers_to_nothing_are_ignored(void) {
@@ -462,6 +474,7 @@ static void a_member_that_cannot_be_reached_is_told_by_its_reason(void) {
 
 int main(void) {
     RUN(a_renewal_bears_the_time_it_was_sent);
+    RUN(a_renewal_of_a_senseless_ttl_is_malformed);
     RUN(answers_to_nothing_are_ignored);
     RUN(a_broken_keepalive_says_why);
     RUN(a_reply_that_cannot_be_used_breaks_it);

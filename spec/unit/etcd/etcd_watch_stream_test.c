@@ -49,8 +49,8 @@ static void a_broken_stream_is_opened_elsewhere(void) {
     struct fake_stream *stream = open_on(&world, "a:1");
     for (int i = 0; i < 3; i++) /* the last is still being created */
         say_created(stream, i, 10);
-    say_events(stream, 1, REVS(6, 8));
-    say_events(stream, 2, REVS(6, 8));
+    say(stream, (struct says){.id = 1, .key = "g", .put_revs = REVS(6, 8), .revision = 50});
+    say(stream, (struct says){.id = 2, .key = "r", .put_revs = REVS(6, 8), .revision = 50});
     fake_break(stream, RPC_UNAVAILABLE, "Socket closed");
     CHECK(fake_n_streams(world.fake, FAKE_ANY) == 0);
     fake_advance(world.fake, 10 * MS);

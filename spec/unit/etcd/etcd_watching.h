@@ -111,8 +111,8 @@ struct says {
     int64_t id, revision, compact_rev;
     bool created, canceled, has_no_header;
     uint64_t cluster_id;
-    const char *reason;
-    const int64_t *put_revs; /* 0-terminated; negative: a deletion */
+    const char *reason, *key; /* key NULL: "k" */
+    const int64_t *put_revs;  /* 0-terminated; negative: a deletion */
 };
 
 static inline void say(struct fake_stream *stream, struct says says) {
@@ -123,6 +123,7 @@ static inline void say(struct fake_stream *stream, struct says says) {
     Etcdserverpb__KeyValue kvs[8], prev = ETCDSERVERPB__KEY_VALUE__INIT;
     prev.key = text_data("k");
     prev.value = text_data("old");
+    prev.create_revision = prev.mod_revision = prev.version = 1;
     response.header = says.has_no_header ? NULL : &header;
     response.watch_id = says.id;
     response.created = says.created;
@@ -134,8 +135,9 @@ static inline void say(struct fake_stream *stream, struct says says) {
         int64_t rev = says.put_revs[i];
         etcdserverpb__event__init(&events[i]);
         etcdserverpb__key_value__init(&kvs[i]);
-        kvs[i].key = text_data("k");
+        kvs[i].key = text_data(says.key ? says.key : "k");
         kvs[i].mod_revision = rev < 0 ? -rev : rev;
+        kvs[i].create_revision = kvs[i].version = 1;
         events[i].type =
             rev < 0 ? ETCDSERVERPB__EVENT__EVENT_TYPE__DELETE : ETCDSERVERPB__EVENT__EVENT_TYPE__PUT;
         events[i].kv = &kvs[i];

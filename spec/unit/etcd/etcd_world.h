@@ -96,6 +96,7 @@ static inline void reply_range(struct fake_call *call, const char *key, int64_t 
         kv.key = text_data(key);
         kv.value = text_data("value");
         kv.create_revision = kv.mod_revision = revision;
+        kv.version = 1;
         range.kvs = &kvs;
         range.n_kvs = 1;
         range.count = 1;
