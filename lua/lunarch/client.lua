@@ -44,6 +44,7 @@ end
 
 local OPTIONS = {
   endpoints = endpoints_check, name = args.who, loop = world_check, trace = args.callable,
+  log = args.callable,
   cacert = args.word, cert = args.word, key = args.word, server_name = args.word,
   insecure_skip_tls_verify = args.boolean,
 }
@@ -99,6 +100,28 @@ local function trace_of(option)
   return function(line) say.write(line .. "\n") end
 end
 
+local STATUS_S = 2
+
+local function say_level(_, message)
+  say.line("%s", message)
+end
+
+-- Tells the log, once, that no etcd answers the first call of a client. The client may be collected meanwhile.
+local function watch_silence(client, log, is_given)
+  if not log then return end
+  local weak = setmetatable({ client = client }, { __mode = "v" })
+  client._hub.on_silence = function()
+    local self = weak.client
+    local members = self and self:status(STATUS_S)
+    for _, member in ipairs(members or {}) do
+      if not member.error then return end
+    end
+    if not members or #members == 0 then return end
+    log("warn", ("no etcd answers at %s: %s; still waiting for it%s"):format(table.concat(self.endpoints, ","),
+      members[1].error, is_given and "" or " (connect { endpoints = ... } or LUNARCH_ENDPOINTS sets its address)"))
+  end
+end
+
 function clients.connect(options)
   options = args.options("lunarch.connect", options, OPTIONS)
   loop.connect "lunarch.connect"
@@ -112,9 +135,11 @@ function clients.connect(options)
     if next(tls) then return nil, message, code end -- a file that is not there is no mistake in the program
     return handle.made(nil, message, code)
   end
-  return setmetatable({
+  local client = setmetatable({
     _core = core_client, _hub = loop.new_hub(core_client, on_trace, options.loop), endpoints = endpoints,
   }, Client)
+  watch_silence(client, options.log or say.is_plain and say_level or nil, options.endpoints or variable)
+  return client
 end
 
 -- ---- the store --------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@ local args = require "lunarch.args"
 
 args.is_ours()
 
-local say = {}
+-- is_plain: nothing around the program has a log of its own.
+local say = { is_plain = true }
 
 --- Writes the text as it is. Replaced where stderr is another's affair: by the program, and in the simulator.
 ---@param text string

@@ -196,7 +196,7 @@ describe("an output that nobody reads", function()
       local say = require "lunarch.say"
       for _ = 1, %d do say.line(%q) end
       local client = assert(lunarch.connect { endpoints = %q })
-      assert(client:put("/output/plain/%d", "done", nil, 5))
+      assert(client:put("/output/plain/%d", "done", nil, 20))
       client:close()
     ]]):format(LOTS_BYTES // 100, LINE, server.endpoint, n))
     local child = start(plain(path), nil, ends.write)

@@ -265,7 +265,8 @@ end
 local function guard_output()
   assert(host.guard_output())
   host.set_notice(log.pattern("warn", nil, "@N@ dropped: @WHY@"))
-  require "lunarch.say".write = host.log
+  local say = require "lunarch.say"
+  say.write, say.is_plain = host.log, false
 end
 
 -- What the script did, and not how we came to call it.

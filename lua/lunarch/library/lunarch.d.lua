@@ -59,6 +59,7 @@ local lunarch = {}
 ---@field key? string its key, not encrypted: a path, or the PEM text (LUNARCH_KEY, ETCDCTL_KEY)
 ---@field server_name? string the name to find in the servers' certificates, in place of each endpoint's host (LUNARCH_SERVER_NAME)
 ---@field insecure_skip_tls_verify? boolean accepts any certificate: no protection against a false server (LUNARCH_INSECURE_SKIP_TLS_VERIFY)
+---@field log? fun(level: string, message: string) is told once, in plain Lua, that no etcd has answered the first call for 3 s. Default: one line on stderr
 ---@field trace? fun(line: string) is told what the core does, while somebody waits. Default: LUNARCH_TRACE=1 prints to stderr
 
 --- Makes a client, which connects when first needed. Does not wait: an etcd that is not there is noticed by the first

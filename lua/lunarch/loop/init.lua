@@ -166,8 +166,24 @@ local function wait_in_loop(hub, id, is_kept, world)
   world.suspend(wait)
 end
 
+-- A program that blocks on an etcd which is not there should not do so without a word: hub.on_silence is called if the
+-- first wait of a client is not over after SILENT_S.
+local SILENT_S, SILENT_STEP_MS = 3, 250
+
+local function first_wait(hub, id)
+  local on_silence = hub.on_silence
+  hub.on_silence = nil
+  for _ = 1, SILENT_S * 1000 / SILENT_STEP_MS do
+    local is_done, _, code = hub.core:wait(id, SILENT_STEP_MS)
+    if is_done or code == "closed" then return end
+  end
+  on_silence()
+end
+
 local function wait_blocking(hub, id, is_kept)
-  local ok, err = block.wait(hub.core, id)
+  local ok, err = true, nil
+  if hub.on_silence then ok, err = pcall(first_wait, hub, id) end
+  if ok then ok, err = block.wait(hub.core, id) end
   if next(hub.waits) or hub.on_trace then loop.dispatch(hub) end
   if ok then return end
   if is_kept then hub.core:forget(id) else hub.core:cancel(id) end

@@ -260,7 +260,8 @@ return function(options)
   local chunk, trouble = loadfile(options.script)
   if not chunk then error(trouble, 0) end
   package.loaded["lunarch.loop.luv"] = require "lunarch.cli.sim.loop"
-  require "lunarch.say".write = function(text) io.stderr:write(text) end
+  local say = require "lunarch.say"
+  say.write, say.is_plain = function(text) io.stderr:write(text) end, false
   local lunarch = require "lunarch"
   watch_candidates(lunarch)
   local run = new_run(options, lunarch)
