@@ -184,6 +184,37 @@ describe("in nginx", function()
     end)
   end
 
+  local EXITS = { itself = "os.exit(3)", ["a light thread"] = "ngx.thread.spawn(function() os.exit(3) end)" }
+  for where, code in pairs(EXITS) do
+    it("os.exit in a handler, by " .. where .. ", ends its term in order and not the worker", function()
+      start("handlers.do_work = function() note 'work' CODE error 'not here' end", nil, { CODE = code })
+      local pids = web:workers()
+      await "lost error"
+      assert.same(pids, web:workers())
+      if where == "itself" then
+        assert.is_true(#web:lines "do_work failed: .*os.exit would end this worker of nginx" > 0)
+      end
+    end)
+  end
+
+  it("a log function that calls ngx.exit ends a term, on_lost included, and the singleton stands again", function()
+    start [[
+      local function quiet() end
+      handlers.log = { info = quiet, warn = quiet, error = function(format, name)
+        if has_exited then return end
+        has_exited = true
+        ngx.exit(ngx.OK)
+      end }
+      handlers.do_work = function() note "work" if not has_exited then error "on purpose" end return 0.01 end
+    ]]
+    await "lost error"
+    await("elected", 2)
+    await("work", 5)
+    assert.equal(1, #web:lines "the timer that all of lunarch runs in was ended")
+    web:quit()
+    assert.equal(0, #client:get("/death", { prefix = true }))
+  end)
+
   it("a light thread that is killed in a wait is given up, and its worker leaves", function()
     start("", { server = [[
       location = /kill { content_by_lua_block {

@@ -212,22 +212,48 @@ local function stand(self)
   local beater = self.lunarch.spawn(beat, self, own)
   local ok, err = pcall(own.run, own)
   beater:interrupt "the candidate has ended"
-  -- Whatever happened: it leads no more.
+  if not ok then error(err, 0) end
+end
+
+-- Whatever happened: it leads no more.
+local function stand_no_more(self)
   self.term = nil
   publish_deadline(self)
   self.candidate, self.known_leader = nil, nil
   self.board:leave()
-  if not ok then
-    self.log.error("the candidate broke off: %s", err)
-    self.lunarch.sleep(PAUSE_S)
-  end
+end
+
+local function stand_or_look(self)
+  if claim(self) then stand(self) else self.lunarch.sleep(LOOK_S) end
+end
+
+-- The hub has ended in the middle of a term: what its candidate would have done.
+local function recover(self)
+  local term, on_lost = self.term, self.options.on_lost
+  local was_entered = self.is_entered
+  self.is_entered = false
+  stand_no_more(self)
+  if not was_entered then return end
+  local ok, err = pcall(nginx.apart, true, on_lost or function() end, term, "error")
+  if not ok then self.log.error("on_lost failed: %s", err) end
+  term:resign(CLOSE_S)
 end
 
 local function keep(self)
+  recover(self)
   while not self.stopping do
-    if claim(self) then stand(self) else self.lunarch.sleep(LOOK_S) end
+    local ok, err = pcall(stand_or_look, self)
+    if self.candidate then stand_no_more(self) end
+    if not ok then
+      self.log.error("the candidate broke off: %s", err)
+      self.lunarch.sleep(PAUSE_S)
+    end
   end
   if self.own_client then self.own_client:close(CLOSE_S) end
+end
+
+local function begin(self)
+  nginx.spawn_protected(keep, self).on_death = function() begin(self) end
 end
 
 -- ---- beginning and ending ---------------------------------------------------------------------------------------
@@ -268,6 +294,21 @@ local function refuse_second(options)
   end
   return key
 end
+
+-- A handler has no say over the worker, which serves requests: its os.exit is an error, and ends its term in order.
+local function guard_exit()
+  local exit = os.exit
+  rawset(os, "exit", function(...)
+    local task = nginx.current()
+    if task and task.is_protected then
+      args.misuse("os.exit would end this worker of nginx, requests and all: a handler that wants no more returns "
+        .. "false from do_work, or calls singleton:stop()")
+    end
+    return exit(...)
+  end)
+end
+
+local is_exit_guarded = false
 
 -- on_lost of a term that nginx gives no time to end in order; `until_s`: for the rest.
 local function end_at_once(self, until_s)
@@ -323,7 +364,9 @@ return function(options)
     watch_from_agent(self)
   elseif kind == "worker" or kind == "single" then
     ending.add(function(until_s) end_at_once(self, until_s) end)
-    nginx.spawn_protected(keep, self)
+    if not is_exit_guarded then guard_exit() end
+    is_exit_guarded = true
+    begin(self)
     nginx.on_leave(function() self:stop "the worker leaves" end)
   end
   return self

@@ -70,8 +70,9 @@ end
 
 local start
 
--- nginx may drop the hub's timer.
+-- nginx may drop the hub's timer; and nothing else would notice that the hub has died.
 local function supervise()
+  requests.sweep()
   if not current then
     start()
   elseif is_exiting() then

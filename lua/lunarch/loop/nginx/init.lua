@@ -27,6 +27,7 @@ local DEFAULT = "127.0.0.1:2379"
 local SHORTEST_S = 0.001
 local TIMER_LOOKS = 3        -- how often a handler's timer is set again before the handler fails
 local RETRY_S = 1
+local LONGEST_S = 1e6
 local LAST_MS = 3000         -- what the last revocations are given when the worker ends
 
 -- ---- a Lua state for each request ---------------------------------------------------------------------------------
@@ -180,7 +181,9 @@ end
 local DIED = "its light thread ended without returning: ngx.exit, or another call that ends a request, was made in it"
 
 local function die(task)
-  if not task.has_ended then common.finish(nginx, task, false, DIED) end
+  if task.has_ended then return end
+  common.finish(nginx, task, false, DIED)
+  if task.on_death then task.on_death() end
 end
 
 hub.on_death = die
@@ -221,6 +224,7 @@ nginx.spawn_ours = function(fn, ...) return spawn_in_hub(false, fn, ...) end
 nginx.is_starved = hub.is_starved
 
 -- A task of our own code that sees to its end itself when the worker leaves, and so do those that are spawned in it.
+-- Its field `on_death` may be set: called, and must not wait, if its light thread ends without returning.
 nginx.spawn_protected = function(fn, ...) return spawn_in_hub(true, fn, ...) end
 
 -- The task, or nil, message, code: nginx refuses the timer.
@@ -239,6 +243,7 @@ end
 
 local function begin_apart(call, limit)
   return timers.begin(function()
+    call.has_begun = true
     table.insert(adopt(call.task).on_end, function()
       if call.results then return end
       call.results = { false, DIED, n = 2 }
@@ -271,7 +276,7 @@ function nginx.apart(is_urgent, fn, ...)
   local call = { task = nginx.current(), fn = fn, given = pack(...), done = assert(semaphore.new()) }
   local birth = set_apart(call, is_urgent)
   while not call.results do
-    call.done:wait(RETRY_S)
+    call.done:wait(call.has_begun and LONGEST_S or RETRY_S)
     if call.task.interruption and timers.forget(birth) then error("nginx had no timer for it", 0) end
   end
   if not call.results[1] then error(call.results[2], 0) end
