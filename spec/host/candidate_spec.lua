@@ -408,6 +408,19 @@ describe("a candidate", function()
   end)
 
   describe("whose etcd does not answer", function()
+    it("may be looked for elsewhere only before it has answered", function()
+      world.session_troubles[1] = "connection refused"
+      local candidate = make()
+      candidate.hint = " (a hint)"
+      world:at(20, function()
+        world.session_troubles[1] = "connection refused again"
+        world.session:lose "expired"
+      end)
+      run(candidate, 100)
+      assert.truthy(world:has_logged "connection refused %(a hint%)")
+      assert.truthy(world:has_logged "connection refused again; trying")
+    end)
+
     it("says what it tries, once, and goes on trying", function()
       for i = 1, 20 do world.session_troubles[i] = "connection refused" end
       run(make(), 100)
