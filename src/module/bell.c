@@ -21,6 +21,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "module/bell.h"
@@ -69,10 +70,18 @@ static bool is_ourselves(int fd) {
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid == getpid();
 }
 
+/* The connection stays in the queue, and epoll reports it again at once: without a rest that would be a busy loop. */
+static void rest_if_out_of_descriptors(int failure) {
+    if (failure == EMFILE || failure == ENFILE || failure == ENOBUFS || failure == ENOMEM)
+        (void)nanosleep(&(struct timespec){.tv_nsec = 100 * 1000 * 1000}, NULL);
+}
+
 static void let_in(struct bell *bell) {
     int fd = accept4(bell->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
+    if (fd < 0) {
+        rest_if_out_of_descriptors(errno);
         return;
+    }
     if (!is_ourselves(fd)) {
         (void)close(fd);
         return;

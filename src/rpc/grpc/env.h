@@ -107,7 +107,8 @@ void env_wake_due(struct env *env);
 
 /* ---- library.c: gRPC itself, counted. Signals blocked. ---- */
 
-/* 0, or LUN_EINVALID in a child forked from a process that had gRPC running. */
+/* 0, LUN_EINVALID in a child forked from a process that had gRPC running, or LUN_EUNAVAILABLE: too few threads or
+ * descriptors for it. */
 int library_acquire(struct lun_err *ret_err);
 void library_release(void);
 

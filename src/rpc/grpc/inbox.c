@@ -13,7 +13,7 @@
 int inbox_init(struct inbox *inbox, struct lun_err *ret_err) {
     *inbox = (struct inbox){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     if (inbox->fd < 0)
-        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "no descriptor to be had: %s", strerror(errno));
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "cannot open a descriptor: %s", strerror(errno));
     (void)pthread_mutex_init(&inbox->lock, NULL);
     list_init(&inbox->completions);
     list_init(&inbox->running);

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/fork.h"
+#include "rpc/grpc/probe.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 enum { NOBODY = -1 };
@@ -39,6 +40,11 @@ int library_acquire(struct lun_err *ret_err) {
                            "this process was forked while a client was open: open clients after forking, "
                            "or start another program (exec)");
     pthread_mutex_lock(&lock);
+    int rc = probe_resources(n_users == 0, ret_err);
+    if (rc) {
+        pthread_mutex_unlock(&lock);
+        return rc;
+    }
     if (n_users++ == 0) {
         if (!getenv("GRPC_VERBOSITY"))
             gpr_set_log_function(say_nothing);

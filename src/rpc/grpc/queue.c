@@ -184,7 +184,7 @@ int queue_init(struct env *env, struct lun_err *ret_err) {
     if (rc == 0)
         return 0;
     drain(queue);
-    return lun_err_set(ret_err, LUN_EUNAVAILABLE, "no thread to be had: %s", strerror(rc));
+    return lun_err_set(ret_err, LUN_EUNAVAILABLE, "cannot create a thread: %s", strerror(rc));
 }
 
 void queue_fini(struct env *env) {

@@ -101,13 +101,13 @@ static void *validity_main(void *arg) {
 static int start_thread(struct lun_err *ret_err) {
     timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC);
     if (timer_fd < 0)
-        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "no descriptor to be had: %s", strerror(errno));
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "cannot open a descriptor: %s", strerror(errno));
     is_stopping = false;
     int rc = pthread_create(&thread, NULL, validity_main, NULL);
     if (rc == 0)
         return 0;
     (void)close(timer_fd);
-    return lun_err_set(ret_err, LUN_EUNAVAILABLE, "no thread to be had: %s", strerror(rc));
+    return lun_err_set(ret_err, LUN_EUNAVAILABLE, "cannot create a thread: %s", strerror(rc));
 }
 
 static void stop_thread(void) {
