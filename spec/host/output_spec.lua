@@ -260,6 +260,23 @@ describe("an output that nobody reads", function()
     assert.equal(100000, n_lines)
     uv.fs_close(ends.read)
 
+    -- Also once it has ended but for what it has printed.
+    ends = uv.pipe()
+    path = script.write "for i = 1, 30000 do print(i) end"
+    child = start({ tree.program, path }, ends.write)
+    uv.fs_close(ends.write)
+    wait.pass(2.5)
+    assert.is_true(child:is_running())
+    parts = {}
+    repeat
+      parts[#parts + 1] = uv.fs_read(ends.read, 65536)
+    until parts[#parts] == ""
+    _, n_lines = table.concat(parts):gsub("\n", "")
+    assert.equal(30000, n_lines)
+    wait.eventually(function() return child.status end)
+    assert.equal(0, child.status)
+    uv.fs_close(ends.read)
+
     ends = uv.pipe()
     path = script.write "while true do print(('y'):rep(1000)) lunarch.sleep(0.0001) end"
     child = start({ tree.program, path }, ends.write)

@@ -105,11 +105,11 @@ static int l_log(lua_State *L) {
     return 0;
 }
 
-/* flush(seconds): what was written is with its readers, or the time is over */
-static int l_flush(lua_State *L) {
+/* settle(seconds): what was written is with its readers, or the time is over, or nothing waits for them */
+static int l_settle(lua_State *L) {
     lua_Number limit_s = luaL_checknumber(L, 1);
     luaL_argcheck(L, limit_s >= 0 && limit_s < 1e6, 1, "seconds");
-    streams_flush((int)(limit_s * 1000));
+    streams_settle((int)(limit_s * 1000));
     return 0;
 }
 
@@ -177,7 +177,7 @@ int luaopen_lunarch_host(lua_State *L) {
         {"set_notice", l_set_notice},
         {"stand", l_stand},
         {"log", l_log},
-        {"flush", l_flush},
+        {"settle", l_settle},
         {"join_dev", l_join_dev},
         {"watch", l_watch},
         {"pat", l_pat},

@@ -19,6 +19,7 @@
 
 /* What the readers of stdout and stderr are given at the end of the process. */
 #define LAST_FLUSH_MS 1000
+#define WAIT_STEP_MS 50
 
 static struct output outputs[2];
 static bool is_guarding;
@@ -100,8 +101,11 @@ static void replace_file(lua_State *L, const char *name, FILE *file) {
     lua_pop(L, 2);
 }
 
+/* An ordinary program waits for the reader of what it has printed, as any program does. */
 static void at_end(void) {
     (void)fflush(NULL);
+    while (may_wait() && !output_flush(&outputs[0], WAIT_STEP_MS))
+        ;
     streams_stop_waiting();
     streams_flush(LAST_FLUSH_MS);
 }
@@ -140,6 +144,11 @@ void streams_shout(const char *line, size_t len) {
         output_shout(&outputs[1], line, len);
     else
         (void)!write(STDERR_FILENO, line, len);
+}
+
+void streams_settle(int ms) {
+    if (may_wait())
+        streams_flush(ms);
 }
 
 void streams_flush(int ms) {

@@ -24,7 +24,9 @@ void streams_stop_waiting(void);
 void streams_log(const char *line, size_t len);
 /* The same past everything that is queued. Async-signal-safe. */
 void streams_shout(const char *line, size_t len);
-/* Waits until what was written has left us, at most `ms` for both together. */
+/* Waits until what was written has left us, at most `ms` for both together. Nothing where nothing waits any more. */
+void streams_settle(int ms);
+/* The same, whatever waits. */
 void streams_flush(int ms);
 
 #endif

@@ -28,7 +28,7 @@ function signals.pass_interrupts_on()
   local execute = os.execute
   rawset(os, "execute", function(...)
     -- What was printed before comes before what the command prints.
-    host.flush(0.1)
+    host.settle(0.1)
     local ok, how, number = execute(...)
     if how == "signal" and number == SIGINT or how == "exit" and number == 128 + SIGINT then
       require "luv".kill(host.pid(), SIGINT)
