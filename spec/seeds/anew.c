@@ -18,14 +18,19 @@ static void forget_machine(struct machine *machine) {
     }
 }
 
+static const struct etcd *etcd_of(const struct machine *machine) {
+    return machine->is_door ? machine->door->etcd : machine->etcd;
+}
+
 /* One that has heard of nothing that the snapshot does not have cannot know, and need not. */
 static void note_old_lease(struct machine *machine) {
     if (!machine->is_up || !sim_has_lease(machine->world->sim, machine_lease(machine)))
         return;
-    const struct etcd *etcd = machine->is_door ? machine->door->etcd : machine->etcd;
+    const struct etcd *etcd = etcd_of(machine);
     const struct mark *mark = &etcd->identity.revision;
     machine->old_rev = (int64_t)(mark->n_heard > 1 ? mark->value : mark->before);
     machine->old_lease = machine_lease(machine);
+    machine->old_began_ns = etcd_began_ns(etcd);
 }
 
 /* The new etcd has come as far as one had heard of the old: it cannot know any more. What it left in the snapshot is
@@ -33,9 +38,11 @@ static void note_old_lease(struct machine *machine) {
 void forget_old_leases(struct world *world) {
     for (int i = 0; i < MACHINES; i++) {
         struct machine *machine = &world->machines[i];
-        if (machine->old_rev > sim_revision(world->sim))
+        if (machine->old_rev > sim_revision(world->sim) || !machine->old_lease)
             continue;
-        if (machine->is_up && machine->old_lease && machine_lease(machine) == machine->old_lease &&
+        if (machine->is_up && etcd_began_ns(etcd_of(machine)) != machine->old_began_ns)
+            continue; /* it knows */
+        if (machine->is_up && machine_lease(machine) == machine->old_lease &&
             world->n_forsaken < FORSAKEN)
             world->forsaken[world->n_forsaken++] = machine->old_lease;
         machine->old_lease = 0;

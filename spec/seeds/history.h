@@ -37,6 +37,7 @@
     X(revoked_is_true, "a session was told that its lease is gone, and it was not")                          \
     X(session_survives, "a session was lost although nothing was in the way")                                \
     X(waiting_is_cheap, "what idle waiters read grew with the line")                                         \
+    X(replaced_is_true, "a session was lost to a new etcd, and it was the same")                             \
     X(old_sessions_end, "a session of an etcd that is no more goes on")                                      \
     X(crashed, "the program died")                                                                           \
     X(hung, "the program did not come to an end")

@@ -75,6 +75,7 @@ struct machine {
     bool is_adopted, is_lease_taken;
     uint64_t n_read; /* keys that its transactions had read when the lines came to rest */
     int64_t old_lease; /* its session's, in the etcd that is no more */
+    int64_t old_began_ns; /* when its client believed by then that etcd had begun */
     int64_t old_rev; /* what it had heard of the old etcd by then */
     /* A bare one uses sessions and places directly. */
     struct trace trace;

@@ -29,8 +29,9 @@ static bool is_led(const struct sim *sim) {
     return sim->leader >= 0 && is_reached(&sim->members[sim->leader]) && n_reached(sim) * 2 > SIM_MEMBERS;
 }
 
+/* What comes back from the leader tells the member the leader's term. */
 bool sim_can_commit(const struct sim *sim, const struct sim_member *member) {
-    return is_led(sim) && is_reached(member) && !member->is_stale_leader;
+    return is_led(sim) && is_reached(member) && !member->is_stale_leader && member->term == sim->term;
 }
 
 int sim_leader(const struct sim *sim) {
