@@ -72,7 +72,7 @@ local is_root = uv.getuid() == 0
 local nginx, pid = uv.spawn("setpriv", {
   args = {
     "--pdeathsig", "TERM", program, "-p", prefix, "-c", prefix .. "/nginx.conf",
-    -- Whoever may not read this folder may not run what is in it.
+    -- Another user could not read the folder of the build.
     "-g", "daemon off;" .. (is_root and " user root;" or ""),
   },
   env = environment(),

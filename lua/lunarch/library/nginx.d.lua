@@ -48,7 +48,8 @@ function resty.new(options) end
 --- Waits for nothing.
 function resty.release() end
 
---- For exit_worker_by_lua*: closes the clients of resty.new; holds the worker up for so many seconds at most.
+--- For exit_worker_by_lua*: calls on_lost of a singleton's term that nginx gave no time to end (nginx -s stop,
+--- master_process off), and closes the clients of resty.new; holds the worker up for so many seconds at most, on_lost apart.
 ---@param seconds? number Default: 1
 function resty.exit_worker(seconds) end
 
@@ -87,15 +88,19 @@ function worker:session(timeout) end
 
 -- ---- singletons -------------------------------------------------------------------------------------------------
 
---- The options of a candidate, and two more. Each call of a handler runs in a timer of its own.
+--- The options of a candidate, and two more. Each call of a handler runs in a timer of its own: ngx.exit in it is an error
+--- of that handler, and so is os.exit. A handler for which nginx has no timer (lua_max_running_timers) fails after some
+--- seconds, so that another instance can lead.
 ---@class lunarch.singleton_options: lunarch.candidate_options
 ---@field per? "instance"|"worker" who stands: one worker of each nginx (the default), or each worker
----@field dict? string the lua_shared_dict in which an instance's workers tell each other. Default: "lunarch"
+---@field dict? string a lua_shared_dict for what the workers of an instance tell each other: lunarch's own, which no other
+--- code writes to or flushes. Default: "lunarch"
 ---@field value? string what a leader makes known to the others. Default: the name of the host
 
 --- To be called in init_worker_by_lua*: of all the workers of all nginx instances that name the same election, one runs
 --- do_work. Another worker of the instance takes over when the one that stands leaves (within milliseconds), dies, or hangs.
---- What the shared dict has to say is answered by every worker, without asking etcd.
+--- What the shared dict says is answered by every worker, without asking etcd. Made in the privileged agent, it does not
+--- stand, and the log says so.
 ---@class lunarch.singleton
 local singleton = {}
 

@@ -65,7 +65,7 @@ end
 --- Publishes until when this instance leads: a term's stop_at, or nil: it does not.
 function Board:publish_deadline(stop_at)
   if not self.dict then return end
-  -- Rounded down: nobody believes it a moment too long.
+  -- Rounded down: never a moment too long.
   local deadline = stop_at and math.floor(stop_at * MICROSECONDS)
   if deadline then
     self:_set("deadline", deadline)
@@ -76,7 +76,7 @@ function Board:publish_deadline(stop_at)
   self.published = deadline
 end
 
---- Publishes who leads: { value =, key =, token =, is_me = }, value nil: nobody.
+--- Publishes who leads: { value =, key =, token =, is_me = }; value nil: no leader.
 function Board:publish_leader(leader)
   if not self.dict then return end
   local text = ""
@@ -99,7 +99,7 @@ function Board:remaining()
   return left > 0 and left or 0
 end
 
---- Who leads; value nil: nobody; nil: nothing was published in the last seconds.
+--- Who leads; value nil: no leader; nil: nothing was published in the last seconds.
 function Board:leader()
   local text = self.dict:get(self.keys.leader)
   if not text then return nil end
@@ -135,7 +135,7 @@ function Board:_write_standing(lease)
   self.renewed_at = core.now()
 end
 
--- What a dead worker of this instance has left: its deadline, and the lease under which nobody works any more.
+-- What a dead worker of this instance has left: its deadline, and the lease, under which no process works any more.
 function Board:_bury(record)
   self.dict:delete(self.keys.deadline)
   self.dict:delete(self.keys.leader)

@@ -2,12 +2,12 @@
 -- runs do_work.
 --
 -- By default one worker of each instance *stands* for it, and a shared dict says which (lunarch.singleton.board). The
--- others look at it a few times a second, and stand when nobody does: when its worker has left, or is dead. The lease
--- of a dead one is revoked, since nobody is left who could work under it. Two that stand at once do no harm: etcd makes
+-- others look at it a few times a second, and one of them stands when that worker has left, or is dead. The lease
+-- of a dead worker is revoked, since no process works under it any more. Two that stand at once do no harm: etcd makes
 -- one of them lead.
 --
--- Whoever asks reads the dict and the clock, nothing else. The deadline is taken out before on_lost runs, and so before
--- the place is given up.
+-- Questions (is_leader, leader, remaining) read the dict and the clock, nothing else. The deadline is taken out before
+-- on_lost runs, and so before the place is given up.
 --
 -- nginx gives its privileged agent no time to end, so a singleton does not stand there.
 local args = require "lunarch.args"
@@ -33,7 +33,7 @@ local CLOSE_S = 0.5        -- its session is closed by then, or etcd is silent
 local LONGEST_BEAT_S = 0.5
 local BEATS_PER_TTL = 20
 local DEFAULT_TTL_S = 10
-local PAUSE_S = 1          -- after an error nobody has foreseen
+local PAUSE_S = 1          -- after an unexpected error
 local AGENT_LOOKS_S = 10   -- when the privileged agent looks whether a worker stands
 
 local pid = ngx.worker.pid
@@ -87,7 +87,7 @@ local function publish_leader(self)
   if self.known_leader and not self.stopping then self.board:publish_leader(self.known_leader) end
 end
 
--- Once we are no longer the leader nobody has told us who is.
+-- Once this worker is no longer the leader it does not know who is.
 local function forget_ourselves(self)
   if not self.known_leader or not self.known_leader.is_me then return end
   self.known_leader = nil
@@ -170,7 +170,7 @@ local function handlers_of(self)
   local on_elected, on_lost, on_leader = handlers.on_elected, handlers.on_lost, handlers.on_leader
   function handlers.on_elected(term)
     self.term = term
-    -- Before the deadline: whoever sees that we lead sees who that is.
+    -- Before the deadline: where this instance is seen to lead, its name is seen too.
     self.known_leader = { value = self.value, key = term.key, token = term.token, is_me = true }
     publish_leader(self)
     publish_deadline(self)

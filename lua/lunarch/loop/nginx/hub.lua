@@ -11,7 +11,7 @@
 -- few milliseconds (hub.slice).
 --
 -- When the worker is told to leave (reload, quit) those who asked for it (hub.on_leave) are told at once; waits in
--- timers that are nobody's are interrupted a second later; those of requests, and of tasks that see to their end
+-- timers that belong to no task are interrupted a second later; those of requests, and of tasks that see to their end
 -- themselves, are waited for.
 local args = require "lunarch.args"
 
@@ -158,7 +158,7 @@ local function connect_bell()
   return nil, ("connecting to %s: %s"):format(path, err)
 end
 
--- Returns why it cannot go on; nil: nobody wants it to.
+-- Returns why it cannot go on; nil: the hub is not wanted any more.
 local function read_bell(socket)
   while is_wanted() do
     local bytes, err = socket:receiveany(256)
@@ -307,7 +307,7 @@ local function close(self)
   ring(self)
 end
 
--- What is ours does not end by itself: somebody has called ngx.exit in it, in a function for the log or the trace.
+-- The hub's own code does not end it: a user's function for the log or the trace has called ngx.exit.
 local function on_end(request)
   local self = request.hub
   if self ~= current then return end

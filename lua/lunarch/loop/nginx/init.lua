@@ -4,7 +4,7 @@
 -- belongs to the task, and is known by the timer's request (lunarch.loop.nginx.request). What is ours runs in the hub
 -- (lunarch.loop.nginx.hub), where a task is known by its coroutine.
 --
--- A task whose light thread ends without returning (ngx.exit) has failed: whoever joins it is told so.
+-- A task whose light thread ends without returning (ngx.exit) has failed, and its join says so.
 local args = require "lunarch.args"
 local common = require "lunarch.loop.common"
 
