@@ -5,8 +5,13 @@
 --   deaths     100 candidates killed -9 wherever their campaigns are                    (about 20 seconds)
 --   members    followers of a cluster of three frozen in turn, 20 times                 (about 3 minutes)
 --   nginx      delays inside nginx under load, 50 reloads under load, memory            (about 4 minutes)
+--   lines      4,000 waiters for one lock, in one session and in 40 processes, etcd
+--              as it is and slowed down                                                 (about 2 minutes)
+--   fuzz       senseless arguments in every world, and replies changed on their way     (an hour; LUNARCH_MINUTES=n;
+--              only where it is named)
 --
--- Without a PART all of them. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the random instants.
+-- Without a PART all of them but fuzz. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the random
+-- instants.
 local uv = require "luv"
 
 -- What etcd and the logs write goes here, and goes in the end.
@@ -14,6 +19,7 @@ local MEMORY = uv.fs_access("/dev/shm", "W") and "/dev/shm" or "/tmp"
 local folder = assert(uv.fs_mkdtemp(MEMORY .. "/lunarch-soak-XXXXXX"))
 uv.os_setenv("LUNARCH_TMP", folder)
 
+local changed = require "fuzz.changed"
 local cuts = require "live.support.cuts"
 local etcd = require "support.etcd"
 local followers = require "live.support.followers"
@@ -22,6 +28,8 @@ local scene = require "live.support.scene"
 local stops = require "live.support.stops"
 local tree = require "support.tree"
 local victims = require "live.support.victims"
+local wait = require "support.wait"
+local watched = require "fuzz.watched"
 
 local CUTS_EACH, STOPS, DEATHS, FREEZES, SESSIONS = 40, 20, 100, 20, 12
 local MEDIAN_MS, LONGEST_MS = 10, 50
@@ -98,10 +106,37 @@ end
 
 function parts.nginx() require "nginx.support.report"(say, verdict, law) end
 
-local ORDER = { "stops", "cuts", "deaths", "members", "nginx" }
+function parts.lines() require "soak.lines"(say, verdict) end
+
+-- Rounds of a minute for each world and for the replies, each with a seed of its own.
+function parts.fuzz()
+  local minutes = tonumber(os.getenv "LUNARCH_MINUTES") or 60
+  say("fuzz: senseless arguments and changed replies, %d minutes", minutes)
+  local until_s = uv.hrtime() / 1e9 + 60 * minutes
+  local function round(what, repeated_by, run)
+    local server = etcd.start()
+    local ok, findings, summary = pcall(run, server)
+    server:stop()
+    local is_fine = ok and findings == ""
+    verdict(is_fine, what .. ": " .. tostring(summary), { tostring(findings), "repeat it: " .. repeated_by })
+  end
+  while uv.hrtime() / 1e9 < until_s do
+    for _, world in ipairs(watched.WORLDS) do
+      local round_seed = math.random(1 << 30)
+      local again = ("LUNARCH_SEED=%d ./dev test --filter='world %s' spec/fuzz/calls"):format(round_seed, world)
+      round(world, again, function(server) return watched.run(world, server, round_seed, 60, wait.LIMIT) end)
+    end
+    local round_seed = math.random(1 << 30)
+    round("replies", ("LUNARCH_SEED=%d ./dev test spec/fuzz/replies"):format(round_seed),
+      function(server) return changed.run(server, round_seed, 60, wait.LIMIT) end)
+  end
+end
+
+local ORDER = { "stops", "cuts", "deaths", "members", "nginx", "lines", "fuzz" }
+local ONLY_BY_NAME = { fuzz = true }
 
 local function wanted(name)
-  if #arg == 0 then return true end
+  if #arg == 0 then return not ONLY_BY_NAME[name] end
   for _, word in ipairs(arg) do
     if word == name then return true end
   end
@@ -111,7 +146,7 @@ end
 for _, word in ipairs(arg) do
   if not parts[word] then
     tree.remove(folder)
-    io.stderr:write("soak: there is no part '", word, "': cuts, stops, deaths, members, nginx\n")
+    io.stderr:write("soak: there is no part '", word, "': ", table.concat(ORDER, ", "), "\n")
     os.exit(2)
   end
 end
