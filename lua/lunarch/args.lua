@@ -30,6 +30,11 @@ end
 
 local misuse = args.misuse
 
+-- Whether a chunk of this name (as debug.getinfo gives it in `source`) is one of our files.
+function args.holds(source)
+  return ours[source] == true
+end
+
 local function is_our_line(line)
   return our_names[line:match "^\t(.-):%d+: in " or ""]
 end

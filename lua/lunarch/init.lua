@@ -1,14 +1,17 @@
 -- Lunarch: sessions, mutexes and elections on etcd. What `require "lunarch"` gives; every call is described in
 -- library/lunarch.d.lua.
 local args = require "lunarch.args"
+local candidate = require "lunarch.candidate"
 local clients = require "lunarch.client"
 local core = require "lunarch.core"
+local ending = require "lunarch.loop.ending"
 local loop = require "lunarch.loop"
 
 args.is_ours()
 
 local lunarch = { version = core.version, _VERSION = "lunarch " .. core.version }
 
+lunarch.candidate = candidate
 lunarch.connect = clients.connect
 lunarch.now = core.now
 
@@ -24,7 +27,7 @@ end
 
 function lunarch.run(fn, ...)
   args.callable("lunarch.run", "fn", fn)
-  return loop.run(fn, ...)
+  return ending.in_order(loop.run, fn, ...)
 end
 
 -- The last call of a program: waits until the clients that were collected have given up what they held.
@@ -33,13 +36,11 @@ function lunarch.shutdown(seconds)
   return true
 end
 
--- Drivers of handlers are loaded by the first who wants them.
-local LATER = { candidate = true, singleton = true }
-
+-- It exists inside nginx alone, and says so elsewhere.
 return setmetatable(lunarch, {
   __index = function(self, name)
-    if not LATER[name] then return nil end
-    local found = require("lunarch." .. name)
+    if name ~= "singleton" then return nil end
+    local found = require "lunarch.singleton"
     rawset(self, name, found)
     return found
   end,

@@ -167,14 +167,17 @@ describe("a candidate", function()
 
     it("is not told as lost when it was over before on_elected could begin", function()
       world.stop_at = 5
-      world:at(1, function() world.leader = { value = "B" } end)
-      world.is_open = false
-      world:at(1, function() world.is_open = true end)
-      run(make { on_leader = function()
-        -- The driver has seen a term that lasts, the worker has not begun.
-        world.is_open = false
-        world:block(10)
-      end }, 20)
+      local c = make()
+      world:at(20, function() c:stop() end)
+      world:run(function()
+        world:spawn(function()
+          world:wait(function() return world.term end)
+          -- The driver has seen a term that lasts, the worker has not begun.
+          world.is_open = false
+          world:block(10)
+        end)
+        c:run()
+      end)
       assert.same({}, calls)
       assert.same({ "resign 1" }, world:said "resign")
     end)
@@ -254,6 +257,57 @@ describe("a candidate", function()
     end)
   end)
 
+  describe("whose handler does not end", function()
+    local function stubborn(name)
+      return function()
+        call(name)
+        while true do
+          pcall(sleep, 0.5)
+          world:block(0.01)
+          coroutine.yield()
+        end
+      end
+    end
+
+    for _, name in ipairs { "on_elected", "do_work" } do
+      it("calls on_lost all the same when it is stopped, and does not resume it (" .. name .. ")", function()
+        run(make { stop_timeout = 4, [name] = stubborn(name) }, 2)
+        assert.equal("on_lost 1 stopping", calls[#calls])
+        assert.truthy(world:time_of "on_lost" >= 6 and world:time_of "on_lost" < 7)
+        assert.same({ "on_lost 1 stopping", "resign 1" }, world:said("on_lost", "resign"))
+        assert.truthy(world:has_logged("warn: " .. name .. " goes on though it was told to stop %(stopping%)"))
+        assert.truthy(world:has_logged("error: " .. name .. " has not ended 4 s after it was told to"))
+      end)
+
+      it("warns at the end of the term, and says when another may lead (" .. name .. ")", function()
+        world.stop_at, world.lasts_s = 5, 2
+        world:at(4, function() world.is_open = false end)
+        run(make { [name] = stubborn(name) }, 30)
+        assert.truthy(world:has_logged("warn: " .. name
+          .. " goes on after the end of its term %(expired%): 1.%d s until the place may be another's"))
+        assert.truthy(world:has_logged("error: " .. name .. " still goes on: another may lead now"))
+        assert.equal("on_lost 1 expired", calls[#calls])
+        assert.truthy(world:time_of "on_lost" >= 7 and world:time_of "on_lost" < 8)
+      end)
+    end
+
+    it("is told the same of on_lost", function()
+      world.stop_at, world.lasts_s = 5, 2
+      world:at(4, function() world.is_open = false end)
+      run(make { on_lost = function() sleep(4) end }, 30)
+      assert.truthy(world:has_logged "warn: on_lost goes on after the end of its term .*place may be another's")
+      assert.truthy(world:has_logged "error: on_lost still goes on: another may lead now")
+      assert.falsy(world:has_logged "interrupting it")
+    end)
+
+    it("says nothing of a handler that ends when it is told to", function()
+      world.stop_at, world.lasts_s = 5, 2
+      world:at(4, function() world.is_open = false end)
+      run(make(), 30)
+      assert.falsy(world:has_logged "goes on")
+    end)
+  end)
+
   describe("whose handler fails", function()
     it("logs the traceback, as far as it is the handler's", function()
       run(make { do_work = function() error "broken" end }, 0.4)
@@ -279,6 +333,14 @@ describe("a candidate", function()
       end
     end)
 
+    it("waits as long as it is told to", function()
+      run(make { backoff = { stand = { 8, 16 } }, do_work = function() error "broken" end }, 60)
+      for i = 1, 3 do
+        local pause = world:time_of("campaign", i + 1) - world:time_of("resign", i)
+        assert.truthy(pause >= math.min(16, 8 * i) / 2 and pause <= 16)
+      end
+    end)
+
     it("starts again with short pauses after a long term", function()
       local n = 0
       run(make { do_work = function()
@@ -297,7 +359,8 @@ describe("a candidate", function()
     end)
 
     it("goes on when only on_leader fails", function()
-      world.leader = { value = "B" }
+      world.leader, world.is_open = { value = "B" }, false
+      world:at(1, function() world.is_open = true end)
       run(make { on_leader = function() error "no interest" end }, 2.5)
       assert.truthy(world:has_logged "error: on_leader failed: .*no interest")
       assert.equal("on_lost 1 stopping", calls[#calls])
@@ -473,15 +536,84 @@ describe("a candidate", function()
     end)
 
     it("knows that others are others", function()
+      world.is_open = false
       world:at(1, function() world.leader = { value = "A", key = "/e/00000000000000aa" } end)
       run(make { do_work = false, on_leader = function(leader) call("on_leader", tostring(leader.is_me)) end }, 5)
-      assert.equal("on_leader false", calls[2])
+      assert.same({ "on_leader false" }, calls)
     end)
 
     it("knows itself", function()
-      world:at(1, function() world.leader = { value = "A", key = "/e/1234567890abcdef" } end)
+      world:at(1, function() world.leader = { value = "A", key = "/e/1234567890abcdef", token = 1 } end)
       run(make { do_work = false, on_leader = function(leader) call("on_leader", tostring(leader.is_me)) end }, 5)
       assert.equal("on_leader true", calls[2])
+    end)
+
+    local US = { value = "A", key = "/e/1234567890abcdef", token = 1 }
+
+    local function names(leader)
+      call("on_leader", leader.is_me and "us" or leader.value or "nobody")
+    end
+
+    it("tells on_leader of us once on_elected has begun, however early that was observed", function()
+      world.leader, world.is_open = US, false
+      world:at(3, function() world.is_open = true end)
+      run(make { do_work = false, on_leader = names }, 5)
+      assert.same({ "on_elected 1", "on_leader us", "on_lost 1 stopping" }, calls)
+      assert.equal(3, world:time_of "on_leader")
+    end)
+
+    it("tells on_leader of us while on_elected waits", function()
+      world:at(1, function() world.leader = US end)
+      run(make {
+        do_work = false, on_leader = names,
+        on_elected = function()
+          call "on_elected"
+          sleep(3)
+          call "on_elected returned"
+        end,
+      }, 5)
+      assert.same({ "on_elected", "on_leader us", "on_elected returned" }, { calls[1], calls[2], calls[3] })
+    end)
+
+    for reason, leader in pairs { expired = { value = "B", token = 2 }, revoked = {} } do
+      it("tells on_leader of " .. (leader.value or "nobody") .. " only after on_lost has returned", function()
+        world:at(1, function() world.leader = US end)
+        world:at(5, function() world.leader, world.is_open = leader, false end)
+        world:at(7, function() world.term:lose(reason) end)
+        run(make {
+          do_work = function() pcall(sleep, 1) end, on_leader = names,
+          on_lost = function()
+            call "on_lost"
+            sleep(2)
+            call "on_lost returned"
+          end,
+        }, 20)
+        assert.same({ "on_elected 1", "on_leader us", "on_lost", "on_lost returned",
+          "on_leader " .. (leader.value or "nobody") }, calls)
+      end)
+    end
+
+    it("tells on_leader only of the latest that came during a term", function()
+      world:at(1, function() world.leader = { value = "B", token = 2 } end)
+      world:at(2, function() world.leader = {} end)
+      world:at(3, function() world.leader = { value = "C", token = 3 } end)
+      world:at(5, function()
+        world.is_open = false
+        world.term:lose "expired"
+      end)
+      run(make { do_work = false, on_leader = names }, 9)
+      assert.same({ "on_elected 1", "on_lost 1 expired", "on_leader C" }, calls)
+    end)
+
+    it("does not tell on_leader of us when our term is over", function()
+      world:at(5, function()
+        world.is_open = false
+        world.term:lose "expired"
+      end)
+      world:at(6, function() world.leader = US end)
+      world:at(8, function() world.leader = { value = "B", token = 2 } end)
+      run(make { do_work = false, on_leader = names }, 9)
+      assert.same({ "on_elected 1", "on_lost 1 expired", "on_leader B" }, calls)
     end)
 
     it("calls do_standby periodically while it does not lead, and not while it does", function()
@@ -525,6 +657,16 @@ describe("a candidate", function()
     assert.truthy(world:has_logged "warn: nothing moved for [%d.]+ s in do_work")
   end)
 
+  it("names the handler that held everything up, not the one called last", function()
+    world:at(3, function() world.leader = { value = "A", key = "/e/1234567890abcdef", token = 1 } end)
+    run(make { ttl = 2, on_leader = function() end, do_work = function()
+      if world.time > 5 then world:block(20) end
+      return 1
+    end }, 60)
+    assert.truthy(world:has_logged "warn: nothing moved for [%d.]+ s in do_work")
+    assert.falsy(world:has_logged "in on_leader")
+  end)
+
   it("hands its settings on", function()
     run(make { ttl = 7, grace = 2 }, 1)
     assert.same({ ttl = 7, grace = 2 }, world.session_options)
@@ -563,6 +705,13 @@ describe("a candidate", function()
     it("handlers that are no functions, and settings that are no numbers", function()
       refused({ election = "/e", do_work = 1 }, "'do_work' must be a function")
       refused({ election = "/e", do_work = print, ttl = "soon" }, "'ttl' must be a whole number of seconds")
+    end)
+
+    it("pauses that make no sense", function()
+      local function with(backoff) return { election = "/e", do_work = print, backoff = backoff } end
+      refused(with(3), "'backoff' must be a table")
+      refused(with { stnd = { 1, 2 } }, "did you mean 'stand'?")
+      refused(with { stand = { 5, 1 } }, "two pauses above 0")
     end)
 
     it("to run twice", function()

@@ -6,6 +6,7 @@
 --   world:run(function() ... end)               until the function has returned; time jumps from one event to the next
 --   world.is_open = false                       nobody is elected until it is true again
 --   world.stop_at = 7                           when the next term is told to stop
+--   world.lasts_s = 2                           how long after that it is certainly ours
 --   world.close_s                               how long the session's closing was last waited for
 local fake = {}
 
@@ -63,6 +64,13 @@ function Task:interrupt(err) self.interruption = { err = err } end
 function Task:allow() self.interruption = nil end
 
 function Task:guard(fn) self.guard_fn = fn end
+
+function Task:is_running() return not self.has_ended end
+
+-- It counts as ended, and is never resumed.
+function Task:abandon()
+  self.has_ended, self.ok = true, true
+end
 
 function World:is_ready(task)
   return task.interruption or not task.is_over or task.is_over() or (task.deadline and task.deadline <= self.time)
@@ -143,7 +151,7 @@ function Term:remaining()
 end
 
 function Term:lose(reason)
-  self.reason = self.reason or reason
+  self.reason, self.valid_until = self.reason or reason, nil
 end
 
 function Term:await_loss()
@@ -173,7 +181,10 @@ function Election:campaign(value)
   world:wait(function() return world.is_open or session.reason end)
   if session.reason then return nil, "the session is " .. session.reason, "lost" end
   world.token = world.token + 1
-  world.term = setmetatable({ world = world, token = world.token, stop_at = world.stop_at or math.huge }, Term)
+  local stop_at = world.stop_at or math.huge
+  world.term = setmetatable({
+    world = world, token = world.token, stop_at = stop_at, valid_until = stop_at + (world.lasts_s or 1),
+  }, Term)
   world.stop_at = nil
   return world.term
 end

@@ -29,13 +29,43 @@ describe("a handler that catches every error and goes on", function()
     assert.same({ 0, 0 }, { status, number })
   end
 
-  it("as do_work cannot keep the program from ending, and on_lost does not overlap with it", function()
-    local child = start("function do_work() print 'work' " .. STUBBORN .. " end function on_lost() print 'lost' end")
+  it("as do_work cannot keep the program from ending, and on_lost follows, without overlapping with it", function()
+    local child = start([[
+      function do_work() print 'work' while true do pcall(lunarch.sleep, 1) print 'goes on' end end
+      function on_lost() print 'lost' lunarch.sleep(0.3) print 'lost returned' end]])
     child:wait_line "work"
     ends_by_a_signal(child)
     assert.truthy(child:output():find("do_work has not ended 0.5 s after it was told to (stopping)", 1, true))
-    assert.is_nil(child:find "^lost")
+    assert.truthy(child:output():find "goes on.*\nlost\nlost returned\n$")
   end)
+
+  -- The stop_timeout is long: what ends them is that they are told again and again.
+  for what, loop in pairs {
+    ["a bare yield"] = "while true do coroutine.yield() end",
+    ["a bare yield under pcall"] = "while true do pcall(coroutine.yield) end",
+    ["a sleep under pcall"] = "while true do pcall(lunarch.sleep, 1) end",
+    ["a sleep under xpcall, whose message handler waits"] =
+      "while true do xpcall(lunarch.sleep, function() lunarch.sleep(1) end, 1) end",
+    ["a call whose error is swallowed"] = "local c = lunarch.connect() while true do pcall(c.get, c, '/k') end",
+    ["a variable whose __close waits"] = [[
+      local guarded <close> = setmetatable({}, { __close = function() while true do pcall(lunarch.sleep, 1) end end })
+      lunarch.sleep(100)]],
+    ["a generator"] = [[
+      for _ in coroutine.wrap(function() while true do pcall(lunarch.sleep, 1) coroutine.yield(1) end end) do end]],
+    ["a generator that never yields"] = "coroutine.wrap(function() while true do pcall(lunarch.sleep, 1) end end)()",
+  } do
+    it("is ended at a stop, and on_lost follows: " .. what, function()
+      local child = script.start(([[
+        stop_timeout = 60
+        function do_work() print "work" %s end
+        function on_lost(_, reason) print("lost " .. reason) end]]):format(loop),
+        { "--endpoints", server.endpoint, "--election", "/stubborn/" .. n, "--name", "A", "--ttl", "30" })
+      child:wait_line "work"
+      ends_by_a_signal(child)
+      assert.equal("lost stopping", child:find("^lost").text)
+      assert.is_nil(child:find "not resumed")
+    end)
+  end
 
   for _, name in ipairs { "on_lost", "on_leader" } do
     it("as " .. name .. " cannot keep the program from ending", function()

@@ -590,10 +590,144 @@ describe("a task", function()
     assert.is_true((stuck[2]:join()))
   end)
 
-  it("cannot call run", function()
-    local ok, err = lunarch.spawn(function() lunarch.run(function() end) end):join()
-    assert.is_false(ok)
-    assert.matches("task_spec.lua:%d+: lunarch.run: called inside a task", err)
+  describe("that calls run", function()
+    local function in_task(fn) return lunarch.spawn(fn):join() end
+
+    it("waits for the main one and for all that is spawned in it, while others go on", function()
+      local ended, ticks = {}, 0
+      local other = lunarch.spawn(function()
+        while true do
+          ticks = ticks + 1
+          lunarch.sleep(0.001)
+        end
+      end)
+      assert.same({ true, 1, nil, 3 }, { in_task(function()
+        return lunarch.run(function(...)
+          lunarch.spawn(function()
+            lunarch.spawn(function()
+              lunarch.sleep(0.03)
+              ended[#ended + 1] = "grandchild"
+            end)
+            lunarch.sleep(0.01)
+            ended[#ended + 1] = "child"
+          end)
+          ended[#ended + 1] = "main"
+          return ...
+        end, 1, nil, 3)
+      end) })
+      assert.same({ "main", "child", "grandchild" }, ended)
+      assert.is_true(ticks > 1 and other:is_running())
+      other:interrupt "enough"
+      other:join()
+    end)
+
+    it("is given the error of the main one, and what that has spawned is ended", function()
+      local child
+      local ok, err = in_task(function()
+        lunarch.run(function()
+          child = lunarch.spawn(lunarch.sleep, 100)
+          lunarch.sleep(0)
+          error "main failed"
+        end)
+      end)
+      assert.is_false(ok)
+      assert.matches("task_spec.lua:%d+: main failed", err)
+      assert.is_false(child:is_running())
+      assert.same({}, failures)
+    end)
+
+    it("is given the error of a spawned one that nobody has joined", function()
+      local ok, err = in_task(function()
+        lunarch.run(function() lunarch.spawn(error, "unseen") end)
+      end)
+      assert.is_false(ok)
+      assert.matches("a spawned task failed: .*unseen", err)
+      failures = {}
+      lunarch.run(function() end)
+    end)
+
+    it("ends them when it is interrupted", function()
+      local inner
+      local task = lunarch.spawn(function()
+        lunarch.run(function()
+          inner = lunarch.spawn(lunarch.sleep, 100)
+          lunarch.sleep(100)
+        end)
+      end)
+      lunarch.run(function()
+        lunarch.sleep(0.01)
+        task:interrupt "now"
+        assert.equal("now", select(3, task:join()))
+      end)
+      assert.is_false(inner:is_running())
+    end)
+  end)
+
+  it("that yields bare is interrupted there", function()
+    local n = 0
+    local task = lunarch.spawn(function()
+      while true do
+        n = n + 1
+        coroutine.yield()
+      end
+    end)
+    lunarch.sleep(0.01)
+    task:interrupt "now"
+    assert.equal("now", select(3, task:join()))
+    assert.is_true(n > 1)
+  end)
+
+  it("that catches its interruption for ever is ended", function()
+    local function stubborn()
+      while true do pcall(lunarch.sleep, 1) end
+    end
+    local task = lunarch.spawn(stubborn)
+    lunarch.sleep(0)
+    task:interrupt "now"
+    assert.equal("now", select(3, task:join()))
+  end)
+
+  it("that is abandoned counts as ended, goes on no more, and gives up what it waits for", function()
+    lunarch.run(function()
+      local name, holder = locked_name()
+      local went_on = false
+      local task = lunarch.spawn(function()
+        session:mutex(name):lock()
+        went_on = true
+      end)
+      lunarch.sleep(0.01)
+      task:abandon()
+      assert.is_false(task:is_running())
+      assert.same({ true }, { task:join() })
+      holder:unlock()
+      wait.eventually(function()
+        lunarch.sleep(0.002)
+        return fixture.is_free(name)
+      end)
+      assert.is_false(went_on)
+    end)
+  end)
+
+  it("that is abandoned while it turns the loop in a generator goes on no more", function()
+    lunarch.run(function()
+      local went_on
+      local task = lunarch.spawn(function()
+        for _ in coroutine.wrap(function()
+          while true do
+            pcall(lunarch.sleep, 0.05)
+            coroutine.yield(1)
+          end
+        end) do
+          went_on = true
+        end
+      end)
+      lunarch.sleep(0.01)
+      went_on = false
+      task:abandon()
+      assert.is_false(task:is_running())
+      lunarch.sleep(0.1)
+      assert.is_false(went_on)
+    end)
   end)
 
   it("shows itself", function()

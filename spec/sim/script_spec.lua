@@ -192,7 +192,7 @@ describe("in the simulator", function()
     assert.equal("lost stopping", texts[#texts])
     for i = 2, #texts - 1 do assert.equal("work", texts[i]) end
     assert.is_true(#texts > 10)
-    assert.equal("leader A", infos[2])
+    assert.equal("leader A", infos[#infos])
   end)
 
   it("candidate{} declares more than one", function()

@@ -200,7 +200,10 @@ describe("lunarch sim", function()
 
     it("a program that does not end when it is told to", function()
       local failure = failure_of([[
-        while true do pcall(lunarch.sleep, 1) end
+        local function sleep_in_a_generator() coroutine.wrap(function() lunarch.sleep(1) end)() end
+        coroutine.wrap(function()
+          while true do pcall(sleep_in_a_generator) end
+        end)()
       ]], "--seeds", "1", "--candidates", "1")
       assert.matches("^A has not ended 60 s after it was told to stop", failure.reason)
     end)

@@ -14,6 +14,8 @@
 #include "base/output.h"
 #include "module/bell.h"
 #include "module/ending.h"
+#include "module/callbacks.h"
+#include "module/signals.h"
 
 /* Exported by name. */
 int luaopen_lunarch_core(lua_State *L);
@@ -137,6 +139,11 @@ static const luaL_Reg FUNCTIONS[] = {
     {"sleep", core_sleep},
     {"await_fd", core_await_fd},
     {"say", core_say},
+    {"on_callback_error", callbacks_watch},
+    {"catch_signals", signals_catch_unhandled},
+    {"caught_signal", signals_caught_unhandled},
+    {"release_signals", signals_release},
+    {"end_by_signal", signals_end_by},
     {"shutdown", core_shutdown},
     {NULL, NULL},
 };

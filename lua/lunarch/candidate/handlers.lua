@@ -1,5 +1,8 @@
--- Calls handlers, and describes their errors.
+-- Calls handlers, describes their errors, and remembers how long they took.
 local args = require "lunarch.args"
+local common = require "lunarch.loop.common"
+local ending = require "lunarch.loop.ending"
+local loop = require "lunarch.loop"
 local tasks = require "lunarch.candidate.tasks"
 
 args.is_ours()
@@ -28,23 +31,53 @@ local function describe(err)
   return { err = err, text = args.without_ours(trace) }
 end
 
---- Calls a handler: true and what it returned, or false and { err =, text = } of its error.
-function handlers.attempt(handler, ...)
+--- Calls a handler: true and what it returned, or false and { err =, text = } of its error. Ctrl-C, which LuaJIT raises
+--- in whatever runs, goes to the main program as well.
+function handlers.attempt(candidate, name, handler, ...)
+  local call = { began_at = candidate.lunarch.now() }
+  candidate.calls[name] = call
+  ending.remember()
   local ok, result = xpcall(handler, describe, ...)
+  call.ended_at = candidate.lunarch.now()
+  loop.calm()
+  if ok then return true, result end
   -- Lua asks nobody for a description where memory is lacking.
-  if not ok and type(result) ~= "table" then result = { err = result, text = args.error_text(result) } end
-  return ok, result
+  if type(result) ~= "table" then result = { err = result, text = args.error_text(result) } end
+  if common.is_ctrl_c(result.err) then loop.pass_on(result.err) end
+  return false, result
 end
 
 --- Calls a handler that is no part of a term's work: its error is told, and nothing else.
 function handlers.tell(candidate, name, ...)
   local handler = candidate.handlers[name]
   if not handler then return true end
-  candidate.last_handler = name
-  local ok, result = handlers.attempt(handler, ...)
+  local ok, result = handlers.attempt(candidate, name, handler, ...)
   if ok then return true, result end
   if result.err ~= tasks.STOP then candidate.log.error("%s failed: %s", name, result.text) end
   return false
+end
+
+-- How much of the time since `from` a call lasted.
+local function share_of(call, from, now)
+  return math.min(call.ended_at or now, now) - math.max(call.began_at, from)
+end
+
+-- Those of a term come first where several were at it.
+local NAMES = { "do_work", "on_elected", "on_lost", "on_jeopardy", "on_safe", "on_leader", "do_standby" }
+
+--- The handler that was at it the longest since `from`, one that has returned since first: what held everything up.
+function handlers.busiest_since(candidate, from)
+  local now = candidate.lunarch.now()
+  local best, best_share, has_returned = nil, 0, false
+  for _, name in ipairs(NAMES) do
+    local call = candidate.calls[name]
+    local share = call and share_of(call, from, now) or 0
+    local is_returned = call and call.ended_at ~= nil
+    if share > best_share and (is_returned or not has_returned) or share > 0 and is_returned and not has_returned then
+      best, best_share, has_returned = name, share, is_returned
+    end
+  end
+  return best
 end
 
 local LONGEST_PAUSE_S = 1e9

@@ -5,9 +5,12 @@
 -- The *driver*, a task, walks along this line; term.lua has the part between being elected and having resigned. Beside
 -- it the follower tells on_leader, and one more task calls do_standby while we do not lead (follow.lua).
 local args = require "lunarch.args"
+local backoff = require "lunarch.candidate.backoff"
 local candidacy = require "lunarch.candidacy"
+local ending = require "lunarch.loop.ending"
 local follow = require "lunarch.candidate.follow"
-local new_backoff = require "lunarch.candidate.backoff"
+local handlers = require "lunarch.candidate.handlers"
+local loop = require "lunarch.loop"
 local say = require "lunarch.say"
 local tasks = require "lunarch.candidate.tasks"
 local terms = require "lunarch.candidate.term"
@@ -24,6 +27,7 @@ local STOOD_STILL_TTLS = 3
 local SAY_AGAIN_S = 60
 
 local STOP = tasks.STOP
+local WEAK = { __mode = "k" }
 
 local HANDLERS = {
   on_elected = args.callable, do_work = args.callable, on_lost = args.callable, on_leader = args.callable,
@@ -38,6 +42,7 @@ local SETTINGS = {
 local LEVELS = { "info", "warn", "error" }
 
 local OPTIONS = {
+  backoff = backoff.check,
   client = function(call, name, value)
     if type(value) ~= "table" and type(value) ~= "userdata" then args.bad(call, name, "a client", value) end
   end,
@@ -79,7 +84,9 @@ local function new(_, options)
   if options.grace and options.grace > ttl / 2 then
     args.misuse("lunarch.candidate: 'grace' must be at most half the ttl of %d s, not %g", ttl, options.grace)
   end
-  local self = { handlers = {}, options = options, state = "new", complaints = {} }
+  local self = {
+    handlers = {}, options = options, state = "new", complaints = {}, calls = {}, tasks = setmetatable({}, WEAK),
+  }
   for name in pairs(HANDLERS) do
     self.handlers[name] = options[name]
   end
@@ -92,8 +99,8 @@ local function new(_, options)
   self.interval = options.interval or 1
   self.stop_timeout = options.stop_timeout or 10
   self.log = options.log or stderr_log(self.name)
-  self.connect_backoff = new_backoff(0.25, 5)
-  self.stand_backoff = new_backoff(1, 30)
+  self.connect_backoff = backoff.new("connect", options.backoff)
+  self.stand_backoff = backoff.new("stand", options.backoff)
   return setmetatable(self, Candidate)
 end
 
@@ -148,7 +155,7 @@ function methods:_sleep(seconds)
   return self:_pause(self.lunarch.sleep, seconds)
 end
 
--- ---- the driver -------------------------------------------------------------------------------------------------
+-- ---- what the log is told ---------------------------------------------------------------------------------------
 
 -- A trouble that lasts is told when it begins, when it changes, and once a minute.
 function methods:_complain(text, seconds)
@@ -169,6 +176,8 @@ end
 local function names_of(endpoints)
   return type(endpoints) == "table" and table.concat(endpoints, ",") or endpoints or "etcd"
 end
+
+-- ---- the driver -------------------------------------------------------------------------------------------------
 
 function methods:_open_session()
   self.state = "connecting"
@@ -194,7 +203,7 @@ end
 -- Stands again and again, as long as the session serves.
 function methods:_stand(session)
   local election = assert(session:election(self.election_name))
-  self.place = self.election_name .. "/" .. session.lease
+  self.session, self.place = session, self.election_name .. "/" .. session.lease
   while not self.stopping do
     self.state, self.is_silent = "standing", nil
     local term, message, code = self:_pause(election.campaign, election, self.value)
@@ -221,27 +230,29 @@ function methods:_stand(session)
 end
 
 -- Tells of handlers that held everything up: no renewal needs us, but no handler can be stopped meanwhile.
-function methods:_watch_loop()
-  local step = (self.options.ttl or 10) / 2
+local function watch_loop(self)
+  local step = (self.options.ttl or DEFAULT_TTL_S) / 2
   while true do
     local before = self.lunarch.now()
     self.lunarch.sleep(step)
     local still_s = self.lunarch.now() - before - step
     if still_s > STOOD_STILL_TTLS * 2 * step then
-      local where = self.last_handler and " in " .. self.last_handler or ""
-      self.log.warn("nothing moved for %.1f s%s: a handler has to wait with lunarch.sleep and the like", still_s, where)
+      local name = handlers.busiest_since(self, before)
+      self.log.warn("nothing moved for %.1f s%s: a handler has to wait with lunarch.sleep and the like", still_s,
+        name and " in " .. name or "")
     end
   end
 end
 
-function methods:_drive()
+local function drive(self)
   follow.start(self)
-  self.loop_watcher = tasks.spawn(self, methods._watch_loop)
+  self.loop_watcher = tasks.spawn(self, watch_loop)
   while not self.stopping do
     local session = self:_open_session()
     if session then
       self:_stand(session)
-      -- Who is stopping has waited for etcd once, and once is enough: the rest goes on in the background.
+      self.session = nil
+      -- One that is stopping has waited for etcd once, and once is enough: the rest goes on in the background.
       local is_waiting = not (self.stopping and self.is_silent)
       local ok, message, code = session:close(is_waiting and CLOSE_S or 0)
       if not ok and is_waiting and code ~= "lost" and code ~= "closed" then
@@ -251,12 +262,48 @@ function methods:_drive()
     end
   end
   self.state = "stopping"
-  self:_dismiss_helpers()
 end
 
-function methods:_dismiss_helpers()
+-- The driver's task, whatever it ends by.
+local function drive_to_the_end(self, runner)
+  local ok, failure = xpcall(drive, function(err)
+    return type(err) == "string" and args.without_ours(debug.traceback(err, 2)) or err
+  end, self)
+  if not ok then self.driver:allow() end
   follow.stop(self)
   tasks.dismiss(self.loop_watcher)
+  if not self.options.client then self.client:close(CLOSE_S) end
+  self.state = "ended"
+  ending.leave(runner)
+  if not ok then error(failure, 0) end
+end
+
+-- What the end of the process needs to know of us (lunarch.loop.ending).
+local function new_runner(self)
+  return {
+    stop = function(reason) self:stop(reason) end,
+    retire = function(task)
+      if task == self.driver then return false end
+      if self.tasks[task] then task:abandon() end
+      return true
+    end,
+    finish = function(reason)
+      terms.finish(self, reason)
+      if self.session then self.session:close(CLOSE_S) end
+      if not self.options.client then self.client:close(CLOSE_S) end
+    end,
+  }
+end
+
+-- We were interrupted: what we do ends in order all the same, unless we are interrupted once more.
+local function end_in_order(self, err)
+  local current = loop.world().current
+  local task = current and current()
+  self:stop()
+  if task then task:allow() end
+  pcall(self.driver.join, self.driver)
+  if task then task:interrupt(err) end
+  error(err, 0)
 end
 
 --- Stands, leads, loses and stands again until stop() is called. Waits; returns true.
@@ -267,17 +314,12 @@ function methods:run()
   self.lunarch = lunarch
   self.client = self.options.client
     or assert(lunarch.connect { endpoints = self.options.endpoints, name = self.options.name })
-  self.driver = tasks.spawn(self, methods._drive)
-  local joined, ok, trace = pcall(self.driver.join, self.driver)
-  if not joined then
-    -- We were interrupted ourselves: the rest goes on without us.
-    self:stop()
-    error(ok, 0)
-  end
-  if not ok then self:_dismiss_helpers() end
-  if not self.options.client then self.client:close(CLOSE_S) end
-  self.state = "ended"
-  if not ok then error(trace, 0) end
+  local runner = new_runner(self)
+  self.driver = tasks.spawn(self, drive_to_the_end, runner)
+  ending.enter(runner)
+  local joined, ok, _, err = pcall(self.driver.join, self.driver)
+  if not joined then end_in_order(self, ok) end
+  if not ok then error(err, 0) end
   return true
 end
 

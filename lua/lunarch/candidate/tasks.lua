@@ -19,17 +19,21 @@ end
 --- Runs fn(candidate, ...) as a task of the candidate's.
 function tasks.spawn(candidate, fn, ...)
   -- In nginx there may be no timer for it.
-  return assert(candidate.lunarch.spawn(function(...)
+  local task = assert(candidate.lunarch.spawn(function(...)
     owners[coroutine.running()] = candidate
     return fn(candidate, ...)
   end, ...))
+  candidate.tasks[task] = true
+  return task
 end
 
---- Ends a helper's task. False: the handler in it goes on all the same.
+--- Ends a helper's task. False: its handler did not end, and is abandoned.
 function tasks.dismiss(task)
   if not task then return true end
   task:interrupt(tasks.STOP)
-  return task:join(INSIST_S) ~= nil
+  if task:join(INSIST_S) ~= nil then return true end
+  task:abandon()
+  return false
 end
 
 return tasks

@@ -1,13 +1,15 @@
 -- A term, from being elected to having given the place up.
 --
--- A *worker* calls on_elected and do_work, a *watcher* waits for the loss of the term, and on_lost has a task of its own.
--- A term ends for one reason, the first that comes (candidate.over): lost, as the session says; "stopping"; "resigned";
--- "error". Whoever finds it interrupts the worker; the driver, which waits for the worker's end, calls on_lost, and
--- only then gives the place up. The clock is read before each call of a handler, and at the beginning and end of every
--- wait of the worker.
+-- A *worker* calls on_elected and do_work, a *watcher* waits for the loss of the term, and on_lost has a task of its
+-- own. A term ends for one reason, the first that comes (candidate.over): lost, as the session says; "stopping";
+-- "resigned"; "error"; "exit". What finds it interrupts the worker; the driver, which waits for the worker's end, calls
+-- on_lost, and only then gives the place up. The clock is read before each call of a handler, and at the beginning and
+-- end of every wait of the worker. A worker that does not end is abandoned (overdue.lua): on_lost follows in any case.
 local args = require "lunarch.args"
+local block = require "lunarch.loop.block"
 local follow = require "lunarch.candidate.follow"
 local handlers = require "lunarch.candidate.handlers"
+local overdue = require "lunarch.candidate.overdue"
 local tasks = require "lunarch.candidate.tasks"
 
 args.is_ours()
@@ -19,11 +21,8 @@ local pack = table.pack or function(...) return { n = select("#", ...), ... } en
 
 local RESIGN_S = 3           -- afterwards it goes on in the background
 local SILENT_S = 1           -- an etcd that is there would have answered
-local INSIST_S = 1           -- how long an interrupted handler outside of the work is waited for
+local INSIST_S = 1           -- how long an interrupted on_lost is waited for
 local LONG_TERM_S = 30       -- a term that lasted longer ends a row of failures
-
--- What makes the driver leave work behind that does not end.
-local LEAVE = setmetatable({}, { __tostring = function() return "the work does not end" end })
 
 -- A term that a handler gave up is over as "closed" for its session.
 local function reason_of(term)
@@ -33,28 +32,24 @@ end
 
 -- ---- the work ---------------------------------------------------------------------------------------------------
 
--- Work that goes on although it is over keeps the place until the deadline takes it: nothing may overlap with it, not
--- even on_lost. Only who stops for good does not wait for it.
-local function insist(candidate)
-  local worker = candidate.worker
-  candidate.lunarch.sleep(candidate.stop_timeout)
-  if not worker:is_running() then return end
-  candidate.log.error("%s has not ended %g s after it was told to (%s): the place is left to lapse with its lease",
-    candidate.last_handler, candidate.stop_timeout, candidate.over)
-  candidate.session:orphan()
-  while not candidate.stopping do
-    candidate.lunarch.sleep(INSIST_S)
-  end
-  if worker:is_running() then candidate.driver:interrupt(LEAVE) end
+-- A handler's task that was told to end.
+local function oversee(candidate, term, task, name_of, is_work)
+  return overdue.start(candidate, {
+    task = task, term = term, name = name_of, abandon = is_work, patience_s = candidate.stop_timeout,
+    reason = function() return candidate.over end, is_lost = function() return term:remaining() <= 0 end,
+  })
 end
 
 --- Ends the work of the present term; the first reason counts.
 function terms.stop(candidate, reason)
-  if not candidate.worker then return end
-  candidate.insister = candidate.insister or tasks.spawn(candidate, insist)
+  local worker = candidate.worker
+  if not worker then return end
+  if not candidate.overseer then
+    candidate.overseer = oversee(candidate, candidate.term, worker, function() return candidate.working end, true)
+  end
   if candidate.over then return end
   candidate.over = reason
-  candidate.worker:interrupt(handlers.lost_error(reason))
+  worker:interrupt(handlers.lost_error(reason))
 end
 
 -- Asked at the beginning and end of every wait of the worker: an error to raise, or nil.
@@ -63,14 +58,21 @@ local function guard(candidate, term)
   return candidate.over and handlers.lost_error(candidate.over)
 end
 
+-- The first call of a term: from here on on_lost will follow.
+local function enter(candidate)
+  if candidate.is_entered then return end
+  candidate.is_entered = true
+  follow.look(candidate)
+end
+
 -- Calls a handler inside the term. False: the work is over.
 local function call(candidate, name, term)
   local handler = candidate.handlers[name]
   if guard(candidate, term) then return false end
-  candidate.is_entered = true
+  enter(candidate)
   if not handler then return true end
-  candidate.last_handler = name
-  local ok, result = handlers.attempt(handler, term)
+  candidate.working = name
+  local ok, result = handlers.attempt(candidate, name, handler, term)
   if candidate.over then
     if not ok and not handlers.is_lost_error(result.err) then
       candidate.log.warn("%s failed while it was told to stop (%s): %s", name, candidate.over, result.text)
@@ -136,22 +138,21 @@ end
 
 -- ---- from the beginning to the end ------------------------------------------------------------------------------
 
--- Waits for a task of ours. Whoever interrupts the driver itself (lunarch.run does so with all when its main task
+-- Waits for a task of ours. What interrupts the driver itself (lunarch.run does so with all tasks when its main task
 -- fails) has us stop, in order all the same.
-local function join(candidate, task)
-  local results = pack(pcall(task.join, task))
+local function join(candidate, task, timeout)
+  local results = pack(pcall(task.join, task, timeout))
   if results[1] then return unpack(results, 2, results.n) end
   candidate.driver:allow()
-  if results[2] == LEAVE then return nil end
   candidate:stop()
-  return join(candidate, task)
+  return join(candidate, task, timeout)
 end
 
--- Runs the work to its end, whatever ends it. False: it does not end, and we are to stop.
+-- Runs the work to its end, whatever ends it.
 local function serve(candidate, session, term)
   local worker = tasks.spawn(candidate, work, term)
   worker:guard(function() return guard(candidate, term) end)
-  candidate.worker, candidate.session, candidate.insister = worker, session, nil
+  candidate.worker, candidate.overseer, candidate.working = worker, nil, "on_elected"
   local watcher = tasks.spawn(candidate, watch_term, term)
   local session_watcher = tasks.spawn(candidate, watch_session, session)
   -- stop() came between the last look and the worker's birth.
@@ -165,24 +166,33 @@ local function serve(candidate, session, term)
   if candidate.over == "expired" then candidate.over = reason_of(term) end
   candidate.over = candidate.over or "error"
   candidate.worker = nil
-  tasks.dismiss(candidate.insister)
+  tasks.dismiss(candidate.overseer)
   tasks.dismiss(watcher)
   tasks.dismiss(session_watcher)
-  return ok ~= nil
 end
 
--- on_lost is given its time, then interrupted at every wait. One that goes on all the same keeps the place until the
--- deadline takes it: the session is renewed no more.
+local function on_lost() return "on_lost" end
+
+-- on_lost is given its time, then interrupted at every wait. One that goes on all the same is abandoned, and the place
+-- left until the deadline takes it: what on_lost had to undo may still be there. False then.
 local function lose(candidate, session, term)
+  candidate.is_losing = true
   local task = tasks.spawn(candidate, handlers.tell, "on_lost", term, candidate.over)
-  if task:join(candidate.stop_timeout) ~= nil then return true end
-  candidate.log.warn("on_lost has not ended within %g s: interrupting it", candidate.stop_timeout)
-  task:interrupt(handlers.late_error())
-  if task:join(INSIST_S) ~= nil then return true end
-  candidate.log.error("on_lost does not end: the place is left to lapse with its lease")
-  session:orphan()
-  if not candidate.stopping then task:join() end
-  return false
+  local overseer = candidate.handlers.on_lost and oversee(candidate, term, task, on_lost, false)
+  local has_ended = join(candidate, task, candidate.stop_timeout) ~= nil
+  if not has_ended then
+    candidate.log.warn("on_lost has not ended within %g s: interrupting it", candidate.stop_timeout)
+    task:interrupt(handlers.late_error())
+    has_ended = join(candidate, task, INSIST_S) ~= nil
+  end
+  if not has_ended then
+    candidate.log.error "on_lost does not end: it is not resumed any more, and the place lapses with its lease"
+    session:orphan()
+    task:abandon()
+  end
+  tasks.dismiss(overseer)
+  candidate.is_losing = false
+  return has_ended
 end
 
 local function resign(candidate, term)
@@ -209,18 +219,31 @@ function terms.lead(candidate, session, term)
   end
   candidate.state, candidate.term, candidate.over, candidate.is_entered = "leading", term, nil, false
   local began_at = candidate.lunarch.now()
-  local has_ended = serve(candidate, session, term)
+  serve(candidate, session, term)
   candidate.state = "stepping down"
-  -- Who was not told of winning is not told of losing.
-  local is_ours_to_give = has_ended and (not candidate.is_entered or lose(candidate, session, term))
+  -- on_lost is called only where on_elected was entered.
+  local is_ours_to_give = not candidate.is_entered or lose(candidate, session, term)
   local reason = candidate.over
   candidate.term, candidate.over = nil, nil
-  if candidate.leader and candidate.leader.token == term.token then candidate.leader = nil end
+  follow.forget(candidate, term)
   if not is_ours_to_give then return nil end
   resign(candidate, term)
   if candidate.lunarch.now() - began_at > LONG_TERM_S then candidate.stand_backoff:reset() end
   if reason == "error" or reason == "resigned" then return candidate.stand_backoff:next(), true end
   return candidate.connect_backoff:next()
+end
+
+--- The rest of the term where no task goes on any more (lunarch.loop.ending): every wait blocks.
+function terms.finish(candidate, reason)
+  local term = candidate.term
+  if not term then return end
+  if candidate.is_entered and not candidate.is_losing then
+    block.limit(candidate.stop_timeout, handlers.late_error())
+    handlers.tell(candidate, "on_lost", term, candidate.over or reason)
+    block.limit(nil)
+  end
+  candidate.term = nil
+  term:resign(RESIGN_S)
 end
 
 return terms

@@ -244,7 +244,15 @@ local function new_run(flags, lunarch, given)
     return #self.candidates == 1 and self.candidates[1].name or nil
   end)
   self.tasks.on_failure = function(task)
-    if task.err ~= self.INTERRUPTED then self.log.error("a spawned task failed: %s", task.traceback) end
+    if task.err == self.INTERRUPTED then return end
+    self.has_told_failure = true
+    self.log.error("a spawned task failed: %s", task.traceback)
+  end
+  local luv = require "lunarch.loop.luv"
+  luv.load "lunarch run"
+  luv.CALLBACK_STATUS = exit.FAILED
+  function luv.on_callback_error(text)
+    self.log.error("a callback failed: %s", text)
   end
   return self
 end
@@ -272,6 +280,12 @@ end
 -- What the script did, and not how we came to call it.
 local function without_us(trace)
   return (trace:gsub("\n[^\n]*/lunarch/cli/script%.lua:.*$", ""))
+end
+
+-- What ended the script, unless the log has it already.
+function Run:tell_failure(text)
+  if self.has_told_failure and text:find "^a spawned task failed: " then return end
+  self.log.error("%s", without_us(text))
 end
 
 -- Trying again does not help where a setting, a handler or an endpoint is wrong.
@@ -328,7 +342,7 @@ function command.run(flags)
   if signal and not run.is_standing then return exit.SIGNAL + signal end
   if ok then return exit.DONE end
   local text = args.error_text(err)
-  run.log.error("%s", without_us(text))
+  run:tell_failure(text)
   return run:status_of(err, text)
 end
 

@@ -7,11 +7,33 @@
 ---@field is_me boolean
 
 --- What on_lost is told: as term.reason, or what the candidate itself ended the term for.
----@alias lunarch.lost_reason lunarch.reason|"stopping"|"resigned"|"error"|string
+---@alias lunarch.lost_reason lunarch.reason|"stopping"|"resigned"|"error"|"exit"|string
 
 --- Per term: `on_elected` once, then `do_work` any number of times, then `on_lost` once; never two of them at once.
 --- `on_lost` follows whenever `on_elected` was entered, also if that failed. `on_elected` and `do_work` are interrupted
 --- at their waits when the term ends: those raise an error whose `code` is "lost" and whose `reason` says why.
+---
+--- A handler that catches this error and goes on is told again at each wait; after a second of that, at each
+--- instruction. One that has not ended when the place may be another's, or `stop_timeout` seconds after it was told to,
+--- is not resumed any more. A handler that does not come back to the loop (a long loop, os.execute) cannot be stopped.
+---
+--- `on_leader` is told of us once `on_elected` has begun, and of another, or of no leader, once our `on_lost` has
+--- returned. It is told of the latest leader, not of every one.
+---
+--- The end of the process. A program that ends itself while a candidate runs stops it first: `on_lost`, then the place
+--- is given up, then it ends as it would have ended. That holds for
+---
+--- * os.exit(...), wherever it is called (reason "exit"): it does not return, nothing after it runs, and the first call
+---   counts. In `on_lost` it ends that handler;
+--- * SIGTERM, SIGHUP, SIGQUIT and SIGINT that nothing in the program handles ("stopping"): the program ends by that
+---   signal. A second one ends it at once;
+--- * Ctrl-C as Lua raises it ("stopping"): candidate:run() and lunarch.run() raise it after the end of all candidates;
+--- * an error in a callback of luv's that nothing catches ("error"): told on stderr or in the log of `lunarch`; exit
+---   status 255 as by luv, or 1 of `lunarch`;
+--- * the end of the main chunk, an error at top level, and lua_close() ("exit"): `on_lost` blocks then, because no task
+---   goes on; what was made after the handler had begun may be collected already.
+---
+--- `on_lost` is given its `stop_timeout` in each case. A killed process runs no `on_lost`: its place lapses.
 ---@class lunarch.candidate_options
 ---@field election string the name to stand for, "/services/billing" for example
 ---@field name? string who we are, in logs and to the others
@@ -19,7 +41,8 @@
 ---@field ttl? integer seconds until a dead leader is replaced. Default: 10
 ---@field grace? number how many seconds before the end a leader is told to stop. Default: a sixth of the TTL
 ---@field interval? number seconds from one do_work (or do_standby) to the next, unless it says. Default: 1
----@field stop_timeout? number how long on_lost may take. Default: 10
+---@field stop_timeout? number how long on_lost, and work that was told to stop, may take. Default: 10
+---@field backoff? lunarch.backoff pauses after failures
 ---@field client? lunarch.client to stand through; stays open afterwards
 ---@field endpoints? string|string[] else a client of its own, for these
 ---@field log? { info: function, warn: function, error: function } Default: what is no info goes to stderr
@@ -31,11 +54,19 @@
 ---@field on_jeopardy? fun(term: lunarch.term) etcd has not answered for half a TTL
 ---@field on_safe? fun(term: lunarch.term) it answers again
 
+--- Pauses after failures in a row, each policy as { first, longest } in seconds: a pause is random between half of its
+--- length and all of it, and the length doubles from the first to the longest.
+---@class lunarch.backoff
+---@field connect? number[] no answer from etcd: to get a session, a place, the leader. Default: { 0.25, 5 }
+---@field stand? number[] a term ended by an error or by do_work's false. Default: { 1, 30 }; a term of 30 s ends the row
+---@field standby? number[] do_standby failed. Default: { 1, 30 }
+
 --- A driver of handlers: stands, leads, loses, and stands again.
 ---@class lunarch.candidate
 local candidate = {}
 
---- Returns when it was stopped. Waits; in a task of its own several candidates run side by side.
+--- Returns when it was stopped. Waits; in a task of its own several candidates run side by side. When the wait is
+--- interrupted (task:interrupt, Ctrl-C) the candidate is stopped, and the error raised once it has ended.
 ---@return true
 function candidate:run() end
 

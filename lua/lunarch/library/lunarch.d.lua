@@ -100,7 +100,8 @@ function lunarch.shutdown(seconds) end
 --- a wait blocks the loop: spawn a task there.
 ---
 --- In a coroutine of cqueues' it is another one of the same controller, and can be joined only there; in nginx it is a
---- timer (nginx.d.lua). Neither needs luv.
+--- timer (nginx.d.lua). Neither needs luv. Under cqueues a wait raises where C has called Lua (the functions given to
+--- table.sort and string.gsub, on LuaJIT metamethods), and blocks in a coroutine of your own.
 ---
 --- A task that fails while nobody joins it is reported on stderr, and lunarch.run raises in the end; unless it ends by the error
 --- it was interrupted with.
@@ -112,8 +113,8 @@ function lunarch.spawn(fn, ...) end
 --- Runs `fn(...)` as the main task, and returns its results once it and all tasks have ended. If it fails, the other
 --- tasks are interrupted with "the main task failed", waited for (5 s), and the error is raised: a string with its
 --- traceback, anything else as it is. Raises too when a spawned task failed that nobody joined, and when every task
---- waits with nothing left that could wake one. Not from within a task, and neither under cqueues nor in nginx, whose loops
---- run already. Needs luv.
+--- waits with nothing left that could wake one. Within a task it waits for what was spawned in it alone, while all else
+--- goes on. Not under cqueues and not in nginx, whose loops run already. Needs luv.
 ---@param fn fun(...): ...
 ---@param ... any
 ---@return ...
@@ -129,7 +130,9 @@ local task = {}
 ---@return any ...
 function task:join(timeout) end
 
---- Ends the wait the task is in: it raises `err`, as it is, and so does every wait after it, until task:allow(). A
+--- Ends the wait the task is in: it raises `err`, as it is, and so does every wait after it, and every bare
+--- coroutine.yield(), until task:allow(). A task that catches it more than ten times, and a second later still goes on,
+--- is raised out of at its next instruction, and so again until it has ended. A
 --- wait whose answer is there already still returns it. What was asked is cancelled: a lock or place that was being
 --- won is given up; only releases (unlock, resign, close) go on in the background. False if the task has ended.
 ---@param err any not nil
@@ -138,6 +141,10 @@ function task:interrupt(err) end
 
 --- Lets it wait again after an interruption.
 function task:allow() end
+
+--- The task counts as ended from now on, without a failure or results, and is not resumed: its code does not go on from
+--- where it waits. What it waited for is cancelled. `<close>` variables in it are left to the collector.
+function task:abandon() end
 
 --- From now on `fn` is asked whenever a wait of the task begins or ends: an error other than nil interrupts the task with it, and
 --- gives back what the wait brought. It must not wait.

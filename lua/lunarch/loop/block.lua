@@ -11,10 +11,22 @@ local block = {}
 local SLICE_MS = 250
 local SLICE_S = SLICE_MS / 1000
 
+local limit_at, limit_err
+
+-- So many seconds from now waits begin to raise `err`; nil: they no longer do.
+function block.limit(seconds, err)
+  limit_at, limit_err = seconds and core.now() + seconds, err
+end
+
+local function check_limit()
+  if limit_at and core.now() >= limit_at then error(limit_err, 0) end
+end
+
 local function poll_until(client, id)
   while true do
     local is_done, _, code = client:wait(id, SLICE_MS)
     if is_done or code == "closed" then return end
+    check_limit()
   end
 end
 
@@ -29,6 +41,7 @@ function block.sleep(seconds)
   local left_s = seconds
   while left_s > 0 do
     core.sleep(left_s < SLICE_S and left_s or SLICE_S)
+    check_limit()
     left_s = until_s - core.now()
   end
 end

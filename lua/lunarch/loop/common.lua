@@ -10,26 +10,66 @@
 --   nap(seconds)              holds up nobody but the caller
 --   enter(), leave()          as common.enter and common.leave, with what else there is to say here
 --   report(task)              tells of a task that failed while nobody waited to join it
+--   abandon(task)            the task counts as ended, and never goes on: see common.abandon
 --   may_join(task)            optional: raises where nothing can wait for it
 --   on_joined(task)           optional: somebody is about to be told what became of it
 --   farewell                  optional: an error that a task may end by without having failed
 local args = require "lunarch.args"
+local core = require "lunarch.core"
+local insist = require "lunarch.loop.insist"
 
 args.is_ours()
 
 local common = {}
 
+local running = coroutine.running
+
+-- What the standalone Lua raises for Ctrl-C.
+function common.is_ctrl_c(err)
+  return type(err) == "string" and err:find "interrupted!$" ~= nil
+end
+
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 local unpack = table.unpack or unpack
 
--- Who catches what interrupts him, and goes on, is held up from then on so that he does not hold up the others.
+-- A task that catches its interruption so often is held up each time, so that it does not hold up the others; and after
+-- so long the error is raised at every instruction of it, until it ends.
 local PROMPT_RAISES = 10
 local HELD_UP_S = 0.02
+local PATIENCE_S = 1
 
 -- ---- interruptions ----------------------------------------------------------------------------------------------
 
 function common.interruption(err)
-  return { err = err, n_raised = 0 }
+  return { err = err, n_raised = 0, began_at = core.now() }
+end
+
+-- Whether the task has caught it again and again.
+local function is_ignored(interruption)
+  interruption.n_raised = interruption.n_raised + 1
+  return interruption.n_raised > PROMPT_RAISES
+end
+
+local function is_patience_over(interruption)
+  return core.now() - interruption.began_at > PATIENCE_S
+end
+
+-- From now on the interruption is raised wherever `thread` is.
+local function insist_on(interruption, thread)
+  if not thread then return end
+  insist.always(thread, interruption.err)
+  interruption.threads = interruption.threads or {}
+  interruption.threads[thread] = true
+end
+
+-- The task may go on without being interrupted.
+function common.calm(task)
+  local interruption = task.interruption
+  if not interruption or not interruption.threads then return end
+  for thread in pairs(interruption.threads) do
+    insist.disarm(thread)
+  end
+  interruption.threads = nil
 end
 
 -- What interrupts the task, its guard being asked first; nil: nothing.
@@ -42,9 +82,24 @@ function common.interruption_of(task)
 end
 
 function common.raise(world, interruption)
-  interruption.n_raised = interruption.n_raised + 1
-  if interruption.n_raised > PROMPT_RAISES then world.nap(HELD_UP_S) end
+  if is_ignored(interruption) then
+    world.nap(HELD_UP_S)
+    if is_patience_over(interruption) then
+      local task = world.current()
+      insist_on(interruption, running())
+      insist_on(interruption, task and task.thread)
+    end
+  end
   error(interruption.err, 0)
+end
+
+-- The task was resumed, or is about to be, from a yield that is none of our waits: `thread` is its coroutine.
+function common.raise_in(thread, interruption)
+  if is_ignored(interruption) and is_patience_over(interruption) then
+    insist_on(interruption, thread)
+  else
+    insist.once(thread, interruption.err)
+  end
 end
 
 -- Every call that may wait begins with this: a task that was interrupted raises.
@@ -68,8 +123,21 @@ end
 
 -- ---- beginning and ending ---------------------------------------------------------------------------------------
 
+-- The task counts as ended, whatever it is doing: its coroutine never goes on, or raises at once where it would.
+function common.abandon(world, task)
+  if task.has_ended then return end
+  local thread = task.thread
+  task.interruption = common.interruption_of(task) or common.interruption "the task was abandoned"
+  if thread and thread ~= running() and coroutine.status(thread) ~= "dead" then
+    insist.always(thread, task.interruption.err)
+  end
+  common.finish(world, task, true)
+end
+
 -- A task has returned this, or has failed: then task.traceback is set, if there is one.
 function common.finish(world, task, ok, ...)
+  if task.has_ended then return end
+  common.calm(task)
   task.has_ended = true
   if ok then
     task.results = pack(...)
@@ -145,7 +213,14 @@ local function methods_of(world, methods, check)
 
   function methods:allow()
     check(self, "allow")
+    common.calm(self)
     self.interruption = nil
+  end
+
+  -- The task counts as ended from now on, without a failure, and never goes on: see common.abandon.
+  function methods:abandon()
+    check(self, "abandon")
+    if world.abandon then world.abandon(self) else common.abandon(world, self) end
   end
 
   -- From now on `fn` is asked whenever a wait of the task begins or ends: an error other than nil interrupts the task.

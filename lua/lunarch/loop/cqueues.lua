@@ -1,7 +1,8 @@
 -- Waiting under cqueues: a wait yields its own coroutine to the controller that runs it, and nothing else stands still.
 --
--- In a coroutine that somebody resumes inside of one of the controller's (a generator) a wait blocks: whoever resumes
--- it would take our yield for one of its values, and a controller cannot be stepped from within.
+-- In a coroutine that is resumed inside one of the controller's (a generator) a wait blocks: what resumes it would take
+-- our yield for one of its values, and a controller cannot be stepped from within. Where C has called Lua (table.sort,
+-- string.gsub, on LuaJIT a metamethod) nothing can yield: a wait raises there, and a release blocks.
 --
 -- Each client that is waited for is followed, in each controller that waits for it, by one coroutine, which reads the
 -- client's descriptor and signals the condition of every wait that is over. It ends with the last wait, so that
@@ -9,20 +10,28 @@
 --
 -- A wait is a table: `is_done`, set by wake, and `cancel`, called when the wait ends otherwise.
 local args = require "lunarch.args"
+local block = require "lunarch.loop.block"
 local common = require "lunarch.loop.common"
 local say = require "lunarch.say"
+local core = require "lunarch.core"
 
 args.is_ours()
 
-local condition = require "cqueues.condition"
-local cqueues = require "cqueues"
+local cqueues, condition    -- loaded by the program, which then may wait in them
 
 local world = {}
 
 local running = coroutine.running
+local is_yieldable = coroutine.isyieldable or function() return true end
 
 -- By their coroutines.
 local tasks = setmetatable({}, { __mode = "k" })
+
+-- Called once the program has loaded cqueues.
+function world.load()
+  cqueues, condition = require "cqueues", require "cqueues.condition"
+end
+
 
 -- Whether this code runs in a coroutine that a controller resumes itself.
 function world.is_here()
@@ -35,7 +44,7 @@ function world.controller()
 end
 
 function world.way()
-  return "park"
+  return is_yieldable() and "park" or "block"
 end
 
 function world.current()
@@ -43,10 +52,14 @@ function world.current()
 end
 
 function world.nap(seconds)
-  cqueues.sleep(seconds)
+  if world.way() == "park" then cqueues.sleep(seconds) else block.sleep(seconds) end
 end
 
 function world.enter()
+  if not is_yieldable() then
+    args.misuse("nothing can wait here: C has called this function (table.sort, string.gsub, a metamethod), and "
+      .. "cqueues cannot yield across it: wait before or after")
+  end
   common.enter(world)
 end
 
@@ -85,7 +98,11 @@ end
 
 function world.sleep(seconds)
   world.enter()
-  world.suspend({}, seconds)
+  if world.way() == "block" then
+    block.sleep(seconds)
+  else
+    world.suspend({}, seconds)
+  end
   common.raise_if_late(world)
   return true
 end
@@ -151,8 +168,28 @@ function world.report(task)
   say.line("a task failed: %s", task.traceback)
 end
 
+-- One that waits in cqueues' own calls is interrupted when these return.
 function world.rouse(task)
+  local thread = task.thread
+  if task.wait then
+    task.wait.condition:signal()
+  elseif thread and coroutine.status(thread) == "suspended" then
+    common.raise_in(thread, task.interruption)
+  end
+end
+
+function world.abandon(task)
+  common.abandon(world, task)
   if task.wait then task.wait.condition:signal() end
+end
+
+-- Calls back when a signal that nobody handles would end the process. Returns what ends the watch, not the catching.
+function world.watch_signals(callback)
+  local fd = core.catch_signals()
+  if not fd then return nil end
+  local watch = world.watch(fd, function() callback(core.caught_signal()) end)
+  watch:ref()
+  return function() watch:stop() end
 end
 
 function world.may_join()
@@ -162,7 +199,9 @@ end
 local new_task = common.class(world)
 
 local function body(task, fn, ...)
-  tasks[running()] = task
+  if task.has_ended then return end
+  task.thread = running()
+  tasks[task.thread] = task
   common.run(world, task, fn, ...)
 end
 

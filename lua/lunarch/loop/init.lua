@@ -5,11 +5,16 @@
 local args = require "lunarch.args"
 local say = require "lunarch.say"
 local block = require "lunarch.loop.block"
+local common = require "lunarch.loop.common"
+local foreign = require "lunarch.loop.foreign"
 local is_in_finalizer = require "lunarch.loop.finalizer"
 
 -- One world for all that runs inside nginx: there every wait asks the phase it is in.
 local nginx = require "lunarch.loop.is_nginx"() and require "lunarch.loop.nginx"
+
 local tasks = nginx or require "lunarch.loop.task"
+local luv = not nginx and require "lunarch.loop.luv"
+local own_cqueues = not nginx and require "lunarch.loop.cqueues"
 
 args.is_ours()
 
@@ -23,13 +28,19 @@ local cqueues
 local function is_in_cqueues()
   if not cqueues then
     if nginx or not package.loaded.cqueues then return false end
-    cqueues = require "lunarch.loop.cqueues"
+    cqueues = own_cqueues
+    cqueues.load()
   end
   return cqueues.is_here()
 end
 
+-- Once the Lua state closes, or the process is about to end with no loop to turn.
+local last
+local is_blocking = false
+
 -- Where this code runs: whose tasks, and whose way of waiting.
 local function here()
+  if is_blocking then return last end
   return is_in_cqueues() and cqueues or tasks
 end
 
@@ -56,12 +67,46 @@ function loop.enter()
   end
   return world.enter()
 end
+loop.world = here
+loop.luv = luv
+
+local function nothing() end
+
+local function refuse()
+  args.misuse "the process is ending: nothing can be spawned any more"
+end
+
+last = { enter = nothing, leave = nothing, current = nothing, spawn = refuse, run = refuse }
+
+function last.way() return "block" end
+
+function last.sleep(seconds)
+  block.sleep(seconds)
+  return true
+end
+
+-- From now on every wait blocks, and no task goes on.
+function loop.block_from_now_on()
+  is_blocking = true
+end
 
 function loop.sleep(seconds) return here().sleep(seconds) end
 
 function loop.spawn(fn, ...) return here().spawn(fn, ...) end
 
 function loop.run(fn, ...) return here().run(fn, ...) end
+
+-- The task that runs here has ended what it was interrupted in: nothing insists on it any more.
+function loop.calm()
+  local task = here().current and here().current()
+  if task then common.calm(task) end
+end
+
+-- Ctrl-C was raised in a task, and is raised once more in what turns the loop.
+function loop.pass_on(err)
+  local pass_on = here().pass_on
+  if pass_on then pass_on(err) end
+end
 
 -- Asked before a client is opened: raises where it could not live.
 function loop.connect(call)
@@ -72,7 +117,7 @@ end
 -- at each wait, or a table, see lunarch.loop.foreign.
 function loop.new_hub(core, on_trace, wish)
   local watches = setmetatable({}, { __mode = "k" }) -- by what runs the loop
-  local own = type(wish) == "table" and require "lunarch.loop.foreign".new(wish) or nil
+  local own = type(wish) == "table" and foreign.new(wish) or nil
   return { core = core, on_trace = on_trace, wish = wish, own = own, waits = {}, ids = {}, watches = watches }
 end
 
@@ -108,7 +153,7 @@ function loop.dispatch(hub)
   local n, lines = hub.core:drain(ids)
   for i = 1, n do
     local wait = hub.waits[ids[i]]
-    if wait then
+    if wait and not is_blocking then
       wait:release()
       wait.world.wake(wait)
     end
@@ -129,7 +174,7 @@ local function new_watch(hub, world)
   if world == hub.own then return world.watch() end
   if nginx then return nginx.watch(hub.core, on_ready) end
   if world == cqueues then return cqueues.watch(hub.core:pollfd(), on_ready) end
-  return require "lunarch.loop.luv".watch(hub.core:pollfd(), on_ready)
+  return luv.watch(hub.core:pollfd(), on_ready)
 end
 
 -- What watches the client in the loop that runs here, and the waits it is needed for.
@@ -192,6 +237,7 @@ end
 
 -- A wish for another world than this one leaves nothing but to block.
 local function way_of(hub, world)
+  if is_blocking then return "block" end
   local wish = hub.wish
   local is_elsewhere = wish == "luv" and world == cqueues or wish == "cqueues" and world ~= cqueues
   return (wish == "block" or is_elsewhere) and "block" or way_in(world)
@@ -202,7 +248,7 @@ end
 -- itself. `token` and `owner` must not be collected before the answer is taken, see lunarch.handle, and are not because
 -- they are still needed there: what no later instruction names is already garbage to LuaJIT.
 function loop.await(hub, id, is_kept, token, owner)
-  local world = hub.own or here()
+  local world = not is_blocking and hub.own or here()
   local way = way_of(hub, world)
   if not way then
     -- Only releases come here: `enter` lets nobody else begin.

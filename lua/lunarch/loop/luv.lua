@@ -1,9 +1,10 @@
 -- Waiting under libuv, by way of luv: turns of its loop, timers, and descriptors to watch.
 --
--- luv ends the process when a callback raises: every callback of ours is caught and reported.
-local uv = require "luv"
-
+-- luv ends the process when a callback raises: every callback of ours is caught and reported, and those of the script's
+-- own end it in order.
 local args = require "lunarch.args"
+local common = require "lunarch.loop.common"
+local core = require "lunarch.core"
 
 args.is_ours()
 
@@ -11,6 +12,8 @@ local core = require "lunarch.core"
 local say = require "lunarch.say"
 
 local luv = {}
+
+local uv                -- luv itself, loaded when it is first needed: it changes the process (SIGPIPE)
 
 -- A signal that comes just before a wait begins cannot end it.
 local SLICE_MS = 250
@@ -30,10 +33,52 @@ local function guarded(callback)
   return function() xpcall(callback, report) end
 end
 
+-- ---- callbacks of the script's own --------------------------------------------------------------------------------
+
+-- The status with which luv ends the process.
+luv.CALLBACK_STATUS = 255
+
+-- Called with the error of a callback that nobody has caught, as text. Whoever hosts scripts puts his own here.
+function luv.on_callback_error(text)
+  say.write("Uncaught Error in a callback: " .. text .. "\n")
+end
+
+-- Ends the process: lunarch.loop.ending puts its own here.
+luv.fail = os.exit
+
+local has_failed = false
+
+local function on_failure(found)
+  local err, traceback = found[1], found[2]
+  if is_turning and common.is_ctrl_c(err) then
+    failure = failure or { err = err }
+    return
+  end
+  -- Only the first is told: the process ends for it, and some come with every turn of the loop.
+  if has_failed then return end
+  has_failed = true
+  luv.on_callback_error(args.without_ours(args.error_text(err) .. "\n" .. traceback))
+  luv.fail(luv.CALLBACK_STATUS)
+end
+
+-- Loads luv itself, for `call`. Raises when it cannot be loaded.
+function luv.load(call)
+  if uv then return end
+  local ok, found = pcall(require, "luv")
+  if not ok then
+    args.misuse("%s needs luv, which cannot be loaded (Debian: apt install lua-luv): %s", call, tostring(found))
+  end
+  uv = found
+  local path = package.searchpath("luv", package.cpath)
+  if path then core.on_callback_error(path, on_failure) end
+end
+
 -- Whether this code runs inside a callback of the loop, where the loop cannot be turned.
 function luv.is_inside()
   return uv.loop_mode() ~= nil
 end
+
+-- ---- turns and timers -----------------------------------------------------------------------------------------------
 
 -- One turn, which does not wait. False: nothing is left that could happen.
 function luv.turn()
@@ -95,10 +140,12 @@ function luv.kicker(callback)
   end
 end
 
+local new_proxy = rawget(_G, "newproxy")
+
 -- An object that calls `fn` when it is collected: on LuaJIT tables cannot.
 local function new_guard(fn)
-  if not newproxy then return setmetatable({}, { __gc = fn }) end
-  local guard = newproxy(true)
+  if not new_proxy then return setmetatable({}, { __gc = fn }) end
+  local guard = new_proxy(true)
   getmetatable(guard).__gc = fn
   return guard
 end
@@ -120,6 +167,15 @@ function luv.watch(fd, callback)
   end
   watch.guard = new_guard(watch.stop)
   return watch
+end
+
+-- Calls back once a signal that nobody handles would end the process; returns what ends the watch, not the catching.
+function luv.watch_signals(callback)
+  local fd = uv and core.catch_signals()
+  if not fd then return nil end
+  local watch = luv.watch(fd, function() callback(core.caught_signal()) end)
+  -- The watch itself is kept: it ends when it is collected.
+  return function() watch.stop() end
 end
 
 return luv

@@ -14,6 +14,8 @@ local args = require "lunarch.args"
 local block = require "lunarch.loop.block"
 local common = require "lunarch.loop.common"
 local say = require "lunarch.say"
+local insist = require "lunarch.loop.insist"
+local luv = require "lunarch.loop.luv"
 
 args.is_ours()
 
@@ -26,23 +28,20 @@ local is_yieldable = coroutine.isyieldable or function() return true end
 
 local LAST_WAITS_S = 5
 
-local luv, kick
+local kick              -- makes ready tasks run where the loop is turned by the user; nil: luv is not loaded yet
 local current           -- the task that runs now; nil outside of them
 local alive, n_alive = {}, 0
 local n_turners = 0     -- how many waits and runs are turning the loop, one inside the other
 local ready, first_ready, last_ready = {}, 1, 0
 local first_failed      -- the first task that failed with nobody to join it
 local all_interrupted = false
+local broken            -- Ctrl-C that Lua has raised inside a task: for whoever turns the loop outside of them
 
 local run_ready
 
 local function need_luv(call)
-  if luv then return end
-  local ok, found = pcall(require, "luv")
-  if not ok then
-    args.misuse("%s needs luv, which cannot be loaded (Debian: apt install lua-luv): %s", call, tostring(found))
-  end
-  luv = require "lunarch.loop.luv"
+  if kick then return end
+  luv.load(call)
   kick = luv.kicker(function()
     if n_turners == 0 then run_ready() end
   end)
@@ -77,6 +76,11 @@ end
 local function turn_until(is_over)
   while not is_over() do
     run_ready()
+    if broken and n_turners == 1 then
+      local err = broken
+      broken = nil
+      error(err, 0)
+    end
     if is_over() then break end
     local is_alive = luv.turn()
     if first_ready > last_ready and not is_over() then
@@ -97,6 +101,12 @@ local function turn_guarded(is_over)
   if n_turners == 0 and first_ready <= last_ready then kick() end
   if not ok then return false, is_fine end
   return is_fine, why
+end
+
+-- Turns the loop until is_over(), also where no task can: in a callback of libuv's, from which the caller must not
+-- return afterwards. False, and why, when that cannot come any more, or Lua was interrupted.
+function tasks.drive(is_over)
+  return turn_guarded(is_over)
 end
 
 -- Holds up the task that runs, whatever interrupts it.
@@ -126,7 +136,9 @@ local function suspend(wait)
     task.wait = nil
     failure = task.interruption
   else
+    if task then task.turner = running() end
     local ok, err = turn_guarded(function() return wait.is_done or (task and task.interruption) end)
+    if task then task.turner = nil end
     failure = task and task.interruption or not ok and { err = err }
   end
   if wait.is_done then return true end
@@ -185,14 +197,44 @@ end
 
 function tasks.report(task)
   first_failed = first_failed or task
+  if task.group then task.group.failed = task.group.failed or task end
   tasks.on_failure(task)
 end
 
+local function leave_group(task)
+  local group = task.group
+  if not group then return end
+  group.n = group.n - 1
+  if group.wait and (group.n == 0 or task == group.main and task.traceback) then tasks.wake(group.wait) end
+end
+
 local function finish(task, ok, ...)
+  if task.has_ended then return end
   alive[task] = nil
   n_alive = n_alive - 1
   if not ok then task.traceback = task.traceback or debug.traceback(task.thread, args.error_text((...))) end
   common.finish(tasks, task, ok, ...)
+  if not ok then tasks.pass_on(task.err) end
+  leave_group(task)
+end
+
+-- Ctrl-C, which on LuaJIT is raised wherever the program is, was raised inside a task: it is raised once more, outside.
+function tasks.pass_on(err)
+  if n_turners > 0 and common.is_ctrl_c(err) then broken = err end
+end
+
+-- A task that is parked is not resumed any more; one that turns the loop, below us on the stack, raises where it would
+-- go on.
+function tasks.abandon(task)
+  if task.has_ended then return end
+  local wait = task.wait
+  task.wait = nil
+  if wait and wait.cancel and not wait.is_done then wait:cancel() end
+  task.interruption = common.interruption_of(task) or common.interruption "the task was abandoned"
+  finish(task, true)
+  if coroutine.status(task.thread) ~= "normal" then return end
+  insist.always(task.thread, task.interruption.err)
+  if task.turner then insist.always(task.turner, task.interruption.err) end
 end
 
 -- Without the two lines that are ours, at the bottom of every task.
@@ -220,6 +262,8 @@ local function resume(task, ...)
     finish(task, false, err)
   elseif not task.wait then
     -- A bare coroutine.yield(): let the others have a turn.
+    local interruption = common.interruption_of(task)
+    if interruption then common.raise_in(task.thread, interruption) end
     make_ready(task)
   end
 end
@@ -240,13 +284,18 @@ run_ready = function()
   end
 end
 
-function tasks.spawn(fn, ...)
-  need_luv "lunarch.spawn"
-  local task = new_task { thread = coroutine.create(body), start = pack(fn, ...) }
+local function spawn_in(group, fn, ...)
+  local task = new_task { thread = coroutine.create(body), start = pack(fn, ...), group = group }
   alive[task] = true
   n_alive = n_alive + 1
+  if group then group.n = group.n + 1 end
   make_ready(task)
   return task
+end
+
+function tasks.spawn(fn, ...)
+  need_luv "lunarch.spawn"
+  return spawn_in(current and current.group, fn, ...)
 end
 
 -- Interrupts every task there is; their failures are told to nobody but their joiners.
@@ -263,11 +312,45 @@ function tasks.current()
   return current
 end
 
-function tasks.run(fn, ...)
-  need_luv "lunarch.run"
-  if current then args.misuse "lunarch.run: called inside a task: use lunarch.spawn" end
-  if n_turners > 0 or luv.is_inside() then args.misuse "lunarch.run: the loop is running already: use lunarch.spawn" end
-  local main = tasks.spawn(fn, ...)
+-- The results of a main task whose tasks have all ended, or their error.
+local function conclude(main, failed)
+  broken = nil
+  if main.traceback then error(type(main.err) == "string" and main.traceback or main.err, 0) end
+  if failed then
+    if first_failed == failed then first_failed = nil end
+    error("a spawned task failed: " .. failed.traceback, 0)
+  end
+  return unpack(main.results, 1, main.results.n)
+end
+
+-- A main task inside another task: it waits for those that were spawned in it, while everything else goes on.
+local function run_inside(fn, ...)
+  tasks.enter()
+  local group = { n = 0 }
+  group.main = spawn_in(group, fn, ...)
+  group.main.is_quiet = true
+  local function interrupt_all(err)
+    for task in pairs(alive) do
+      if task.group == group then
+        task.is_quiet = true
+        task:interrupt(err)
+      end
+    end
+  end
+  while group.n > 0 and not group.main.traceback do
+    group.wait = { cancel = function() interrupt_all "the task that called lunarch.run was interrupted" end }
+    tasks.suspend(group.wait)
+  end
+  if group.n > 0 then
+    interrupt_all "the main task failed"
+    group.wait = {}
+    tasks.suspend(group.wait, LAST_WAITS_S)
+  end
+  return conclude(group.main, group.failed)
+end
+
+local function run_outside(fn, ...)
+  local main = spawn_in(nil, fn, ...)
   main.is_quiet = true
   all_interrupted = false
   local ok, why = turn_guarded(function()
@@ -280,14 +363,24 @@ function tasks.run(fn, ...)
     ok, why = turn_guarded(function() return n_alive == 0 or is_late end)
     stop()
   end
-  if main.traceback then error(type(main.err) == "string" and main.traceback or main.err, 0) end
-  if not ok then error(why, 0) end
-  local failed = first_failed
-  if failed then
-    first_failed = nil
-    error("a spawned task failed: " .. failed.traceback, 0)
+  if not ok and not main.traceback then error(why, 0) end
+  return conclude(main, first_failed)
+end
+
+function tasks.run(fn, ...)
+  need_luv "lunarch.run"
+  if current then return run_inside(fn, ...) end
+  if n_turners > 0 or luv.is_inside() then
+    args.misuse "lunarch.run: inside a callback of libuv's nothing can wait for a task: use lunarch.spawn"
   end
-  return unpack(main.results, 1, main.results.n)
+  return run_outside(fn, ...)
+end
+
+-- ---- signals ----------------------------------------------------------------------------------------------------
+
+-- Calls back when a signal that nobody handles would end the process. Returns what ends the watch, not the catching.
+function tasks.watch_signals(callback)
+  return luv.watch_signals and luv.watch_signals(callback)
 end
 
 -- ---- task objects -----------------------------------------------------------------------------------------------
@@ -309,6 +402,7 @@ end
 -- Whoever joins it sees to its failure.
 function tasks.on_joined(task)
   if first_failed == task then first_failed = nil end
+  if task.group and task.group.failed == task then task.group.failed = nil end
 end
 
 return tasks

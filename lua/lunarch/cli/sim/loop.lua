@@ -11,6 +11,9 @@ local sim = {}
 local timers, watches = {}, {}
 local n_timers, n_refs = 0, 0
 
+-- There is nothing to be loaded.
+function sim.load() end
+
 -- There are no callbacks of anybody else's loop.
 function sim.is_inside()
   return false

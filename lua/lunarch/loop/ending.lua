@@ -1,0 +1,195 @@
+-- How a process ends while candidates run in it: their terms are lost in order first - on_lost, then the place is given
+-- up - and then it ends as it would have ended.
+--
+--   what ends it                                  reason    how it ends
+--   os.exit(...), wherever it is called           exit      by os.exit(...); the first call counts
+--   SIGTERM, SIGHUP, SIGQUIT, unless handled      stopping  by that signal
+--   Ctrl-C, which Lua raises in the main program  stopping  lunarch.run and candidate:run raise it once all are lost
+--   an error in a callback of luv's               error     by os.exit(255), and told on stderr; `lunarch`: 1
+--   the end of the main program, or its error     exit      as it would: on_lost blocks, for nothing else runs then
+--
+-- A *runner* is what has to be lost: a table with
+--   stop(reason)      begins its end; does not wait
+--   retire(task)      the task called os.exit, and never goes on: it counts as ended. False: it is needed for the end
+--   finish(reason)    its end from here on, without tasks: every wait blocks
+-- The process waits for ending.leave(runner).
+local args = require "lunarch.args"
+local core = require "lunarch.core"
+local loop = require "lunarch.loop"
+
+args.is_ours()
+
+local ending = {}
+
+local unpack = table.unpack or unpack
+local pack = table.pack or function(...) return { n = select("#", ...), ... } end
+
+local PAUSE_S = 0.01         -- between two looks where the loop is somebody else's
+
+local runners = {}
+local fate                   -- how the process ends once there is no runner: a function
+
+-- Those that entered last are stopped first.
+local function stop_all(reason)
+  for i = #runners, 1, -1 do
+    runners[i].stop(reason)
+  end
+end
+
+-- The loop is not turned any more.
+local function finish_all(reason)
+  loop.block_from_now_on()
+  for i = #runners, 1, -1 do
+    pcall(runners[i].finish, reason)
+    runners[i] = nil
+  end
+end
+
+-- ---- where the loop can still be turned ---------------------------------------------------------------------------
+
+local function has_ended() return #runners == 0 end
+
+local function share_the_world(world)
+  for _, runner in ipairs(runners) do
+    if runner.world ~= world then return false end
+  end
+  return true
+end
+
+local function retire(task)
+  for _, runner in ipairs(runners) do
+    if not runner.retire(task) then return false end
+  end
+  return true
+end
+
+-- Waits until no runner is left, from wherever os.exit was called. False: that cannot be waited for here.
+local function await_all()
+  local world = loop.world()
+  local task = world.current and world.current()
+  if not share_the_world(world) or task and not retire(task) then return false end
+  if world.drive then return (world.drive(has_ended)) end
+  if world.way() ~= "park" then return false end
+  while not has_ended() do
+    world.nap(PAUSE_S)
+  end
+  return true
+end
+
+-- ---- os.exit ----------------------------------------------------------------------------------------------------
+
+local real_exit = os.exit
+
+-- Ends the process by os.exit(...) once all have lost their terms for this reason; does not return.
+local function exit_for(reason, ...)
+  if has_ended() then return real_exit(...) end
+  local status = pack(...)
+  -- A callback that comes again and again: the loop that called it is turned for the end already.
+  if fate and loop.luv and loop.luv.is_inside() then error("the process is ending", 0) end
+  fate = fate or function() real_exit(unpack(status, 1, status.n)) end
+  local own = fate
+  stop_all(reason)
+  if not await_all() then finish_all(reason) end
+  return own()
+end
+
+local function exit(...)
+  return exit_for("exit", ...)
+end
+
+-- For good, and before a program can keep the original for itself. What replaces it later is to call it.
+rawset(os, "exit", exit)
+
+--- Ends the process because something has failed that nobody sees to.
+function ending.fail(status)
+  return exit_for("error", status)
+end
+
+if loop.luv then loop.luv.fail = ending.fail end
+
+-- ---- signals ----------------------------------------------------------------------------------------------------
+
+local unwatch_signals
+
+local function unwatch()
+  if unwatch_signals then unwatch_signals() end
+  unwatch_signals = nil
+end
+
+-- They stay caught: a second one ends the process.
+local function on_signal(number)
+  unwatch()
+  if not number or fate then return end
+  fate = function()
+    pcall(io.stdout.flush, io.stdout)
+    core.end_by_signal(number)
+  end
+  stop_all "stopping"
+end
+
+local function watch_signals(world)
+  if unwatch_signals or not world.watch_signals then return end
+  unwatch_signals = world.watch_signals(on_signal)
+end
+
+-- ---- the end of the Lua state -----------------------------------------------------------------------------------
+
+-- Objects are finalized in the reverse order of their making when a Lua state closes: the sentinel made last sees all
+-- that is older alive.
+local function at_close(sentinel)
+  if not sentinel.is_off and not has_ended() then finish_all "exit" end
+end
+
+local METATABLE = { __gc = at_close }
+local newproxy = rawget(_G, "newproxy")
+local sentinel
+
+local function new_sentinel()
+  local own = {}
+  if newproxy then
+    own.proxy = newproxy(true)
+    getmetatable(own.proxy).__gc = function() at_close(own) end
+    return own
+  end
+  return setmetatable(own, METATABLE)
+end
+
+--- Whatever was made until now is alive when a Lua state that closes calls runner.finish.
+function ending.remember()
+  if sentinel then sentinel.is_off = true end
+  sentinel = new_sentinel()
+end
+
+-- ---- runners ----------------------------------------------------------------------------------------------------
+
+function ending.enter(runner)
+  runner.world = loop.world()
+  runners[#runners + 1] = runner
+  watch_signals(runner.world)
+  ending.remember()
+end
+
+function ending.leave(runner)
+  for i = #runners, 1, -1 do
+    if runners[i] == runner then table.remove(runners, i) end
+  end
+  if not has_ended() then return end
+  unwatch()
+  core.release_signals()
+  if fate then fate() end
+end
+
+--- Runs fn(...), and lets its error out only once every runner has ended: Ctrl-C, say, or an error of the main task.
+--- A second error (Ctrl-C again) is not waited for.
+function ending.in_order(fn, ...)
+  local results = pack(pcall(fn, ...))
+  if results[1] then return unpack(results, 2, results.n) end
+  local world = loop.world()
+  if not has_ended() and not (world.current and world.current()) and world.drive then
+    stop_all "stopping"
+    world.drive(has_ended)
+  end
+  error(results[2], 0)
+end
+
+return ending
