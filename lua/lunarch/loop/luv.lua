@@ -4,7 +4,6 @@
 -- own end it in order.
 local args = require "lunarch.args"
 local common = require "lunarch.loop.common"
-local core = require "lunarch.core"
 
 args.is_ours()
 
