@@ -154,8 +154,10 @@ local function new_sentinel()
   return setmetatable(own, METATABLE)
 end
 
---- Whatever was made until now is alive when a Lua state that closes calls runner.finish.
+--- Whatever was made until now is alive when a Lua state that closes calls runner.finish. Not in nginx: its workers end
+--- their candidates before, and what finalizes last there must not be held up.
 function ending.remember()
+  if not loop.luv then return end
   if sentinel then sentinel.is_off = true end
   sentinel = new_sentinel()
 end
