@@ -11,6 +11,7 @@ local ending = require "lunarch.loop.ending"
 local follow = require "lunarch.candidate.follow"
 local handlers = require "lunarch.candidate.handlers"
 local loop = require "lunarch.loop"
+local known = require "lunarch.candidate.options"
 local say = require "lunarch.say"
 local tasks = require "lunarch.candidate.tasks"
 local terms = require "lunarch.candidate.term"
@@ -29,43 +30,12 @@ local SAY_AGAIN_S = 60
 local STOP = tasks.STOP
 local WEAK = { __mode = "k" }
 
-local HANDLERS = {
-  on_elected = args.callable, do_work = args.callable, on_lost = args.callable, on_leader = args.callable,
-  do_standby = args.callable, on_jeopardy = args.callable, on_safe = args.callable,
-}
-
-local SETTINGS = {
-  election = args.name, name = args.who, value = args.string, ttl = args.ttl, grace = args.seconds,
-  interval = args.seconds, stop_timeout = args.seconds, endpoints = args.endpoints,
-}
-
-local LEVELS = { "info", "warn", "error" }
-
-local OPTIONS = {
-  backoff = backoff.check,
-  client = function(call, name, value)
-    if type(value) ~= "table" and type(value) ~= "userdata" then args.bad(call, name, "a client", value) end
-  end,
-  log = function(call, name, value)
-    for _, level in ipairs(LEVELS) do
-      if type(value) ~= "table" or not pcall(args.callable, call, level, value[level]) then
-        args.bad(call, name, "a table of functions: info, warn, error", value)
-      end
-    end
-  end,
-}
-for _, group in ipairs { HANDLERS, SETTINGS } do
-  for name, check in pairs(group) do
-    OPTIONS[name] = check
-  end
-end
-
 local methods = {}
 local Candidate, check_self = args.class("candidate", methods)
 
 local function stderr_log(name)
   local log = {}
-  for _, level in ipairs(LEVELS) do
+  for _, level in ipairs(known.LEVELS) do
     log[level] = function(format, ...)
       if level == "info" then return end
       local text = select("#", ...) > 0 and format:format(...) or format
@@ -78,7 +48,7 @@ end
 -- ---- making and stopping ----------------------------------------------------------------------------------------
 
 local function new(_, options)
-  options = args.options("lunarch.candidate", options, OPTIONS)
+  options = args.options("lunarch.candidate", options, known.options)
   candidacy.check("lunarch.candidate", options, "/services/billing")
   local ttl = options.ttl or DEFAULT_TTL_S
   if options.grace and options.grace > ttl / 2 then
@@ -87,7 +57,7 @@ local function new(_, options)
   local self = {
     handlers = {}, options = options, state = "new", complaints = {}, calls = {}, tasks = setmetatable({}, WEAK),
   }
-  for name in pairs(HANDLERS) do
+  for name in pairs(known.handlers) do
     self.handlers[name] = options[name]
   end
   if not self.handlers.on_elected and not self.handlers.do_work then
@@ -324,9 +294,9 @@ function methods:run()
 end
 
 return setmetatable({
-  handlers = HANDLERS,
-  settings = SETTINGS,
-  options = OPTIONS,
+  handlers = known.handlers,
+  settings = known.settings,
+  options = known.options,
 
   --- The candidate whose handler runs here, or nil.
   current = tasks.current,

@@ -1,0 +1,42 @@
+-- What a candidate may be given: handlers, settings, and the rest, each with its check. Loads nothing else of lunarch:
+-- the program's help needs it, and no gRPC.
+local args = require "lunarch.args"
+local backoff = require "lunarch.candidate.backoff"
+
+args.is_ours()
+
+local options = {}
+
+options.LEVELS = { "info", "warn", "error" }
+
+options.handlers = {
+  on_elected = args.callable, do_work = args.callable, on_lost = args.callable, on_leader = args.callable,
+  do_standby = args.callable, on_jeopardy = args.callable, on_safe = args.callable,
+}
+
+options.settings = {
+  election = args.name, name = args.who, value = args.string, ttl = args.ttl, grace = args.seconds,
+  interval = args.seconds, stop_timeout = args.seconds, endpoints = args.endpoints,
+}
+
+-- By name, all of them.
+options.options = {
+  backoff = backoff.check,
+  client = function(call, name, value)
+    if type(value) ~= "table" and type(value) ~= "userdata" then args.bad(call, name, "a client", value) end
+  end,
+  log = function(call, name, value)
+    for _, level in ipairs(options.LEVELS) do
+      if type(value) ~= "table" or not pcall(args.callable, call, level, value[level]) then
+        args.bad(call, name, "a table of functions: info, warn, error", value)
+      end
+    end
+  end,
+}
+for _, group in ipairs { options.handlers, options.settings } do
+  for name, check in pairs(group) do
+    options.options[name] = check
+  end
+end
+
+return options
