@@ -101,7 +101,7 @@ describe("lunarch sim", function()
 
     for text, complaint in pairs {
       ["world:get('/k', { prefix = true })"] = "world:get: it takes 1 argument, not 2",
-      ["world:get(nil)"] = "world:get: 'key' must be a string, not nothing",
+      ["world:get(nil)"] = "world:get: 'key' is missing: it must be a string",
       ["world:get(1)"] = "world:get: 'key' must be a string, not 1",
       ["world.get('/k')"] = "world:get: call it with a colon",
       ["world:list({})"] = "world:list: 'prefix' must be a string, not a table",

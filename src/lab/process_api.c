@@ -335,20 +335,29 @@ static bool keep_answer(struct process *process, lua_State *L, int n) {
     return true;
 }
 
+/* The client that the object at 1 belongs to; NULL: the object is closed. */
+static struct box *box_of(lua_State *L) {
+    if (luaL_testudata(L, 1, CLIENT_CLASS))
+        return box_check(L, 1);
+    struct handle *handle = *(struct handle **)lua_touserdata(L, 1);
+    return handle ? handle->box : NULL;
+}
+
 /* A call that sends something. Upvalues: the real one, its name. */
 static int asking(lua_State *L) {
     struct process *process = self(L);
-    lua_CFunction call = lua_tocfunction(L, lua_upvalueindex(1));
     process_before_request(process);
     struct asked *asked = &process->asked[process->next_asked++ % RUN_MAX_ASKED];
     *asked = (struct asked){0};
     report_asked(L, lua_tostring(L, lua_upvalueindex(2)), asked);
-    int n = call(L);
-    if (lua_isinteger(L, -n) && luaL_testudata(L, 1, "lunarch.core.client"))
-        asked->box = box_check(L, 1);
-    else if (lua_isinteger(L, -n))
-        asked->box = (*(struct handle **)lua_touserdata(L, 1))->box;
-    asked->id = lua_tointeger(L, -n);
+    struct box *box = box_of(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    int n = lua_gettop(L);
+    if (lua_isinteger(L, 1))
+        asked->box = box;
+    asked->id = lua_tointeger(L, 1);
     keep_answer(process, L, n);
     return n;
 }
@@ -405,23 +414,19 @@ static void wrap(lua_State *L, const char *class, const char *method, const char
     lua_pop(L, 2);
 }
 
+static void wrap_asks(lua_State *L, const char *class, const struct asking *asks) {
+    for (; asks && asks->name; asks++)
+        if (asks->told)
+            wrap(L, class, asks->name, asks->told, asking);
+}
+
 int luaopen_lunarch_sim_core(lua_State *L) {
-    static const struct {
-        const char *class, *method, *name;
-    } asks[] = {
-        {"lunarch.core.client", "kv", "kv"},        {"lunarch.core.client", "txn", "txn"},
-        {"lunarch.core.client", "lease_grant", ""}, {"lunarch.core.client", "lease_revoke", ""},
-        {"lunarch.core.client", "session", ""},     {"lunarch.core.session", "close", ""},
-        {"lunarch.core.mutex", "lock", "lock"},     {"lunarch.core.mutex", "try_lock", "try_lock"},
-        {"lunarch.core.mutex", "unlock", "unlock"}, {"lunarch.core.election", "campaign", ""},
-        {"lunarch.core.election", "leader", ""},    {"lunarch.core.term", "txn", "guarded txn"},
-        {"lunarch.core.term", "proclaim", ""},      {"lunarch.core.term", "resign", ""},
-    };
     (void)luaopen_lunarch_core(L);
     lua_pushcfunction(L, l_sleep);
     lua_setfield(L, -2, "sleep");
-    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++)
-        wrap(L, asks[i].class, asks[i].method, asks[i].name, asking);
-    wrap(L, "lunarch.core.client", "take", "", taking);
+    wrap_asks(L, CLIENT_CLASS, client_asks);
+    for (const struct class *const *class = module_classes; *class; class++)
+        wrap_asks(L, (*class)->name, (*class)->asks);
+    wrap(L, CLIENT_CLASS, "take", "", taking);
     return 1;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char CLIENT[] = "lunarch.core.client";
+static const char CLIENT[] = CLIENT_CLASS;
 
 /* A trace that nobody fetches must not grow for ever. */
 enum { MAX_LINES = 10000 };
@@ -232,76 +232,54 @@ static int client_forget(lua_State *L) {
     return 0;
 }
 
-static int client_close(lua_State *L) {
-    struct box *box = box_check(L, 1);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, box, NULL, ANSWER_TRUE, 2);
-    return op_asked(L, op, lun_client_close(box->client, &op->ask, &op->lun, &err), &err);
+static int ask_close(lua_State *L, void *client, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_client_close(client, &op->ask, &op->lun, err);
 }
 
 /* ---- the store -------------------------------------------------------------------------------------- */
 
-static int client_kv(lua_State *L) {
-    struct box *box = box_check(L, 1);
+static int ask_kv(lua_State *L, void *client, struct op *op, struct lun_err *err) {
     struct lun_kv_op kv_op;
-    struct lun_err err = {0};
     read_op(L, 2, &kv_op);
-    struct op *op = op_new(L, box, NULL, ANSWER_KV, 3);
-    return op_asked(L, op, lun_kv(box->client, &kv_op, &op->ask, &op->lun, &err), &err);
+    return lun_kv(client, &kv_op, &op->ask, &op->lun, err);
 }
 
-static int client_txn(lua_State *L) {
-    struct box *box = box_check(L, 1);
+static int ask_txn(lua_State *L, void *client, struct op *op, struct lun_err *err) {
     struct lun_txn txn;
-    struct lun_err err = {0};
     read_txn(L, 2, &txn);
-    struct op *op = op_new(L, box, NULL, ANSWER_TXN, 3);
-    return op_asked(L, op, lun_txn(box->client, &txn, &op->ask, &op->lun, &err), &err);
+    return lun_txn(client, &txn, &op->ask, &op->lun, err);
 }
 
 /* lease_grant(id or nil, ttl_s, timeout_ms) */
-static int client_lease_grant(lua_State *L) {
-    struct box *box = box_check(L, 1);
+static int ask_lease_grant(lua_State *L, void *client, struct op *op, struct lun_err *err) {
     int64_t lease = read_lease(L, 2);
     int64_t ttl_s = luaL_checkinteger(L, 3);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, box, NULL, ANSWER_LEASE, 4);
-    return op_asked(L, op, lun_lease_grant(box->client, lease, ttl_s, &op->ask, &op->lun, &err), &err);
+    return lun_lease_grant(client, lease, ttl_s, &op->ask, &op->lun, err);
 }
 
-static int client_lease_revoke(lua_State *L) {
-    struct box *box = box_check(L, 1);
+static int ask_lease_revoke(lua_State *L, void *client, struct op *op, struct lun_err *err) {
     int64_t lease = read_lease(L, 2);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, box, NULL, ANSWER_TRUE, 3);
-    return op_asked(L, op, lun_lease_revoke(box->client, lease, &op->ask, &op->lun, &err), &err);
+    return lun_lease_revoke(client, lease, &op->ask, &op->lun, err);
 }
 
-static int client_lease_ttl(lua_State *L) {
-    struct box *box = box_check(L, 1);
+static int ask_lease_ttl(lua_State *L, void *client, struct op *op, struct lun_err *err) {
     int64_t lease = read_lease(L, 2);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, box, NULL, ANSWER_TTL, 3);
-    return op_asked(L, op, lun_lease_time_to_live(box->client, lease, &op->ask, &op->lun, &err), &err);
+    return lun_lease_time_to_live(client, lease, &op->ask, &op->lun, err);
 }
 
-static int client_status(lua_State *L) {
-    struct box *box = box_check(L, 1);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, box, NULL, ANSWER_STATUS, 2);
-    return op_asked(L, op, lun_status(box->client, &op->ask, &op->lun, &err), &err);
+static int ask_status(lua_State *L, void *client, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_status(client, &op->ask, &op->lun, err);
 }
 
 /* ---- what is made from it --------------------------------------------------------------------------- */
 
 /* session(ttl_s, grace_ms, lease or nil, timeout_ms) */
-static int client_session(lua_State *L) {
-    struct box *box = box_check(L, 1);
+static int ask_session(lua_State *L, void *client, struct op *op, struct lun_err *err) {
     struct lun_session_options options = {
         .ttl_s = luaL_checkinteger(L, 2), .grace_ms = luaL_checkinteger(L, 3), .lease = read_lease(L, 4)};
-    struct lun_err err = {0};
-    struct op *op = op_new(L, box, NULL, ANSWER_SESSION, 5);
-    return op_asked(L, op, lun_session_open(box->client, &options, &op->ask, &op->lun, &err), &err);
+    return lun_session_open(client, &options, &op->ask, &op->lun, err);
 }
 
 /* watch(key, range_end or nil, revision, wants_prev_kv, is_deletes_only) */
@@ -338,6 +316,18 @@ static int client_observer(lua_State *L) {
     return 1;
 }
 
+const struct asking client_asks[] = {
+    {"close", ANSWER_TRUE, 2, ask_close, NULL},
+    {"kv", ANSWER_KV, 3, ask_kv, "kv"},
+    {"txn", ANSWER_TXN, 3, ask_txn, "txn"},
+    {"lease_grant", ANSWER_LEASE, 4, ask_lease_grant, ""},
+    {"lease_revoke", ANSWER_TRUE, 3, ask_lease_revoke, ""},
+    {"lease_ttl", ANSWER_TTL, 3, ask_lease_ttl, NULL},
+    {"status", ANSWER_STATUS, 2, ask_status, NULL},
+    {"session", ANSWER_SESSION, 5, ask_session, ""},
+    {.name = NULL},
+};
+
 static const luaL_Reg METHODS[] = {
     {"pollfd", client_pollfd},
     {"drain", client_drain},
@@ -345,14 +335,6 @@ static const luaL_Reg METHODS[] = {
     {"take", client_take},
     {"cancel", client_cancel},
     {"forget", client_forget},
-    {"close", client_close},
-    {"kv", client_kv},
-    {"txn", client_txn},
-    {"lease_grant", client_lease_grant},
-    {"lease_revoke", client_lease_revoke},
-    {"lease_ttl", client_lease_ttl},
-    {"status", client_status},
-    {"session", client_session},
     {"watch", client_watch},
     {"observer", client_observer},
     {NULL, NULL},
@@ -362,6 +344,7 @@ void box_register(lua_State *L) {
     if (luaL_newmetatable(L, CLIENT)) {
         lua_newtable(L);
         luaL_setfuncs(L, METHODS, 0);
+        asking_register(L, client_asks, NULL);
         lua_setfield(L, -2, "__index");
         lua_pushcfunction(L, client_gc);
         lua_setfield(L, -2, "__gc");

@@ -148,16 +148,17 @@ static const luaL_Reg FUNCTIONS[] = {
     {NULL, NULL},
 };
 
+const struct class *const module_classes[] = {&session_class, &mutex_class,    &election_class, &term_class,
+                                              &observer_class, &watch_class, NULL};
+
 int luaopen_lunarch_core(lua_State *L) {
-    static const struct class *const classes[] = {&session_class, &mutex_class,    &election_class,
-                                                  &term_class,    &observer_class, &watch_class};
     keep_for_close(L);
     box_register(L);
     op_register(L);
     bell_register(L);
     endings_register(L);
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        handle_register(L, classes[i]);
+    for (const struct class *const *class = module_classes; *class; class++)
+        handle_register(L, *class);
     luaL_newlib(L, FUNCTIONS);
     lua_pushliteral(L, LUN_VERSION);
     lua_setfield(L, -2, "version");

@@ -4,32 +4,25 @@
 /* ---- election --------------------------------------------------------------------------------------- */
 
 /* campaign(value, timeout_ms) */
-static int election_campaign(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &election_class);
-    struct lun_bytes value = read_bytes(L, 2);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_TERM, 3);
-    return op_asked(L, op, lun_election_campaign(self->object, value, &op->ask, &op->lun, &err), &err);
+static int ask_campaign(lua_State *L, void *election, struct op *op, struct lun_err *err) {
+    return lun_election_campaign(election, read_bytes(L, 2), &op->ask, &op->lun, err);
 }
 
-static int election_leader(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &election_class);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_LEADER, 2);
-    return op_asked(L, op, lun_election_leader(self->object, &op->ask, &op->lun, &err), &err);
+static int ask_leader(lua_State *L, void *election, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_election_leader(election, &op->ask, &op->lun, err);
 }
 
-static const luaL_Reg ELECTION_METHODS[] = {
-    {"campaign", election_campaign},
-    {"leader", election_leader},
-    {NULL, NULL},
-};
+static const struct asking ELECTION_ASKS[] = {
+    {"campaign", ANSWER_TERM, 3, ask_campaign, ""}, {"leader", ANSWER_LEADER, 2, ask_leader, ""}, {.name = NULL}};
+
+static const luaL_Reg ELECTION_METHODS[] = {{NULL, NULL}};
 
 static void election_free(void *object) {
     lun_election_free(object);
 }
 
-const struct class election_class = {"lunarch.core.election", election_free, ELECTION_METHODS};
+const struct class election_class = {"lunarch.core.election", election_free, ELECTION_METHODS, ELECTION_ASKS};
 
 /* ---- term ------------------------------------------------------------------------------------------- */
 
@@ -61,49 +54,43 @@ static int term_reason(lua_State *L) {
     return 1;
 }
 
-static int term_await_loss(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &term_class);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_REASON, 2);
-    return op_asked(L, op, lun_term_await_loss(self->object, &op->ask, &op->lun, &err), &err);
+static int ask_await_loss(lua_State *L, void *term, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_term_await_loss(term, &op->ask, &op->lun, err);
 }
 
 /* proclaim(value, timeout_ms) */
-static int term_proclaim(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &term_class);
-    struct lun_bytes value = read_bytes(L, 2);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_REVISION, 3);
-    return op_asked(L, op, lun_term_proclaim(self->object, value, &op->ask, &op->lun, &err), &err);
+static int ask_proclaim(lua_State *L, void *term, struct op *op, struct lun_err *err) {
+    return lun_term_proclaim(term, read_bytes(L, 2), &op->ask, &op->lun, err);
 }
 
 /* txn(txn, timeout_ms) */
-static int term_txn(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &term_class);
+static int ask_txn(lua_State *L, void *term, struct op *op, struct lun_err *err) {
     struct lun_txn txn;
-    struct lun_err err = {0};
     read_txn(L, 2, &txn);
-    struct op *op = op_new(L, self->box, self, ANSWER_TXN, 3);
-    return op_asked(L, op, lun_term_txn(self->object, &txn, &op->ask, &op->lun, &err), &err);
+    return lun_term_txn(term, &txn, &op->ask, &op->lun, err);
 }
 
-static int term_resign(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &term_class);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_TRUE, 2);
-    return op_asked(L, op, lun_term_resign(self->object, &op->ask, &op->lun, &err), &err);
+static int ask_resign(lua_State *L, void *term, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_term_resign(term, &op->ask, &op->lun, err);
 }
+
+static const struct asking TERM_ASKS[] = {
+    {"await_loss", ANSWER_REASON, 2, ask_await_loss, NULL},
+    {"proclaim", ANSWER_REVISION, 3, ask_proclaim, ""},
+    {"txn", ANSWER_TXN, 3, ask_txn, "guarded txn"},
+    {"resign", ANSWER_TRUE, 2, ask_resign, ""},
+    {.name = NULL},
+};
 
 static const luaL_Reg TERM_METHODS[] = {
-    {"token", term_token},       {"key", term_key},
-    {"stop_at", term_stop_at},   {"valid_until", term_valid_until},
-    {"reason", term_reason},     {"await_loss", term_await_loss},
-    {"proclaim", term_proclaim}, {"txn", term_txn},
-    {"resign", term_resign},     {NULL, NULL},
+    {"token", term_token},             {"key", term_key},       {"stop_at", term_stop_at},
+    {"valid_until", term_valid_until}, {"reason", term_reason}, {NULL, NULL},
 };
 
 static void term_free(void *object) {
     lun_term_free(object);
 }
 
-const struct class term_class = {"lunarch.core.term", term_free, TERM_METHODS};
+const struct class term_class = {"lunarch.core.term", term_free, TERM_METHODS, TERM_ASKS};

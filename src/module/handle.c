@@ -2,7 +2,9 @@
  * each other. */
 #include "module/module.h"
 
+#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct handle *handle_new(lua_State *L, const struct class *class) {
     struct handle **slot = lua_newuserdatauv(L, sizeof *slot, 0);
@@ -71,10 +73,44 @@ static int handle_tostring(lua_State *L) {
     return 1;
 }
 
+/* ---- methods that ask -------------------------------------------------------------------------------- */
+
+static int push_over(lua_State *L, const char *class_name) {
+    lua_pushfstring(L, "the %s is closed", strrchr(class_name, '.') + 1);
+    return push_error(L, LUN_ECLOSED, lua_tostring(L, -1));
+}
+
+/* Upvalues: the asking, its class or NULL. Of an object that is closed or collected, the answer is "closed". */
+static int ask(lua_State *L) {
+    const struct asking *asking = lua_touserdata(L, lua_upvalueindex(1));
+    const struct class *class = lua_touserdata(L, lua_upvalueindex(2));
+    void **slot = luaL_checkudata(L, 1, class ? class->name : CLIENT_CLASS);
+    struct handle *self = class ? *slot : NULL;
+    struct box *box = class ? self ? self->box : NULL : *slot;
+    if (!box)
+        return push_over(L, class ? class->name : CLIENT_CLASS);
+    struct lun_err err = {0};
+    struct op *op = op_new(L, box, self, (enum answer)asking->answer, asking->timeout_index);
+    int token = lua_gettop(L);
+    int code = asking->ask(L, self ? self->object : box->client, op, &err);
+    lua_settop(L, token);
+    return op_asked(L, op, code, &err);
+}
+
+void asking_register(lua_State *L, const struct asking *asks, const struct class *class) {
+    for (const struct asking *asking = asks; asking && asking->name; asking++) {
+        lua_pushlightuserdata(L, (void *)(uintptr_t)asking);
+        lua_pushlightuserdata(L, (void *)(uintptr_t)class);
+        lua_pushcclosure(L, ask, 2);
+        lua_setfield(L, -2, asking->name);
+    }
+}
+
 void handle_register(lua_State *L, const struct class *class) {
     if (luaL_newmetatable(L, class->name)) {
         lua_newtable(L);
         luaL_setfuncs(L, class->methods, 0);
+        asking_register(L, class->asks, class);
         lua_setfield(L, -2, "__index");
         lua_pushcfunction(L, handle_gc);
         lua_setfield(L, -2, "__gc");

@@ -18,6 +18,8 @@
 /* ---- boxes and handles
  * -------------------------------------------------------------------------------------------------- */
 
+struct op;
+
 struct box {
     struct lun_client *client;
     unsigned refs;
@@ -29,11 +31,30 @@ struct box {
     size_t n_lines;
 };
 
+/* A method that asks. */
+struct asking {
+    const char *name; /* NULL: the end of a list */
+    int answer;       /* enum answer */
+    int timeout_index;
+    /* Reads the arguments, which may raise, and asks. `object` is what lunarch.h calls it. */
+    int (*ask)(lua_State *L, void *object, struct op *op, struct lun_err *err);
+    /* For the simulator: NULL: it is not told of; "": a request; else a request that a timeline shows by this name. */
+    const char *told;
+};
+
 struct class {
     const char *name; /* of its metatable */
     void (*free)(void *object);
     const luaL_Reg *methods;
+    const struct asking *asks;
 };
+
+#define CLIENT_CLASS "lunarch.core.client"
+extern const struct asking client_asks[];
+/* Adds the methods that ask to the table at the top; `class` NULL: those of a client. */
+void asking_register(lua_State *L, const struct asking *asks, const struct class *class);
+/* Every class but that of clients, up to a NULL. */
+extern const struct class *const module_classes[];
 
 /* Lives until its Lua object and all operations asked of it are gone; the object in it, no longer than the
  * Lua object. */

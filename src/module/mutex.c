@@ -1,39 +1,29 @@
 /* module/mutex.c - mutexes. */
 #include "module/module.h"
 
-static int mutex_lock(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &mutex_class);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_TOKEN, 2);
-    return op_asked(L, op, lun_mutex_lock(self->object, &op->ask, &op->lun, &err), &err);
+static int ask_lock(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_mutex_lock(mutex, &op->ask, &op->lun, err);
 }
 
-static int mutex_try_lock(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &mutex_class);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_TOKEN, 2);
-    return op_asked(L, op, lun_mutex_try_lock(self->object, &op->ask, &op->lun, &err), &err);
+static int ask_try_lock(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_mutex_try_lock(mutex, &op->ask, &op->lun, err);
 }
 
-static int mutex_unlock(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &mutex_class);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_TRUE, 2);
-    return op_asked(L, op, lun_mutex_unlock(self->object, &op->ask, &op->lun, &err), &err);
+static int ask_unlock(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_mutex_unlock(mutex, &op->ask, &op->lun, err);
 }
 
-static int mutex_owner(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &mutex_class);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_LEADER, 2);
-    return op_asked(L, op, lun_mutex_owner(self->object, &op->ask, &op->lun, &err), &err);
+static int ask_owner(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_mutex_owner(mutex, &op->ask, &op->lun, err);
 }
 
-static int mutex_await_loss(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &mutex_class);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_REASON, 2);
-    return op_asked(L, op, lun_mutex_await_loss(self->object, &op->ask, &op->lun, &err), &err);
+static int ask_await_loss(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_mutex_await_loss(mutex, &op->ask, &op->lun, err);
 }
 
 static int mutex_is_held(lua_State *L) {
@@ -65,14 +55,21 @@ static int mutex_key(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
-    {"lock", mutex_lock},   {"try_lock", mutex_try_lock},     {"unlock", mutex_unlock},
-    {"owner", mutex_owner}, {"await_loss", mutex_await_loss}, {"is_held", mutex_is_held},
-    {"token", mutex_token}, {"stop_at", mutex_stop_at},       {"key", mutex_key},
-    {NULL, NULL},
+    {"is_held", mutex_is_held}, {"token", mutex_token}, {"stop_at", mutex_stop_at},
+    {"key", mutex_key},         {NULL, NULL},
 };
 
 static void mutex_free(void *object) {
     lun_mutex_free(object);
 }
 
-const struct class mutex_class = {"lunarch.core.mutex", mutex_free, METHODS};
+static const struct asking ASKS[] = {
+    {"lock", ANSWER_TOKEN, 2, ask_lock, "lock"},
+    {"try_lock", ANSWER_TOKEN, 2, ask_try_lock, "try_lock"},
+    {"unlock", ANSWER_TRUE, 2, ask_unlock, "unlock"},
+    {"owner", ANSWER_LEADER, 2, ask_owner, NULL},
+    {"await_loss", ANSWER_REASON, 2, ask_await_loss, NULL},
+    {.name = NULL},
+};
+
+const struct class mutex_class = {"lunarch.core.mutex", mutex_free, METHODS, ASKS};

@@ -73,6 +73,9 @@ struct op *op_new(lua_State *L, struct box *box, struct handle *handle, enum ans
     if (handle)
         handle->refs++;
     op->ask = (struct lun_ask){.timeout_ms = timeout_ms, .on_done = on_done, .arg = op};
+    token->box = box;
+    token->id = op->id;
+    box_ref(box);
     return op;
 }
 
@@ -93,10 +96,6 @@ int op_asked(lua_State *L, struct op *op, int code, const struct lun_err *err) {
         op_recycle(op);
         return push_error(L, code, err->code == code ? err->text : "");
     }
-    struct token *token = lua_touserdata(L, -1);
-    token->box = op->box;
-    token->id = op->id;
-    box_ref(op->box);
     lua_pushinteger(L, op->id);
     lua_insert(L, -2);
     return 2;
@@ -113,8 +112,10 @@ static int token_gc(lua_State *L) {
     struct box *box = token->box;
     token->box = NULL;
     struct op *op = box ? op_find(box, token->id) : NULL;
-    /* What is answered with no more than true is a release: it goes on. */
-    if (op && op->answer == ANSWER_TRUE)
+    /* An argument was wrong: it was not asked. What is answered with no more than true is a release: it goes on. */
+    if (op && !op->lun)
+        op_recycle(op);
+    else if (op && op->answer == ANSWER_TRUE)
         op_forget(op);
     else if (op)
         op_cancel(op);

@@ -1,21 +1,15 @@
 /* module/session.c - sessions. */
 #include "module/module.h"
 
-static int session_close(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &session_class);
-    bool is_revoked = lua_toboolean(L, 2);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_TRUE, 3);
-    return op_asked(L, op, lun_session_close(self->object, is_revoked, &op->ask, &op->lun, &err), &err);
+/* close(is_revoked, timeout_ms) */
+static int ask_close(lua_State *L, void *session, struct op *op, struct lun_err *err) {
+    return lun_session_close(session, lua_toboolean(L, 2), &op->ask, &op->lun, err);
 }
 
 /* await(known, timeout_ms) */
-static int session_await(lua_State *L) {
-    struct handle *self = handle_check(L, 1, &session_class);
+static int ask_await(lua_State *L, void *session, struct op *op, struct lun_err *err) {
     enum lun_session_state known = (enum lun_session_state)luaL_checkinteger(L, 2);
-    struct lun_err err = {0};
-    struct op *op = op_new(L, self->box, self, ANSWER_STATE, 3);
-    return op_asked(L, op, lun_session_await(self->object, known, &op->ask, &op->lun, &err), &err);
+    return lun_session_await(session, known, &op->ask, &op->lun, err);
 }
 
 static int session_orphan(lua_State *L) {
@@ -87,8 +81,6 @@ static int session_election(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
-    {"close", session_close},
-    {"await", session_await},
     {"orphan", session_orphan},
     {"lease", session_lease},
     {"ttl", session_ttl},
@@ -104,4 +96,7 @@ static void session_free(void *object) {
     lun_session_free(object);
 }
 
-const struct class session_class = {"lunarch.core.session", session_free, METHODS};
+static const struct asking ASKS[] = {
+    {"close", ANSWER_TRUE, 3, ask_close, ""}, {"await", ANSWER_STATE, 3, ask_await, NULL}, {.name = NULL}};
+
+const struct class session_class = {"lunarch.core.session", session_free, METHODS, ASKS};
