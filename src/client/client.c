@@ -108,6 +108,8 @@ static int start(struct lun_client *client, const struct lun_config *config, str
         rc = etcd_new(client->rpc, has_endpoints ? config->endpoints : default_endpoints,
                       has_endpoints ? config->n_endpoints : 1, client->trace.on_line ? &client->trace : NULL,
                       &client->etcd, ret_err);
+    if (!rc)
+        (void)etcd_survey(client->etcd); /* without memory for it: as each member comes to be asked */
     if (rc)
         rpc_timer_fini(&client->close_timer);
     rpc_leave(client->rpc);

@@ -57,7 +57,8 @@ static const struct sm_state states[] = {
     [WAITING] = {"waiting", TO_MEMBER | SM_ARC(WAITING) | SM_ARC(DONE)},
     [DONE] = {"done", 0},
 };
-static const struct sm_class call_class = {.name = "call", .states = states, .n_states = sizeof states / sizeof states[0]};
+static const struct sm_class call_class = {
+    .name = "call", .states = states, .n_states = sizeof states / sizeof states[0]};
 
 struct etcd_call {
     struct sm sm;
@@ -293,7 +294,10 @@ static int begin_or_queue(struct etcd_call *call) {
 }
 
 static void ask_next(struct etcd_call *call) {
-    if (is_past_deadline(call))
+    struct lun_err err;
+    if (!call->how.member && identity_check(call->etcd, &err))
+        finish_error(call, &err);
+    else if (is_past_deadline(call))
         finish_unavailable(call);
     else if (!choose(call))
         wait(call);
@@ -536,9 +540,10 @@ static struct etcd_call *call_new(struct etcd *etcd, const struct request_meta *
 }
 
 static int first_attempt(struct etcd_call *call) {
-    if (is_past_deadline(call)) {
+    bool is_hopeless = !call->how.member && identity_check(call->etcd, NULL);
+    if (is_hopeless || is_past_deadline(call)) { /* the callback comes later all the same */
         sm_move(&call->sm, WAITING);
-        rpc_timer_start(&call->timer, call->how.deadline_ns);
+        rpc_timer_start(&call->timer, rpc_now(call->etcd->rpc));
         return 0;
     }
     (void)choose(call);

@@ -22,6 +22,8 @@ struct etcd_member {
     bool is_silent;          /* it failed by silence: asking it costs a whole attempt */
     bool is_verified;        /* it has shown our cluster's id */
     uint64_t shown_id;       /* the cluster's id that it has shown last; 0: none */
+    bool was_ours;           /* it has shown the cluster's id that counts */
+    unsigned n_other;        /* answers in a row that showed another */
     char why[ETCD_WHY_BYTES];
     struct window windows[WINDOW_N_KINDS]; /* what it is asked at a time; call.c */
     struct {                               /* confirm.c */

@@ -28,6 +28,9 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
  * etcd_free may be called then (or from it, last). */
 void etcd_close(struct etcd *etcd, void (*on_closed)(void *arg), void *arg);
 void etcd_free(struct etcd *etcd);
+/* Asks every member once which cluster it belongs to; one that does not answer is named in a trace line. Once two
+ * clusters are found every call fails with LUN_EINVALID, and sessions are lost. 0 or LUN_ENOMEM. */
+int etcd_survey(struct etcd *etcd);
 
 struct rpc *etcd_rpc(const struct etcd *etcd);
 const struct trace *etcd_trace(const struct etcd *etcd);
@@ -62,6 +65,8 @@ int64_t etcd_highest_revision(const struct etcd *etcd);
 
 /* Etcd was restored, wiped or rebuilt: shown by an answer that bears a lower term or revision than one before it,
  * or by another cluster's id in every member's answers. Nothing that was sent before `began_ns` has reached it. */
+#define ETCD_BEGAN_NEVER                                                                                     \
+    INT64_MAX /* told instead of an instant: the endpoints are of two clusters, none is used */
 struct etcd_follower {
     struct list in_etcd;
     /* Told soon, in a callback of its own, once for each beginning. May unfollow and free any follower. Watches

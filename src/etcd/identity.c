@@ -21,12 +21,14 @@ static void on_timer(struct rpc_timer *timer) {
     struct list todo, *node;
     if (etcd->is_closing)
         return;
-    watch_stream_begin_anew(&etcd->watch_stream);
+    int64_t ends_before_ns = identity->stranger ? ETCD_BEGAN_NEVER : identity->began_ns;
+    if (!identity->stranger)
+        watch_stream_begin_anew(&etcd->watch_stream);
     list_move(&identity->followers, &todo);
     while ((node = list_pop_front(&todo))) {
         list_push_back(&identity->followers, node);
         struct etcd_follower *follower = CONTAINER_OF(node, struct etcd_follower, in_etcd);
-        follower->on_began_anew(follower, identity->began_ns);
+        follower->on_began_anew(follower, ends_before_ns);
     }
 }
 
@@ -74,11 +76,13 @@ static void begin_anew(struct etcd *etcd, const Etcdserverpb__ResponseHeader *he
                identity->term.value, identity->revision.value);
     identity->cluster_id = header->cluster_id;
     identity->n_other = 0;
+    identity->stranger = NULL;
     identity->began_ns = sent_ns;
     mark_reset(&identity->term, header->raft_term, rpc_now(etcd->rpc));
     mark_reset(&identity->revision, (uint64_t)header->revision, rpc_now(etcd->rpc));
     for (size_t i = 0; i < etcd->n_members; i++)
-        etcd->members[i].is_verified = etcd->members[i].shown_id == header->cluster_id;
+        etcd->members[i].is_verified = etcd->members[i].was_ours =
+            etcd->members[i].shown_id == header->cluster_id;
     rpc_timer_start(&identity->timer, rpc_now(etcd->rpc));
 }
 
@@ -98,6 +102,24 @@ static bool is_everywhere(const struct etcd *etcd, uint64_t cluster_id) {
     return n_ours == 0 || n_shown > etcd->n_members / 2;
 }
 
+static const struct etcd_member *one_of_ours(const struct etcd *etcd) {
+    for (size_t i = 0; i < etcd->n_members; i++)
+        if (etcd->members[i].shown_id == etcd->identity.cluster_id && etcd->members[i].was_ours)
+            return &etcd->members[i];
+    return NULL;
+}
+
+int identity_check(const struct etcd *etcd, struct lun_err *ret_err) {
+    const struct etcd_member *stranger = etcd->identity.stranger, *ours = one_of_ours(etcd);
+    if (!stranger || !ours)
+        return 0;
+    return lun_err_set(ret_err, LUN_EINVALID,
+                       "the endpoints are of two clusters: %s belongs to cluster %" PRIx64 ", %s to %" PRIx64
+                       "; list the members of one",
+                       etcd_member_address(ours), etcd->identity.cluster_id, etcd_member_address(stranger),
+                       stranger->shown_id);
+}
+
 static int saw_other(struct etcd_member *member, const Etcdserverpb__ResponseHeader *header, int64_t sent_ns,
                      struct lun_err *ret_err) {
     struct etcd *etcd = member->etcd;
@@ -109,6 +131,11 @@ static int saw_other(struct etcd_member *member, const Etcdserverpb__ResponseHea
         return 0;
     }
     member->is_verified = false;
+    if (++member->n_other >= OTHERS_AT_LEAST && !member->was_ours && one_of_ours(etcd) &&
+        !identity->stranger) {
+        identity->stranger = member;
+        rpc_timer_start(&identity->timer, rpc_now(etcd->rpc));
+    }
     return lun_err_set(ret_err, LUN_EUNAVAILABLE,
                        "belongs to another cluster (%" PRIx64 "; the first to answer was of %" PRIx64 ")",
                        header->cluster_id, identity->cluster_id);
@@ -157,7 +184,10 @@ int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHead
         identity->n_other = 0;
         saw_marks(member->etcd, header, heard);
     }
-    member->is_verified = true;
+    member->is_verified = member->was_ours = true;
+    member->n_other = 0;
+    if (identity->stranger == member)
+        identity->stranger = NULL;
     etcd_member_answered(member);
     return 0;
 }

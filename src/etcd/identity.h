@@ -15,9 +15,10 @@ struct etcd_member;
 struct identity {
     uint64_t cluster_id; /* 0: not known yet */
     struct mark term, revision;
-    uint64_t other_id; /* another cluster's, that members have shown... */
-    unsigned n_other;  /* ...in so many answers since the last of ours */
-    int64_t began_ns;  /* when etcd began anew: what was sent before counts for nothing; 0: never */
+    uint64_t other_id;                  /* another cluster's, that members have shown... */
+    unsigned n_other;                   /* ...in so many answers since the last of ours */
+    const struct etcd_member *stranger; /* of another cluster from the start: two clusters are in one list */
+    int64_t began_ns; /* when etcd began anew: what was sent before counts for nothing; 0: never */
     struct list followers;
     struct rpc_timer timer; /* tells them, out of whatever callback it was found in */
 };
@@ -41,5 +42,8 @@ int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHead
 
 /* Whether this header is below a mark: a sign, though no proof, that etcd began anew (etcd_confirm tells). */
 bool identity_is_suspect(const struct etcd *etcd, const Etcdserverpb__ResponseHeader *header);
+
+/* Two clusters in one list: LUN_EINVALID, and which endpoint belongs where. 0: not so. */
+int identity_check(const struct etcd *etcd, struct lun_err *ret_err);
 
 #endif

@@ -38,7 +38,8 @@ static const struct sm_state states[] = {
     [BACKOFF] = {"backoff", SM_ARC(BACKOFF) | SM_ARC(OPEN) | SM_ARC(CLOSED)},
     [OPEN] = {"open", SM_ARC(BACKOFF) | SM_ARC(CLOSED)},
 };
-static const struct sm_class watch_stream_class = {.name = "watch stream", .states = states, .n_states = sizeof states / sizeof states[0]};
+static const struct sm_class watch_stream_class = {
+    .name = "watch stream", .states = states, .n_states = sizeof states / sizeof states[0]};
 
 static bool has_watchers(const struct watch_stream *stream) {
     return !list_is_empty(&stream->wanted) || !list_is_empty(&stream->creating) ||

@@ -129,7 +129,7 @@ static const struct watch_callbacks watch_callbacks = {on_created, on_event, on_
 
 static void on_began_anew(struct etcd_follower *follower, int64_t began_ns) {
     struct observer *observer = CONTAINER_OF(follower, struct observer, follower);
-    if (observer->is_closed)
+    if (observer->is_closed || began_ns == ETCD_BEGAN_NEVER)
         return;
     if (observer->began_ns < began_ns)
         begin_again(observer, began_ns);

@@ -148,9 +148,32 @@ static void a_member_of_ours_that_is_silent_keeps_its_cluster(void) {
                 reply_status(call, OTHER_CLUSTER);
         }
         fake_advance(world.fake, 300 * MS);
-        CHECK(got.code == LUN_EUNAVAILABLE);
+        CHECK(got.code == LUN_EUNAVAILABLE || got.code == LUN_EINVALID);
     }
-    CHECK(told.n == 0);
+    CHECK(told.n == 1 && told.began_ns == ETCD_BEGAN_NEVER); /* it never was of ours: two in one list */
+    world_close(&world);
+}
+
+static void two_clusters_in_one_list_are_an_error(void) {
+    struct world world = world_of(2);
+    struct told told;
+    follow(&world, &told);
+    rpc_enter(world.rpc);
+    CHECK(etcd_survey(world.etcd) == 0);
+    rpc_leave(world.rpc);
+    for (int i = 0; i < 6; i++) {
+        for (struct fake_call *call; (call = fake_call(world.fake, RPC_MEMBER_STATUS));)
+            reply_status(call, strcmp(call->address, "a:1") == 0 ? OUR_CLUSTER : OTHER_CLUSTER);
+        fake_advance(world.fake, 500 * MS);
+    }
+    CHECK(told.n == 1 && told.began_ns == ETCD_BEGAN_NEVER);
+    struct got got;
+    (void)put(&world, &got, S);
+    fake_run(world.fake);
+    CHECK(got.n == 1 && got.code == LUN_EINVALID);
+    CHECK_TEXT(got.err.text,
+               "the endpoints are of two clusters: a:1 belongs to cluster c1, b:1 to c2; list the "
+               "members of one");
     world_close(&world);
 }
 
@@ -161,5 +184,6 @@ int main(void) {
     RUN(one_false_header_is_forgotten);
     RUN(another_id_in_every_answer_is_another_etcd);
     RUN(a_member_of_ours_that_is_silent_keeps_its_cluster);
+    RUN(two_clusters_in_one_list_are_an_error);
     return check_end();
 }
