@@ -216,6 +216,33 @@ describe("a script under lunarch", function()
     end
   end)
 
+  local STRICT = [[
+    setmetatable(_G, {
+      __newindex = function(t, name, value)
+        local info = debug.getinfo(2, "S")
+        if info and info.what ~= "main" and info.what ~= "C" then error("assign to undeclared " .. name, 2) end
+        rawset(t, name, value)
+      end,
+      __index = function(_, name) error("undeclared variable " .. tostring(name), 2) end,
+    })
+  ]]
+
+  it("may make globals strict", function()
+    local output, status = script.run(STRICT .. [[
+      lunarch.spawn(function() lunarch.sleep(0.01) print "spawned" end)
+      local client = lunarch.connect { endpoints = "127.0.0.1:1" }
+      client:close()
+    ]])
+    assert.same({ "spawned\n", 0 }, { output, status })
+    local child = script.start(STRICT .. [[
+      election = "/e"
+      function do_work() end
+    ]], { "--endpoints", "127.0.0.1:1", "--name", "A" })
+    child:wait_line "no session with"
+    child:signal "sigterm"
+    assert.equal(0, (child:wait_exit()))
+  end)
+
   it("is told when the environment wins over its own endpoints", function()
     for name, expected in pairs { ETCDCTL_ENDPOINTS = "127.0.0.1:2", LUNARCH_ENDPOINTS = "127.0.0.1:3" } do
       local env = { LUNARCH_ENDPOINTS = false, ETCDCTL_ENDPOINTS = false }

@@ -285,6 +285,15 @@ describe("a signal", function()
     assert.equal("ready\ninterrupted\n", child:output())
   end)
 
+  it("interrupts a program that only yields", function()
+    for _, loop in ipairs { "lunarch.sleep(0)", "coroutine.yield()" } do
+      local child = script.start("print 'ready' while true do " .. loop .. " end")
+      child:wait_line "ready"
+      child:signal "sigterm"
+      assert.equal(143, (child:wait_exit()), loop)
+    end
+  end)
+
   it("interrupts what a program has spawned", function()
     local child = script.start [[
       lunarch.spawn(function() print "ready" lunarch.sleep(100) end)

@@ -79,11 +79,20 @@ end
 
 -- ---- turns and timers -----------------------------------------------------------------------------------------------
 
+-- libuv does not look at handles that are not referenced (the program's signals, a client's descriptor between two
+-- waits) unless another one is: a task that only yields would never hear of them.
+local keeper
+local KEEPER_MS = 1000000000
+
 -- One turn, which does not wait. False: nothing is left that could happen.
 function luv.turn()
+  keeper = keeper or uv.new_timer()
+  keeper:start(KEEPER_MS, 0, function() end)
   is_turning = true
-  local is_alive = uv.run "nowait"
+  uv.run "nowait"
   is_turning = false
+  keeper:stop()
+  local is_alive = uv.loop_alive()
   if failure then
     local err = failure.err
     failure = nil
