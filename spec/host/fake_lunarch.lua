@@ -239,7 +239,10 @@ function Client:session(options, timeout)
   elseif trouble then
     return nil, trouble, "unavailable"
   end
-  world.session = setmetatable({ world = world, state_now = "alive", lease = "1234567890abcdef" }, Session)
+  world.session = setmetatable({
+    world = world, state_now = "alive", lease = "1234567890abcdef", ttl = math.max(2, options.ttl or 10),
+    stop_at = world.time + 7, valid_until = world.time + 8.5,
+  }, Session)
   return world.session
 end
 

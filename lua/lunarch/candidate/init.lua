@@ -147,6 +147,21 @@ local function names_of(endpoints)
   return type(endpoints) == "table" and table.concat(endpoints, ",") or endpoints or "etcd"
 end
 
+local MARGIN_OF_TTL, LEAST_MARGIN_S = 0.1, 0.1
+
+-- What a reader of the log needs to know of a session, once for each TTL: the three instants as seconds of silence.
+function methods:_introduce(session)
+  local ttl, stop_at, valid_until = session.ttl, session.stop_at, session.valid_until
+  if not ttl or not stop_at or not valid_until or ttl == self.introduced_ttl then return end
+  self.introduced_ttl = ttl
+  local asked = self.options.ttl or DEFAULT_TTL_S
+  local lost_s = ttl - math.max(LEAST_MARGIN_S, ttl * MARGIN_OF_TTL)
+  self.log.info("stands in %s as %s: TTL %d s%s; told to stop after %.1f s of silence, lost after %.1f s, replaced "
+    .. "after %d s at the earliest; etcd at %s", self.election_name, self.name, ttl,
+    asked ~= ttl and (" (%d s was asked for)"):format(asked) or "",
+    lost_s - (valid_until - stop_at), lost_s, ttl, names_of(self.client.endpoints))
+end
+
 -- ---- the driver -------------------------------------------------------------------------------------------------
 
 function methods:_open_session()
@@ -156,6 +171,7 @@ function methods:_open_session()
       { ttl = self.options.ttl, grace = self.options.grace }, CONNECT_S)
     if session then
       self:_is_well()
+      self:_introduce(session)
       self.connect_backoff:reset()
       self.hint = nil
       return session
