@@ -1,8 +1,8 @@
 /* recipe/observer.c - see observer.h.
  *
  * A watch on the whole prefix, from now on; once the server knows it (again) one read; and another whenever
- * an event may have changed who is first: the leader's key deleted, any while there was none or while a read
- * was under way. A proclaim is taken from the event itself.
+ * an event may have changed who is first: the leader's key deleted, any deleted while a read was under way, one made
+ * while there was none. A proclaim is taken from the event itself. Reads without cause are of the leader's key alone.
  *
  * Departs from etcd's Go client: no leader is told too, compaction is a re-read, nothing ends without a word. */
 #include "recipe/observer.h"
@@ -14,7 +14,7 @@
 #define REREAD_NS (10 * NS_PER_S)
 #define REWATCH_NS NS_PER_S
 
-static void read_leader(struct observer *observer);
+static void read_line(struct observer *observer);
 
 static void schedule(struct observer *observer, int64_t span) {
     struct rpc *rpc = etcd_rpc(observer->etcd);
@@ -74,8 +74,11 @@ static void on_read(void *arg, const struct etcd_reply *reply) {
         return;
     }
     schedule(observer, REREAD_NS);
-    if (observer->is_dirty)
-        read_leader(observer); /* this reply is told all the same: where much happens it would never be */
+    const struct lun_kv *kv = reply->results[0].n_kvs > 0 ? &reply->results[0].kvs[0] : NULL;
+    bool is_first =
+        !observer->is_asking_key || (kv && observer->is_known && kv->create_rev == observer->create_rev);
+    if (observer->is_dirty || !is_first || (!kv && observer->has_anybody_come))
+        read_line(observer); /* this reply is told all the same: where much happens it would never be */
     if (reply->sent_ns < observer->began_ns)
         return; /* of an etcd that is no more */
     if (observer->began_ns < etcd_began_ns(observer->etcd) && reply->sent_ns >= etcd_began_ns(observer->etcd))
@@ -84,25 +87,41 @@ static void on_read(void *arg, const struct etcd_reply *reply) {
         observer->revision > etcd_highest_revision(observer->etcd); /* one reply alone bore it */
     if (reply->revision < observer->revision && !is_known_false)
         return; /* a member that lags behind what an event has told already; the next read will do */
+    if (!is_first)
+        return; /* it leads no more: who is first now, the line shows */
     observer->revision = reply->revision;
-    take(observer, reply->results[0].n_kvs > 0 ? &reply->results[0].kvs[0] : NULL);
+    take(observer, kv);
 }
 
-static void read_leader(struct observer *observer) {
+static void read_op(struct observer *observer, const struct lun_kv_op *read) {
     if (observer->call) {
         observer->is_dirty = true;
         return;
     }
-    observer->is_dirty = false;
-    struct lun_kv_op read = line_first(bytes_view(&observer->prefix), bytes_view(&observer->prefix_end));
+    observer->is_dirty = observer->has_anybody_come = false;
     struct etcd_call_options how = {.class = ETCD_LOOK, .deadline_ns = RPC_NEVER, .is_idempotent = true};
-    if (etcd_do(observer->etcd, &read, &how, on_read, observer, &observer->call))
+    observer->is_asking_key = read->range_end.len == 0;
+    if (etcd_do(observer->etcd, read, &how, on_read, observer, &observer->call))
         schedule(observer, REWATCH_NS);
+}
+
+/* Who is first? Etcd reads the whole line. */
+static void read_line(struct observer *observer) {
+    struct lun_kv_op first = line_first(bytes_view(&observer->prefix), bytes_view(&observer->prefix_end));
+    read_op(observer, &first);
+}
+
+/* Without cause: as long as the leader's key is there, it is first, however many stand behind it. */
+static void read_again(struct observer *observer) {
+    if (observer->is_known && observer->has_leader)
+        read_op(observer, &(struct lun_kv_op){.kind = LUN_OP_RANGE, .key = bytes_view(&observer->key)});
+    else
+        read_line(observer);
 }
 
 static void on_created(struct watcher *watcher, int64_t revision) {
     (void)revision;
-    read_leader(CONTAINER_OF(watcher, struct observer, watcher));
+    read_again(CONTAINER_OF(watcher, struct observer, watcher));
 }
 
 static void on_event(struct watcher *watcher, const struct watch_event *event) {
@@ -114,8 +133,10 @@ static void on_event(struct watcher *watcher, const struct watch_event *event) {
     if (is_proclaim) {
         observer->revision = event->kv.mod_rev;
         take(observer, &event->kv);
-    } else if (observer->call || !observer->has_leader || (is_key && event->is_delete)) {
-        read_leader(observer); /* one in flight may have missed it */
+    } else if (event->is_delete ? observer->call || is_key : !observer->call && !observer->has_leader) {
+        read_line(observer); /* one in flight may have missed it */
+    } else {
+        observer->has_anybody_come |= !event->is_delete; /* behind the leader, if there is one */
     }
 }
 
@@ -140,7 +161,7 @@ static void on_timer(struct rpc_timer *timer) {
     struct observer *observer = CONTAINER_OF(timer, struct observer, timer);
     if (!watch_is_running(&observer->watcher) && watch_start(observer->etcd, &observer->watcher))
         schedule(observer, REWATCH_NS);
-    read_leader(observer);
+    read_again(observer);
 }
 
 int observer_open(struct observer *observer, struct etcd *etcd, struct lun_bytes name,

@@ -18,10 +18,12 @@ struct observer {
     struct rpc_timer timer;
     struct etcd_call *call;
     struct etcd_follower follower;
-    int64_t began_ns; /* of the etcd that `revision` is of */
-    int64_t revision; /* of the newest reply or event taken in */
-    bool is_known;    /* read at least once */
-    bool is_dirty;    /* read again once the read in flight is back */
+    int64_t began_ns;      /* of the etcd that `revision` is of */
+    int64_t revision;      /* of the newest reply or event taken in */
+    bool is_known;         /* read at least once */
+    bool is_dirty;         /* read again once the read in flight is back */
+    bool is_asking_key;    /* that read is of the leader's key alone */
+    bool has_anybody_come; /* since it was sent: if it finds nobody, read again */
     bool has_leader;
     struct bytes key, value;
     int64_t create_rev, mod_rev;
