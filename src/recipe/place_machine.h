@@ -68,7 +68,8 @@ struct place {
     bool is_far_back;     /* not among the first of the line when that was asked */
     bool is_dirty;        /* something happened that a read has to follow */
     struct bytes predecessor;
-    int64_t predecessor_rev; /* its create revision; 0: unknown, or gone */
+    int64_t predecessor_rev;  /* its create revision; 0: unknown, or gone */
+    bool is_predecessor_next; /* etcd named it: nobody is between. Else another place of ours waited for it */
 
     /* Watches, and when to read without cause. */
     struct rpc_timer timer;

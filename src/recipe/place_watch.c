@@ -23,6 +23,7 @@ void place_forget_predecessor(struct place *place) {
     watch_stop(&place->predecessor_watch);
     bytes_fini(&place->predecessor);
     place->predecessor_rev = 0;
+    place->is_predecessor_next = false;
     place->predecessor_watched_rev = 0;
     place->hedge = PLACE_N_HEDGES;
     place->hedge_base_ns = 0;
@@ -46,6 +47,7 @@ bool place_learn_predecessor(struct place *place, const struct lun_kv *kv) {
             return false;
     }
     place->predecessor_rev = kv->create_rev;
+    place->is_predecessor_next = true;
     return true;
 }
 
@@ -75,7 +77,7 @@ struct place *place_behind(const struct place *place) {
 /* Is nobody between the two? Certain when nothing at all was written between them, or when etcd said so. */
 static bool is_next(const struct place *ahead, const struct place *behind) {
     return behind->create_rev == ahead->create_rev + 1 ||
-           (behind->predecessor_rev == ahead->create_rev &&
+           (behind->is_predecessor_next && behind->predecessor_rev == ahead->create_rev &&
             lun_bytes_equal(bytes_view(&behind->predecessor), place_key(ahead)));
 }
 
@@ -104,6 +106,7 @@ static void inherit(struct place *behind, struct place *place, bool is_gone) {
         return;
     behind->predecessor = place->predecessor;
     behind->predecessor_rev = place->predecessor_rev;
+    behind->is_predecessor_next = is_gone && place->is_predecessor_next && behind->is_right_behind;
     place->predecessor = (struct bytes){NULL, 0};
     place->predecessor_rev = 0;
 }
