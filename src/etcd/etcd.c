@@ -190,10 +190,6 @@ const char *etcd_member_address(const struct etcd_member *member) {
     return rpc_channel_address(member->channel);
 }
 
-struct rpc_channel *etcd_member_channel(const struct etcd_member *member) {
-    return member->channel;
-}
-
 struct etcd_member *etcd_after(struct etcd *etcd, const struct etcd_member *member) {
     return &etcd->members[(etcd_member_index(member) + 1) % etcd->n_members];
 }

@@ -40,7 +40,6 @@ const struct trace *etcd_trace(const struct etcd *etcd);
 size_t etcd_n_members(const struct etcd *etcd);
 struct etcd_member *etcd_member_at(const struct etcd *etcd, size_t i);
 const char *etcd_member_address(const struct etcd_member *member);
-struct rpc_channel *etcd_member_channel(const struct etcd_member *member);
 
 /* The member to ask now: the current one, unless it failed lately and another did not. */
 struct etcd_member *etcd_pick(struct etcd *etcd);

@@ -235,7 +235,6 @@ int renewer_init(struct renewer *renewer, struct etcd *etcd, const struct renewe
 void renewer_start(struct renewer *renewer, int64_t lease, int64_t ttl_ns, int64_t at_ns) {
     renewer->lease = lease;
     renewer->ttl_ns = ttl_ns;
-    renewer->is_started = true;
     rpc_timer_start(&renewer->timer, at_ns);
 }
 
@@ -247,7 +246,7 @@ void renewer_hurry(struct renewer *renewer) {
 void renewer_stop(struct renewer *renewer) {
     if (!renewer->rpc)
         return;
-    renewer->is_started = renewer->is_renewing = false;
+    renewer->is_renewing = false;
     renewer->renewed_term = 0;
     renewer->gone_member = NULL;
     rpc_timer_stop(&renewer->timer);

@@ -38,7 +38,6 @@ struct renewer {
     int64_t ttl_ns;
     struct rpc_timer timer;
     struct etcd_member *last_member; /* the latest one tried */
-    bool is_started;
     uint64_t renewed_term;           /* raft's, of the latest renewal: 0: none */
     bool is_renewing;                /* a round is on: asked, not yet confirmed */
     struct etcd_member *gone_member; /* a confirmed answer of this one said that there is no such lease... */

@@ -284,8 +284,8 @@ void rpc_init(struct rpc *rpc, const struct rpc_ops *ops);
 void rpc_fini(struct rpc *rpc);
 /* The instant of the earliest timer, RPC_NEVER when there is none. Inside. */
 int64_t rpc_timers_next(const struct rpc *rpc);
-/* Runs every timer due at `now_ns`. Those are moved out before any runs: one started anew meanwhile waits for
- * the next round. Inside. */
+/* Runs every timer due at `now_ns`, the earliest first (ties in no order). One started meanwhile, however long ago its
+ * instant, waits for the next round. Inside. */
 void rpc_timers_run(struct rpc *rpc, int64_t now_ns);
 /* Looks at the clock for the thread that guards the validities: swaps a passed valid_until for 0, and says
  * whether there is something to tell now (each thing once; the validity then belongs in the list of due ones).
