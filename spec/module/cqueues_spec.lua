@@ -128,6 +128,20 @@ describe("in a coroutine of cqueues", function()
     assert.same({ "1", "1", "1" }, values)
   end)
 
+  it("a wait where C has called raises at the user's line, and leaves nothing behind", function()
+    together(function()
+      local mutex = assert(session:mutex "/cq/boundary")
+      for _, call in ipairs { function() return mutex:lock() end, function() return lunarch.sleep(0) end } do
+        local ok, err = pcall(string.gsub, "x", "x", call)
+        assert.is_false(ok)
+        assert.matches("cqueues_spec.lua:%d+: nothing can wait here: C has called this function", err)
+      end
+      assert.is_true(mutex:lock(5))
+      string.gsub("x", "x", function() mutex:unlock() end)
+      assert.is_true(fixture.is_free "/cq/boundary")
+    end)
+  end)
+
   it("a client may be told to wait elsewhere", function()
     for _, wish in ipairs { "block", "luv", "cqueues" } do
       local own = assert(lunarch.connect { endpoints = server.endpoint, loop = wish })

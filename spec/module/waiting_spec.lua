@@ -112,6 +112,29 @@ describe("a Lua program", function()
     assert.equal("", server:etcdctl("get", "--prefix", "--keys-only", prefix))
   end)
 
+  it("may forbid undeclared globals, as strict.lua does", function()
+    local p = process.start {
+      "lua", "-e", [[
+        -- What C does is allowed there, too: luv asks for a global of its own.
+        local function refuse(_, name)
+          local info = debug.getinfo(2, "S")
+          if info and info.what ~= "C" then error("undeclared: " .. tostring(name), 2) end
+        end
+        setmetatable(_G, { __index = refuse, __newindex = refuse })
+        local lunarch = require "lunarch"
+        local client = assert(lunarch.connect())
+        local candidate
+        candidate = lunarch.candidate {
+          client = client, election = "/waiting/strict", do_work = function() print "work" candidate:stop() end,
+        }
+        candidate:run()
+        assert(client:close(5))]],
+      env = { LUNARCH_ENDPOINTS = server.endpoint },
+    }
+    local status = p:wait_exit()
+    assert.same({ "work\n", 0 }, { p:output(), status })
+  end)
+
   it("finds its endpoints in the environment, ours first", function()
     local text = [[print(table.concat(client.endpoints, " "), (client:get("/k", nil, 5)))]]
     assert.matches("^127.0.0.1:1 " .. server.endpoint .. "\t",
