@@ -13,8 +13,8 @@
 --
 -- Options of both: heartbeat_ms (100), election_ms (1000), flags (list of more flags for etcd), advertise (the port
 -- that other members are told, from a member's own peer port: a proxy's), tls ({ cert, key, cacert, wants_client =
--- true }: clients speak TLS; with wants_client they show certificates, and etcdctl shows ctl_cert, ctl_key), skips_probe
--- (nobody asks it whether it serves: etcdctl would not trust it).
+-- true }: clients speak TLS; with wants_client they show certificates, and etcdctl shows ctl_cert, ctl_key),
+-- skips_probe (nobody asks it whether it serves: etcdctl would not trust it).
 local uv = require "luv"
 local ports = require "support.ports"
 local process = require "support.process"
@@ -198,7 +198,8 @@ function Etcd:begin_anew(options)
   self.token = options.token
   if options.snapshot then
     local command = {
-      tree.restorer(), "snapshot", "restore", options.snapshot, "--data-dir", self.folder .. "/data", "--name", self.name,
+      tree.restorer(), "snapshot", "restore", options.snapshot,
+      "--data-dir", self.folder .. "/data", "--name", self.name,
       "--initial-cluster", self.initial_cluster, "--initial-advertise-peer-urls", url(self.advertised_port),
     }
     if options.token then command[#command + 1] = "--initial-cluster-token=" .. options.token end

@@ -2,6 +2,7 @@
 --
 --   local stalls = require("support.stalls").watch(path)     `path`: a file of its own
 --   stalls.longest(since)                                    seconds; `since` and the thread go by uv.hrtime
+local tree = require "support.tree"
 local uv = require "luv"
 
 local stalls = {}
@@ -31,9 +32,9 @@ function stalls.watch(path)
   ---@param since number uv.hrtime()
   function self.longest(since)
     local longest = 0
-    for line in io.lines(path) do
-      local from, to = line:match "^(%d+) (%d+)$"
-      if from and tonumber(to) >= since then longest = math.max(longest, (tonumber(to) - tonumber(from)) / 1e9) end
+    -- The thread may not have begun yet.
+    for from, to in tree.read(path):gmatch "(%d+) (%d+)\n" do
+      if tonumber(to) >= since then longest = math.max(longest, (tonumber(to) - tonumber(from)) / 1e9) end
     end
     return longest
   end
