@@ -157,6 +157,8 @@ struct lun_config {
     const char *cacert;      /* authorities to trust; none: the system's */
     const char *cert, *key;  /* of this client: both or neither */
     const char *server_name; /* expected in the servers' certificates, in place of each endpoint's host */
+    const char *user,
+        *password; /* one of etcd's users; NULL or empty user: none (a client's certificate may name one) */
     bool insecure_skip_tls_verify; /* accepts any certificate: no protection against a false server */
     /* Trace: one line for each step of the core, called from lun_client_poll; NULL: none. */
     void (*on_trace)(void *arg, const char *line);

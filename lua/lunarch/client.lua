@@ -1,6 +1,7 @@
 -- Clients: the connection to etcd, and the plain store.
 local args = require "lunarch.args"
 local core = require "lunarch.core"
+local credentials = require "lunarch.credentials"
 local elections = require "lunarch.election"
 local handle = require "lunarch.handle"
 local loop = require "lunarch.loop"
@@ -45,33 +46,9 @@ end
 local OPTIONS = {
   endpoints = endpoints_check, name = args.who, loop = world_check, trace = args.callable,
   log = args.callable,
-  cacert = args.word, cert = args.word, key = args.word, server_name = args.word,
-  insecure_skip_tls_verify = args.boolean,
 }
-
--- As etcdctl calls them.
-local TLS_VARIABLES = {
-  cacert = "CACERT", cert = "CERT", key = "KEY", server_name = "SERVER_NAME",
-  insecure_skip_tls_verify = "INSECURE_SKIP_TLS_VERIFY",
-}
-
-local function is_true(text)
-  return text ~= "" and text ~= "0" and text ~= "false"
-end
-
--- What of TLS is given: options, else the environment.
-local function tls_of(options)
-  local tls = {}
-  for option, variable in pairs(TLS_VARIABLES) do
-    local value = options[option]
-    for _, prefix in ipairs { "LUNARCH_", "ETCDCTL_" } do
-      local found = os.getenv(prefix .. variable)
-      if value == nil and found and found ~= "" then value = found end
-    end
-    if option == "insecure_skip_tls_verify" and type(value) == "string" then value = is_true(value) end
-    tls[option] = value
-  end
-  return tls
+for name, check_option in pairs(credentials.OPTIONS) do
+  OPTIONS[name] = check_option
 end
 
 local function split(text)
@@ -127,12 +104,13 @@ function clients.connect(options)
   loop.connect "lunarch.connect"
   local on_trace = trace_of(options.trace)
   local endpoints, variable = endpoints_of(options.endpoints)
-  local tls = tls_of(options)
-  local core_client, message, code = core.connect(endpoints, options.name, on_trace ~= nil, tls)
+  local found, why = credentials.of(options)
+  if not found then return nil, why, "invalid" end
+  local core_client, message, code = core.connect(endpoints, options.name, on_trace ~= nil, found)
   if not core_client then
     if variable and message:find "^endpoint" then message = variable .. ": " .. message end
     if variable then return nil, message, code end
-    if next(tls) then return nil, message, code end -- a file that is not there is no mistake in the program
+    if next(found) then return nil, message, code end -- a file that is not there is no mistake in the program
     return handle.made(nil, message, code)
   end
   local client = setmetatable({

@@ -180,7 +180,7 @@ describe("a program that ends itself while it leads", function()
       make {
         stop_timeout = 0.3, do_work = function() os.exit(3) end, on_lost = function() lunarch.sleep(100) end,
       }:run()]]
-    assert.equal(3, (child:wait_exit(5)))
+    assert.equal(3, (child:wait_exit()))
   end)
 
   -- ---- errors of callbacks ----------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ describe("a program that ends itself while it leads", function()
         make { stop_timeout = 0.5, on_lost = function() print 'on_lost' lunarch.sleep(100) end }:run()
       end)
       lunarch.sleep(0.3)]]
-    assert.equal(0, (child:wait_exit(8)))
+    assert.equal(0, (child:wait_exit()))
     assert.truthy(child:find "on_lost")
     assert.equal("", server:etcdctl("get", "--prefix", "--keys-only", "/ending/" .. n))
   end)

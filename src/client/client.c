@@ -108,6 +108,11 @@ static int start(struct lun_client *client, const struct lun_config *config, str
         rc = etcd_new(client->rpc, has_endpoints ? config->endpoints : default_endpoints,
                       has_endpoints ? config->n_endpoints : 1, client->trace.on_line ? &client->trace : NULL,
                       &client->etcd, ret_err);
+    if (!rc && config && config->user && config->user[0] != '\0' &&
+        (rc = etcd_set_user(client->etcd, config->user, config->password))) {
+        (void)lun_err_set(ret_err, rc, "out of memory");
+        etcd_free(client->etcd);
+    }
     if (!rc)
         (void)etcd_survey(client->etcd); /* without memory for it: as each member comes to be asked */
     if (rc)
@@ -269,7 +274,8 @@ static int start_closing(struct lun_op *op, const void *args, struct lun_err *re
     return 0;
 }
 
-static const struct ask_kind close_kind = {.start = start_closing, .on_give_up = give_up_closing, .has_own_deadline = true, .is_for_closed = true};
+static const struct ask_kind close_kind = {
+    .start = start_closing, .on_give_up = give_up_closing, .has_own_deadline = true, .is_for_closed = true};
 
 int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
                      struct lun_err *ret_err) {

@@ -6,8 +6,10 @@
  *     |       ^  |         ^  \-- all were asked --> waiting
  *     |       |  +---------+---------------------------/ timer
  *     +-> queueing --------+
+ *     +-> authenticating --+
  *
  * Suspended in
+ *   authenticating  the user's token is asked for, once for all calls (auth.h)
  *   queueing   nothing is in flight: the member is asked as much at a time as it may be (window.h)
  *   verifying  a Status is in flight to a member that has not yet shown whose it is:
  *              a write must not reach another cluster
@@ -46,11 +48,12 @@ enum { ATTEMPT_ANSWERS = 4 };
 /* Deadlines are kept by another clock than ours, which may be a little ahead. */
 #define SLACK_NS NS_PER_MS
 
-enum state { IDLE, QUEUEING, VERIFYING, ASKING, WAITING, DONE };
+enum state { IDLE, AUTHENTICATING, QUEUEING, VERIFYING, ASKING, WAITING, DONE };
 
-#define TO_MEMBER (SM_ARC(QUEUEING) | SM_ARC(VERIFYING) | SM_ARC(ASKING))
+#define TO_MEMBER (SM_ARC(AUTHENTICATING) | SM_ARC(QUEUEING) | SM_ARC(VERIFYING) | SM_ARC(ASKING))
 static const struct sm_state states[] = {
     [IDLE] = {"idle", TO_MEMBER | SM_ARC(WAITING)},
+    [AUTHENTICATING] = {"authenticating", TO_MEMBER | SM_ARC(WAITING) | SM_ARC(DONE)},
     [QUEUEING] = {"queueing", TO_MEMBER | SM_ARC(WAITING) | SM_ARC(DONE)},
     [VERIFYING] = {"verifying", TO_MEMBER | SM_ARC(WAITING) | SM_ARC(DONE)},
     [ASKING] = {"asking", TO_MEMBER | SM_ARC(WAITING) | SM_ARC(DONE)},
@@ -64,7 +67,8 @@ struct etcd_call {
     struct sm sm;
     struct etcd *etcd;
     struct list in_calls;
-    struct list in_window; /* queueing */
+    struct list in_window;     /* queueing */
+    struct auth_waiter waiter; /* authenticating */
     struct rpc_timer timer;
     struct request_meta meta;
     struct etcd_call_options how;
@@ -77,6 +81,7 @@ struct etcd_call {
     int64_t sent_ns, attempt_until_ns;
     uint32_t tried; /* in this round: bit i for member i */
     unsigned round;
+    unsigned generation, n_stale; /* of the token the attempt carries; how many were refused */
     bool is_cancelled, has_unanswered;
     char why[ETCD_WHY_BYTES]; /* what the latest failure was, for the last error's text */
 
@@ -116,6 +121,7 @@ static const char mend_space[] = " (compact and defragment etcd's database, then
 static void discard(struct etcd_call *call) {
     list_remove(&call->in_calls);
     list_remove(&call->in_window);
+    list_remove(&call->waiter.in_auth);
     rpc_timer_fini(&call->timer);
     etcd_out_end(call->etcd);
 }
@@ -227,6 +233,9 @@ static int send(struct etcd_call *call, enum state state, enum rpc_method method
     call->attempt_until_ns = attempt_until(call, call->sent_ns, state == VERIFYING || may_repeat(call));
     struct rpc_options options = etcd_options(call->etcd, call->attempt_until_ns);
     options.has_leader = state == ASKING && !call->meta.needs_no_leader;
+    if (call->meta.is_tokenless)
+        options.token = NULL;
+    call->generation = call->etcd->auth.generation;
     sm_move(&call->sm, (int)state);
     int rc =
         rpc_call_packed(call->member->channel, method, request, &options, on_attempt, call, &call->attempt);
@@ -280,8 +289,14 @@ static int begin_attempt(struct etcd_call *call) {
     return must_verify(call) ? send_status(call) : send_request(call);
 }
 
-/* Asks the member chosen, or waits for room there. */
+/* Asks the member chosen, or waits for a token first, or for room there. */
 static int begin_or_queue(struct etcd_call *call) {
+    if (!call->meta.is_tokenless && auth_is_needed(&call->etcd->auth)) {
+        sm_move(&call->sm, AUTHENTICATING);
+        rpc_timer_start(&call->timer, call->how.deadline_ns);
+        auth_wait(&call->etcd->auth, &call->waiter);
+        return 0;
+    }
     struct window *window = window_of(call);
     if (!window || (list_is_empty(&window->waiting) && window_has_room(window, rpc_now(call->etcd->rpc))))
         return begin_attempt(call);
@@ -371,8 +386,23 @@ void etcd_calls_on_room_timer(struct rpc_timer *timer) {
     for_each_window(etcd, plan_next_look);
 }
 
+static void on_token(struct auth_waiter *waiter, const struct lun_err *err) {
+    struct etcd_call *call = CONTAINER_OF(waiter, struct etcd_call, waiter);
+    struct lun_err copy;
+    rpc_timer_stop(&call->timer);
+    if (call->is_cancelled) {
+        finish_cancelled(call);
+    } else if (err) {
+        copy = *err;
+        finish_error(call, &copy);
+    } else if (begin_or_queue(call)) {
+        finish_memory(call);
+    }
+}
+
 static void on_timer(struct rpc_timer *timer) {
     struct etcd_call *call = CONTAINER_OF(timer, struct etcd_call, timer);
+    list_remove(&call->waiter.in_auth);
     if (call->is_cancelled)
         finish_cancelled(call);
     else
@@ -425,16 +455,33 @@ static void on_verified(struct etcd_call *call) {
         finish_memory(call);
 }
 
+/* A new token, and the same member again; a second refusal waits first. */
+static void on_stale_token(struct etcd_call *call, const struct status_class *class) {
+    auth_refused(&call->etcd->auth, call->generation);
+    if (call->is_cancelled || is_past_deadline(call) || ++call->n_stale > 1)
+        go_on(call, class);
+    else if (begin_or_queue(call))
+        finish_memory(call);
+}
+
 static void on_status(struct etcd_call *call, const struct rpc_result *result) {
     if (call->is_cancelled && result->status == RPC_CANCELLED) {
         go_on(call, &(struct status_class){.is_outcome_unknown = !result->is_unsent});
         return;
     }
     if (result->status == RPC_DEADLINE_EXCEEDED) {
+        if (!result->is_unsent)
+            auth_silent(&call->etcd->auth, call->generation);
         on_silence(call, result->is_unsent);
         return;
     }
     struct status_class class = status_classify(result->status, result->message, result->is_unsent);
+    if (class.is_token_stale && auth_has_user(&call->etcd->auth) && !call->meta.is_tokenless) {
+        etcd_member_answered(call->member);
+        status_describe(call->why, sizeof call->why, result->status, result->message, false);
+        on_stale_token(call, &class);
+        return;
+    }
     if (class.again == AGAIN_NEVER || class.is_token_stale) {
         etcd_member_answered(call->member);
         if (call->sm.state == VERIFYING) { /* it may not tell us: then the request itself will show */
@@ -445,6 +492,7 @@ static void on_status(struct etcd_call *call, const struct rpc_result *result) {
         lun_err_set(&err, class.code, "%s%s", result->message[0] ? result->message : lun_strerror(class.code),
                     class.code == LUN_ENOSPACE ? mend_space : "");
         err.status = result->status;
+        auth_explain(&call->etcd->auth, &err);
         call->has_unanswered = call->has_unanswered || class.is_outcome_unknown;
         finish_error(call, &err);
         return;
@@ -505,6 +553,7 @@ static void on_attempt(void *arg, const struct rpc_result *result, const Protobu
         on_status(call, result);
         return;
     }
+    auth_answered(&call->etcd->auth);
     bool is_verifying = call->sm.state == VERIFYING;
     const Etcdserverpb__ResponseHeader *header =
         reply_header(is_verifying ? RPC_MEMBER_STATUS : call->meta.method, message);
@@ -563,6 +612,8 @@ int call_start(struct etcd *etcd, const struct request_meta *meta, const uint8_t
     call->arg = arg;
     call->started_ns = rpc_now(etcd->rpc);
     list_init(&call->in_window);
+    list_init(&call->waiter.in_auth);
+    call->waiter.on_token = on_token;
     list_push_back(&etcd->calls, &call->in_calls);
     etcd_out_begin(etcd);
     int rc = first_attempt(call);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "etcd/auth.h"
 #include "etcd/etcd.h"
 #include "etcd/identity.h"
 #include "etcd/watch_stream.h"
@@ -28,8 +29,10 @@ struct etcd_member {
     struct window windows[WINDOW_N_KINDS]; /* what it is asked at a time; call.c */
     struct {                               /* confirm.c */
         struct list served, queued;        /* by the read under way; by the next one */
-        int64_t queued_attempt_ns, sent_ns;
+        int64_t queued_attempt_ns, sent_ns, until_ns;
         struct rpc_call *read;
+        unsigned generation; /* of the token it carries */
+        bool was_denied;     /* a Status is in flight, after a read that was not permitted */
     } confirm;
 };
 
@@ -40,6 +43,7 @@ struct etcd {
     struct etcd_member members[ETCD_MAX_MEMBERS];
     size_t current;
     struct identity identity;
+    struct auth auth;
     struct list calls;                /* call.c */
     struct rpc_timer room_timer;      /* call.c: calls that wait for room at a member may find some */
     struct watch_stream watch_stream; /* watch.c */

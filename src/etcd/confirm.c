@@ -2,10 +2,15 @@
  *
  * The read counts the keys equal to a single zero byte: the smallest question there is, answered without
  * touching a value, and of a key nobody uses. Being linearizable it makes the member ask etcd's leader for
- * the commit index, which is what a member that slept through an election cannot fake. */
+ * the commit index, which is what a member that slept through an election cannot fake.
+ *
+ * Etcd's users may not read that key, as a rule. A member refuses it only after it has asked the leader (seen with 3.4, 3.5 and 3.6: without a
+ * quorum the refusal does not come), but the refusal bears no term. So a Status follows, through the same member: terms only rise, so the term it
+ * shows was not exceeded when the read was made, and not undercut since the renewal. */
 #include "etcd/confirm.h"
 
 #include "etcd/cluster.h"
+#include "etcd/reply.h"
 #include "etcd/status_class.h"
 
 static void on_read(void *arg, const struct rpc_result *result, const ProtobufCMessage *message);
@@ -20,6 +25,16 @@ void etcd_confirm_cancel(struct etcd_member *member) {
         rpc_cancel(member->confirm.read);
 }
 
+static int send_status(struct etcd_member *member) {
+    Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;
+    struct rpc_options options = etcd_options(member->etcd, member->confirm.until_ns);
+    options.has_leader = false;
+    int rc = rpc_call(member->channel, RPC_MEMBER_STATUS, &request.base, &options, on_read, member,
+                      &member->confirm.read);
+    member->confirm.was_denied = rc == 0;
+    return rc;
+}
+
 static int send_read(struct etcd_member *member, int64_t attempt_ns) {
     struct etcd *etcd = member->etcd;
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
@@ -27,7 +42,10 @@ static int send_read(struct etcd_member *member, int64_t attempt_ns) {
     request.key = (ProtobufCBinaryData){1, &zero};
     request.count_only = true;
     member->confirm.sent_ns = rpc_now(etcd->rpc);
-    struct rpc_options options = etcd_options(etcd, member->confirm.sent_ns + attempt_ns);
+    member->confirm.generation = etcd->auth.generation;
+    auth_prompt(&etcd->auth);
+    member->confirm.until_ns = member->confirm.sent_ns + attempt_ns;
+    struct rpc_options options = etcd_options(etcd, member->confirm.until_ns);
     int rc =
         rpc_call(member->channel, RPC_RANGE, &request.base, &options, on_read, member, &member->confirm.read);
     if (rc)
@@ -50,13 +68,14 @@ static void tell(struct list *batch, const struct lun_err *err, uint64_t raft_te
 static int judge(struct etcd_member *member, const struct rpc_result *result, const ProtobufCMessage *message,
                  uint64_t *ret_raft_term, struct lun_err *ret_err) {
     if (result->status == RPC_OK) {
-        const Etcdserverpb__RangeResponse *range = (const Etcdserverpb__RangeResponse *)message;
-        int rc =
-            etcd_saw_header(member, range->header, (struct heard){member->confirm.sent_ns, true}, ret_err);
+        const Etcdserverpb__ResponseHeader *header =
+            reply_header(member->confirm.was_denied ? RPC_MEMBER_STATUS : RPC_RANGE, message);
+        int rc = etcd_saw_header(
+            member, header, (struct heard){member->confirm.sent_ns, !member->confirm.was_denied}, ret_err);
         if (rc)
             etcd_member_failed(member, ret_err->text);
         else
-            *ret_raft_term = range->header->raft_term;
+            *ret_raft_term = header->raft_term;
         return rc;
     }
     struct status_class class = status_classify(result->status, result->message, result->is_unsent);
@@ -65,6 +84,9 @@ static int judge(struct etcd_member *member, const struct rpc_result *result, co
     lun_err_set(ret_err, result->status == RPC_CANCELLED ? LUN_ECANCELLED : class.code, "%s", why);
     ret_err->status = result->status;
     ret_err->is_retriable = class.again != AGAIN_NEVER;
+    auth_explain(&member->etcd->auth, ret_err);
+    if (class.is_token_stale)
+        auth_refused(&member->etcd->auth, member->confirm.generation);
     if (result->status == RPC_DEADLINE_EXCEEDED)
         etcd_member_silent(member, member->confirm.sent_ns, false);
     else if (class.is_member_fault && result->status != RPC_CANCELLED)
@@ -75,12 +97,16 @@ static int judge(struct etcd_member *member, const struct rpc_result *result, co
 static void on_read(void *arg, const struct rpc_result *result, const ProtobufCMessage *message) {
     struct etcd_member *member = arg;
     struct etcd *etcd = member->etcd;
+    if (result->status == RPC_PERMISSION_DENIED && !member->confirm.was_denied && !etcd->is_closing &&
+        send_status(member) == 0)
+        return;
     struct lun_err err, memory_err;
     uint64_t raft_term = 0;
     int rc = judge(member, result, message, &raft_term, &err);
 
     struct list batch, dropped;
     member->confirm.read = NULL;
+    member->confirm.was_denied = false;
     list_move(&member->confirm.served, &batch);
     list_init(&dropped);
     int queued_rc = 0;

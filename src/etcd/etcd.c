@@ -117,6 +117,8 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
     if (!rc)
         rc = identity_init(etcd);
     if (!rc)
+        rc = auth_init(&etcd->auth, etcd);
+    if (!rc)
         rc = watch_stream_init(&etcd->watch_stream, etcd);
     if (rc)
         lun_err_set(ret_err, rc, "out of memory");
@@ -129,6 +131,10 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
     etcd->current = (size_t)(rpc_random(rpc) % etcd->n_members);
     *ret_etcd = etcd;
     return 0;
+}
+
+int etcd_set_user(struct etcd *etcd, const char *user, const char *password) {
+    return auth_set_user(&etcd->auth, user, password);
 }
 
 void etcd_out_begin(struct etcd *etcd) {
@@ -158,6 +164,7 @@ void etcd_free(struct etcd *etcd) {
     watch_stream_fini(&etcd->watch_stream);
     for (size_t i = 0; i < etcd->n_members; i++)
         rpc_channel_close(etcd->members[i].channel);
+    auth_fini(&etcd->auth);
     identity_fini(etcd);
     rpc_timer_fini(&etcd->room_timer);
     rpc_timer_fini(&etcd->closed_timer);
@@ -276,8 +283,7 @@ int64_t etcd_answer_ns(struct etcd *etcd) {
 }
 
 struct rpc_options etcd_options(const struct etcd *etcd, int64_t deadline_ns) {
-    (void)etcd; /* the token in force will be the cluster's */
-    return (struct rpc_options){.deadline_ns = deadline_ns, .has_leader = true, .token = NULL};
+    return (struct rpc_options){.deadline_ns = deadline_ns, .has_leader = true, .token = etcd->auth.token};
 }
 
 /* ---- small things ----------------------------------------------------------------------------------- */

@@ -23,6 +23,8 @@ enum { ETCD_MAX_MEMBERS = 16 };
  * drawn at random. 0, LUN_ENOMEM, LUN_EINVALID (which endpoint, and how one is written). */
 int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, const struct trace *trace,
              struct etcd **ret_etcd, struct lun_err *ret_err);
+/* The user of every call from now on; before the first. Copies. 0 or LUN_ENOMEM. */
+int etcd_set_user(struct etcd *etcd, const char *user, const char *password);
 /* Starts ending: watchers are dropped without a word, the watch stream and confirmations are cancelled, calls
  * are cancelled (their callbacks come). `on_closed` is called, inside, when nothing is in flight any more;
  * etcd_free may be called then (or from it, last). */

@@ -13,6 +13,7 @@ struct keepalive {
     struct rpc_stream *stream;
     struct keepalive_callbacks callbacks;
     void *arg;
+    unsigned generation;    /* of the token that the stream was opened with */
     int64_t lease, sent_ns; /* of the outstanding renewal */
     bool is_waiting;
     bool is_closed;  /* by its owner: nothing is told any more */
@@ -61,6 +62,9 @@ static void describe_end(struct keepalive *keepalive, const struct rpc_result *r
     lun_err_set(&keepalive->err, class.code, "%s %s", etcd_member_address(keepalive->member), why);
     keepalive->err.status = result->status;
     keepalive->err.is_retriable = class.again != AGAIN_NEVER;
+    auth_explain(&keepalive->etcd->auth, &keepalive->err);
+    if (class.is_token_stale)
+        auth_refused(&keepalive->etcd->auth, keepalive->generation);
     if (class.is_member_fault)
         etcd_member_failed(keepalive->member, why);
 }
@@ -94,6 +98,9 @@ int keepalive_open(struct etcd *etcd, struct etcd_member *member, const struct k
     keepalive->member = member;
     keepalive->callbacks = *callbacks;
     keepalive->arg = arg;
+    auth_prompt(
+        &etcd->auth); /* old servers renew without a token too; where one is needed, the next stream has it */
+    keepalive->generation = etcd->auth.generation;
     struct rpc_options options = etcd_options(etcd, RPC_NEVER);
     int rc = rpc_stream_open(member->channel, RPC_LEASE_KEEP_ALIVE, &options, &stream_callbacks, keepalive,
                              &keepalive->stream);

@@ -34,6 +34,7 @@ struct etcd_reply {
     uint64_t leader_id;              /* member status */
     char *const *complaints;         /* member status: alarms, "memberID:1 alarm:NOSPACE ", and more */
     size_t n_complaints;
+    const char *token; /* authenticate */
 };
 typedef void (*etcd_reply_cb)(void *arg, const struct etcd_reply *reply);
 

@@ -255,6 +255,14 @@ static int read_status(const Etcdserverpb__StatusResponse *status, struct etcd_r
     return 0;
 }
 
+static int read_token(const Etcdserverpb__AuthenticateResponse *answer, struct etcd_reply *reply,
+                      struct lun_err *ret_err) {
+    if (!answer->token || answer->token[0] == '\0')
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE, "sent a malformed reply (a token that is empty)");
+    reply->token = answer->token;
+    return 0;
+}
+
 int reply_read(struct reply_room *room, const struct request_meta *meta, const uint8_t *kinds,
                const ProtobufCMessage *message, struct etcd_reply *ret_reply, struct lun_err *ret_err) {
     room->results = room->few_results;
@@ -278,6 +286,8 @@ int reply_read(struct reply_room *room, const struct request_meta *meta, const u
     case RPC_LEASE_TIME_TO_LIVE:
         return read_time_to_live(meta, (const Etcdserverpb__LeaseTimeToLiveResponse *)message, ret_reply,
                                  ret_err);
+    case RPC_AUTHENTICATE:
+        return read_token((const Etcdserverpb__AuthenticateResponse *)message, ret_reply, ret_err);
     case RPC_MEMBER_STATUS:
         return read_status((const Etcdserverpb__StatusResponse *)message, ret_reply, ret_err);
     default:

@@ -17,6 +17,7 @@ struct request_meta {
     bool needs_no_leader; /* is answered by a member that knows none */
     bool is_serializable; /* only reads, each content with what the member knows */
     bool is_scan;         /* reads a range of keys */
+    bool is_tokenless;    /* carries no token: it asks for one */
     size_t n_success, n_failure;
     int64_t lease, ttl_s; /* grant, time to live: what was asked for; 0: the server chooses */
 };

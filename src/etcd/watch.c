@@ -166,8 +166,13 @@ static void on_refused(struct watch_stream *stream, struct watcher *watcher,
         lun_err_set(&err, LUN_ECOMPACTED, "revision %lld has been compacted (up to %lld)",
                     (long long)watcher->next_rev, (long long)response->compact_revision);
         end(stream, watcher, &err, response->compact_revision);
+    } else if (class.is_token_stale &&
+               auth_has_user(&stream->etcd->auth)) { /* the stream keeps the token it began with */
+        auth_refused(&stream->etcd->auth, stream->generation);
+        watch_stream_break(stream);
     } else if (class.again == AGAIN_NEVER || class.is_token_stale) {
         lun_err_set(&err, class.code, "%s", reason);
+        auth_explain(&stream->etcd->auth, &err);
         end(stream, watcher, &err, 0);
     } else {
         watch_stream_break(stream);

@@ -149,10 +149,14 @@ static void on_broken(struct watch_stream *stream, const struct rpc_result *resu
     trace_line(stream->etcd->trace, "watch stream: %s %s", etcd_member_address(stream->member), why);
     stream->rpc_stream = NULL;
     stream->should_move = false;
-    if (class.again == AGAIN_NEVER || class.is_token_stale) {
+    bool has_other_token = class.is_token_stale && auth_has_user(&stream->etcd->auth);
+    if (has_other_token)
+        auth_refused(&stream->etcd->auth, stream->generation);
+    if (!has_other_token && (class.again == AGAIN_NEVER || class.is_token_stale)) {
         struct lun_err err;
         lun_err_set(&err, class.code, "%s", result->message[0] ? result->message : lun_strerror(class.code));
         err.status = result->status;
+        auth_explain(&stream->etcd->auth, &err);
         sm_move(&stream->sm, CLOSED);
         rpc_timer_stop(&stream->timer);
         watch_drop_all(stream, &err);
@@ -177,6 +181,8 @@ static void on_stream_close(void *arg, struct rpc_stream *from, const struct rpc
 static int open_stream(struct watch_stream *stream) {
     static const struct rpc_stream_callbacks callbacks = {on_message, on_stream_close};
     struct etcd *etcd = stream->etcd;
+    auth_prompt(&etcd->auth);
+    stream->generation = etcd->auth.generation;
     struct rpc_options options = etcd_options(etcd, RPC_NEVER);
     stream->member = etcd_pick(etcd);
     int rc = rpc_stream_open(stream->member->channel, RPC_WATCH, &options, &callbacks, stream,

@@ -115,6 +115,8 @@ int box_connect(lua_State *L) {
                                 .cert = string_field(L, 4, "cert"),
                                 .key = string_field(L, 4, "key"),
                                 .server_name = string_field(L, 4, "server_name"),
+                                .user = string_field(L, 4, "user"),
+                                .password = string_field(L, 4, "password"),
                                 .on_trace = wants_trace ? on_trace : NULL,
                                 .trace_arg = box};
     lua_getfield(L, 4, "insecure_skip_tls_verify");

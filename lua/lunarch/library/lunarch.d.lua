@@ -60,6 +60,9 @@ local lunarch = {}
 ---@field server_name? string the name to find in the servers' certificates, in place of each endpoint's host (LUNARCH_SERVER_NAME)
 ---@field insecure_skip_tls_verify? boolean accepts any certificate: no protection against a false server (LUNARCH_INSECURE_SKIP_TLS_VERIFY)
 ---@field log? fun(level: string, message: string) is told once, in plain Lua, that no etcd has answered the first call for 3 s. Default: one line on stderr
+---@field user? string one of etcd's users, "name" or "name:password" (LUNARCH_USER, ETCDCTL_USER). None is needed where a client's certificate names one; given both, the user counts
+---@field password? string (LUNARCH_PASSWORD, ETCDCTL_PASSWORD)
+---@field password_file? string a file whose first line is the password (LUNARCH_PASSWORD_FILE)
 ---@field trace? fun(line: string) is told what the core does, while somebody waits. Default: LUNARCH_TRACE=1 prints to stderr
 
 --- Makes a client, which connects when first needed. Does not wait: an etcd that is not there is noticed by the first

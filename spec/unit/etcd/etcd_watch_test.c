@@ -168,7 +168,7 @@ static void a_refused_one_is_told_why(void) {
         struct fake_stream *stream = open_on(&world, "a:1");
         say(stream, (struct says){.id = -1, .created = true, .canceled = true, .reason = rows[i].reason});
         CHECK(seen.n_ended == 1 && seen.err.code == rows[i].code && seen.n_created == 0);
-        CHECK_TEXT(seen.err.text, rows[i].reason);
+        CHECK(strstr(seen.err.text, rows[i].reason));
     }
     world_close(&world);
 }

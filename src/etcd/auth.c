@@ -1,0 +1,217 @@
+/* etcd/auth.c - see auth.h.
+ *
+ * The happy path: the first call that needs a token waits, Authenticate goes out (alone: it costs the server 70 ms of processor), the token
+ * comes, all that waited go on. A wrong password fails them, and is not tried again before a growing delay has passed: what comes meanwhile
+ * fails at once with the same words. An etcd without authentication says so: then calls carry no token until one is asked for again. */
+#include "etcd/auth.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "etcd/call.h"
+#include "etcd/cluster.h"
+
+#define RETRY_LEAST_NS NS_PER_S
+#define RETRY_MOST_NS (30 * NS_PER_S)
+#define SUSPECT_AGAIN_NS (10 * NS_PER_S)
+enum { SILENT_ENOUGH = 2, MOST_DOUBLINGS = 5, MAX_EXPIRY_S = 365 * 24 * 3600 };
+
+/* ---- the life of a signed token ---------------------------------------------------------------------- */
+
+static int base64_value(char c) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const char *found = c ? strchr(digits, c) : NULL;
+    return found ? (int)(found - digits) : -1;
+}
+
+/* The payload of "header.payload.signature" as text, cut at the room there is. */
+static void decode_payload(const char *token, char *ret_text, size_t n_bytes) {
+    const char *from = strchr(token, '.');
+    unsigned bits = 0, n_bits = 0;
+    size_t n = 0;
+    for (from = from ? from + 1 : ""; base64_value(*from) >= 0 && n + 1 < n_bytes; from++) {
+        bits = (bits << 6 | (unsigned)base64_value(*from)) & 0xffff;
+        n_bits += 6;
+        if (n_bits >= 8) {
+            n_bits -= 8;
+            ret_text[n++] = (char)(bits >> n_bits & 0xff);
+        }
+    }
+    ret_text[n] = '\0';
+}
+
+static bool is_signed(const char *token) {
+    const char *dot = strchr(token, '.');
+    return dot && strchr(dot + 1, '.');
+}
+
+/* How long a signed token lives from now on, by its own word and this machine's calendar; 0: it does not say, or cannot be. */
+static int64_t life_ns(const char *token) {
+    char text[512];
+    if (!is_signed(token))
+        return 0;
+    decode_payload(token, text, sizeof text);
+    const char *expiry = strstr(text, "\"exp\":");
+    if (!expiry)
+        return 0;
+    int64_t left_s = strtoll(expiry + strlen("\"exp\":"), NULL, 10) - (int64_t)time(NULL);
+    return left_s > 0 && left_s < MAX_EXPIRY_S ? left_s * NS_PER_S : 0;
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------ */
+
+static void wipe(char **text) {
+    if (*text)
+        explicit_bzero(*text, strlen(*text));
+    free(*text);
+    *text = NULL;
+}
+
+static void drop_token(struct auth *auth) {
+    wipe(&auth->token);
+    auth->generation++;
+    auth->n_silent = 0;
+}
+
+static void answer_all(struct auth *auth, const struct lun_err *err) {
+    struct list batch, *node;
+    list_move(&auth->waiting, &batch);
+    while ((node = list_pop_front(&batch))) {
+        struct auth_waiter *waiter = CONTAINER_OF(node, struct auth_waiter, in_auth);
+        waiter->on_token(waiter, err);
+    }
+}
+
+static int take_token(struct auth *auth, const char *text) {
+    char *copy = strdup(text);
+    if (!copy)
+        return LUN_ENOMEM;
+    drop_token(auth);
+    auth->token = copy;
+    auth->is_off = false;
+    auth->n_refused = 0;
+    auth->retry_ns = 0;
+    int64_t left_ns = life_ns(copy);
+    if (left_ns > 0) /* two thirds: streams and calls that carry the old one have time to end */
+        rpc_timer_start(&auth->timer, rpc_now(auth->etcd->rpc) + left_ns / 3 * 2);
+    trace_line(auth->etcd->trace, "auth: a token for user %s", auth->user);
+    return 0;
+}
+
+static void fail(struct auth *auth, const struct lun_err *err) {
+    unsigned doublings = auth->n_refused < MOST_DOUBLINGS ? auth->n_refused : MOST_DOUBLINGS;
+    int64_t delay_ns = RETRY_LEAST_NS << doublings;
+    auth->n_refused++;
+    auth->retry_ns = rpc_now(auth->etcd->rpc) +
+                     etcd_jitter(auth->etcd, delay_ns < RETRY_MOST_NS ? delay_ns : RETRY_MOST_NS);
+    auth->err = *err;
+    (void)lun_err_wrap(&auth->err, "user %s", auth->user);
+    trace_line(auth->etcd->trace, "auth: %s", auth->err.text);
+}
+
+static void on_reply(void *arg, const struct etcd_reply *reply) {
+    struct auth *auth = arg;
+    struct lun_err memory;
+    auth->call = NULL;
+    const struct lun_err *err = reply->err;
+    if (err && strstr(err->text, "authentication is not enabled")) {
+        drop_token(auth);
+        auth->is_off = true;
+        err = NULL;
+    } else if (!err && take_token(auth, reply->token)) {
+        lun_err_set(&memory, LUN_ENOMEM, "out of memory");
+        err = &memory;
+    }
+    if (err)
+        fail(auth, err);
+    answer_all(auth, err ? &auth->err : NULL);
+}
+
+static void ask(struct auth *auth) {
+    Etcdserverpb__AuthenticateRequest request = ETCDSERVERPB__AUTHENTICATE_REQUEST__INIT;
+    request.name = auth->user;
+    request.password = auth->password;
+    struct request_meta meta = {.method = RPC_AUTHENTICATE, .is_tokenless = true};
+    struct etcd_call_options how = {.class = ETCD_LEASE, .deadline_ns = RPC_NEVER, .is_idempotent = true};
+    if (call_start(auth->etcd, &meta, NULL, &request.base, &how, on_reply, auth, &auth->call)) {
+        struct lun_err memory;
+        lun_err_set(&memory, LUN_ENOMEM, "out of memory");
+        fail(auth, &memory);
+    }
+}
+
+/* Either somebody waits, or the renewal is due. */
+static void on_timer(struct rpc_timer *timer) {
+    struct auth *auth = CONTAINER_OF(timer, struct auth, timer);
+    if (auth->call || auth->etcd->is_closing)
+        return;
+    if (rpc_now(auth->etcd->rpc) >= auth->retry_ns)
+        ask(auth);
+    if (!auth->call)
+        answer_all(auth, &auth->err);
+}
+
+void auth_prompt(struct auth *auth) {
+    if (auth_is_needed(auth) && !auth->call)
+        rpc_timer_start(&auth->timer, rpc_now(auth->etcd->rpc));
+}
+
+void auth_wait(struct auth *auth, struct auth_waiter *waiter) {
+    list_push_back(&auth->waiting, &waiter->in_auth);
+    auth_prompt(auth);
+}
+
+/* ---- what members say of it -------------------------------------------------------------------------- */
+
+void auth_refused(struct auth *auth, unsigned generation) {
+    if (!auth->user || generation != auth->generation)
+        return;
+    drop_token(auth);
+    auth->is_off = false; /* it was switched on again */
+    auth_prompt(auth);
+}
+
+void auth_silent(struct auth *auth, unsigned generation) {
+    int64_t now_ns = rpc_now(auth->etcd->rpc);
+    if (!auth->token || generation != auth->generation || ++auth->n_silent < SILENT_ENOUGH)
+        return;
+    if (auth->suspected_ns != 0 && now_ns - auth->suspected_ns < SUSPECT_AGAIN_NS)
+        return;
+    auth->suspected_ns = now_ns;
+    auth_refused(auth, generation);
+}
+
+void auth_explain(const struct auth *auth, struct lun_err *err) {
+    char text[LUN_ERR_TEXT_BYTES];
+    memcpy(text, err->text, sizeof text);
+    int status = err->status;
+    if (err->code == LUN_EPERMISSION && auth->user)
+        lun_err_set(err, err->code, "user %s: %s", auth->user, text);
+    else if (err->code == LUN_EUNAUTHENTICATED && !auth->user && strstr(text, "user name is empty"))
+        lun_err_set(err, err->code, "etcd wants to know the user: give user and password (%s)", text);
+    err->status = status;
+}
+
+/* ---- life -------------------------------------------------------------------------------------------- */
+
+int auth_init(struct auth *auth, struct etcd *etcd) {
+    auth->etcd = etcd;
+    list_init(&auth->waiting);
+    return rpc_timer_init(etcd->rpc, &auth->timer, on_timer);
+}
+
+int auth_set_user(struct auth *auth, const char *user, const char *password) {
+    auth->user = strdup(user);
+    auth->password = strdup(password ? password : "");
+    return auth->user && auth->password ? 0 : LUN_ENOMEM;
+}
+
+void auth_fini(struct auth *auth) {
+    if (!auth->etcd)
+        return;
+    rpc_timer_fini(&auth->timer);
+    wipe(&auth->token);
+    wipe(&auth->password);
+    free(auth->user);
+}
