@@ -116,6 +116,9 @@ describe("lunarch", function()
       { "either %-%-dev or %-%-endpoints", "run", "x.lua", "--dev", "--endpoints", "a:1" },
       { "ETCD=/nowhere/etcd is not a program", "run", script.write "", "--dev", env = { ETCD = "/nowhere/etcd" } },
       { "is not a name", "run", script.write "", "--dev=a/b" },
+      { "a password on the command line", "run", "x.lua", "--user", "alice:secret" },
+      { "cacert /nowhere", "run", candidate "", "--election", "/e", "--cacert", "/nowhere" },
+      { "password_file /nowhere", "run", candidate "", "--election", "/e", "--user", "a", "--password-file", "/nowhere" },
       { "LUNARCH_ENDPOINTS: ", "run", candidate "", "--election", "/e", env = { LUNARCH_ENDPOINTS = "nonsense" } },
     }
 

@@ -15,10 +15,19 @@ end
 local VARIABLES = { "LUNARCH_ENDPOINTS", "ETCDCTL_ENDPOINTS" }
 
 -- Flags that lunarch.connect() finds as variables: by the name that the parser gives them.
-local TLS = {
+local CREDENTIALS = {
+  user = "LUNARCH_USER", password_file = "LUNARCH_PASSWORD_FILE",
   cacert = "LUNARCH_CACERT", cert = "LUNARCH_CERT", key = "LUNARCH_KEY", server_name = "LUNARCH_SERVER_NAME",
   insecure_skip_tls_verify = "LUNARCH_INSECURE_SKIP_TLS_VERIFY",
 }
+
+local function user_of(text)
+  if text:find(":", 1, true) then
+    return nil, "--user: a password on the command line can be read by everybody on this machine: "
+      .. "use --password-file or LUNARCH_PASSWORD"
+  end
+  return text
+end
 
 function etcd.define(parser)
   parser:option("--endpoints", "etcd's members, host:port,host:port (default: 127.0.0.1:2379)")
@@ -31,6 +40,9 @@ function etcd.define(parser)
   parser:option("--key", "the key of our certificate (PEM)"):argname "FILE"
   parser:option("--server-name", "the name in etcd's certificate, where it differs from the endpoint's")
     :argname "NAME"
+  parser:option("--user", "one of etcd's users; its password is in --password-file or LUNARCH_PASSWORD")
+    :argname("NAME"):convert(user_of)
+  parser:option("--password-file", "a file whose first line is the user's password"):argname "FILE"
   parser:flag("--insecure-skip-tls-verify", "do not check etcd's certificate: for tests")
 end
 
@@ -76,7 +88,7 @@ end
 function etcd.find(flags, log)
   local uv = require "luv"
   local is_dev = flags.dev or flags.dev_name
-  for flag, name in pairs(TLS) do
+  for flag, name in pairs(CREDENTIALS) do
     if flags[flag] then uv.os_setenv(name, flags[flag] == true and "1" or flags[flag]) end
   end
   local endpoints = flags.endpoints
@@ -84,7 +96,7 @@ function etcd.find(flags, log)
     local trouble, status
     endpoints, trouble, status = join_dev(flags, log)
     if not endpoints then return nil, trouble, status end
-    for _, name in pairs(TLS) do
+    for _, name in pairs(CREDENTIALS) do
       uv.os_unsetenv(name)
       uv.os_unsetenv((name:gsub("^LUNARCH_", "ETCDCTL_")))
     end
