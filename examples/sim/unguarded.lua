@@ -3,7 +3,7 @@
 --   lunarch sim examples/sim/unguarded.lua
 --
 -- Most of the time it works. But a write that was sent while we led may be carried out when somebody else leads
--- already, and takes back what the other has counted: the simulator shows how, within a few seeds.
+-- already, and takes back what the other has counted: the simulator shows how, within a hundred seeds or so.
 election = "/counter/leader"
 ttl      = 3
 interval = 0.2

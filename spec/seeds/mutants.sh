@@ -23,10 +23,10 @@ make_mutant() { # PATCH
     mkdir -p "$work/tree"
     cp -r "$LUNARCH_ROOT/src" "$work/tree/src"
     patch -s -p1 -d "$work/tree" <"$1" || return 1
-    files=$(sed -n 's|^+++ b/\(src/[^[:space:]]*\.c\).*|\1|p' "$1")
+    files=$(sed -n 's|^+++ b/\(src/[^[:space:]]*\.c\).*|\1|p' "$1" | sort -u)
     set --
     for file in $files; do
-        object=$work/$(basename "$file").o
+        object=$work/$(echo "$file" | tr / _).o
         cc -std=gnu11 -D_GNU_SOURCE= -O1 -w -I"$work/tree/src" -I"$LUNARCH_BUILD/gen/proto" -c "$work/tree/$file" \
             -o "$object" || return 1
         set -- "$@" "$object"

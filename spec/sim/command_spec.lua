@@ -101,7 +101,7 @@ describe("lunarch sim", function()
   it("finds the same seeds on one core and on several", function()
     local path = tree.root .. "/examples/sim/unguarded.lua"
     local function failed_with(jobs)
-      local out = simulate.file(path, "--seeds", "1..40", "--all", "--jobs", jobs)
+      local out = simulate.file(path, "--seeds", "1..150", "--all", "--jobs", jobs)
       return out:match "seeds that failed: ([^\n]*)"
     end
     local alone = failed_with "1"

@@ -242,7 +242,7 @@ describe("lunarch sim", function()
     end)
 
     it("the unguarded counter is caught within a few seeds, and again by the command it prints", function()
-      local out, status = simulate.file(example "unguarded", "--seeds", "1..60")
+      local out, status = simulate.file(example "unguarded", "--seeds", "1..300")
       assert.equal(1, status, out)
       local seed, reason = out:match "seed (%d+), after [%d.]+ s: (check: %d+ increments were acknowledged[^\n]*)"
       assert.is_truthy(seed, out)

@@ -106,8 +106,7 @@ static int start(struct lun_client *client, const struct lun_config *config, str
         (void)lun_err_set(ret_err, rc, "out of memory");
     else
         rc = etcd_new(client->rpc, has_endpoints ? config->endpoints : default_endpoints,
-                      has_endpoints ? config->n_endpoints : 1, client->trace.on_line ? &client->trace : NULL,
-                      &client->etcd, ret_err);
+                      has_endpoints ? config->n_endpoints : 1, &client->trace, &client->etcd, ret_err);
     if (!rc && config && config->user && config->user[0] != '\0' &&
         (rc = etcd_set_user(client->etcd, config->user, config->password))) {
         (void)lun_err_set(ret_err, rc, "out of memory");
