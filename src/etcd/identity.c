@@ -4,7 +4,11 @@
  * present and bears a lower raft term or revision than was heard before it was asked for (the same flags give a
  * wiped or restored etcd the same cluster id); and another cluster id in the answers of every member. One false
  * reply shows neither. Then the marks begin again, and the followers are told: sessions are lost, watches end,
- * observers read again. */
+ * observers read again.
+ *
+ * A mark that one reply alone has borne, and that is undercut, was false or of an etcd that is no more: nobody can
+ * tell. The watches end then too, for they may stand at a revision that never was, and would be silent; sessions
+ * stay, for their leases tell. */
 #include "etcd/identity.h"
 
 #include <inttypes.h>
@@ -24,12 +28,20 @@ static void on_timer(struct rpc_timer *timer) {
     int64_t ends_before_ns = identity->stranger ? ETCD_BEGAN_NEVER : identity->began_ns;
     if (!identity->stranger)
         watch_stream_begin_anew(&etcd->watch_stream);
+    if (!identity->is_to_tell)
+        return;
+    identity->is_to_tell = false;
     list_move(&identity->followers, &todo);
     while ((node = list_pop_front(&todo))) {
         list_push_back(&identity->followers, node);
         struct etcd_follower *follower = CONTAINER_OF(node, struct etcd_follower, in_etcd);
         follower->on_began_anew(follower, ends_before_ns);
     }
+}
+
+static void tell_followers(struct etcd *etcd) {
+    etcd->identity.is_to_tell = true;
+    rpc_timer_start(&etcd->identity.timer, rpc_now(etcd->rpc));
 }
 
 int identity_init(struct etcd *etcd) {
@@ -83,7 +95,7 @@ static void begin_anew(struct etcd *etcd, const Etcdserverpb__ResponseHeader *he
     for (size_t i = 0; i < etcd->n_members; i++)
         etcd->members[i].is_verified = etcd->members[i].was_ours =
             etcd->members[i].shown_id == header->cluster_id;
-    rpc_timer_start(&identity->timer, rpc_now(etcd->rpc));
+    tell_followers(etcd);
 }
 
 /* ---- another cluster's id --------------------------------------------------------------------------- */
@@ -134,7 +146,7 @@ static int saw_other(struct etcd_member *member, const Etcdserverpb__ResponseHea
     if (++member->n_other >= OTHERS_AT_LEAST && !member->was_ours && one_of_ours(etcd) &&
         !identity->stranger) {
         identity->stranger = member;
-        rpc_timer_start(&identity->timer, rpc_now(etcd->rpc));
+        tell_followers(etcd);
     }
     return lun_err_set(ret_err, LUN_EUNAVAILABLE,
                        "belongs to another cluster (%" PRIx64 "; the first to answer was of %" PRIx64 ")",
@@ -154,6 +166,8 @@ static void saw_marks(struct etcd *etcd, const Etcdserverpb__ResponseHeader *hea
             begin_anew(etcd, header, heard.sent_ns);
             return;
         }
+        if (by_term == MARK_WAS_FALSE || by_revision == MARK_WAS_FALSE) /* or of an etcd that is no more */
+            rpc_timer_start(&identity->timer, now_ns);
         /* A member that has lost the others may raise its own term for nothing: only the term in which a majority
          * has answered is heard. */
         mark_hear(&identity->term, header->raft_term, now_ns);

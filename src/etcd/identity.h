@@ -20,6 +20,7 @@ struct identity {
     const struct etcd_member *stranger; /* of another cluster from the start: two clusters are in one list */
     int64_t began_ns; /* when etcd began anew: what was sent before counts for nothing; 0: never */
     struct list followers;
+    bool is_to_tell;        /* the followers, not the watches alone */
     struct rpc_timer timer; /* tells them, out of whatever callback it was found in */
 };
 

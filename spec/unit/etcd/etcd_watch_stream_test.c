@@ -341,6 +341,33 @@ static void a_thousand_move_together(void) {
     world_close(&world);
 }
 
+/* A client with nothing but a watch: many changes came in one message, so one reply alone bore the revision, and the
+ * etcd that began anew has passed the one before. */
+static void a_watch_alone_ends_when_etcd_begins_anew(void) {
+    struct world world = world_of(1);
+    struct seen seen;
+    set_up(&seen, &world, "k");
+    seen.watcher.is_resumed = true;
+    start(&seen);
+    struct fake_stream *stream = open_on(&world, "a:1");
+    say_created(stream, 0, 3);
+    say(stream, (struct says){.id = 0, .put_revs = REVS(4, 23), .revision = 23});
+    fake_break(stream, RPC_UNAVAILABLE, "Socket closed");
+    fake_advance(world.fake, 10 * MS);
+    say_created(open_on(&world, "a:1"), 0, 4);
+    fake_advance(world.fake, MS);
+    struct fake_call *call = fake_call(world.fake, RPC_RANGE);
+    CHECK(call && seen.n_ended == 0);
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 4, 2);
+    Etcdserverpb__RangeResponse range = ETCDSERVERPB__RANGE_RESPONSE__INIT;
+    range.header = &header;
+    if (call)
+        fake_reply(call, &range.base);
+    fake_advance(world.fake, MS);
+    CHECK(seen.n_ended == 1 && seen.err.code == LUN_ECOMPACTED);
+    world_close(&world);
+}
+
 int main(void) {
     RUN(a_stream_that_is_refused_for_good_ends_all);
     RUN(a_broken_stream_is_opened_elsewhere);
@@ -357,5 +384,6 @@ int main(void) {
     RUN(stopped_before_it_was_created_leaves_nothing);
     RUN(without_memory_nothing_is_started);
     RUN(a_thousand_move_together);
+    RUN(a_watch_alone_ends_when_etcd_begins_anew);
     return check_end();
 }
