@@ -12,8 +12,7 @@ enum { SEEDS = 100 }; /* ten times as slow */
 enum { SEEDS = 400 };
 #endif
 /* Where more is refused, promises of how soon things happen need not be kept. */
-/* KNOWN_FAULT: a seed in which a waiter sleeps for ever after memory was refused; not mended yet. */
-enum { FOR_THE_HISTORY = 20, PER_MILLE_IN_THE_WAY = 20, KNOWN_FAULT = 347 };
+enum { FOR_THE_HISTORY = 20, PER_MILLE_IN_THE_WAY = 20 };
 static const unsigned per_mille[] = {3, 20, 60, 120};
 
 /* What a history cannot do without is granted: its clients, and the calls that it asks but once. */
@@ -66,10 +65,6 @@ static void nothing_breaks_though_memory_is_short(void) {
         starve_end();
         if (per_mille[seed % 4] > PER_MILLE_IN_THE_WAY && is_of_time(history.broken))
             history.broken = INVARIANT_NONE;
-        if (seed == KNOWN_FAULT && history.broken == INVARIANT_waiter_is_served) {
-            printf("# seed %d: known fault: a waiter sleeps for ever after memory was refused\n", KNOWN_FAULT);
-            history.broken = INVARIANT_NONE;
-        }
         if (history.broken)
             printf("# seed %llu: %s (%s): %s; SEED=%llu TRACE=1 tells it\n", (unsigned long long)seed,
                    invariant_name(history.broken), invariant_text(history.broken), history.text,
