@@ -154,11 +154,15 @@ static int check_authorities(const struct pem *pem, struct lun_err *ret_err) {
                  : fail(ret_err, pem, "no certificate in it (PEM is expected: -----BEGIN CERTIFICATE-----)");
 }
 
-static int fail_date(struct lun_err *ret_err, const struct pem *pem, const char *what, const ASN1_TIME *at) {
+void pem_day(const ASN1_TIME *at, char ret_day[PEM_DAY_BYTES]) {
     struct tm tm;
-    char day[64] = "an unreadable date";
-    if (ASN1_TIME_to_tm(at, &tm) == 1)
-        (void)strftime(day, sizeof day, "%F %T UTC", &tm);
+    if (ASN1_TIME_to_tm(at, &tm) != 1 || strftime(ret_day, PEM_DAY_BYTES, "%F %T UTC", &tm) == 0)
+        memcpy(ret_day, "an unreadable date", sizeof "an unreadable date");
+}
+
+static int fail_date(struct lun_err *ret_err, const struct pem *pem, const char *what, const ASN1_TIME *at) {
+    char day[PEM_DAY_BYTES];
+    pem_day(at, day);
     return lun_err_set(ret_err, LUN_EINVALID, "%s %s: the certificate %s %s", pem->option, name_of(pem), what,
                        day);
 }

@@ -10,6 +10,8 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include <openssl/asn1.h>
+
 #include "base/err.h"
 
 /* Which file a text was read from, as the file system knows it: through symbolic links. */
@@ -34,6 +36,10 @@ int pem_load(struct pem *pem, const char *option, const char *source, struct lun
 void pem_fini(struct pem *pem);
 /* Whether the file is another one than the one that was read. False for texts, and when it cannot be looked at. */
 bool pem_is_stale(const struct pem *pem);
+
+enum { PEM_DAY_BYTES = 64 };
+/* A certificate's date for an error text: "2021-01-01 00:00:00 UTC". Any thread. */
+void pem_day(const ASN1_TIME *at, char ret_day[PEM_DAY_BYTES]);
 
 /* That `cacert` holds certificates; that `cert` holds one that is valid now; that `key` belongs to it and is not encrypted; that neither
  * comes alone. Empty ones are skipped. 0 or LUN_EINVALID with a sentence that names the file. */

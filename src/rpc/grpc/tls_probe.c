@@ -113,10 +113,8 @@ static void names_of(X509 *certificate, char names[NAMES_BYTES]) {
 }
 
 static void say_date(struct tls_probe *probe, const char *what, const ASN1_TIME *at) {
-    struct tm tm;
-    char day[64] = "an unreadable date";
-    if (ASN1_TIME_to_tm(at, &tm) == 1)
-        (void)strftime(day, sizeof day, "%F %T UTC", &tm);
+    char day[PEM_DAY_BYTES];
+    pem_day(at, day);
     say(probe, "the server's certificate %s %s", what, day);
 }
 
