@@ -242,7 +242,7 @@ for name, together in pairs(worlds) do
             is_served = true -- it would come too late
           else
             local ok, _, code = made.other:lock(20)
-            is_served = ok or code == "closed"
+            is_served = ok or code == "closed" or code == "lost" -- won, and the finalizer closed it before it was taken
           end
         end)
       end)
