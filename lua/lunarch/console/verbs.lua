@@ -1,0 +1,108 @@
+-- The verbs of the console: one table, from which the screen of `help`, the completion, and the sentence about a verb
+-- that a world does not have are made. What each does in full is its annotation, in library/console.d.lua.
+--
+-- A row: name, how it is called, what it does as a phrase, and the worlds that may have it (nil: all of them).
+require "lunarch.args".is_ours()
+
+local verbs = {}
+
+local BREAKABLE = { lab = true, sim = true }
+local SIM = { sim = true }
+
+--- In the order of the screen of `help`.
+verbs.groups = {
+  {
+    title = "looking",
+    { "elections", "elections([prefix])", "the elections in etcd: who leads, who waits" },
+    { "locks", "locks([prefix])", "the locks in etcd: who holds, who waits" },
+    { "line", "line(name)", "every place in one line, in order" },
+    { "members", "members()", "the members of etcd" },
+    { "follow", "follow(name)", "print what happens in a line; unfollow(name) ends it" },
+    { "unfollow", "unfollow([name])", "end follow(name), or all of them" },
+    { "history", "history(name)", "who held it when, and how each term ended" },
+  },
+  {
+    title = "standing",
+    { "candidate", "candidate(name, who, {ttl=, script=, do_work=})", "a candidate for an election" },
+    { "try", "try(name)", "lock if nobody holds it" },
+    { "lock", "lock(name, seconds)", "wait for a lock" },
+    { "leave", "leave([x])", "give up a lock or a place in a line, or all of them" },
+    { "resign", "resign([x])", "end a term; the candidate waits again, behind the others" },
+  },
+  {
+    title = "breaking",
+    { "pause", "pause(x, s)", "stop the process of a candidate for s seconds", BREAKABLE },
+    { "kill", "kill(x)", "kill it, without a word to anybody", BREAKABLE },
+    { "stop", "stop(x)", "stop it in order", BREAKABLE },
+    { "cut", "cut(x[, member])", "cut it off from etcd, or from one member", BREAKABLE },
+    { "slow", "slow(x, s)", "delay what it sends and receives by s seconds", BREAKABLE },
+    { "heal", "heal()", "end every cut, delay and pause", BREAKABLE },
+    { "freeze", "freeze(member, s)", "stop a member of etcd for s seconds", BREAKABLE },
+    { "crash", "crash(member)", "kill a member of etcd", BREAKABLE },
+    { "start", "start(x)", "start a member or a candidate again", BREAKABLE },
+    { "revoke", "revoke(x)", "revoke the lease of a place" },
+    { "fill", "fill()", "fill etcd's database (alarm NOSPACE)", BREAKABLE },
+    { "skew", "skew(x, rate)", "let the clock of a candidate run at another rate", SIM },
+  },
+  {
+    title = "time",
+    { "run", "run(seconds)", "let time pass", SIM },
+    { "step", "step()", "go to the next event", SIM },
+    { "back", "back(n)", "go back before the last n calls", SIM },
+    { "seed", "seed(n)", "begin again with another seed", SIM },
+    { "until_", "until_(fn)", "let time pass until fn() is true", SIM },
+  },
+  {
+    title = "keeping",
+    { "timeline", "timeline([\"f.svg\"])", "who led when, as text or as a picture" },
+    { "save", "save \"f.lua\"", "write what was done as an experiment", BREAKABLE },
+    { "record", "record \"f.lua\"", "write what was typed as a script that runs" },
+    { "help", "help(x)", "explain a function, a class, a handler or an error code" },
+  },
+}
+
+---@class lunarch.console.Verb
+---@field name string
+---@field usage string
+---@field summary string
+---@field worlds? table<string, boolean>
+
+--- By name.
+---@type table<string, lunarch.console.Verb>
+verbs.by_name = {}
+
+for _, group in ipairs(verbs.groups) do
+  for i, row in ipairs(group) do
+    local verb = { name = row[1], usage = row[2], summary = row[3], worlds = row[4] }
+    group[i], verbs.by_name[verb.name] = verb, verb
+  end
+end
+
+local WHY = {
+  cluster = "this is a real cluster, and others rely on it",
+  dev = "the private etcd has one member, and this one process: nothing of it can be broken alone",
+  lab = "real time cannot be turned or stopped",
+}
+
+local USE = { breaking = "`lunarch console --lab` or `--sim` can", time = "`lunarch console --sim` can" }
+
+local function group_of(verb)
+  for _, group in ipairs(verbs.groups) do
+    for _, other in ipairs(group) do
+      if other == verb then return group.title end
+    end
+  end
+end
+
+--- Why a world does not have a verb, as one sentence.
+---@param verb lunarch.console.Verb
+---@param world lunarch.console.World
+---@return string
+function verbs.sentence_without(verb, world)
+  local own = world.missing and world.missing[verb.name]
+  if own then return own end
+  local where = verb.worlds == SIM and USE.time or USE[group_of(verb)] or "another world may"
+  return ("%s: not here, because %s; %s"):format(verb.name, WHY[world.name] or "this world does not have it", where)
+end
+
+return verbs
