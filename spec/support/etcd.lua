@@ -25,6 +25,7 @@ local wait = require "support.wait"
 local etcd = {}
 
 local START_TRIES = 3
+local RETRY_MS = 100
 local PROBE_TIMEOUT = "2s"
 
 -- ---- one member -------------------------------------------------------------------------------------------------
@@ -150,10 +151,18 @@ local function wait_serving(member)
   return result == "serving"
 end
 
+local function begin(member)
+  member.log_from = #member:log() + 1
+  spawn(member)
+end
+
+local function found_port_taken(member)
+  return member:log():find("address already in use", member.log_from, true) ~= nil
+end
+
 local function start_all(members)
   for _, member in ipairs(members) do
-    member.log_from = #member:log() + 1
-    spawn(member)
+    begin(member)
   end
   for _, member in ipairs(members) do
     if not wait_serving(member) then return member end
@@ -178,14 +187,18 @@ function Etcd:kill9()
 end
 
 -- Starts it again on the same data and ports; ends it first if it runs. Returns when it serves again, unless told
--- not to wait (a member of a cluster serves only when most of them run).
+-- not to wait (a member of a cluster serves only when most of them run). Its ports are ours (ports.lua), but a program
+-- of another kind may hold one for a moment.
 ---@param options? { no_wait: boolean }
 function Etcd:restart(options)
   if self:is_running() then self:kill9() end
-  self.log_from = #self:log() + 1
-  spawn(self)
+  begin(self)
   if options and options.no_wait then return end
-  if not wait_serving(self) then fail_with_log(self, "ended instead of starting again") end
+  while not wait_serving(self) do
+    if not found_port_taken(self) then fail_with_log(self, "ended instead of starting again") end
+    uv.sleep(RETRY_MS)
+    begin(self)
+  end
 end
 
 -- Another etcd under the same address: empty, or restored from the file that `save` wrote; of another cluster id where
@@ -270,7 +283,7 @@ function etcd.start(options)
     -- It ends at once if somebody took one of its ports in the meantime.
     local ended = start_all { member }
     if not ended then return member end
-    if not member:log():find("address already in use", 1, true) then fail_with_log(member, "ended at its start") end
+    if not found_port_taken(member) then fail_with_log(member, "ended at its start") end
     member:stop()
   end
   error("etcd found no free ports in " .. START_TRIES .. " tries", 2)
@@ -353,7 +366,7 @@ function etcd.cluster(size, options)
     local cluster = new_cluster(size or 3, options or {})
     local ended = start_all(cluster.members)
     if not ended then return cluster end
-    if not ended:log():find("address already in use", 1, true) then fail_with_log(ended, "ended at its start") end
+    if not found_port_taken(ended) then fail_with_log(ended, "ended at its start") end
     cluster:stop()
   end
   error("etcd found no free ports in " .. START_TRIES .. " tries", 2)

@@ -31,10 +31,20 @@ function process.state_of(pid)
   return tree.read("/proc/" .. pid .. "/stat"):match "^%d+ %(.*%) (%a)"
 end
 
+-- A thread that began a process may end before the others: its files and sockets stay open until the last one has ended.
+local function has_threads(pid)
+  local scan, n = uv.fs_scandir("/proc/" .. pid .. "/task"), 0
+  while scan and uv.fs_scandir_next(scan) do
+    n = n + 1
+  end
+  return n > 1
+end
+
 ---@param pid integer
 function process.is_running(pid)
   local state = process.state_of(pid)
-  return state ~= nil and state ~= "Z" and state ~= "X"
+  if state == "Z" then return has_threads(pid) end
+  return state ~= nil and state ~= "X"
 end
 
 -- Stops every thread of it, and returns when it stands still.

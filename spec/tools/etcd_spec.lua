@@ -1,5 +1,6 @@
 local etcd = require "support.etcd"
 local process = require "support.process"
+local uv = require "luv"
 local wait = require "support.wait"
 
 describe("a private etcd", function()
@@ -40,6 +41,35 @@ describe("a private etcd", function()
     server:restart()
     assert.not_equal(pid, server.pid)
     assert.equal(port, server.client_port)
+    assert.equal("kept\nyes\n", (server:etcdctl("get", "kept")))
+  end)
+
+  it("comes again when a program held its port for a moment", function()
+    server:kill9()
+    local hold = ([[
+      local uv = require "luv"
+      local socket = uv.new_tcp()
+      assert(socket:bind("127.0.0.1", %d))
+      assert(socket:listen(1, function() end))
+      print "held"
+      io.stdout:flush()
+      local stdin = uv.new_pipe()
+      stdin:open(0)
+      stdin:read_start(function(_, data) if not data then os.exit(0) end end)
+      uv.run()
+    ]]):format(server.client_port)
+    local holder = process.start { "lua5.4", "-e", hold, stdin = true }
+    holder:wait_line "held"
+    server:restart { no_wait = true }
+    wait.eventually(function() return not server:is_running() end)
+    assert.matches("address already in use", server:log())
+    local timer = uv.new_timer()
+    timer:start(1000, 0, function()
+      timer:close()
+      holder:close_stdin()
+    end)
+    server:restart()
+    assert.is_true(server:is_serving())
     assert.equal("kept\nyes\n", (server:etcdctl("get", "kept")))
   end)
 
