@@ -73,7 +73,7 @@ static void on_read(void *arg, const struct etcd_reply *reply) {
         schedule(observer, REWATCH_NS);
         return;
     }
-    schedule(observer, REREAD_NS);
+    schedule(observer, watch_is_running(&observer->watcher) ? REREAD_NS : REWATCH_NS);
     const struct lun_kv *kv = reply->results[0].n_kvs > 0 ? &reply->results[0].kvs[0] : NULL;
     bool is_first =
         !observer->is_asking_key || (kv && observer->is_known && kv->create_rev == observer->create_rev);

@@ -26,6 +26,10 @@ void pace_end(struct pace *pace, int64_t took_ns) {
     pace->answer_ns += (took_ns - pace->answer_ns) / 4;
 }
 
+void pace_drop(struct pace *pace) {
+    pace->n_out--;
+}
+
 int64_t pace_stretched(const struct pace *pace, int64_t span_ns) {
     return most(span_ns, pace->answer_ns * STRETCH);
 }

@@ -28,8 +28,10 @@ int64_t pace_slot(struct pace *pace, int64_t now_ns, int64_t spacing_ns);
 /* May one more be in flight? */
 bool pace_has_room(const struct pace *pace);
 void pace_begin(struct pace *pace);
-/* Answered, or given up, after `took_ns`. */
+/* Answered, or etcd gave it up, after `took_ns`. */
 void pace_end(struct pace *pace, int64_t took_ns);
+/* Not sent, or cancelled: that says nothing about how long an answer takes. */
+void pace_drop(struct pace *pace);
 /* `span_ns`, or longer where answers are slow. */
 int64_t pace_stretched(const struct pace *pace, int64_t span_ns);
 

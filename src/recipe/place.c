@@ -138,7 +138,7 @@ static void hold(struct place *place) {
 /* From WAITING to LOOKING, from HELD to CHECKING. */
 static void look(struct place *place, enum line_ask ask, bool wants_owner) {
     if (place_send_look(place, ask, wants_owner)) {
-        place_plan_reread(place, REWATCH_NS, true);
+        place_plan_retry(place);
         place_schedule(place);
         return;
     }
@@ -193,7 +193,7 @@ static void go_on_waiting(struct place *place) {
         return;
     }
     if (!watch_is_running(&place->predecessor_watch) && !place_watch_predecessor(place))
-        place_plan_reread(place, REWATCH_NS, true);
+        place_plan_retry(place);
     place_schedule(place);
 }
 
@@ -211,7 +211,7 @@ static void wait_behind(struct place *place, const struct lun_kv *blocker) {
     if (is_learnt) {
         go_on_waiting(place);
     } else {
-        place_plan_reread(place, REWATCH_NS, true); /* no memory: asks again then */
+        place_plan_retry(place); /* no memory: asks again then */
         place_schedule(place);
     }
 }
@@ -222,7 +222,10 @@ static void look_failed(struct place *place, const struct lun_err *err) {
     struct lun_err copy = *err;
     if (place->sm.state == CHECKING) { /* it says nothing about our key: go on holding, ask again later */
         sm_move(&place->sm, HELD);
-        place_plan_reread(place, REREAD_NS, false);
+        if (copy.code == LUN_ENOMEM)
+            place_plan_retry(place);
+        else
+            place_plan_reread(place, REREAD_NS, false);
         place_schedule(place);
         return;
     }

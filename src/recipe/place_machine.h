@@ -158,6 +158,8 @@ bool place_is_look_due(struct place *place);
 bool place_is_owner_due(const struct place *place);
 /* The next safety read, `span_ns` from now. */
 void place_plan_reread(struct place *place, int64_t span_ns, bool is_urgent);
+/* No memory to ask or to watch: again after REWATCH_NS, however slow answers are, for nothing was sent. */
+void place_plan_retry(struct place *place);
 /* After an answer of `revision` that showed the predecessor: may its watch sit in the server's slow loop? */
 void place_plan_hedges(struct place *place, int64_t revision);
 /* False: no memory to remember it. */

@@ -108,8 +108,12 @@ int place_send_enter(struct place *place, struct lun_bytes value) {
 
 static void on_looked(void *arg, const struct etcd_reply *reply) {
     struct place *place = arg;
-    if (place->is_paced)
+    bool is_measured =
+        !reply->err || (reply->err->code != LUN_ENOMEM && reply->err->code != LUN_ECANCELLED);
+    if (place->is_paced && is_measured)
         pace_end(place_pace(place), place_now(place) - place->sent_ns);
+    else if (place->is_paced)
+        pace_drop(place_pace(place));
     place->is_paced = false;
     bool is_awaited = place->sm.state == LOOKING || place->sm.state == CHECKING;
     place->is_due = !is_awaited; /* a cancelled one: what waited for its end goes on */
@@ -130,12 +134,13 @@ int place_send_look(struct place *place, enum line_ask ask, bool wants_owner) {
     struct etcd_call_options how = {.class = ETCD_LOOK, .deadline_ns = RPC_NEVER, .is_idempotent = true};
     place->ask = ask;
     place->is_asking_owner = wants_owner;
-    place->is_dirty = false;
     place->sent_ns = place_now(place);
     int rc = etcd_txn(place_etcd(place), &txn, &how, on_looked, place, &place->call);
     if (rc && place->is_paced) {
-        pace_end(place_pace(place), 0);
+        pace_drop(place_pace(place));
         place->is_paced = false;
+    } else if (!rc) {
+        place->is_dirty = false;
     }
     return rc;
 }

@@ -148,6 +148,12 @@ void place_plan_reread(struct place *place, int64_t span_ns, bool is_urgent) {
     place->has_slot = false;
 }
 
+void place_plan_retry(struct place *place) {
+    place->reread_at_ns = place_now(place) + place_jittered(place, REWATCH_NS);
+    place->is_urgent = true;
+    place->has_slot = false;
+}
+
 void place_plan_hedges(struct place *place, int64_t revision) {
     if (place->predecessor_watched_rev == 0 || place->hedge_base_ns != 0)
         return;

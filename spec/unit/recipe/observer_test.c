@@ -226,6 +226,24 @@ static void a_refused_watch_becomes_polling(void) {
     end();
 }
 
+static void a_watch_that_ends_while_a_read_is_under_way_is_made_anew_soon(void) {
+    begin();
+    world_run(world);
+    STORY(world, "nobody");
+    world->is_held[RPC_RANGE] = true;
+    put("a", "A");
+    world_run(world);
+    world->watch_refusal = "etcdserver: permission denied";
+    world_break_streams(world, RPC_WATCH);
+    world_advance(world, MS(200));
+    world->watch_refusal = NULL;
+    world->is_held[RPC_RANGE] = false;
+    world_advance(world, SECONDS(2));
+    STORY(world, "A");
+    CHECK(world_n_watches(world) == 1);
+    end();
+}
+
 static void a_read_that_fails_is_made_again(void) {
     world = world_new(1);
     world->n_refused[RPC_RANGE] = 2;
@@ -323,6 +341,7 @@ int main(void) {
     RUN(something_is_told_however_much_happens);
     RUN(compaction_is_survived);
     RUN(a_refused_watch_becomes_polling);
+    RUN(a_watch_that_ends_while_a_read_is_under_way_is_made_anew_soon);
     RUN(a_read_that_fails_is_made_again);
     RUN(a_dropped_event_is_made_good_by_the_slow_read);
     RUN(closing_ends_it_in_every_state);

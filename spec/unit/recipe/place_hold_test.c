@@ -145,6 +145,25 @@ static void checking_that_etcd_refuses_changes_nothing(void) {
     scene_end(scene);
 }
 
+/* Sent again after a failure, and there is no memory to send it. */
+static void checking_without_memory_is_tried_again_after_a_second(void) {
+    struct scene *scene = scene_begin(1);
+    a_is_checking(scene);
+    scene->world->places.pace.answer_ns = SECONDS(1);
+    scene->world->n_refused[RPC_TXN] = 1;
+    scene->world->refusal_status = RPC_RESOURCE_EXHAUSTED;
+    scene->world->refusal = "etcdserver: too many requests";
+    release_calls(scene);
+    fake_fail_next(scene->world->fake, 1);
+    world_advance(scene->world, MS(200));
+    int n = scene->world->n_answered[RPC_TXN];
+    world_advance(scene->world, MS(1100));
+    CHECK(scene->world->n_answered[RPC_TXN] == n + 1);
+    CHECK(place_is_held(scene->a.place));
+    STORY(scene->world, "");
+    scene_end(scene);
+}
+
 static void checking_that_does_not_find_our_key_is_a_loss(void) {
     struct scene *scene = scene_begin(1);
     scene->world->are_events_held = true;
@@ -210,6 +229,7 @@ int main(void) {
     RUN(a_win_after_valid_until_is_none);
     RUN(checking_goes_on_to_holding);
     RUN(checking_that_etcd_refuses_changes_nothing);
+    RUN(checking_without_memory_is_tried_again_after_a_second);
     RUN(checking_that_does_not_find_our_key_is_a_loss);
     RUN(checking_left_is_left);
     RUN(checking_given_up_leaves_nothing);

@@ -300,6 +300,57 @@ static void a_key_deleted_while_looking_is_told_at_once(void) {
     scene_end(scene);
 }
 
+/* ---- want of memory ----------------------------------------------------------------------------------- */
+
+static struct pace *pace_of(struct scene *scene) {
+    return &scene->world->places.pace;
+}
+
+static void a_look_that_found_no_memory_is_made_a_second_later_however_slow_answers_are(void) {
+    struct scene *scene = scene_begin(1);
+    stranger_holds(scene);
+    b_waits(scene);
+    world_advance(scene->world, SECONDS(1));
+    pace_of(scene)->answer_ns = SECONDS(1);
+    fake_fail_next(scene->world->fake, 1);
+    world_delete(scene->world, LINE "stranger");
+    world_run(scene->world);
+    STORY(scene->world, "");
+    world_advance(scene->world, MS(1100));
+    STORY(scene->world, "b holds");
+    scene_end(scene);
+}
+
+static void a_look_that_was_not_sent_does_not_count_as_an_answer(void) {
+    struct scene *scene = scene_begin(1);
+    b_is_looking(scene);
+    world_put(scene->world, "/other", "1", 0);
+    release_calls(scene);
+    pace_of(scene)->answer_ns = SECONDS(1);
+    fake_fail_next(scene->world->fake, 1); /* the first hedge */
+    world_advance(scene->world, MS(11));
+    CHECK(pace_of(scene)->answer_ns == SECONDS(1));
+    CHECK(pace_of(scene)->n_out == 0);
+    world_delete(scene->world, LINE "stranger");
+    scene_end(scene);
+}
+
+static void a_look_that_was_cancelled_does_not_count_as_an_answer(void) {
+    struct scene *scene = scene_begin(1);
+    b_is_looking(scene);
+    world_put(scene->world, "/other", "1", 0);
+    release_calls(scene);
+    scene->world->is_held[RPC_TXN] = true;
+    world_advance(scene->world, MS(11));
+    pace_of(scene)->answer_ns = SECONDS(1);
+    stand_give_up(&scene->b);
+    world_run(scene->world);
+    CHECK(pace_of(scene)->answer_ns == SECONDS(1));
+    CHECK(pace_of(scene)->n_out == 0);
+    world_delete(scene->world, LINE "stranger");
+    scene_end(scene);
+}
+
 /* ---- following one of the same client --------------------------------------------------------------- */
 
 static void a_follower_looks_for_itself_when_the_one_before_it_is_given_up_in_any_state(void) {
@@ -382,6 +433,9 @@ int main(void) {
     RUN(looking_given_up_removes_the_key);
     RUN(looking_ends_with_its_session);
     RUN(a_key_deleted_while_looking_is_told_at_once);
+    RUN(a_look_that_found_no_memory_is_made_a_second_later_however_slow_answers_are);
+    RUN(a_look_that_was_not_sent_does_not_count_as_an_answer);
+    RUN(a_look_that_was_cancelled_does_not_count_as_an_answer);
     RUN(a_follower_looks_for_itself_when_the_one_before_it_is_given_up_in_any_state);
     RUN(a_follower_goes_on_when_the_one_before_it_loses_its_session);
     RUN(a_follower_goes_on_when_the_key_before_it_is_deleted_by_an_operator);
