@@ -1,5 +1,6 @@
 -- Mutexes.
 local args = require "lunarch.args"
+local collector = require "lunarch.loop.collector"
 local handle = require "lunarch.handle"
 local loop = require "lunarch.loop"
 
@@ -40,7 +41,7 @@ end
 local function ask(self, method, ms)
   local id, message, code = self._core[method](self._core, ms)
   if not id and code == "invalid" then
-    collectgarbage()
+    collector.collect()
     loop.dispatch(self._client._hub)
     id, message, code = self._core[method](self._core, ms)
   end

@@ -302,6 +302,28 @@ describe("under the collector", function()
     end)
   end)
 
+  -- On LuaJIT a full collection turns the collector on: in a finalizer compiled code would then never come to an end.
+  it("a lock that is refused leaves a collector as it stands", function()
+    local mutex = assert(assert(client:session { ttl = 60 }):mutex "/gc/still")
+    assert(mutex:lock(5))
+    local states = {}
+    local function refuse()
+      assert.is_false((pcall(mutex.lock, mutex, 5)))
+      states[#states + 1] = collectgarbage "isrunning" and "running" or "still"
+    end
+    local function in_a_coroutine() assert(coroutine.resume(coroutine.create(refuse))) end
+    refuse()
+    collectgarbage "stop"
+    refuse()
+    in_a_coroutine()
+    collectgarbage "restart"
+    in_a_coroutine()
+    vm.finalized(refuse)
+    collect()
+    assert.same({ "running", "still", "still", "running", "still" }, states)
+    assert(mutex:unlock(5))
+  end)
+
   it("an operation is not taken without what keeps it", function()
     local core = client._core
     local first, first_token = core:kv({ kind = 0, key = "/gc/token" }, 5000)

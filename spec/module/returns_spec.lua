@@ -102,13 +102,6 @@ local function check(told)
   end
 end
 
-local function finalized(fn)
-  if not vm.is_luajit then return setmetatable({}, { __gc = fn }) end
-  local guard = newproxy(true) -- luacheck: ignore
-  getmetatable(guard).__gc = fn
-  return guard
-end
-
 local function collect()
   collectgarbage()
   collectgarbage()
@@ -235,7 +228,7 @@ for name, together in pairs(worlds) do
         local made = furnish()
         together(function()
           assert(made.mutex:unlock(5))
-          finalized(function() told = try_all(made, true) end)
+          vm.finalized(function() told = try_all(made, true) end)
           collect()
         end, function()
           if name == "in plain Lua" then
@@ -255,7 +248,7 @@ for name, together in pairs(worlds) do
       together(function()
         local function leave()
           local made = furnish()
-          made.guard = finalized(function() told = try_all(made, true) end)
+          made.guard = vm.finalized(function() told = try_all(made, true) end)
         end
         leave()
         wait.eventually(function()
@@ -271,7 +264,7 @@ for name, together in pairs(worlds) do
       together(function()
         local function leave()
           local made = {}
-          made.guard = finalized(function() told = try_all(made, true) end)
+          made.guard = vm.finalized(function() told = try_all(made, true) end)
           for what, object in pairs(furnish()) do
             made[what] = object
           end

@@ -64,4 +64,13 @@ function vm.uncompiled(fn, ...)
   return vm.unpack(results, 2, results.n)
 end
 
+-- What calls `fn` when it is collected: on LuaJIT a table cannot.
+---@param fn function
+function vm.finalized(fn)
+  if not vm.is_luajit then return setmetatable({}, { __gc = fn }) end
+  local guard = newproxy(true) -- luacheck: ignore
+  getmetatable(guard).__gc = fn
+  return guard
+end
+
 return vm

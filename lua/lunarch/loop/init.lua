@@ -7,7 +7,7 @@ local say = require "lunarch.say"
 local block = require "lunarch.loop.block"
 local common = require "lunarch.loop.common"
 local foreign = require "lunarch.loop.foreign"
-local is_in_finalizer = require "lunarch.loop.finalizer"
+local collector = require "lunarch.loop.collector"
 
 -- One world for all that runs inside nginx: there every wait asks the phase it is in.
 local nginx = require "lunarch.loop.is_nginx"() and require "lunarch.loop.nginx"
@@ -56,13 +56,13 @@ end
 local function way_in(world)
   local way = world.way()
   if way and tracing == running() then return "block" end
-  if way and way ~= "block" and is_in_finalizer() then return nil end
+  if way and way ~= "block" and collector.is_in_finalizer() then return nil end
   return way
 end
 
 function loop.enter()
   local world = here()
-  if is_in_finalizer() and not way_in(world) then
+  if collector.is_in_finalizer() and not way_in(world) then
     args.misuse "nothing but a release can be called in a finalizer (__gc) here: nothing may wait in it"
   end
   return world.enter()
