@@ -2,6 +2,7 @@
 local json = require "cjson"
 local process = require "support.process"
 local script = require "host.script"
+local wait = require "support.wait"
 
 local simulate = {}
 
@@ -14,7 +15,7 @@ end
 -- To its end: what it printed on stdout, its status, and what it said on stderr.
 function simulate.file(path, ...)
   local child = simulate.start(path, ...)
-  local status = child:wait_exit()
+  local status = child:wait_exit(5 * wait.LIMIT) -- it says that it is alive, and is as fast as the machine
   local out, err = {}, {}
   for _, line in ipairs(child:lines()) do
     local list = line.from == "out" and out or err
