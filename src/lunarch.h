@@ -308,6 +308,10 @@ int lun_mutex_await_loss(struct lun_mutex *mutex, const struct lun_ask *ask, str
 bool lun_mutex_is_held(struct lun_mutex *mutex);        /* ours, and valid now */
 int64_t lun_mutex_token(const struct lun_mutex *mutex); /* 0: not held */
 int64_t lun_mutex_stop_at_ns(struct lun_mutex *mutex);  /* 0: not held */
+/* While it waits: is the key before it no lock of this name? It may be plain data, which stays until it is deleted, or
+ * the place of a lock whose name lies below this one. `ret_text`: "blocked by the key /jobs/config, ...", cut to
+ * `n_bytes`; LUN_ERR_TEXT_BYTES are enough. False: no, or not known. */
+bool lun_mutex_blocked_by(struct lun_mutex *mutex, char *ret_text, size_t n_bytes);
 /* The key of its place, borrowed until unlocked; len 0: none. */
 struct lun_bytes lun_mutex_key(const struct lun_mutex *mutex);
 /* Unlocks in the background, if locked. */
@@ -325,6 +329,8 @@ int lun_election_campaign(struct lun_election *election, struct lun_bytes value,
 /* Completes with `leader`; NULL: there is none. */
 int lun_election_leader(struct lun_election *election, const struct lun_ask *ask, struct lun_op **ret_op,
                         struct lun_err *ret_err);
+/* At once, any thread: as lun_mutex_blocked_by, while a campaign waits. */
+bool lun_election_blocked_by(struct lun_election *election, char *ret_text, size_t n_bytes);
 void lun_election_free(struct lun_election *election);
 
 /* Follows the leader. Needs a client only: no session, no lease. */

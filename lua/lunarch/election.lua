@@ -109,6 +109,12 @@ handle.add_calls("election", methods, check, {
   },
 })
 
+-- From memory: the text of what is no candidate of this election and is waited for, or nil.
+function methods:blocked_by()
+  check(self, "blocked_by")
+  return (self._core:blocked_by())
+end
+
 -- The fourth value closes the observer when a `for` of Lua 5.4 is left.
 function elections.observe(client, call, name, is_me)
   args.name(call, "name", name)

@@ -85,6 +85,12 @@ function methods:is_held()
   return self._core:is_held()
 end
 
+-- From memory: the text of what is no lock of this name and is waited for, or nil.
+function methods:blocked_by()
+  check(self, "blocked_by")
+  return (self._core:blocked_by())
+end
+
 function methods:remaining()
   check(self, "remaining")
   return handle.remaining(self._core:stop_at())

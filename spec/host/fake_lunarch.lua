@@ -189,6 +189,11 @@ function Election:campaign(value)
   return world.term
 end
 
+-- What an election waits for, if that is no candidate: `world.obstacle`.
+function Election:blocked_by()
+  return self.world.obstacle
+end
+
 local Session = {}
 Session.__index = Session
 

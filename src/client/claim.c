@@ -57,6 +57,12 @@ enum lun_reason claim_reason(const struct claim *claim) {
     return claim->reason ? claim->reason : session_reason(&claim->session->core);
 }
 
+bool claim_is_blocked(const struct claim *claim, char *ret_text, size_t n_bytes) {
+    const char *text = claim->sm.state == CLAIM_ENTERING ? place_obstacle_text(claim->place) : "";
+    (void)snprintf(ret_text, n_bytes, "%s", text);
+    return text[0] != '\0';
+}
+
 /* ---- its end ---------------------------------------------------------------------------------------- */
 
 static void answer_loss(struct claim *claim, enum lun_reason reason) {
@@ -216,7 +222,9 @@ void claim_leave(struct claim *claim, struct lun_op *op) {
 static void give_up_entering(struct claim *claim, struct lun_op *op, int code) {
     char what[256], span[32];
     (void)snprintf(what, sizeof what, "%s %.200s", claim->class->enter, claim->name);
-    const char *owner = place_owner_text(claim->place);
+    const char *obstacle = place_obstacle_text(claim->place), *owner = place_owner_text(claim->place);
+    if (obstacle[0] && strncmp(owner, "blocked", 7) != 0)
+        owner = obstacle;
     const char *by = claim->class->is_term && strncmp(owner, "blocked", 7) != 0 ? strstr(owner, " by ") : NULL;
     if (code == LUN_ETIMEOUT && place_create_rev(claim->place) != 0)
         (void)op_fail(op, code, "%s: %s within %s%s%s%s", what, claim->class->none, op_span(op, span, sizeof span),

@@ -66,6 +66,9 @@ bool claim_is_held(const struct claim *claim);
 enum claim_state claim_state(const struct claim *claim);
 enum lun_reason claim_reason(const struct claim *claim); /* by the clock, too */
 
+/* What it waits for, where that is no place of its line: "blocked by ...", terminated. False: nothing is known to. */
+bool claim_is_blocked(const struct claim *claim, char *ret_text, size_t n_bytes);
+
 /* Asks for the loss: completes with `reason`. Outside. */
 int claim_await_loss(struct claim *claim, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
 /* Asks for the first place of its line. Outside. */

@@ -57,6 +57,14 @@ int lun_election_leader(struct lun_election *election, const struct lun_ask *ask
     return leader_ask(election->session->client, "leader", election->name, ask, ret_op, ret_err);
 }
 
+bool lun_election_blocked_by(struct lun_election *election, char *ret_text, size_t n_bytes) {
+    if (client_enter_closed(election->session->client))
+        return false;
+    bool is_blocked = election->term && claim_is_blocked(&election->term->claim, ret_text, n_bytes);
+    client_leave(election->session->client);
+    return is_blocked;
+}
+
 void lun_election_free(struct lun_election *election) {
     if (!election || client_enter_closed(election->session->client))
         return;

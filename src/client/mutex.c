@@ -156,6 +156,15 @@ bool lun_mutex_is_held(struct lun_mutex *mutex) {
     return is_held;
 }
 
+bool lun_mutex_blocked_by(struct lun_mutex *mutex, char *ret_text, size_t n_bytes) {
+    struct lun_client *client = claim_client(&mutex->claim);
+    if (client_enter_closed(client))
+        return false;
+    bool is_blocked = claim_is_blocked(&mutex->claim, ret_text, n_bytes);
+    client_leave(client);
+    return is_blocked;
+}
+
 int64_t lun_mutex_token(const struct lun_mutex *mutex) {
     struct lun_client *client = claim_client(&mutex->claim);
     if (client_enter_closed(client))

@@ -16,7 +16,16 @@ static int ask_leader(lua_State *L, void *election, struct op *op, struct lun_er
 static const struct asking ELECTION_ASKS[] = {
     {"campaign", ANSWER_TERM, 3, ask_campaign, ""}, {"leader", ANSWER_LEADER, 2, ask_leader, ""}, {.name = NULL}};
 
-static const luaL_Reg ELECTION_METHODS[] = {{NULL, NULL}};
+/* blocked_by() -> text, or nil */
+static int election_blocked_by(lua_State *L) {
+    char text[LUN_ERR_TEXT_BYTES];
+    if (!lun_election_blocked_by(handle_check(L, 1, &election_class)->object, text, sizeof text))
+        return 0;
+    push_text(L, text);
+    return 1;
+}
+
+static const luaL_Reg ELECTION_METHODS[] = {{"blocked_by", election_blocked_by}, {NULL, NULL}};
 
 static void election_free(void *object) {
     lun_election_free(object);

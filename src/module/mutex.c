@@ -54,9 +54,18 @@ static int mutex_key(lua_State *L) {
     return 1;
 }
 
+/* blocked_by() -> text, or nil */
+static int mutex_blocked_by(lua_State *L) {
+    char text[LUN_ERR_TEXT_BYTES];
+    if (!lun_mutex_blocked_by(handle_check(L, 1, &mutex_class)->object, text, sizeof text))
+        return 0;
+    push_text(L, text);
+    return 1;
+}
+
 static const luaL_Reg METHODS[] = {
-    {"is_held", mutex_is_held}, {"token", mutex_token}, {"stop_at", mutex_stop_at},
-    {"key", mutex_key},         {NULL, NULL},
+    {"is_held", mutex_is_held}, {"token", mutex_token},           {"stop_at", mutex_stop_at},
+    {"key", mutex_key},         {"blocked_by", mutex_blocked_by}, {NULL, NULL},
 };
 
 static void mutex_free(void *object) {

@@ -119,6 +119,13 @@ const char *place_owner_text(const struct place *place) {
     return place->line->owner_text ? place->line->owner_text : "";
 }
 
+const char *place_obstacle_text(const struct place *place) {
+    const struct line *line = place->line;
+    const struct place *first =
+        list_is_empty(&line->places) ? place : CONTAINER_OF(line->places.next, struct place, in_line);
+    return first->obstacle ? first->obstacle : "";
+}
+
 /* ---- waiting and holding ---------------------------------------------------------------------------- */
 
 /* Proven to be first: to HELD. */
@@ -235,7 +242,7 @@ static void look_failed(struct place *place, const struct lun_err *err) {
 
 static void remember_owner(struct place *place, const struct lun_kv *owner) {
     struct bytes text;
-    if (!owner || place_describe(&text, owner))
+    if (!owner || place_describe(&text, line_prefix(place->line), owner))
         return;
     free(place->line->owner_text);
     place->line->owner_text = text.data;
@@ -314,9 +321,9 @@ static void busy(struct place *place, const struct etcd_reply *reply) {
     struct lun_err err;
     struct bytes text = {NULL, 0};
     if (owner->n_kvs > 0)
-        (void)place_describe(&text, &owner->kvs[0]);
+        (void)place_describe(&text, line_prefix(place->line), &owner->kvs[0]);
     (void)lun_err_set(&err, LUN_ELOCKED, "%s",
-                      text.data ? text.data : "locked by somebody who has just left");
+                      text.data ? text.data : "locked by another, which has just left");
     bytes_fini(&text);
     place_clean_up(place, reply->revision);
     place_tell_entered(place, &err);

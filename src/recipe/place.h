@@ -54,8 +54,10 @@ int64_t place_create_rev(const struct place *place); /* the fencing token; 0 unt
 bool place_is_held(const struct place *place);
 /* The wait ends at `deadline_ns`: shortly before, who holds the line is read anew, so that the caller can be told. */
 void place_set_deadline(struct place *place, int64_t deadline_ns);
-/* Who holds the line as far as was seen while waiting: "locked by web-2 (pid 4711)", or "". */
+/* The holder of the line as far as was seen while waiting: "locked by web-2 (pid 4711)", or "". */
 const char *place_owner_text(const struct place *place);
+/* What this client waits for in the line, if it is no place of that line: "blocked by the key ...", else "". */
+const char *place_obstacle_text(const struct place *place);
 
 /* 0, or LUN_EINVALID and what is wrong: empty, ends in '/', longer than PLACE_MAX_NAME_BYTES. */
 enum { PLACE_MAX_NAME_BYTES = 4096 };
@@ -64,9 +66,12 @@ int place_check_name(struct lun_bytes name, struct lun_err *ret_err);
 /* The value that tells others who holds a lock: {"name":...,"host":...,"pid":...}. `name` NULL: that of the
  * host. 0 or LUN_ENOMEM. */
 int place_identity(struct bytes *ret_value, const char *name);
-/* What to call whoever stands behind this key: "locked by web-2 (pid 4711)" from such a value; otherwise by
- * its key. 0 or LUN_ENOMEM. */
-int place_describe(struct bytes *ret_text, const struct lun_kv *kv);
+/* Names the holder of a key in the line of `prefix`: "locked by web-2 (pid 4711)" from such a value, otherwise by its
+ * key; "blocked by ..." where the key is no place of that line. 0 or LUN_ENOMEM. */
+int place_describe(struct bytes *ret_text, struct lun_bytes prefix, const struct lun_kv *kv);
+/* The latter alone: plain data, bound to no lease or to one, or the place of a line whose name lies below `prefix`; its
+ * value is not needed. An ordinary place: `ret_text->data` is NULL. 0 or LUN_ENOMEM. */
+int place_describe_obstacle(struct bytes *ret_text, struct lun_bytes prefix, const struct lun_kv *kv);
 
 /* ---- for the session
  * -------------------------------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@ void place_maybe_free(struct place *place) {
     place_index_line_release(session->index, place->line);
     rpc_timer_fini(&place->timer);
     bytes_fini(&place->predecessor);
+    free(place->obstacle);
     bytes_fini(&place->value);
     free(place->key);
     free(place);

@@ -70,6 +70,7 @@ struct place {
     struct bytes predecessor;
     int64_t predecessor_rev;  /* its create revision; 0: unknown, or gone */
     bool is_predecessor_next; /* etcd named it: nobody is between. Else another place of ours waited for it */
+    char *obstacle;           /* the predecessor is no place of this line: what it is. NULL: it is one */
 
     /* Watches, and when to read without cause. */
     struct rpc_timer timer;

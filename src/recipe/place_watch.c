@@ -22,6 +22,8 @@ enum { NO_HEDGES_NEEDED = -1 };
 void place_forget_predecessor(struct place *place) {
     watch_stop(&place->predecessor_watch);
     bytes_fini(&place->predecessor);
+    free(place->obstacle);
+    place->obstacle = NULL;
     place->predecessor_rev = 0;
     place->is_predecessor_next = false;
     place->predecessor_watched_rev = 0;
@@ -31,6 +33,15 @@ void place_forget_predecessor(struct place *place) {
 
 static bool is_known_as(const struct lun_kv *kv, const struct place *place) {
     return kv->create_rev == place->create_rev && lun_bytes_equal(kv->key, place_key(place));
+}
+
+/* Without memory for it nothing is said of it. */
+static void learn_obstacle(struct place *place, const struct lun_kv *kv) {
+    struct bytes text;
+    if (place_describe_obstacle(&text, line_prefix(place->line), kv))
+        return;
+    free(place->obstacle);
+    place->obstacle = text.data;
 }
 
 bool place_learn_predecessor(struct place *place, const struct lun_kv *kv) {
@@ -46,6 +57,7 @@ bool place_learn_predecessor(struct place *place, const struct lun_kv *kv) {
         if (bytes_copy(&place->predecessor, kv->key))
             return false;
     }
+    learn_obstacle(place, kv);
     place->predecessor_rev = kv->create_rev;
     place->is_predecessor_next = true;
     return true;
@@ -107,6 +119,8 @@ static void inherit(struct place *behind, struct place *place, bool is_gone) {
     behind->predecessor = place->predecessor;
     behind->predecessor_rev = place->predecessor_rev;
     behind->is_predecessor_next = is_gone && place->is_predecessor_next && behind->is_right_behind;
+    behind->obstacle = place->obstacle;
+    place->obstacle = NULL;
     place->predecessor = (struct bytes){NULL, 0};
     place->predecessor_rev = 0;
 }

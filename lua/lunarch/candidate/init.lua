@@ -25,6 +25,7 @@ local DEFAULT_TTL_S = 10
 local CONNECT_S = 3          -- one attempt to get a session
 local CLOSE_S = 2
 local STOOD_STILL_TTLS = 3
+local LOOK_S = 5             -- at most, between looks at what holds everything up
 local SAY_AGAIN_S = 60
 
 local STOP = tasks.STOP
@@ -137,6 +138,15 @@ function methods:_complain(text, seconds)
   end
 end
 
+-- What this candidate waits for is no candidate: data below the election's name, which stays, or another's place.
+function methods:_say_obstacle()
+  local text = self.state == "standing" and self.standing and self.standing:blocked_by()
+  local now = self.lunarch.now()
+  if not text or text == self.obstacle and now - self.obstacle_said_at < SAY_AGAIN_S then return end
+  self.obstacle, self.obstacle_said_at = text, now
+  self.log.warn("cannot be elected in %s: %s", self.election_name, text)
+end
+
 function methods:_is_well()
   if not next(self.complaints) then return end
   self.complaints = {}
@@ -189,7 +199,7 @@ end
 -- Stands again and again, as long as the session serves.
 function methods:_stand(session)
   local election = assert(session:election(self.election_name))
-  self.session, self.place = session, self.election_name .. "/" .. session.lease
+  self.session, self.place, self.standing = session, self.election_name .. "/" .. session.lease, election
   while not self.stopping do
     self.state, self.is_silent = "standing", nil
     local term, message, code = self:_pause(election.campaign, election, self.value)
@@ -215,14 +225,17 @@ function methods:_stand(session)
   end
 end
 
--- Tells of handlers that held everything up: no renewal needs us, but no handler can be stopped meanwhile.
+-- Reports handlers that held everything up (no renewal needs us, but no handler can be stopped meanwhile), and what
+-- keeps us from being elected for ever.
 local function watch_loop(self)
-  local step = (self.options.ttl or DEFAULT_TTL_S) / 2
+  local ttl = self.options.ttl or DEFAULT_TTL_S
+  local step = math.min(ttl / 2, LOOK_S)
   while true do
     local before = self.lunarch.now()
     self.lunarch.sleep(step)
+    self:_say_obstacle()
     local still_s = self.lunarch.now() - before - step
-    if still_s > STOOD_STILL_TTLS * 2 * step then
+    if still_s > STOOD_STILL_TTLS * ttl then
       local name = handlers.busiest_since(self, before)
       self.log.warn("nothing moved for %.1f s%s: a handler has to wait with lunarch.sleep and the like", still_s,
         name and " in " .. name or "")

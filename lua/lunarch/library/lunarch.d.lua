@@ -536,6 +536,12 @@ function mutex:owner(timeout) end
 ---@return boolean
 function mutex:is_held() end
 
+--- While lock() waits: what it waits for, if that is no lock of this name. "blocked by the key /jobs/config, which is
+--- bound to no lease: it stays until it is deleted", or the name of a lock that lies below this one. nil: nothing such
+--- is known. From memory.
+---@return string?
+function mutex:blocked_by() end
+
 --- Seconds until work under the lock has to stop; 0 when not held.
 ---@return number
 function mutex:remaining() end
@@ -583,6 +589,10 @@ function election:campaign(value, timeout) end
 ---@return string? message
 ---@return lunarch.code? code
 function election:leader(timeout) end
+
+--- While campaign() waits: what it waits for, if that is no candidate of this election; as mutex:blocked_by. From memory.
+---@return string?
+function election:blocked_by() end
 
 --- Follows the leader: `for leader in election:observe() do`. Does not wait; each step does.
 ---@return lunarch.observer? observer
