@@ -148,8 +148,9 @@ void lun_op_free(struct lun_op *op);
 /* ---- client ----------------------------------------------------------------------------------------- */
 
 struct lun_config {
-    const char *const
-        *endpoints; /* "host:port", "http://host:port" or "https://host:port"; NULL: 127.0.0.1:2379 */
+    /* Members of etcd, or some of them: "host:port", "http://host:port", "https://host:port", "[IPv6]:port", "unix:///path";
+     * one text may hold several, separated by commas. NULL: 127.0.0.1:2379 */
+    const char *const *endpoints;
     size_t n_endpoints;
     const char *name; /* of this program, shown to others that find its locks held; NULL: its own */
     /* TLS, spoken when an endpoint begins with "https://" or one of these is set. Each is a path or the PEM text itself; files are read again when
@@ -165,6 +166,10 @@ struct lun_config {
     void *trace_arg;
 };
 
+/* Reads endpoints as lun_client_open does, without opening anything, and calls `on_endpoint` for each address once, written
+ * in full. Any thread. 0, LUN_EINVALID (which is wrong, and why). */
+int lun_endpoints(const char *const *endpoints, size_t n_endpoints, void (*on_endpoint)(void *arg, const char *text),
+                  void *arg, struct lun_err *ret_err);
 /* Makes a client; connects when first needed. Starts its thread. 0, LUN_EINVALID, LUN_ENOMEM,
  * LUN_EUNAVAILABLE (no thread or descriptor). */
 int lun_client_open(const struct lun_config *config, struct lun_client **ret_client, struct lun_err *ret_err);

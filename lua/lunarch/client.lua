@@ -3,6 +3,7 @@ local args = require "lunarch.args"
 local core = require "lunarch.core"
 local credentials = require "lunarch.credentials"
 local elections = require "lunarch.election"
+local endpoints = require "lunarch.endpoints"
 local handle = require "lunarch.handle"
 local loop = require "lunarch.loop"
 local operations = require "lunarch.operations"
@@ -21,8 +22,8 @@ local Client, check = args.class("client", methods)
 
 local function endpoints_check(call, name, value)
   if type(value) == "string" then return args.word(call, name, value) end
-  if type(value) ~= "table" then args.bad(call, name, "a list of \"host:port\" that is not empty", value) end
-  if #value == 0 then args.misuse("%s: '%s' must be a list of \"host:port\", and is an empty table", call, name) end
+  if type(value) ~= "table" then args.bad(call, name, "a list of endpoints that is not empty", value) end
+  if #value == 0 then args.misuse("%s: '%s' must be a list of endpoints, and is an empty table", call, name) end
   for i = 1, #value do
     args.word(call, ("%s[%d]"):format(name, i), value[i])
   end
@@ -49,25 +50,6 @@ local OPTIONS = {
 }
 for name, check_option in pairs(credentials.OPTIONS) do
   OPTIONS[name] = check_option
-end
-
-local function split(text)
-  local parts = {}
-  for part in text:gmatch "[^,%s]+" do
-    parts[#parts + 1] = part
-  end
-  return parts
-end
-
--- The option, or what the environment says, or this machine; and where it came from.
-local function endpoints_of(option)
-  if type(option) == "table" then return option end
-  if option then return split(option) end
-  for _, name in ipairs { "LUNARCH_ENDPOINTS", "ETCDCTL_ENDPOINTS" } do
-    local found = split(os.getenv(name) or "")
-    if #found > 0 then return found, name end
-  end
-  return { "127.0.0.1:2379" }
 end
 
 local function trace_of(option)
@@ -99,22 +81,22 @@ local function watch_silence(client, log, is_given)
   end
 end
 
+local function refused(_, message, code) return nil, message, code end
+
 function clients.connect(options)
   options = args.options("lunarch.connect", options, OPTIONS)
   loop.connect "lunarch.connect"
   local on_trace = trace_of(options.trace)
-  local endpoints, variable = endpoints_of(options.endpoints)
   local found, why = credentials.of(options)
   if not found then return nil, why, "invalid" end
-  local core_client, message, code = core.connect(endpoints, options.name, on_trace ~= nil, found)
-  if not core_client then
-    if variable and message:find "^endpoint" then message = variable .. ": " .. message end
-    if variable then return nil, message, code end
-    if next(found) then return nil, message, code end -- a file that is not there is no mistake in the program
-    return handle.made(nil, message, code)
-  end
+  -- A variable, or a file that is not there, is no mistake in the program.
+  local refuse = (next(found) or not options.endpoints and endpoints.variable()) and refused or handle.made
+  local members, variable, wrong = endpoints.of(options.endpoints)
+  if not members then return refuse(nil, variable, wrong) end
+  local core_client, message, code = core.connect(members, options.name, on_trace ~= nil, found)
+  if not core_client then return refuse(nil, message, code) end
   local client = setmetatable({
-    _core = core_client, _hub = loop.new_hub(core_client, on_trace, options.loop), endpoints = endpoints,
+    _core = core_client, _hub = loop.new_hub(core_client, on_trace, options.loop), endpoints = members,
   }, Client)
   watch_silence(client, options.log or say.is_plain and say_level or nil, options.endpoints or variable)
   return client

@@ -115,9 +115,9 @@ int check_lease(int64_t lease, const char *what, struct lun_err *ret_err) {
 int check_config(const struct lun_config *config, struct lun_err *ret_err) {
     if (!config || !config->endpoints)
         return 0;
-    if (config->n_endpoints > ETCD_MAX_MEMBERS)
+    if (config->n_endpoints > ENDPOINT_MAX)
         return lun_err_set(ret_err, LUN_EINVALID, "%zu endpoints: between 1 and %d are needed", config->n_endpoints,
-                           ETCD_MAX_MEMBERS);
+                           ENDPOINT_MAX);
     for (size_t i = 0; i < config->n_endpoints; i++)
         if (!config->endpoints[i])
             return lun_err_set(ret_err, LUN_EINVALID, "endpoint %zu is NULL", i + 1);

@@ -98,6 +98,20 @@ static void on_close_timer(struct rpc_timer *timer);
 
 static const char *const default_endpoints[] = {"127.0.0.1:2379"};
 
+int lun_endpoints(const char *const *endpoints, size_t n_endpoints, void (*on_endpoint)(void *arg, const char *text),
+                  void *arg, struct lun_err *ret_err) {
+    struct endpoints found = {0};
+    int rc = check_config(&(struct lun_config){.endpoints = endpoints, .n_endpoints = n_endpoints}, ret_err);
+    if (!rc)
+        rc = endpoints_parse(endpoints, n_endpoints, &found, ret_err);
+    for (size_t i = 0; i < found.n && !rc; i++) {
+        char text[ENDPOINT_ADDRESS_BYTES + 8];
+        endpoint_write(&found.items[i], text, sizeof text);
+        on_endpoint(arg, text);
+    }
+    return rc;
+}
+
 static int start(struct lun_client *client, const struct lun_config *config, struct lun_err *ret_err) {
     bool has_endpoints = config && config->endpoints;
     rpc_enter(client->rpc);

@@ -1,13 +1,12 @@
 /* client_open.c - clients in the real world: opened on gRPC, on the machine's clock, and the list of those that
  * nobody closed. What is simulated brings a file of its own in place of this one. */
 #include <pthread.h>
-#include <string.h>
-#include <strings.h>
 
 #include "base/clock.h"
 #include "base/fork.h"
 #include "client/check.h"
 #include "client/client.h"
+#include "etcd/endpoint.h"
 #include "rpc/grpc.h"
 
 #define ABANDONED_MS 5000
@@ -54,30 +53,13 @@ static bool is_set(const char *text) {
     return text && text[0] != '\0';
 }
 
-/* The first endpoint with this scheme, or NULL. */
-static const char *find_scheme(const struct lun_config *config, const char *scheme) {
-    for (size_t i = 0; i < config->n_endpoints; i++)
-        if (strncasecmp(config->endpoints[i], scheme, strlen(scheme)) == 0)
-            return config->endpoints[i];
-    return NULL;
-}
-
-/* Whether to speak TLS. Etcd's own tools fall back to plaintext for http:// with a cacert, silently; here that is an error. */
+/* Whether to speak TLS. */
 static int wants_tls(const struct lun_config *config, bool *ret_wants, struct lun_err *ret_err) {
-    const char *plain = config->endpoints ? find_scheme(config, "http://") : NULL;
-    const char *secure = config->endpoints ? find_scheme(config, "https://") : NULL;
+    struct endpoints endpoints = {0};
     bool has_options = is_set(config->cacert) || is_set(config->cert) || is_set(config->key) ||
                        is_set(config->server_name) || config->insecure_skip_tls_verify;
-    if (plain && secure)
-        return lun_err_set(ret_err, LUN_EINVALID,
-                           "endpoints %s and %s: use http:// for all members or https:// for all", plain,
-                           secure);
-    if (plain && has_options)
-        return lun_err_set(
-            ret_err, LUN_EINVALID,
-            "endpoint %s is plaintext, but TLS options are set: write https://, or leave them out", plain);
-    *ret_wants = secure || has_options;
-    return 0;
+    int rc = config->endpoints ? endpoints_parse(config->endpoints, config->n_endpoints, &endpoints, ret_err) : 0;
+    return rc ? rc : endpoints_want_tls(&endpoints, has_options, ret_wants, ret_err);
 }
 
 static int open_rpc(const struct lun_config *config, struct rpc **ret_rpc, struct lun_err *ret_err) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/secret.h"
 #include "etcd/call.h"
 #include "etcd/cluster.h"
 
@@ -61,15 +62,8 @@ static int64_t life_ns(const char *token) {
 
 /* ---- asking ------------------------------------------------------------------------------------------ */
 
-static void wipe(char **text) {
-    if (*text)
-        explicit_bzero(*text, strlen(*text));
-    free(*text);
-    *text = NULL;
-}
-
 static void drop_token(struct auth *auth) {
-    wipe(&auth->token);
+    secret_wipe(&auth->token);
     auth->generation++;
     auth->n_silent = 0;
 }
@@ -211,7 +205,7 @@ void auth_fini(struct auth *auth) {
     if (!auth->etcd)
         return;
     rpc_timer_fini(&auth->timer);
-    wipe(&auth->token);
-    wipe(&auth->password);
+    secret_wipe(&auth->token);
+    secret_wipe(&auth->password);
     free(auth->user);
 }

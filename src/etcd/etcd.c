@@ -5,80 +5,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "etcd/cluster.h"
+#include "etcd/endpoint.h"
 
 /* Attempts that the caller's own deadline cut short say little about a member, until they add up to this. */
 #define SILENT_ENOUGH_NS (500 * NS_PER_MS)
 
-/* ---- endpoints -------------------------------------------------------------------------------------- */
+/* ---- members of the list ---------------------------------------------------------------------------- */
 
-static const char how_written[] = "an endpoint is host:port, as in 127.0.0.1:2379, or unix:///path";
-
-static bool is_port(const char *text) {
-    char *end;
-    unsigned long port = strtoul(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && port >= 1 && port <= 65535;
-}
-
-/* What fits into the address of a unix socket, without its zero byte. */
-#define SOCKET_PATH_BYTES 107
-
-/* "unix:///path" to "unix:/path"; etcd and its clients in Go write paths that end in ":0" where this is part of the
- * name. */
-static int parse_unix(const char *endpoint, char *ret_address, size_t n_bytes, struct lun_err *ret_err) {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/.:_-+@";
-    const char *path = endpoint + strlen("unix://");
-    if (path[0] != '/' || path[1] == '\0' || path[strspn(path, allowed)] != '\0')
-        return lun_err_set(ret_err, LUN_EINVALID, "endpoint \"%s\": not understood; %s", endpoint,
-                           how_written);
-    if (strlen(path) > SOCKET_PATH_BYTES)
-        return lun_err_set(ret_err, LUN_EINVALID,
-                           "endpoint \"%.60s...\": the path of a socket has at most %d bytes", endpoint,
-                           SOCKET_PATH_BYTES);
-    (void)snprintf(ret_address, n_bytes, "unix:%s", path);
-    return 0;
-}
-
-/* "http://host:port/" to "host:port". */
-static int parse_endpoint(const char *endpoint, char *ret_address, size_t n_bytes, struct lun_err *ret_err) {
-    const char *from = endpoint;
-    if (strncasecmp(from, "unix://", 7) == 0)
-        return parse_unix(endpoint, ret_address, n_bytes, ret_err);
-    if (strncasecmp(from, "https://", 8) == 0)
-        from += 8;
-    else if (strncasecmp(from, "http://", 7) == 0)
-        from += 7;
-    size_t len = strlen(from);
-    if (len > 0 && from[len - 1] == '/')
-        len--;
-    if (len >= n_bytes)
-        return lun_err_set(ret_err, LUN_EINVALID, "endpoint %.60s...: too long; %s", endpoint, how_written);
-    memcpy(ret_address, from, len);
-    ret_address[len] = '\0';
-    const char *colon = strrchr(ret_address, ':');
-    if (!colon || colon == ret_address || !is_port(colon + 1) || strpbrk(ret_address, "/, \t\n") ||
-        (ret_address[0] != '[' && strchr(ret_address, ':') != colon))
-        return lun_err_set(ret_err, LUN_EINVALID, "endpoint \"%s\": not understood; %s", endpoint,
-                           how_written);
-    return 0;
-}
-
-static bool is_known(const struct etcd *etcd, const char *address) {
-    for (size_t i = 0; i < etcd->n_members; i++)
-        if (strcmp(etcd_member_address(&etcd->members[i]), address) == 0)
-            return true;
-    return false;
-}
-
-static int add_member(struct etcd *etcd, const char *endpoint, struct lun_err *ret_err) {
-    char address[256];
-    int rc = parse_endpoint(endpoint, address, sizeof address, ret_err);
-    if (rc || is_known(etcd, address))
-        return rc;
+static int add_member(struct etcd *etcd, const char *address, struct lun_err *ret_err) {
     struct etcd_member *member = &etcd->members[etcd->n_members];
-    rc = rpc_channel_open(etcd->rpc, address, &member->channel, ret_err);
+    int rc = rpc_channel_open(etcd->rpc, address, &member->channel, ret_err);
     if (rc)
         return rc;
     member->etcd = etcd;
@@ -102,16 +40,17 @@ static void on_closed_due(struct rpc_timer *timer) {
 
 int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, const struct trace *trace,
              struct etcd **ret_etcd, struct lun_err *ret_err) {
-    if (n_endpoints < 1 || n_endpoints > ETCD_MAX_MEMBERS)
-        return lun_err_set(ret_err, LUN_EINVALID, "%zu endpoints: between 1 and %d are needed", n_endpoints,
-                           ETCD_MAX_MEMBERS);
+    struct endpoints parsed;
+    int rc = endpoints_parse(endpoints, n_endpoints, &parsed, ret_err);
+    if (rc)
+        return rc;
     struct etcd *etcd = calloc(1, sizeof *etcd);
     if (!etcd)
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     etcd->rpc = rpc;
     etcd->trace = trace;
     list_init(&etcd->calls);
-    int rc = rpc_timer_init(rpc, &etcd->closed_timer, on_closed_due);
+    rc = rpc_timer_init(rpc, &etcd->closed_timer, on_closed_due);
     if (!rc)
         rc = rpc_timer_init(rpc, &etcd->room_timer, etcd_calls_on_room_timer);
     if (!rc)
@@ -122,8 +61,8 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
         rc = watch_stream_init(&etcd->watch_stream, etcd);
     if (rc)
         lun_err_set(ret_err, rc, "out of memory");
-    for (size_t i = 0; i < n_endpoints && !rc; i++)
-        rc = add_member(etcd, endpoints[i], ret_err);
+    for (size_t i = 0; i < parsed.n && !rc; i++)
+        rc = add_member(etcd, parsed.items[i].address, ret_err);
     if (rc) {
         etcd_free(etcd);
         return rc;

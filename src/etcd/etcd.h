@@ -12,15 +12,16 @@
 
 #include "base/err.h"
 #include "base/trace.h"
+#include "etcd/endpoint.h"
 #include "rpc/rpc.h"
 
 struct etcd;
 struct etcd_member;
 
-enum { ETCD_MAX_MEMBERS = 16 };
+enum { ETCD_MAX_MEMBERS = ENDPOINT_MAX };
 
-/* `endpoints` are "host:port", optionally behind "http://"; 1 to ETCD_MAX_MEMBERS of them. The first asked is
- * drawn at random. 0, LUN_ENOMEM, LUN_EINVALID (which endpoint, and how one is written). */
+/* `endpoints` are as endpoint.h says; at most ETCD_MAX_MEMBERS of them. The first asked is drawn at random. 0, LUN_ENOMEM,
+ * LUN_EINVALID (which endpoint, and how one is written). */
 int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, const struct trace *trace,
              struct etcd **ret_etcd, struct lun_err *ret_err);
 /* The user of every call from now on; before the first. Copies. 0 or LUN_ENOMEM. */

@@ -83,21 +83,44 @@ static const char *string_field(lua_State *L, int index, const char *name) {
     return text;
 }
 
+/* The strings of the list at `index`, which keeps them alive. Left on the stack, for the collector. */
+static const char **string_list(lua_State *L, int index, size_t *ret_n) {
+    luaL_checktype(L, index, LUA_TTABLE);
+    size_t n = *ret_n = lua_rawlen(L, index);
+    const char **strings = lua_newuserdatauv(L, (n + 1) * sizeof *strings, 0);
+    for (size_t i = 0; i < n; i++) {
+        lua_rawgeti(L, index, (int)i + 1);
+        if (lua_type(L, -1) != LUA_TSTRING)
+            (void)luaL_argerror(L, index, "a list of strings expected");
+        strings[i] = lua_tostring(L, -1);
+        lua_pop(L, 1);
+    }
+    return strings;
+}
+
+static void add_endpoint(void *arg, const char *text) {
+    lua_State *L = arg;
+    lua_pushstring(L, text);
+    lua_rawseti(L, -2, (int)lua_rawlen(L, -2) + 1);
+}
+
+/* endpoints(list) -> list, each address once and written in full; or nil, message, code. */
+int box_endpoints(lua_State *L) {
+    size_t n;
+    const char **given = string_list(L, 1, &n);
+    struct lun_err err = {0};
+    lua_newtable(L);
+    int code = lun_endpoints(given, n, add_endpoint, L, &err);
+    return code ? push_error(L, code, err.text) : 1;
+}
+
 /* connect(endpoints, name or nil, wants_trace, options): of the options those of TLS, strings. */
 int box_connect(lua_State *L) {
-    luaL_checktype(L, 1, LUA_TTABLE);
     luaL_checktype(L, 4, LUA_TTABLE);
     const char *name = luaL_optstring(L, 2, NULL);
     bool wants_trace = lua_toboolean(L, 3);
-    size_t n = lua_rawlen(L, 1);
-    const char **endpoints = lua_newuserdatauv(L, (n + 1) * sizeof *endpoints, 0);
-    for (size_t i = 0; i < n; i++) {
-        lua_rawgeti(L, 1, (int)i + 1);
-        if (lua_type(L, -1) != LUA_TSTRING)
-            return luaL_argerror(L, 1, "a list of strings expected");
-        endpoints[i] = lua_tostring(L, -1);
-        lua_pop(L, 1);
-    }
+    size_t n;
+    const char **endpoints = string_list(L, 1, &n);
     struct box **slot = lua_newuserdatauv(L, sizeof *slot, 0);
     *slot = NULL;
     luaL_getmetatable(L, CLIENT);

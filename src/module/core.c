@@ -134,6 +134,7 @@ static const luaL_Reg FUNCTIONS[] = {
     {"is_yieldable", core_is_yieldable},
     {"count_state", core_count_state},
     {"connect", box_connect},
+    {"endpoints", box_endpoints},
     {"process_exists", core_process_exists},
     {"now", core_now},
     {"sleep", core_sleep},

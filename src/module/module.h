@@ -73,6 +73,7 @@ void box_unref(struct box *box);
 struct box *box_check(lua_State *L, int index);
 void box_register(lua_State *L);
 int box_connect(lua_State *L);
+int box_endpoints(lua_State *L);
 
 void handle_register(lua_State *L, const struct class *class);
 /* Pushes a Lua object of `class`, still without its object: what may raise comes before there is something to

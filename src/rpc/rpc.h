@@ -116,7 +116,7 @@ static inline bool rpc_timer_is_running(const struct rpc_timer *timer) {
 
 /* ---- channels: one channel to one member --------------------------------------------------------------- */
 
-/* `address` is host:port, or unix:/path. Nothing is connected before the first call. 0, LUN_ENOMEM, LUN_EINVALID. */
+/* `address` is host:port, [IPv6]:port or unix:/path, as etcd/endpoint.h yields it. Nothing is connected before the first call. 0, LUN_ENOMEM, LUN_EINVALID. */
 int rpc_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
                      struct lun_err *ret_err);
 /* Calls and streams still out on it end as they would. */

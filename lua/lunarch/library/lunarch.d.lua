@@ -51,7 +51,7 @@ local lunarch = {}
 -- ---- connecting -------------------------------------------------------------------------------------------------
 
 ---@class lunarch.connect_options
----@field endpoints? string[]|string "host:port" of the members, as a list or separated by commas. Default: LUNARCH_ENDPOINTS, then ETCDCTL_ENDPOINTS, then 127.0.0.1:2379
+---@field endpoints? string[]|string members of etcd, as a list or separated by commas: "host:port", "http://host:port", "https://host:port", "[IPv6]:port", "unix:///path". Default: LUNARCH_ENDPOINTS, then ETCDCTL_ENDPOINTS, then 127.0.0.1:2379
 ---@field name? string who we are, for others who find a lock held. Default: the program's name
 ---@field loop? "auto"|"block"|"luv"|"cqueues"|lunarch.loop how calls wait. Default, "auto": chosen at each call. "block": they always block the thread, in tasks too. "luv", "cqueues": they block anywhere else
 ---@field cacert? string authorities to trust: a path, or the PEM text. Default: LUNARCH_CACERT, ETCDCTL_CACERT, then the system's. TLS is spoken when an endpoint begins with https:// or one of these options is set; files are read again when they are replaced

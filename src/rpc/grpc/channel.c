@@ -36,46 +36,33 @@ static grpc_arg args[] = {
 
 enum { HOST_BYTES = 256, TARGET_BYTES = HOST_BYTES + 32 };
 
-/* "host:port" or "[v6]:port" apart. False when it is neither. */
+/* "host:port" or "[IPv6]:port" apart. False: it is the path of a socket, or nothing. */
 static bool split(const char *address, char host[HOST_BYTES], const char **ret_port) {
     const char *colon = strrchr(address, ':');
-    if (!colon || colon == address)
+    if (!colon || strncmp(address, "unix:", 5) == 0)
         return false;
-    size_t len = (size_t)(colon - address);
-    bool is_bracketed = address[0] == '[' && colon[-1] == ']' && len > 2;
-    const char *start = is_bracketed ? address + 1 : address;
-    len -= is_bracketed ? 2 : 0;
-    if (len >= HOST_BYTES || (!is_bracketed && memchr(start, ':', len)))
+    bool is_bracketed = address[0] == '[';
+    int len = (int)(colon - address) - (is_bracketed ? 2 : 0);
+    if (len < 1 || len >= HOST_BYTES)
         return false;
-    memcpy(host, start, len);
-    host[len] = '\0';
+    (void)snprintf(host, HOST_BYTES, "%.*s", len, address + (is_bracketed ? 1 : 0));
     *ret_port = colon + 1;
-    return strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%") == len;
-}
-
-static bool is_port(const char *text) {
-    size_t len = strlen(text);
-    return len >= 1 && len <= 5 && strspn(text, "0123456789") == len && atoi(text) >= 1 &&
-           atoi(text) <= 65535;
+    return true;
 }
 
 static int target_of(const char *address, char target[TARGET_BYTES], struct lun_err *ret_err) {
     char host[HOST_BYTES];
     const char *port;
-    if (strncmp(address, "unix:/", 6) == 0) {
+    struct in_addr scratch;
+    if (strncmp(address, "unix:/", 6) == 0)
         (void)snprintf(target, TARGET_BYTES, "%s", address);
-        return 0;
-    }
-    if (!split(address, host, &port) || !is_port(port))
-        return lun_err_set(ret_err, LUN_EINVALID, "endpoint \"%s\" is not host:port (or [IPv6]:port)",
-                           address);
-    struct in6_addr scratch;
-    if (inet_pton(AF_INET, host, &scratch) == 1)
+    else if (!split(address, host, &port))
+        return lun_err_set(ret_err, LUN_EINVALID, "\"%s\" is not the address of a member", address);
+    else if (strchr(host, ':')) /* the zone of an IPv6 address begins with a percent sign: escaped, as all in a URI */
+        (void)snprintf(target, TARGET_BYTES, "ipv6:%%5B%.*s%s%s%%5D:%s", (int)strcspn(host, "%"), host,
+                       strchr(host, '%') ? "%25" : "", strchr(host, '%') ? strchr(host, '%') + 1 : "", port);
+    else if (inet_pton(AF_INET, host, &scratch) == 1)
         (void)snprintf(target, TARGET_BYTES, "ipv4:%s:%s", host, port);
-    else if (inet_pton(AF_INET6, host, &scratch) == 1)
-        (void)snprintf(target, TARGET_BYTES, "ipv6:%%5B%s%%5D:%s", host, port);
-    else if (strpbrk(host, ":%"))
-        return lun_err_set(ret_err, LUN_EINVALID, "endpoint \"%s\" is not an IPv6 address", address);
     else
         (void)snprintf(target, TARGET_BYTES, "dns:///%s:%s", host, port);
     return 0;

@@ -15,6 +15,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
+#include "base/secret.h"
+
 /* A bundle of all the world's authorities has a quarter of a megabyte. */
 enum { MAX_BYTES = 4 << 20 };
 
@@ -105,9 +107,7 @@ int pem_load(struct pem *pem, const char *option, const char *source, struct lun
 
 void pem_fini(struct pem *pem) {
     free(pem->path);
-    if (pem->text)
-        explicit_bzero(pem->text, strlen(pem->text));
-    free(pem->text);
+    secret_wipe(&pem->text);
     *pem = (struct pem){.option = pem->option};
 }
 

@@ -22,6 +22,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include "base/secret.h"
+
 enum {
     SENTENCE_BYTES = 300,
     HOST_BYTES = 256,
@@ -297,12 +299,6 @@ static void look(struct tls_probe *probe) {
 
 /* ---- life -------------------------------------------------------------------------------------------- */
 
-static void wipe(char *secret) {
-    if (secret)
-        explicit_bzero(secret, strlen(secret));
-    free(secret);
-}
-
 void tls_probe_free(struct tls_probe *probe) {
     if (!probe || atomic_fetch_sub(&probe->n_users, 1) > 1)
         return;
@@ -310,7 +306,7 @@ void tls_probe_free(struct tls_probe *probe) {
     free(probe->cacert);
     free(probe->cert);
     free(probe->cert_name);
-    wipe(probe->key);
+    secret_wipe(&probe->key);
     free(probe);
 }
 

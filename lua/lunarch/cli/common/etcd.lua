@@ -2,17 +2,16 @@
 --
 -- What flags say goes into the environment: there lunarch.connect() finds it, and so do programs that a script starts.
 local args = require "lunarch.args"
+local endpoints = require "lunarch.endpoints"
 
 args.is_ours()
 
 local etcd = {}
 
 local function endpoints_of(text)
-  if not text:find "[^,%s]" then return nil, ("--endpoints: '%s' contains no endpoint"):format(text) end
+  if not endpoints.is_any(text) then return nil, ("--endpoints: '%s' contains no endpoint"):format(text) end
   return text
 end
-
-local VARIABLES = { "LUNARCH_ENDPOINTS", "ETCDCTL_ENDPOINTS" }
 
 -- Flags that lunarch.connect() finds as variables: by the name that the parser gives them.
 local CREDENTIALS = {
@@ -65,14 +64,6 @@ function etcd.trouble_in(flags)
   return nil
 end
 
-local function variable()
-  for _, name in ipairs(VARIABLES) do
-    local value = os.getenv(name)
-    if value and value:find "[^,%s]" then return name, value end
-  end
-  return nil
-end
-
 local function join_dev(flags, log)
   local dev = require "lunarch.cli.dev"
   local found, trouble, status = dev.join(flags.dev_name)
@@ -91,40 +82,40 @@ function etcd.find(flags, log)
   for flag, name in pairs(CREDENTIALS) do
     if flags[flag] then uv.os_setenv(name, flags[flag] == true and "1" or flags[flag]) end
   end
-  local endpoints = flags.endpoints
+  local given = flags.endpoints
   if is_dev then
     local trouble, status
-    endpoints, trouble, status = join_dev(flags, log)
-    if not endpoints then return nil, trouble, status end
+    given, trouble, status = join_dev(flags, log)
+    if not given then return nil, trouble, status end
     for _, name in pairs(CREDENTIALS) do
       uv.os_unsetenv(name)
       uv.os_unsetenv((name:gsub("^LUNARCH_", "ETCDCTL_")))
     end
   end
-  if endpoints then uv.os_setenv("LUNARCH_ENDPOINTS", endpoints) end
-  return endpoints or false
+  if given then uv.os_setenv("LUNARCH_ENDPOINTS", given) end
+  return given or false
 end
 
-local function text_of(endpoints)
-  if type(endpoints) == "table" then return table.concat(endpoints, ",") end
-  return tostring(endpoints)
+local function text_of(given)
+  if type(given) == "table" then return table.concat(given, ",") end
+  return tostring(given)
 end
 
 --- What a script's candidates connect to where no flag says so: nil leaves it to the environment, which wins over what
 --- the script says in `endpoints`, and says so.
-function etcd.of_script(endpoints, log)
-  local name, value = variable()
-  if not name then return endpoints end
-  if endpoints ~= nil and text_of(endpoints) ~= value then
+function etcd.of_script(given, log)
+  local name, value = endpoints.variable()
+  if not name then return given end
+  if given ~= nil and text_of(given) ~= value then
     log.warn("etcd at %s, as %s in the environment says: the script's own endpoints (%s) are not used",
-      value, name, text_of(endpoints))
+      value, name, text_of(given))
   end
   return nil
 end
 
 --- Whether nothing but the default says where etcd is.
-function etcd.is_default(endpoints)
-  return endpoints == nil and not variable()
+function etcd.is_default(given)
+  return given == nil and not endpoints.variable()
 end
 
 --- What may help where no etcd answers at the default address and none has answered yet.

@@ -17,13 +17,13 @@ local requests = require "lunarch.loop.nginx.request"
 local semaphore = require "ngx.semaphore"
 local timers = require "lunarch.loop.nginx.timers"
 local waits = require "lunarch.loop.nginx.waits"
+local where = require "lunarch.endpoints"
 
 local nginx = {}
 
 local pack = function(...) return { n = select("#", ...), ... } end
 local unpack = unpack
 
-local DEFAULT = "127.0.0.1:2379"
 local SHORTEST_S = 0.001
 local TIMER_LOOKS = 3        -- how often a handler's timer is set again before the handler fails
 local RETRY_S = 1
@@ -59,9 +59,8 @@ end
 
 -- What may help where none of `endpoints` answers: nginx hands its workers no environment but what it is told to.
 function nginx.hint(endpoints)
-  local is_usual = endpoints[1] == DEFAULT and not endpoints[2]
-  local is_told = os.getenv "LUNARCH_ENDPOINTS" or os.getenv "ETCDCTL_ENDPOINTS"
-  if is_told or not is_usual then return "" end
+  local is_usual = endpoints[1] == where.DEFAULT and not endpoints[2]
+  if where.variable() or not is_usual then return "" end
   return " (LUNARCH_ENDPOINTS, if it should count, needs \"env LUNARCH_ENDPOINTS;\" in nginx.conf)"
 end
 

@@ -1,0 +1,40 @@
+-- Where etcd is: what is given, else the environment, else this machine. How an address is written, the core knows.
+local args = require "lunarch.args"
+
+args.is_ours()
+
+local endpoints = { DEFAULT = "127.0.0.1:2379" }
+
+local VARIABLES = { "LUNARCH_ENDPOINTS", "ETCDCTL_ENDPOINTS" }
+
+--- Whether there is anything between commas and blanks.
+---@param text string?
+---@return boolean
+function endpoints.is_any(text)
+  return text ~= nil and text:find "[^,%s]" ~= nil
+end
+
+--- The variable that says where etcd is, and what it says; nil where none does.
+---@return string? name, string? text
+function endpoints.variable()
+  for _, name in ipairs(VARIABLES) do
+    local text = os.getenv(name)
+    if endpoints.is_any(text) then return name, text end
+  end
+  return nil
+end
+
+--- The endpoints in use, each once and written in full, and the variable that they come from, if any; or nil, which is
+--- wrong and why, "invalid".
+---@param option string|string[]|nil a list, or text with commas
+---@return string[]? found, string? variable_or_message, string? code
+function endpoints.of(option)
+  local variable, text
+  if not option then variable, text = endpoints.variable() end
+  local given = option or text or endpoints.DEFAULT
+  local found, message, code = require "lunarch.core".endpoints(type(given) == "table" and given or { given })
+  if not found then return nil, (variable and variable .. ": " or "") .. message, code end
+  return found, variable
+end
+
+return endpoints

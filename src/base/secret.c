@@ -1,0 +1,12 @@
+/* base/secret.c - see secret.h. */
+#include "base/secret.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void secret_wipe(char **text) {
+    if (*text)
+        explicit_bzero(*text, strlen(*text));
+    free(*text);
+    *text = NULL;
+}
