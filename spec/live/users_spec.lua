@@ -204,4 +204,34 @@ describe("users", function()
     server:stop()
     tree.remove(pki.folder)
   end))
+
+  it("have the last word beside a certificate that names no user, also for a watch that begins before the token is there",
+    scene.play(function()
+      local pki = pkis.usual()
+      pki:leaf("root", "ca", { subject = "/CN=root" })
+      pki:leaf("machine", "ca", { subject = "/CN=machine-7" })
+      server = etcd.start {
+        tls = {
+          cert = pki:path "server.crt", key = pki:path "server.key", cacert = pki:path "ca.crt", wants_client = true,
+          ctl_cert = pki:path "root.crt", ctl_key = pki:path "root.key",
+        },
+      }
+      add_users()
+      must("auth", "enable")
+      local client = assert(lunarch.connect {
+        endpoints = server.endpoint, cacert = pki:path "ca.crt",
+        cert = pki:path "machine.crt", key = pki:path "machine.key", user = "alice:secret",
+      })
+      local watch = assert(client:watch "/a/first")
+      local writer = lunarch.spawn(function()
+        lunarch.sleep(0.5)
+        assert(client:put("/a/first", "1"))
+      end)
+      local event, message = watch:next(10)
+      assert.equal("1", event and event.value or message)
+      assert.is_true(writer:join(5))
+      client:close(1)
+      server:stop()
+      tree.remove(pki.folder)
+    end))
 end)

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "etcd/status_class.h"
 #include "rpc/rpc.h"
 
 struct etcd;
@@ -50,6 +51,12 @@ static inline bool auth_has_user(const struct auth *auth) {
 /* A request that needs a token has to wait for one. */
 static inline bool auth_is_needed(const struct auth *auth) {
     return auth->user && !auth->token && !auth->is_off;
+}
+/* For a stream that was opened while a token was needed (`was_bare`): a member that knows the client by its certificate refuses
+ * the right of the certificate's name then, where it would otherwise ask for a user. A token mends both. */
+static inline void auth_judge_bare(bool was_bare, struct status_class *class) {
+    if (was_bare && class->code == LUN_EPERMISSION)
+        class->is_token_stale = true;
 }
 /* Asks for a token if there is none, for what can wait by itself (streams). */
 void auth_prompt(struct auth *auth);

@@ -13,7 +13,8 @@ struct keepalive {
     struct rpc_stream *stream;
     struct keepalive_callbacks callbacks;
     void *arg;
-    unsigned generation;    /* of the token that the stream was opened with */
+    unsigned generation;
+    bool is_bare; /* opened while there was no token */    /* of the token that the stream was opened with */
     int64_t lease, sent_ns; /* of the outstanding renewal */
     bool is_waiting;
     bool is_closed;  /* by its owner: nothing is told any more */
@@ -57,11 +58,12 @@ static void on_message(void *arg, struct rpc_stream *stream, const ProtobufCMess
 
 static void describe_end(struct keepalive *keepalive, const struct rpc_result *result) {
     struct status_class class = status_classify(result->status, result->message, result->is_unsent);
+    auth_judge_bare(keepalive->is_bare, &class);
     char why[ETCD_WHY_BYTES];
     status_describe(why, sizeof why, result->status, result->message, result->is_unsent);
     lun_err_set(&keepalive->err, class.code, "%s %s", etcd_member_address(keepalive->member), why);
     keepalive->err.status = result->status;
-    keepalive->err.is_retriable = class.again != AGAIN_NEVER;
+    keepalive->err.is_retriable = class.again != AGAIN_NEVER || class.is_token_stale;
     auth_explain(&keepalive->etcd->auth, &keepalive->err);
     if (class.is_token_stale)
         auth_refused(&keepalive->etcd->auth, keepalive->generation);
@@ -101,6 +103,7 @@ int keepalive_open(struct etcd *etcd, struct etcd_member *member, const struct k
     auth_prompt(
         &etcd->auth); /* old servers renew without a token too; where one is needed, the next stream has it */
     keepalive->generation = etcd->auth.generation;
+    keepalive->is_bare = auth_is_needed(&etcd->auth);
     struct rpc_options options = etcd_options(etcd, RPC_NEVER);
     int rc = rpc_stream_open(member->channel, RPC_LEASE_KEEP_ALIVE, &options, &stream_callbacks, keepalive,
                              &keepalive->stream);

@@ -161,6 +161,7 @@ static void on_refused(struct watch_stream *stream, struct watcher *watcher,
                        const Etcdserverpb__WatchResponse *response) {
     const char *reason = response->cancel_reason ? response->cancel_reason : "";
     struct status_class class = status_classify_reason(reason);
+    auth_judge_bare(stream->is_bare, &class);
     struct lun_err err;
     if (response->compact_revision > 0) {
         lun_err_set(&err, LUN_ECOMPACTED, "revision %lld has been compacted (up to %lld)",

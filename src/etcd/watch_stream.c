@@ -144,6 +144,7 @@ static void on_message(void *arg, struct rpc_stream *from, const ProtobufCMessag
 
 static void on_broken(struct watch_stream *stream, const struct rpc_result *result) {
     struct status_class class = status_classify(result->status, result->message, result->is_unsent);
+    auth_judge_bare(stream->is_bare, &class);
     char why[ETCD_WHY_BYTES];
     status_describe(why, sizeof why, result->status, result->message, result->is_unsent);
     trace_line(stream->etcd->trace, "watch stream: %s %s", etcd_member_address(stream->member), why);
@@ -183,6 +184,7 @@ static int open_stream(struct watch_stream *stream) {
     struct etcd *etcd = stream->etcd;
     auth_prompt(&etcd->auth);
     stream->generation = etcd->auth.generation;
+    stream->is_bare = auth_is_needed(&etcd->auth);
     struct rpc_options options = etcd_options(etcd, RPC_NEVER);
     stream->member = etcd_pick(etcd);
     int rc = rpc_stream_open(stream->member->channel, RPC_WATCH, &options, &callbacks, stream,

@@ -18,6 +18,7 @@ struct watch_stream {
     struct etcd *etcd;
     struct rpc_stream *rpc_stream; /* NULL unless open */
     unsigned generation;           /* of the token it was opened with */
+    bool is_bare;                  /* there was none yet */
     struct etcd_member *member;
     struct rpc_timer timer; /* what for depends on the state, see watch_stream.c */
     int64_t opened_ns;
