@@ -1,5 +1,6 @@
--- ./dev demo: three candidates of failover.lua on a private etcd, side by side. The leader is asked to stop, the next
--- one is killed, and each time another takes over.
+-- ./dev demo [FLAGS]: three candidates of failover.lua on a private etcd, side by side. The leader is asked to stop, the
+-- next one is killed, and each time another takes over. Flags are handed on: `./dev demo --endpoints etcd-1:2379,...`
+-- shows the same on your own etcd.
 local uv = require "luv"
 local json = require "cjson"
 
@@ -117,15 +118,23 @@ local function read_lines(child, pipe)
   end)
 end
 
+local function words_of(name)
+  local words = {
+    "--pdeathsig", "TERM", program, "run", here .. "/failover.lua", "--name", name, "--ttl", tostring(TTL_S),
+    "--election", ("/demo/%d"):format(uv.os_getpid()), "--log", "json",
+  }
+  for _, flag in ipairs(arg[1] and arg or { "--dev" }) do
+    words[#words + 1] = flag
+  end
+  return words
+end
+
 local function start(name)
   local child = { name = name }
   local pipe = uv.new_pipe()
   -- Should we be killed, the kernel ends them.
   child.handle, child.pid = uv.spawn("setpriv", {
-    args = {
-      "--pdeathsig", "TERM", program, "run", here .. "/failover.lua", "--dev", "--name", name, "--ttl", tostring(TTL_S),
-      "--election", ("/demo/%d"):format(uv.os_getpid()), "--log", "json",
-    },
+    args = words_of(name),
     stdio = { nil, 2, pipe },
   }, function(status, signal)
     child.has_ended = true

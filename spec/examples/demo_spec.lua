@@ -1,12 +1,18 @@
 -- limit: 120 s
--- ./dev demo: what a newcomer sees first.
+-- clusters: plain mtls
+-- ./dev demo: what a newcomer sees first; and the same on an etcd of one's own.
+local etcd = require "support.etcd"
 local process = require "support.process"
+local secured = require "support.secured"
 local tree = require "support.tree"
 local uv = require "luv"
 local wait = require "support.wait"
 
 describe("the demo", function()
-  local runtime
+  local runtime, server
+
+  setup(function() server = secured.is_wanted() and etcd.start() end)
+  teardown(function() if server then server:stop() end end)
 
   before_each(function()
     runtime = tree.folder()
@@ -16,7 +22,11 @@ describe("the demo", function()
   after_each(process.end_all)
 
   local function start()
-    return process.start { "lua5.4", tree.root .. "/examples/demo.lua", env = { XDG_RUNTIME_DIR = runtime } }
+    local words = { "lua5.4", tree.root .. "/examples/demo.lua", env = { XDG_RUNTIME_DIR = runtime } }
+    if server then
+      words[3], words[4] = "--endpoints", server.endpoint
+    end
+    return process.start(words)
   end
 
   local function is_nothing_left()

@@ -1,4 +1,5 @@
 -- limit: 180 s
+-- clusters: plain mtls
 -- Every example does what it says, run as a newcomer would run it.
 local etcd = require "support.etcd"
 local process = require "support.process"

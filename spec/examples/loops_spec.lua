@@ -1,4 +1,5 @@
 -- vms: lua5.4 luajit
+-- clusters: plain mtls
 -- The examples that mix our calls with sockets of their own, under each loop, on each VM.
 local etcd = require "support.etcd"
 local ports = require "support.ports"

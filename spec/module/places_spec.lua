@@ -1,3 +1,4 @@
+-- clusters: plain mtls
 -- Sessions, mutexes, elections and terms through the Lua face: values, errors, properties, `with`.
 local etcd = require "support.etcd"
 local lunarch = require "lunarch"

@@ -42,12 +42,12 @@ describe("a plain program without an etcd", function()
   it("says nothing of an etcd that is there while it waits for a lock", function()
     local server = etcd.start()
     local child = start(([[
-      local client = lunarch.connect { endpoints = { %q } }
+      local client = lunarch.connect { endpoints = %q }
       local other = client:session():mutex "/silence"
       assert(other:lock(5))
-      local mine = lunarch.connect { endpoints = { %q } }
+      local mine = lunarch.connect { endpoints = %q }
       print(select(3, mine:session():mutex("/silence"):lock(6)))
-      local watch = lunarch.connect { endpoints = { %q } }
+      local watch = lunarch.connect { endpoints = %q }
       print(select(3, watch:watch("/nothing"):next(5)))
     ]]):format(server.endpoint, server.endpoint, server.endpoint))
     assert.equal(0, (child:wait_exit()))

@@ -1,3 +1,4 @@
+-- clusters: plain mtls
 -- The example for nginx does what it says, started as a newcomer would start it.
 local etcd = require "support.etcd"
 local nginx = require "support.nginx"

@@ -1,3 +1,4 @@
+-- clusters: plain mtls
 -- lunarch.singleton: of all the workers of all nginx instances one runs do_work; every worker knows; and the place
 -- changes hands within milliseconds when a worker leaves, and soon when it is killed.
 local etcd = require "support.etcd"

@@ -14,10 +14,15 @@
 -- Options of both: heartbeat_ms (100), election_ms (1000), flags (list of more flags for etcd), advertise (the port
 -- that other members are told, from a member's own peer port: a proxy's), tls ({ cert, key, cacert, wants_client =
 -- true }: clients speak TLS; with wants_client they show certificates, and etcdctl shows ctl_cert, ctl_key),
--- skips_probe (nobody asks it whether it serves: etcdctl would not trust it).
+-- skips_probe (nobody asks it whether it serves: etcdctl would not trust it), ctl_user ("name:password", etcdctl's).
+--
+-- Where the suite wants a secured cluster (secured.lua), both start one, unless `tls` says what a spec needs; what
+-- `start` gives is then a cluster whose `endpoint` is the list of all, and to kill, freeze or restart it is to do so to
+-- every member.
 local uv = require "luv"
 local ports = require "support.ports"
 local process = require "support.process"
+local secured = require "support.secured"
 local tree = require "support.tree"
 local vm = require "support.vm"
 local wait = require "support.wait"
@@ -97,8 +102,9 @@ local function spawn(member)
 end
 
 -- etcdctl with the words that take it to `endpoints`.
-local function etcdctl_command(endpoints, tls, words)
-  local command = { tree.etcdctl, "--endpoints=" .. endpoints }
+local function etcdctl_command(endpoints, options, words)
+  local command, tls = { tree.etcdctl, "--endpoints=" .. endpoints }, options.tls
+  if options.ctl_user then command[#command + 1] = "--user=" .. options.ctl_user end
   if tls then
     command[#command + 1] = "--cacert=" .. tls.cacert
     if tls.wants_client then
@@ -113,13 +119,13 @@ local function etcdctl_command(endpoints, tls, words)
 end
 
 -- What it printed (errors too), and whether it succeeded.
-local function etcdctl(endpoints, tls, words)
-  return vm.shell(tree.quote(etcdctl_command(endpoints, tls, words)) .. " 2>&1 </dev/null")
+local function etcdctl(endpoints, options, words)
+  return vm.shell(tree.quote(etcdctl_command(endpoints, options, words)) .. " 2>&1 </dev/null")
 end
 
 -- A linearizable read through this very member: its port answers long before that.
 function Etcd:is_serving()
-  local _, ok = etcdctl(self.endpoint, self.options.tls, {
+  local _, ok = etcdctl(self.endpoint, self.options, {
     "--dial-timeout=" .. PROBE_TIMEOUT, "--command-timeout=" .. PROBE_TIMEOUT, "get", "is-it-serving",
   })
   return ok
@@ -243,20 +249,19 @@ end
 
 ---@return string output, boolean ok
 function Etcd:etcdctl(...)
-  return etcdctl(self.endpoint, self.options.tls, { ... })
+  return etcdctl(self.endpoint, self.options, { ... })
 end
 
 -- etcdctl as a process that goes on: server:etcdctl_start("lock", "/name"). See process.lua.
 ---@return Process
 function Etcd:etcdctl_start(...)
-  local endpoints = self.endpoint or table.concat(self.endpoints, ",")
-  return process.start(etcdctl_command(endpoints, self.options.tls, { ... }))
+  return process.start(etcdctl_command(self.endpoint, self.options, { ... }))
 end
 
 -- What this member says of itself, or nil if it does not answer.
 ---@return { revision: integer, raft_index: integer, raft_term: integer, member_id: string, is_leader: boolean }?
 function Etcd:status()
-  local output, ok = etcdctl(self.endpoint, self.options.tls, {
+  local output, ok = etcdctl(self.endpoint, self.options, {
     "--dial-timeout=" .. PROBE_TIMEOUT, "--command-timeout=" .. PROBE_TIMEOUT, "endpoint", "status", "-w", "fields",
   })
   if not ok then return nil end
@@ -273,10 +278,15 @@ function Etcd:status()
   }
 end
 
+local function is_to_be_secured(options)
+  return secured.is_wanted() and not (options and options.tls)
+end
+
 -- One etcd, serving when this returns.
 ---@param options? table
 ---@return Etcd
 function etcd.start(options)
+  if is_to_be_secured(options) then return etcd.cluster(secured.SIZE, options) end
   for _ = 1, START_TRIES do
     local member = new_member("spec", options or {})
     member.initial_cluster = member.name .. "=" .. url(member.advertised_port)
@@ -309,6 +319,7 @@ local function new_cluster(size, options)
   for _, member in ipairs(cluster.members) do
     member.initial_cluster = table.concat(initial, ",")
   end
+  cluster.endpoint = table.concat(cluster.endpoints, ",")
   return cluster
 end
 
@@ -321,10 +332,35 @@ end
 
 ---@return string output, boolean ok
 function Cluster:etcdctl(...)
-  return etcdctl(table.concat(self.endpoints, ","), self.options.tls, { ... })
+  return etcdctl(self.endpoint, self.options, { ... })
 end
 
 Cluster.etcdctl_start = Etcd.etcdctl_start
+
+local function each(name)
+  return function(self)
+    for _, member in ipairs(self.members) do
+      member[name](member)
+    end
+  end
+end
+
+Cluster.kill9, Cluster.freeze, Cluster.thaw = each "kill9", each "freeze", each "thaw"
+
+-- All of them, on the same data and ports.
+function Cluster:restart()
+  self:kill9()
+  local ended = start_all(self.members)
+  if ended then fail_with_log(ended, "ended instead of starting again") end
+end
+
+-- What the first member says of itself that answers: what is asked here is the same in all.
+function Cluster:status()
+  for _, member in ipairs(self.members) do
+    local status = member:status()
+    if status then return status end
+  end
+end
 
 local function leader_now(cluster)
   local leader
@@ -362,10 +398,14 @@ end
 ---@param options? table
 ---@return Cluster
 function etcd.cluster(size, options)
+  local is_secured = is_to_be_secured(options)
   for _ = 1, START_TRIES do
-    local cluster = new_cluster(size or 3, options or {})
+    local cluster = new_cluster(size or 3, is_secured and secured.options(options or {}) or options or {})
     local ended = start_all(cluster.members)
-    if not ended then return cluster end
+    if not ended then
+      if is_secured then secured.close_doors(cluster) end
+      return cluster
+    end
     if not found_port_taken(ended) then fail_with_log(ended, "ended at its start") end
     cluster:stop()
   end

@@ -20,6 +20,7 @@
 local uv = require "luv"
 local ports = require "support.ports"
 local process = require "support.process"
+local secured = require "support.secured"
 local tree = require "support.tree"
 local wait = require "support.wait"
 
@@ -96,6 +97,9 @@ local function configuration(self, options)
   local env = {}
   for name, value in pairs(options.env or {}) do
     env[#env + 1] = ("env %s=%s;"):format(name, value)
+  end
+  for _, name in ipairs(secured.VARIABLES) do
+    env[#env + 1] = ("env %s;"):format(name)
   end
   local words = {
     LOADS = load_lines(), PREFIX = self.prefix, PORT = tostring(self.port),

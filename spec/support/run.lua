@@ -5,7 +5,8 @@
 -- "N passed, N failed", or with status 77 where it cannot run. A spec file is a spec/**/*_spec.lua. Files whose names
 -- end in _serial_test or _serial_spec run at the end, alone, because they take all of the machine. A file is given
 -- 300 s; a line `-- limit: 600 s` near its top gives it more. A spec file runs on Lua 5.4, and below spec/module on
--- LuaJIT too, unless a line `-- vms: lua5.4 luajit` near its top says otherwise. With --tsan only the unit tests are
+-- LuaJIT too, unless a line `-- vms: lua5.4 luajit` near its top says otherwise; and once more against a secured cluster
+-- (secured.lua) where a line says `-- clusters: plain mtls`, or --cluster=mtls does. With --tsan only the unit tests are
 -- run: the Lua VM is not instrumented.
 --
 -- What fails while the machine stood still (a thread of ours that reads the clock could not: stalls.lua) is run again,
@@ -47,6 +48,7 @@ local function options_of(words)
   parser:flag "--restless"
   parser:option "--filter"
   parser:option "--vm":choices { "lua5.4", "luajit" }
+  parser:option "--cluster":choices { "plain", "mtls" }
   parser:option "--busy":convert(whole_number)
   for i, word in ipairs(words) do
     if word == "--busy" then words[i] = "--busy=" .. #uv.cpu_info() end
@@ -78,24 +80,28 @@ local function is_wanted(path, wanted)
   return #wanted == 0
 end
 
--- One job for a unit test, or one for each VM of a spec.
+-- One job for a unit test, or one for each VM of a spec and each kind of cluster.
 local function add_jobs(jobs, path, options)
   local head = tree.read(ROOT .. "/" .. path):sub(1, 1000)
-  local function add(name, vm, program)
+  local function add(name, program, vm, cluster)
     jobs[#jobs + 1] = {
-      name = name, path = path, vm = vm, program = program, folder = OUT, n_tries = 0,
+      name = name, path = path, vm = vm, cluster = cluster, program = program, folder = OUT, n_tries = 0,
       is_serial = path:find "_serial_%a+%.%a+$" ~= nil,
       limit_s = (tonumber(head:match "limit: (%d+) s\n") or LIMIT_S)
         * ((options.asan or options.tsan) and SANITIZER_SLOWNESS or 1),
     }
   end
   local unit = path:match "/([^/]+_test)%.c$"
-  if unit and not options.filter and not options.vm then
-    add(path, nil, BUILD .. "/unit/" .. unit)
+  if unit and not options.filter and not options.vm and options.cluster ~= "mtls" then
+    add(path, BUILD .. "/unit/" .. unit)
   elseif path:find "_spec%.lua$" and not options.tsan then
     local vms = head:match "%-%- vms: ([%w. ]+)\n" or path:find "^spec/module/" and MODULE_VMS or "lua5.4"
+    local clusters = options.cluster or head:match "%-%- clusters: ([%w ]+)\n" or "plain"
     for vm in vms:gmatch "%S+" do
-      if not options.vm or options.vm == vm then add(vm == "lua5.4" and path or path .. " on " .. vm, vm) end
+      for cluster in clusters:gmatch "%S+" do
+        local name = path .. (vm == "lua5.4" and "" or " on " .. vm) .. (cluster == "plain" and "" or " over " .. cluster)
+        if not options.vm or options.vm == vm then add(name, nil, vm, cluster) end
+      end
     end
   end
 end
@@ -160,6 +166,7 @@ local function environment_of(job, options, sanitizers)
     LUNARCH_TMP = job.tmp,
     LUNARCH_SANITIZED = options.asan and "1",
     LUNARCH_RESTLESS = options.restless and "1",
+    LUNARCH_SPEC_CLUSTER = job.cluster,
     -- Into files of their own: a child's complaint counts even if no spec looks at how it ended. UBSan, loaded beside
     -- ASan, heeds no log_path: stamp.lua picks its lines out.
     ASAN_OPTIONS = options.asan and sanitizers.ASAN_OPTIONS .. ":log_path=" .. job.complaints,

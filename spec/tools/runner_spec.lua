@@ -68,6 +68,18 @@ describe("the runner", function()
     assert.equal("2 passed, 2 failed", last)
   end)
 
+  it("runs a file against a secured cluster too where it says so, or where the caller does", function()
+    local asks = 'it("says which", function() print("cluster " .. os.getenv "LUNARCH_SPEC_CLUSTER") error "seen" end)\n'
+    local files = { ["a_spec.lua"] = "-- clusters: plain mtls\n" .. asks, ["b_spec.lua"] = asks }
+    local output, _, last = run(files)
+    assert.equal("0 passed, 3 failed", last)
+    assert.matches("FAIL +spec/a_spec.lua over mtls .*> cluster mtls", output)
+    assert.matches("FAIL +spec/b_spec.lua  .*> cluster plain", output)
+    output, _, last = run(files, "--cluster=mtls")
+    assert.equal("0 passed, 2 failed", last)
+    assert.matches("FAIL +spec/b_spec.lua over mtls", output)
+  end)
+
   it("is not deceived by os.exit(0) in a spec", function()
     local output, status, last = run { ["a_spec.lua"] = GOOD .. 'it("leaves", function() os.exit(0) end)\n' .. GOOD }
     assert.equal("1 passed, 1 failed", last)
