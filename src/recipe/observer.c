@@ -74,6 +74,8 @@ static void on_read(void *arg, const struct etcd_reply *reply) {
         return;
     }
     schedule(observer, watch_is_running(&observer->watcher) ? REREAD_NS : REWATCH_NS);
+    if (observer->began_ns < etcd_began_ns(observer->etcd) && reply->sent_ns >= etcd_began_ns(observer->etcd))
+        begin_again(observer, etcd_began_ns(observer->etcd));
     const struct lun_kv *kv = reply->results[0].n_kvs > 0 ? &reply->results[0].kvs[0] : NULL;
     bool is_first =
         !observer->is_asking_key || (kv && observer->is_known && kv->create_rev == observer->create_rev);
@@ -81,8 +83,6 @@ static void on_read(void *arg, const struct etcd_reply *reply) {
         read_line(observer); /* this reply is told all the same: where much happens it would never be */
     if (reply->sent_ns < observer->began_ns)
         return; /* of an etcd that is no more */
-    if (observer->began_ns < etcd_began_ns(observer->etcd) && reply->sent_ns >= etcd_began_ns(observer->etcd))
-        begin_again(observer, etcd_began_ns(observer->etcd));
     bool is_known_false =
         observer->revision > etcd_highest_revision(observer->etcd); /* one reply alone bore it */
     if (reply->revision < observer->revision && !is_known_false)

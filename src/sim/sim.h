@@ -190,6 +190,8 @@ void sim_still_set(struct sim *sim, int64_t now_ns);
  * with that status and message, valid until the next call. */
 ProtobufCMessage *sim_still_ask(struct sim *sim, enum rpc_method method, const ProtobufCMessage *request,
                                 int *ret_status, const char **ret_message);
+/* Like sim_begin_anew, but it is led at once. */
+void sim_still_begin_anew(struct sim *sim, const struct sim_beginning *beginning);
 /* The TTL granted; 0: there is no such lease. */
 int64_t sim_still_renew(struct sim *sim, int64_t lease);
 /* The first change inside the range at or after `from_rev`; false: none. A deleted key has version 0. */

@@ -27,6 +27,11 @@ ProtobufCMessage *sim_still_ask(struct sim *sim, enum rpc_method method, const P
     return reply;
 }
 
+void sim_still_begin_anew(struct sim *sim, const struct sim_beginning *beginning) {
+    sim_begin_anew(sim, beginning);
+    sim->leader = 0;
+}
+
 int64_t sim_still_renew(struct sim *sim, int64_t id) {
     struct sim_lease *lease = sim_find_lease(sim, id);
     if (!lease)

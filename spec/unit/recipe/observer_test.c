@@ -191,6 +191,23 @@ static void something_is_told_however_much_happens(void) {
     end();
 }
 
+/* The read that shows it asks for the key of the leader, which stands in the snapshot too, behind another. */
+static void a_snapshot_in_which_another_was_first_is_not_taken_for_the_leaders(void) {
+    begin();
+    put("a", "A");
+    put("b", "B");
+    int64_t snapshot = world_revision(world);
+    drop("a");
+    put("c", "C");
+    world_run(world);
+    STORY(world, "B");
+    world_restore(world, snapshot);
+    world_advance(world, SECONDS(11));
+    world_run(world);
+    STORY(world, "A");
+    end();
+}
+
 static void compaction_is_survived(void) {
     begin();
     put("a", "A");
@@ -339,6 +356,7 @@ int main(void) {
     RUN(the_same_key_again_is_not_taken_from_its_event);
     RUN(who_comes_while_a_read_is_under_way_is_not_missed);
     RUN(something_is_told_however_much_happens);
+    RUN(a_snapshot_in_which_another_was_first_is_not_taken_for_the_leaders);
     RUN(compaction_is_survived);
     RUN(a_refused_watch_becomes_polling);
     RUN(a_watch_that_ends_while_a_read_is_under_way_is_made_anew_soon);

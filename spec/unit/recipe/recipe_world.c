@@ -86,6 +86,11 @@ void world_compact(struct world *world) {
     world->compacted_rev = world_revision(world);
 }
 
+void world_restore(struct world *world, int64_t revision) {
+    sim_still_begin_anew(world->etcd_store, &(struct sim_beginning){.revision = revision});
+    world->raft_term--;
+}
+
 const struct sim_kv *world_get(const struct world *world, const char *key) {
     const struct sim_kv *kv = sim_first(world->etcd_store, key);
     return kv && strcmp(kv->key, key) == 0 ? kv : NULL;

@@ -105,6 +105,9 @@ int64_t world_put(struct world *world, const char *key, const char *value, int64
 void world_delete(struct world *world, const char *key);
 void world_revoke(struct world *world, int64_t lease);
 void world_compact(struct world *world);
+/* Another etcd from now on, in a lower term: restored from a snapshot of that revision.
+ * Its watches stay as they were. */
+void world_restore(struct world *world, int64_t revision);
 const struct sim_kv *world_get(const struct world *world, const char *key); /* NULL: not there */
 size_t world_count(const struct world *world, const char *prefix);
 const struct sim_kv *world_first(const struct world *world, const char *prefix);
