@@ -197,6 +197,9 @@ void process_start(struct process *process) {
 }
 
 void process_exit(struct process *process) {
+    for (int i = 0; i < process->n_candidates; i++)
+        if (process->candidates[i].is_entered)
+            run_fail(process->run, VERDICT_LUNARCH, process->name, "the program ended without on_lost, after on_elected");
     process->has_ended = true;
     for (;;)
         leave(process);

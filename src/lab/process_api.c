@@ -196,6 +196,21 @@ static int l_lost(lua_State *L) {
     return 0;
 }
 
+/* leader(candidate, is_me, token or nil): on_leader is about to be called. Of us only once on_elected has begun, of
+ * another or nobody not before on_lost has returned. */
+static int l_leader(lua_State *L) {
+    struct process *process = self(L);
+    const struct candidate *candidate = candidate_check(L, process);
+    bool is_me = lua_toboolean(L, 2);
+    lua_Integer token = luaL_optinteger(L, 3, 0);
+    if (is_me && token > candidate->token)
+        run_fail(process->run, VERDICT_LUNARCH, process->name, "on_leader(us) before on_elected");
+    if (!is_me && candidate->is_entered)
+        run_fail(process->run, VERDICT_LUNARCH, process->name, "on_leader(%s) before our on_lost has returned",
+                 token ? "another" : "nobody");
+    return 0;
+}
+
 /* enter(candidate, handler): one of a term's handlers is about to be called */
 static int l_enter(lua_State *L) {
     static const char *const names[] = {"on_elected", "do_work", "on_lost", NULL};
@@ -205,6 +220,9 @@ static int l_enter(lua_State *L) {
     if (!candidate->is_entered || candidate->handler)
         run_fail(process->run, VERDICT_LUNARCH, process->name, "%s is called %s %s", name,
                   candidate->handler ? "during" : "outside of a term", candidate->handler ? candidate->handler : "");
+    bool is_work = strcmp(name, "on_lost") != 0;
+    if (is_work && candidate->term && lun_term_stop_at_ns(candidate->term->object) <= lun_now_ns())
+        run_fail(process->run, VERDICT_LUNARCH, process->name, "%s is called after the end of its term", name);
     candidate->handler = name;
     return 0;
 }
@@ -269,6 +287,7 @@ static const luaL_Reg FUNCTIONS[] = {
     {"candidate", l_candidate},
     {"elected", l_elected},
     {"lost", l_lost},
+    {"leader", l_leader},
     {"enter", l_enter},
     {"leave", l_leave},
     {NULL, NULL},

@@ -125,11 +125,39 @@ local function is_expected(err)
   return process.is_answer(err)
 end
 
+-- What is to be done when the handler that a task runs has ended, by task. A task that is abandoned never goes on - it
+-- called os.exit, or would not end - and neither does any once every wait blocks: their handlers have ended then.
+local ends = setmetatable({}, { __mode = "k" })
+
+local function end_handler(task)
+  local after = ends[task]
+  ends[task] = nil
+  if after then after() end
+end
+
+local function watch_tasks(tasks)
+  local loop = require "lunarch.loop"
+  local abandon, block_from_now_on = tasks.abandon, loop.block_from_now_on
+  function tasks.abandon(task)
+    end_handler(task)
+    abandon(task)
+  end
+  function loop.block_from_now_on()
+    for task in pairs(ends) do
+      end_handler(task)
+    end
+    block_from_now_on()
+  end
+end
+
 -- Runs `after` when the handler ends, however it does. An error comes as lunarch.candidate describes it.
 local function ending(name, after)
+  local task = require "lunarch.loop.task".current() or after
+  ends[task] = after
   return setmetatable({}, {
     __close = function(_, failure)
-      after()
+      if ends[task] ~= after then return end
+      end_handler(task)
       local err, text = failure, tostring(failure)
       if type(failure) == "table" and failure.text then err, text = failure.err, failure.text end
       if err ~= nil and not is_expected(err) then process.fail(("%s failed: %s"):format(name, text)) end
@@ -159,11 +187,20 @@ local function around(name, handler)
   end
 end
 
+local function around_leader(stand, handler)
+  local told = around("on_leader", handler)
+  return function(leader)
+    process.leader(stand, leader.is_me, leader.token)
+    return told(leader)
+  end
+end
+
 -- on_elected and on_lost are called even where the script has none: the simulator wants to know.
 local function look_at(candidate)
   local stand = process.candidate(candidate.election_name)
   local handlers = candidate.handlers
-  for _, name in ipairs { "on_leader", "do_standby", "on_jeopardy", "on_safe" } do
+  if handlers.on_leader then handlers.on_leader = around_leader(stand, handlers.on_leader) end
+  for _, name in ipairs { "do_standby", "on_jeopardy", "on_safe" } do
     if handlers[name] then handlers[name] = around(name, handlers[name]) end
   end
   for _, name in ipairs { "on_elected", "do_work", "on_lost" } do
@@ -264,6 +301,7 @@ return function(options)
   say.write, say.is_plain = function(text) io.stderr:write(text) end, false
   local lunarch = require "lunarch"
   watch_candidates(lunarch)
+  watch_tasks(require "lunarch.loop.task")
   local run = new_run(options, lunarch)
   report_tasks(run.tasks)
   package.loaded["lunarch.cli.sim.loop"].on_signal = function() run:on_signal() end
