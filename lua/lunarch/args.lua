@@ -1,6 +1,8 @@
 -- What every public call checks before it does anything: misuse raises, with the file and line of the caller.
 local args = {}
 
+local each = require "lunarch.each"
+
 local getinfo = debug.getinfo
 
 local ours, our_names = {}, {}
@@ -137,10 +139,14 @@ function args.boolean(call, name, value)
   return value
 end
 
+local classes = setmetatable({}, { __mode = "k" })   -- by their metatables
+
+-- A watch and an observer can be called, but as iterators: what they wait for may never come.
 function args.callable(call, name, value)
   if type(value) ~= "function" then
     local meta = getmetatable(value)
-    if type(meta) ~= "table" or type(meta.__call) ~= "function" then bad(call, name, "a function", value) end
+    local is_callable = type(meta) == "table" and type(meta.__call) == "function" and not classes[meta]
+    if not is_callable then bad(call, name, "a function", value) end
   end
   return value
 end
@@ -236,7 +242,7 @@ end
 -- The name among the keys of `known` that was probably meant by `name`, or nil.
 function args.probably(name, known)
   local best, least = nil, math.max(1, math.floor(#name / 3)) + 1
-  for candidate in pairs(known) do
+  for candidate in each(known) do
     local d = distance(name:lower(), candidate)
     if d < least or (d == least and best and candidate < best) then
       best, least = candidate, d
@@ -247,7 +253,7 @@ end
 
 local function names_of(known)
   local names = {}
-  for name in pairs(known) do
+  for name in each(known) do
     names[#names + 1] = name
   end
   table.sort(names)
@@ -266,7 +272,7 @@ local NONE = {}
 function args.options(call, options, known)
   if options == nil then return NONE end
   if type(options) ~= "table" then bad(call, "options", "a table", options) end
-  for name, value in pairs(options) do
+  for name, value in each(options) do
     if type(name) ~= "string" then
       misuse("%s: 'options' holds %s where the name of an option should stand", call, args.describe(name))
     end
@@ -283,6 +289,7 @@ end
 -- begins with.
 function args.class(name, methods, properties)
   local meta = { __name = "lunarch." .. name }
+  classes[meta] = true
   function meta.__index(self, key)
     local method = methods[key]
     if method ~= nil then return method end

@@ -1,5 +1,6 @@
 -- How a client proves who it is, and which servers it trusts: options of connect(), else the environment.
 local args = require "lunarch.args"
+local each = require "lunarch.each"
 
 args.is_ours()
 
@@ -53,12 +54,12 @@ end
 ---@return table? found, string? message
 function credentials.of(options)
   local found = {}
-  for option in pairs(credentials.OPTIONS) do
+  for option in each(credentials.OPTIONS) do
     found[option] = options[option]
   end
   if found.user then split_user(found) end
   local has_password = found.password or found.password_file
-  for option, variable in pairs(VARIABLES) do
+  for option, variable in each(VARIABLES) do
     local is_settled = has_password and (option == "password" or option == "password_file")
     if found[option] == nil and not is_settled then found[option] = from_environment(variable) end
   end

@@ -1,5 +1,6 @@
 -- What a script says about keys, brought into the one form that C reads: operations, compares, transactions.
 local args = require "lunarch.args"
+local each = require "lunarch.each"
 local core = require "lunarch.core"
 
 args.is_ours()
@@ -33,7 +34,7 @@ local KIND, SORT_BY, ORDER = numbers.kind, numbers.sort_by, numbers.order
 
 local function one_of(words)
   local names = {}
-  for word in pairs(words) do
+  for word in each(words) do
     names[#names + 1] = "'" .. word .. "'"
   end
   table.sort(names)
@@ -86,7 +87,7 @@ local COMPARE = { prefix = args.boolean, range_end = args.text }
 
 local function named_part(item)
   local options
-  for name, value in pairs(item) do
+  for name, value in each(item) do
     if type(name) ~= "number" then
       options = options or {}
       options[name] = value
@@ -142,7 +143,7 @@ local function list_of(call, list, name, convert)
   if #list > MAX_OPERATIONS then
     misuse("%s: '%s' holds %d entries, etcd allows %d", call, name, #list, MAX_OPERATIONS)
   end
-  for key in pairs(list) do
+  for key in each(list) do
     if type(key) ~= "number" or key < 1 or key > #list then
       misuse("%s: '%s' must be a list of tables: it holds a key that is %s", call, name, args.describe(key))
     end

@@ -17,6 +17,7 @@ if not require("lunarch.loop.is_nginx")() then
 end
 
 local core = require "lunarch.core"
+local each = require "lunarch.each"
 local ending = require "lunarch.singleton.ending"
 local lunarch = require "lunarch"
 local mutexes = require "lunarch.mutex"
@@ -100,7 +101,7 @@ function methods:session(timeout)
 end
 
 local function release_all(request)
-  for mutex in pairs(request.locks) do
+  for mutex in each(request.locks) do
     mutexes.begin_release(mutex)
   end
   request.locks = {}
@@ -163,7 +164,7 @@ end
 function resty.exit_worker(seconds)
   local until_s = core.now() + (seconds or 1)
   ending.exit_worker(seconds or 1)
-  for _, here in pairs(known) do
+  for _, here in each(known) do
     here.client:close(math.max(until_s - core.now(), 0))
   end
   known = {}

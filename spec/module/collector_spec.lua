@@ -9,6 +9,9 @@ local wait = require "support.wait"
 describe("under the collector", function()
   local client, server
 
+  local function nothing() end
+  local quiet = { info = nothing, warn = nothing, error = nothing }
+
   setup(function() client, server = fixture.open() end)
 
   teardown(function()
@@ -322,6 +325,56 @@ describe("under the collector", function()
     collect()
     assert.same({ "running", "still", "still", "running", "still" }, states)
     assert(mutex:unlock(5))
+  end)
+
+  -- On LuaJIT a weak table keeps a key that its value refers to.
+  it("what a task or a candidate has used is collected after its end", function()
+    local weak = setmetatable({}, { __mode = "v" })
+    local function use(name)
+      local own = assert(lunarch.connect { endpoints = server.endpoint })
+      weak[name] = own
+      local candidate
+      candidate = lunarch.candidate {
+        client = own, election = "/gc/used/" .. name, log = quiet,
+        do_work = function()
+          candidate:stop()
+          return 0
+        end,
+      }
+      candidate:run()
+      assert(lunarch.spawn(function() return own:get "/gc/used" end):join(wait.LIMIT))
+      own:close(5)
+    end
+    lunarch.run(use, "in tasks")
+    local cqueues = require "cqueues"
+    local controller = cqueues.new()
+    controller:wrap(use, "under cqueues")
+    assert(controller:loop(wait.LIMIT))
+    collect()
+    assert.same({}, { next(weak) })
+  end)
+
+  -- LuaJIT compiles again what meets other types than before; but not in a finalizer.
+  it("a finalizer calls what was compiled for other arguments", function()
+    local function closed_client(is_used)
+      local own = assert(lunarch.connect { endpoints = server.endpoint })
+      if is_used then lunarch.run(function() own:get "/gc/compiled" end) end
+      return own:close(5)
+    end
+    for i = 1, 300 do
+      assert(client:get("/gc/compiled", { prefix = true, limit = i, sort_by = "key" }))
+      assert(client:txn { success = { { "put", "/gc/compiled", "v" }, { "get", "/gc/compiled", prefix = true } } })
+      if i % 4 == 0 then closed_client(true) end
+    end
+    local results
+    vm.finalized(function()
+      results = {
+        (client:get("/gc/compiled", { serializable = true })), (client:get("/gc/compiled", {})),
+        client:txn { success = { { "get", "/gc/compiled" } }, compare = {} } ~= nil, closed_client(false),
+      }
+    end)
+    collect()
+    assert.same({ "v", "v", true, true }, results)
   end)
 
   it("an operation is not taken without what keeps it", function()

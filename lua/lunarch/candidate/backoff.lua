@@ -1,6 +1,7 @@
 -- Pauses between attempts, by named policies: each row of failures begins with `first_s`, doubles, and stays below
 -- `most_s`. A candidate's option `backoff` may set both for each of them.
 local args = require "lunarch.args"
+local each = require "lunarch.each"
 
 args.is_ours()
 
@@ -42,7 +43,7 @@ end
 --- Checks the option `backoff`: { connect = { first, most }, stand = ..., standby = ... }, in seconds.
 function backoff.check(call, name, value)
   if type(value) ~= "table" then args.bad(call, name, "a table such as { stand = { 1, 30 } }", value) end
-  for policy, pair in pairs(value) do
+  for policy, pair in each(value) do
     if not backoff.POLICIES[policy] then args.unknown(call, tostring(policy), backoff.POLICIES, "back-off") end
     local own = ("%s.%s"):format(name, policy)
     if type(pair) ~= "table" then args.bad(call, own, "two pauses, { 1, 30 } for example", pair) end

@@ -15,8 +15,7 @@ function collector.is_in_finalizer()
 end
 
 --- Collects everything; not in a finalizer. On LuaJIT a collection turns a collector on again that was off, and it is
---- off while a finalizer runs: if it went on there, compiled code would go in circles, for it waits for a step of the
---- collector that LuaJIT does not make in a finalizer.
+--- off while a finalizer runs: others would begin in the middle of it.
 function collector.collect()
   if collector.is_in_finalizer() then return end
   local was_running = collectgarbage "isrunning"

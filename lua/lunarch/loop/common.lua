@@ -15,6 +15,7 @@
 --   on_joined(task)           optional: somebody is about to be told what became of it
 --   farewell                  optional: an error that a task may end by without having failed
 local args = require "lunarch.args"
+local each = require "lunarch.each"
 local core = require "lunarch.core"
 local insist = require "lunarch.loop.insist"
 
@@ -66,7 +67,7 @@ end
 function common.calm(task)
   local interruption = task.interruption
   if not interruption or not interruption.threads then return end
-  for thread in pairs(interruption.threads) do
+  for thread in each(interruption.threads) do
     insist.disarm(thread)
   end
   interruption.threads = nil
@@ -150,7 +151,7 @@ function common.finish(world, task, ok, ...)
     local is_expected = is_interrupted or task.is_quiet or world.farewell and task.err == world.farewell
     if not next(task.joiners) and not is_expected then world.report(task) end
   end
-  for wait in pairs(task.joiners) do
+  for wait in each(task.joiners) do
     world.wake(wait)
   end
   task.joiners = nil

@@ -3,6 +3,7 @@
 --
 -- A hub belongs to one client: it knows who waits for which of the client's operations, and tells them.
 local args = require "lunarch.args"
+local each = require "lunarch.each"
 local say = require "lunarch.say"
 local block = require "lunarch.loop.block"
 local common = require "lunarch.loop.common"
@@ -269,7 +270,7 @@ end
 
 -- The client is closed: its descriptor is about to go.
 function loop.close_hub(hub)
-  for owner, entry in pairs(hub.watches) do
+  for owner, entry in each(hub.watches) do
     entry.watch:stop()
     entry.watch = nil
     hub.watches[owner] = nil

@@ -11,6 +11,7 @@
 --
 -- A wait is a table: `is_done`, set by tasks.wake, and `cancel`, called when the task is interrupted first.
 local args = require "lunarch.args"
+local each = require "lunarch.each"
 local block = require "lunarch.loop.block"
 local common = require "lunarch.loop.common"
 local say = require "lunarch.say"
@@ -301,7 +302,7 @@ end
 -- Interrupts every task there is; their failures are told to nobody but their joiners.
 function tasks.interrupt_all(err)
   all_interrupted = true
-  for task in pairs(alive) do
+  for task in each(alive) do
     task.is_quiet = true
     task:interrupt(err)
   end
@@ -330,7 +331,7 @@ local function run_inside(fn, ...)
   group.main = spawn_in(group, fn, ...)
   group.main.is_quiet = true
   local function interrupt_all(err)
-    for task in pairs(alive) do
+    for task in each(alive) do
       if task.group == group then
         task.is_quiet = true
         task:interrupt(err)

@@ -14,6 +14,7 @@
 -- timers that belong to no task are interrupted a second later; those of requests, and of tasks that see to their end
 -- themselves, are waited for.
 local args = require "lunarch.args"
+local each = require "lunarch.each"
 
 args.is_ours()
 
@@ -109,7 +110,7 @@ end
 
 local function dispatch()
   requests.sweep()
-  for on_ready in pairs(clients) do
+  for on_ready in each(clients) do
     on_ready()
   end
 end
@@ -146,7 +147,7 @@ local function connect_bell()
   local path
   bell, path = open_bell()
   if not bell then return nil, path end
-  for _, client in pairs(clients) do
+  for _, client in each(clients) do
     bell:watch(client)
   end
   bell:hear(requests.fd())
@@ -316,7 +317,7 @@ local function on_end(request)
   n_busy = 0
   ngx.log(ngx.ERR, "lunarch: the timer that all of lunarch runs in was ended, by ngx.exit in a function that it calls: "
     .. "beginning anew")
-  for _, task in pairs(self.tasks) do
+  for _, task in each(self.tasks) do
     hub.on_death(task)
   end
   start()

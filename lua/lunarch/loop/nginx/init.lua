@@ -6,6 +6,7 @@
 --
 -- A task whose light thread ends without returning (ngx.exit) has failed, and its join says so.
 local args = require "lunarch.args"
+local each = require "lunarch.each"
 local common = require "lunarch.loop.common"
 
 args.is_ours()
@@ -172,7 +173,7 @@ function nginx.report(task)
 end
 
 function nginx.rouse(task)
-  for wait in pairs(task.waits) do
+  for wait in each(task.waits) do
     waits.tell(wait)
   end
 end

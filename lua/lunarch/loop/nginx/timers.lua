@@ -4,6 +4,7 @@
 -- run (lua_max_running_timers) or no connection is left (worker_connections). A dropped timer has not begun when it is
 -- looked for a second later: this is an error in the log, and it is set again.
 local args = require "lunarch.args"
+local each = require "lunarch.each"
 
 args.is_ours()
 
@@ -52,7 +53,7 @@ end
 
 --- To be called once a second.
 function timers.look()
-  for birth in pairs(unbegun) do
+  for birth in each(unbegun) do
     birth.n_looks = birth.n_looks + 1
     -- It may have been set a moment before the first look.
     if birth.n_looks > 1 then

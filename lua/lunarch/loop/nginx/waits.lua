@@ -4,6 +4,7 @@
 -- or alone, when another light thread killed it or left the phase by ngx.exit. The latter leaves a semaphore on which
 -- nothing sleeps: that is looked for once a second. The operation of such a wait is cancelled.
 local args = require "lunarch.args"
+local each = require "lunarch.each"
 
 args.is_ours()
 
@@ -24,7 +25,7 @@ function waits.is_any()
 end
 
 function waits.each()
-  return pairs(all)
+  return each(all)
 end
 
 local function forget(wait)
@@ -59,7 +60,7 @@ end
 function waits.look(told_before)
   requests.sweep()
   local dead, told = {}, {}
-  for wait in pairs(all) do
+  for wait in each(all) do
     if is_dead(wait, told_before) then dead[#dead + 1] = wait end
     if wait.is_told then told[wait] = wait.n_told end
   end
@@ -69,7 +70,7 @@ end
 
 local function on_request_end(request)
   local dead = {}
-  for wait in pairs(request.waits) do
+  for wait in each(request.waits) do
     dead[#dead + 1] = wait
   end
   give_up_all(dead)
