@@ -31,9 +31,8 @@ local function fuzz(made_by)
   return calls.run {
     root = root, endpoint = endpoint, seed = seed, seconds = seconds, record = record, lunarch = lunarch, say = print,
     attempt = made_by, is_bounded = not made_by, may_yield = world ~= "cqueues",
-    -- What was collected is the end's affair; run() without a time lasts until it is stopped.
-    -- And it waits for every task that was spawned, some of which wait for ever for a lock.
-    leaves_out = { ["lunarch.shutdown"] = true, ["lunarch.run"] = true, ["lunarch.candidate:run"] = not made_by },
+    -- What was collected is the end's affair; a candidate runs until it is stopped.
+    leaves_out = { ["lunarch.shutdown"] = true, ["lunarch.candidate:run"] = not made_by },
   }
 end
 
@@ -55,6 +54,7 @@ local function warm_up()
   local client = assert(lunarch.connect { endpoints = endpoint })
   client:get("/warm", nil, 30)
   client:close(5)
+  if world == "luv" then lunarch.run(function() lunarch.sleep(0) end) end
 end
 
 warm_up()
@@ -75,8 +75,7 @@ for _ = 1, 20 do
   left = count "fd"
   if left <= fds + 2 then break end
 end
--- On LuaJIT under luv and cqueues some clients are not collected at the end of such a run; nobody knows yet what keeps them.
-if left > fds + 2 and world ~= "host" and not (rawget(_G, "jit") and world ~= "plain") then
+if left > fds + 2 and world ~= "host" then
   print(("finding: %d descriptors were open before, %d after"):format(fds, left))
 end
 print "over"

@@ -1,4 +1,6 @@
 -- The tasks of a candidate: begun in its name, so that the log knows whose handler speaks, and ended.
+local loop = require "lunarch.loop"
+
 require "lunarch.args".is_ours()
 
 local tasks = {}
@@ -8,21 +10,19 @@ local INSIST_S = 1         -- how long an interrupted task is waited for
 -- What stops the driver's own waits, and the tasks beside it.
 tasks.STOP = setmetatable({}, { __tostring = function() return "the candidate is being stopped" end })
 
--- Which candidate a handler belongs to, by its coroutine.
-local owners = setmetatable({}, { __mode = "k" })
-
---- The candidate whose handler runs here, or nil.
+--- The candidate whose handler runs here, or nil. A task keeps its candidate in a field: a table by tasks would keep both
+--- for ever on LuaJIT, where a weak key is kept by its own value.
 function tasks.current()
-  return owners[coroutine.running()]
+  local world = loop.world()
+  local task = world.current and world.current()
+  return task and task.candidate
 end
 
 --- Runs fn(candidate, ...) as a task of the candidate's.
 function tasks.spawn(candidate, fn, ...)
   -- In nginx there may be no timer for it.
-  local task = assert(candidate.lunarch.spawn(function(...)
-    owners[coroutine.running()] = candidate
-    return fn(candidate, ...)
-  end, ...))
+  local task = assert(candidate.lunarch.spawn(fn, candidate, ...))
+  task.candidate = candidate
   candidate.tasks[task] = true
   return task
 end

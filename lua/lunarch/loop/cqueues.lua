@@ -24,8 +24,9 @@ local world = {}
 local running = coroutine.running
 local is_yieldable = coroutine.isyieldable or function() return true end
 
--- By their coroutines.
-local tasks = setmetatable({}, { __mode = "k" })
+-- By their coroutines, which keep them. Weak values too: on LuaJIT a weak key is kept by its own value, and a task knows
+-- its coroutine.
+local tasks = setmetatable({}, { __mode = "kv" })
 
 -- Called once the program has loaded cqueues.
 function world.load()
