@@ -10,13 +10,14 @@
 #include <time.h>
 
 #include "base/secret.h"
+#include "etcd/backoff.h"
 #include "etcd/call.h"
 #include "etcd/cluster.h"
 
 #define RETRY_LEAST_NS NS_PER_S
 #define RETRY_MOST_NS (30 * NS_PER_S)
 #define SUSPECT_AGAIN_NS (10 * NS_PER_S)
-enum { SILENT_ENOUGH = 2, MOST_DOUBLINGS = 5, MAX_EXPIRY_S = 365 * 24 * 3600 };
+enum { SILENT_ENOUGH = 2, MAX_EXPIRY_S = 365 * 24 * 3600 };
 
 /* ---- the life of a signed token ---------------------------------------------------------------------- */
 
@@ -94,11 +95,9 @@ static int take_token(struct auth *auth, const char *text) {
 }
 
 static void fail(struct auth *auth, const struct lun_err *err) {
-    unsigned doublings = auth->n_refused < MOST_DOUBLINGS ? auth->n_refused : MOST_DOUBLINGS;
-    int64_t delay_ns = RETRY_LEAST_NS << doublings;
-    auth->n_refused++;
-    auth->retry_ns = rpc_now(auth->etcd->rpc) +
-                     etcd_jitter(auth->etcd, delay_ns < RETRY_MOST_NS ? delay_ns : RETRY_MOST_NS);
+    struct rpc *rpc = auth->etcd->rpc;
+    int64_t delay_ns = backoff_grown(RETRY_LEAST_NS, RETRY_MOST_NS, auth->n_refused++);
+    auth->retry_ns = rpc_now(rpc) + backoff_around(rpc, delay_ns);
     auth->err = *err;
     (void)lun_err_wrap(&auth->err, "user %s", auth->user);
     trace_line(auth->etcd->trace, "auth: %s", auth->err.text);

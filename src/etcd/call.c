@@ -28,6 +28,7 @@
 #include <string.h>
 
 #include "base/sm.h"
+#include "etcd/backoff.h"
 #include "etcd/cluster.h"
 #include "etcd/reply.h"
 #include "etcd/status_class.h"
@@ -274,8 +275,7 @@ static bool choose(struct etcd_call *call) {
 
 static void wait(struct etcd_call *call) {
     struct rpc *rpc = call->etcd->rpc;
-    int64_t delay = call->round < 4 ? DELAY_LEAST_NS << call->round : DELAY_MOST_NS;
-    delay = etcd_jitter(call->etcd, delay);
+    int64_t delay = backoff_around(rpc, backoff_grown(DELAY_LEAST_NS, DELAY_MOST_NS, call->round));
     delay = least(delay < DELAY_LEAST_NS ? DELAY_LEAST_NS : delay, DELAY_MOST_NS);
     int64_t slow_ns = least(answer_ns(call), DELAY_SLOW_NS);
     delay = delay > slow_ns ? delay : slow_ns;

@@ -69,8 +69,6 @@ size_t etcd_member_index(const struct etcd_member *member);
 
 /* "2 s", "1.5 s", "300 ms". */
 const char *etcd_span_text(char *text, size_t n_bytes, int64_t ns);
-/* Between 0.5 and 1.5 times `ns`. */
-int64_t etcd_jitter(struct etcd *etcd, int64_t ns);
 
 /* confirm.c */
 void etcd_confirm_init(struct etcd_member *member);

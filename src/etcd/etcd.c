@@ -238,6 +238,3 @@ const char *etcd_span_text(char *text, size_t n_bytes, int64_t ns) {
     return text;
 }
 
-int64_t etcd_jitter(struct etcd *etcd, int64_t ns) {
-    return ns / 2 + (int64_t)(rpc_random(etcd->rpc) % (uint64_t)(ns + 1));
-}

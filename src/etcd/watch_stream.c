@@ -18,6 +18,7 @@
 
 #include <stdlib.h>
 
+#include "etcd/backoff.h"
 #include "etcd/cluster.h"
 #include "etcd/malformed.h"
 #include "etcd/status_class.h"
@@ -76,12 +77,12 @@ static void back_off(struct watch_stream *stream) {
     int64_t now_ns = rpc_now(stream->etcd->rpc);
     if (now_ns - stream->opened_ns >= GOOD_NS)
         stream->n_failures = 0;
-    int64_t delay = DELAY_FIRST_NS;
-    if (stream->n_failures > 0)
-        delay = stream->n_failures < 5 ? DELAY_LEAST_NS << (stream->n_failures - 1) : DELAY_MOST_NS;
+    int64_t delay = stream->n_failures == 0
+                        ? DELAY_FIRST_NS
+                        : backoff_grown(DELAY_LEAST_NS, DELAY_MOST_NS, stream->n_failures - 1);
     stream->n_failures++;
     sm_move(&stream->sm, BACKOFF);
-    rpc_timer_start(&stream->timer, now_ns + etcd_jitter(stream->etcd, delay));
+    rpc_timer_start(&stream->timer, now_ns + backoff_around(stream->etcd->rpc, delay));
     watch_stream_rearm(stream);
 }
 
@@ -222,7 +223,7 @@ static void open_again(struct watch_stream *stream) {
     if (!open_stream(stream))
         return;
     sm_move(&stream->sm, BACKOFF);
-    rpc_timer_start(&stream->timer, rpc_now(stream->etcd->rpc) + etcd_jitter(stream->etcd, DELAY_MOST_NS));
+    rpc_timer_start(&stream->timer, rpc_now(stream->etcd->rpc) + backoff_around(stream->etcd->rpc, DELAY_MOST_NS));
 }
 
 static void move_elsewhere(struct watch_stream *stream) {

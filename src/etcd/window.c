@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "etcd/backoff.h"
 
 static const unsigned limits[WINDOW_N_KINDS] = {[WINDOW_USER] = 128, [WINDOW_SCAN] = 16, [WINDOW_LOOK] = 32};
 /* From this answer time on looks and scans are fewer, in proportion, down to a share of the limit. */
@@ -11,7 +12,6 @@ static const unsigned limits[WINDOW_N_KINDS] = {[WINDOW_USER] = 128, [WINDOW_SCA
 enum { LEAST_SHARE = 8 };
 #define PROBE_LEAST_NS (50 * NS_PER_MS)
 #define PROBE_MOST_NS (2 * NS_PER_S)
-enum { PROBE_DOUBLINGS = 6 };
 /* Each answer's weight in the smoothed answer time. */
 enum { ANSWER_WEIGHT = 8 };
 
@@ -46,10 +46,7 @@ void window_began(struct window *window, int64_t now_ns) {
     window->n_out++;
     if (!is_behind(window))
         return;
-    int64_t distance = PROBE_LEAST_NS << window->n_probes;
-    window->probe_at_ns = now_ns + (distance < PROBE_MOST_NS ? distance : PROBE_MOST_NS);
-    if (window->n_probes < PROBE_DOUBLINGS)
-        window->n_probes++;
+    window->probe_at_ns = now_ns + backoff_grown(PROBE_LEAST_NS, PROBE_MOST_NS, window->n_probes++);
 }
 
 /* The member has answered what was sent at `sent_ns`: what had been given up by then no longer counts. */

@@ -7,6 +7,7 @@
 #ifndef LUN_RECIPE_PLACE_MACHINE_H
 #define LUN_RECIPE_PLACE_MACHINE_H
 
+#include "etcd/backoff.h"
 #include "recipe/line.h"
 #include "recipe/place.h"
 #include "recipe/place_index.h"
@@ -94,7 +95,7 @@ static inline int64_t place_now(const struct place *place) {
 }
 
 static inline int64_t place_jittered(const struct place *place, int64_t span) {
-    return span - (int64_t)(rpc_random(place->session->rpc) % (uint64_t)(span / 4 + 1));
+    return backoff_early(place->session->rpc, span, 4);
 }
 
 static inline struct pace *place_pace(const struct place *place) {

@@ -11,24 +11,20 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "etcd/backoff.h"
 
 #define MIN_SILENCE_NS (300 * NS_PER_MS)
-#define FIRST_RETRY_NS (50 * NS_PER_MS)
+#define RETRY_LEAST_NS (50 * NS_PER_MS)
+#define RETRY_MOST_NS (400 * NS_PER_MS)
 /* How far a leader may be behind its followers in carrying out a grant; one that has renewed the lease has done
  * so. */
 #define LEADER_LAG_NS (300 * NS_PER_MS)
 /* Nobody else answers: then the same member is taken at its word. */
 #define NOBODY_ELSE_NS NS_PER_S
-enum { MAX_RETRY_DOUBLINGS = 3 };
 
 static int64_t silence_ns(const struct renewer *renewer) {
     int64_t sixth = renewer->ttl_ns / 6;
     return sixth > MIN_SILENCE_NS ? sixth : MIN_SILENCE_NS;
-}
-
-/* `span` less up to a fifth. */
-static int64_t jittered(struct renewer *renewer, int64_t span) {
-    return span - (int64_t)(rpc_random(renewer->rpc) % (uint64_t)(span / 5 + 1));
 }
 
 static void stream_close(struct renewer_stream *stream) {
@@ -70,10 +66,8 @@ static struct renewer_stream *free_slot(struct renewer *renewer) {
 static void try_again_soon(struct renewer *renewer) {
     if (!renewer->is_renewing)
         return;
-    int doublings =
-        renewer->n_failures < MAX_RETRY_DOUBLINGS ? (int)renewer->n_failures : MAX_RETRY_DOUBLINGS;
-    renewer->n_failures++;
-    int64_t at = rpc_now(renewer->rpc) + jittered(renewer, FIRST_RETRY_NS << doublings);
+    int64_t delay = backoff_grown(RETRY_LEAST_NS, RETRY_MOST_NS, renewer->n_failures++);
+    int64_t at = rpc_now(renewer->rpc) + backoff_early(renewer->rpc, delay, 5);
     if (!rpc_timer_is_running(&renewer->timer) || renewer->timer.node.key > at)
         rpc_timer_start(&renewer->timer, at);
 }
@@ -111,7 +105,7 @@ static void succeed(struct renewer *renewer, struct renewer_stream *stream) {
     renewer->is_renewing = false;
     renewer->gone_member = NULL;
     renewer->renewed_term = stream->raft_term;
-    rpc_timer_start(&renewer->timer, stream->sent_ns + jittered(renewer, renewer->ttl_ns / 3));
+    rpc_timer_start(&renewer->timer, stream->sent_ns + backoff_early(renewer->rpc, renewer->ttl_ns / 3, 5));
     renewer->callbacks->on_renewed(renewer, stream->sent_ns, stream->ttl_s);
 }
 
