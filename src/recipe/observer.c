@@ -7,6 +7,7 @@
  * Departs from etcd's Go client: no leader is told too, compaction is a re-read, nothing ends without a word. */
 #include "recipe/observer.h"
 
+#include "etcd/backoff.h"
 #include "etcd/kv.h"
 #include "recipe/line.h"
 #include "recipe/place.h"
@@ -18,8 +19,7 @@ static void read_line(struct observer *observer);
 
 static void schedule(struct observer *observer, int64_t span) {
     struct rpc *rpc = etcd_rpc(observer->etcd);
-    rpc_timer_start(&observer->timer,
-                    rpc_now(rpc) + span - (int64_t)(rpc_random(rpc) % (uint64_t)(span / 4)));
+    rpc_timer_start(&observer->timer, rpc_now(rpc) + backoff_early(rpc, span, 4));
 }
 
 static void finish_closing(struct observer *observer) {
