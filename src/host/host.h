@@ -17,4 +17,12 @@ void signals_survive_pipes(void);
 /* The number of the first one caught, 0: none yet. Any thread. */
 int signals_caught(void);
 
+/* From now on SIGINT (Ctrl-C) makes the returned descriptor readable each time, and raises in what interrupts_aim names
+ * while the loop does not turn. -1 with errno. */
+int interrupts_catch(void);
+/* The number of SIGINTs since the last call; the descriptor is not readable any more. */
+int interrupts_take(void);
+/* Pops the error to raise from L; `thread` is the coroutine to raise it in, which must outlive this, or NULL. */
+void interrupts_aim(lua_State *L, lua_State *thread);
+
 #endif

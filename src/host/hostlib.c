@@ -3,6 +3,7 @@
 #include "host/host.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,6 +71,69 @@ static int l_caught_signal(lua_State *L) {
     if (number == 0)
         return 0;
     lua_pushinteger(L, number);
+    return 1;
+}
+
+/* catch_interrupts() -> descriptor that becomes readable with each Ctrl-C; nil, message */
+static int l_catch_interrupts(lua_State *L) {
+    int fd = interrupts_catch();
+    if (fd < 0)
+        return push_error(L, strerror(errno));
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+/* take_interrupts() -> how many there were */
+static int l_take_interrupts(lua_State *L) {
+    lua_pushinteger(L, interrupts_take());
+    return 1;
+}
+
+/* aim_interrupts([coroutine, error]): a Ctrl-C raises the error in it while it computes; nobody's without */
+static int l_aim_interrupts(lua_State *L) {
+    lua_State *thread = lua_tothread(L, 1);
+    lua_settop(L, 2);
+    interrupts_aim(L, thread);
+    return 0;
+}
+
+/* hold_output(is held): what is written to the terminal is kept for take_output, see streams.h */
+static int l_hold_output(lua_State *L) {
+    streams_hold(lua_toboolean(L, 1));
+    return 0;
+}
+
+/* has_output() -> whether there is something for take_output */
+static int l_has_output(lua_State *L) {
+    lua_pushboolean(L, streams_hold_something());
+    return 1;
+}
+
+/* take_output() -> the text kept, or nil */
+static int l_take_output(lua_State *L) {
+    size_t len;
+    char *text = streams_take(&len);
+    if (text == NULL)
+        return 0;
+    lua_pushlstring(L, text, len);
+    free(text);
+    return 1;
+}
+
+/* is_in_line() -> whether what was written to the terminal last does not end in a newline */
+static int l_is_in_line(lua_State *L) {
+    lua_pushboolean(L, streams_are_in_line());
+    return 1;
+}
+
+/* terminal() -> a file that writes to stdout past all that is held; never closed */
+static int l_terminal(lua_State *L) {
+    luaL_Stream *stream = lua_newuserdatauv(L, sizeof *stream, 0);
+    stream->f = streams_terminal();
+    stream->closef = NULL;
+    if (stream->f == NULL)
+        return push_error(L, strerror(ENOMEM));
+    luaL_setmetatable(L, LUA_FILEHANDLE);
     return 1;
 }
 
@@ -173,6 +237,14 @@ int luaopen_lunarch_host(lua_State *L) {
         {"pid", l_pid},
         {"catch_signals", l_catch_signals},
         {"caught_signal", l_caught_signal},
+        {"catch_interrupts", l_catch_interrupts},
+        {"take_interrupts", l_take_interrupts},
+        {"aim_interrupts", l_aim_interrupts},
+        {"hold_output", l_hold_output},
+        {"has_output", l_has_output},
+        {"take_output", l_take_output},
+        {"is_in_line", l_is_in_line},
+        {"terminal", l_terminal},
         {"guard_output", l_guard_output},
         {"set_notice", l_set_notice},
         {"stand", l_stand},

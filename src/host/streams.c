@@ -3,6 +3,7 @@
 #include "host/streams.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,14 +64,95 @@ void streams_stop_waiting(void) {
     atomic_store(&is_waiting_over, true);
 }
 
+/* ---- what is held ------------------------------------------------------------------------------------ */
+
+#define HELD_LIMIT (1 << 20)
+
+static struct {
+    pthread_mutex_t lock;
+    bool is_on;
+    char *text;
+    size_t len, room;
+} held = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static bool keep(const char *text, size_t len) {
+    if (held.len + len > HELD_LIMIT)
+        return false;
+    if (held.len + len > held.room) {
+        size_t room = 2 * (held.len + len);
+        char *grown = realloc(held.text, room);
+        if (grown == NULL)
+            return false;
+        held.text = grown;
+        held.room = room;
+    }
+    memcpy(held.text + held.len, text, len);
+    held.len += len;
+    return true;
+}
+
+static bool is_terminal(const struct output *output) {
+    static signed char known[2];
+    size_t i = (size_t)(output - outputs);
+    if (known[i] == 0)
+        known[i] = isatty(output->fd) ? 1 : -1;
+    return known[i] > 0;
+}
+
+/* Whether the text is kept, and not to be written now. */
+static bool hold(struct output *output, const char *text, size_t len) {
+    (void)pthread_mutex_lock(&held.lock);
+    bool is_held = held.is_on && is_terminal(output) && keep(text, len);
+    if (!is_held && held.len > 0) {
+        (void)output_write(output, held.text, held.len);
+        held.len = 0;
+    }
+    (void)pthread_mutex_unlock(&held.lock);
+    return is_held;
+}
+
+bool streams_are_in_line(void) {
+    return is_guarding && ((is_terminal(&outputs[0]) && outputs[0].is_in_line) ||
+                           (is_terminal(&outputs[1]) && outputs[1].is_in_line));
+}
+
+void streams_hold(bool is_held) {
+    (void)pthread_mutex_lock(&held.lock);
+    held.is_on = is_held;
+    (void)pthread_mutex_unlock(&held.lock);
+}
+
+bool streams_hold_something(void) {
+    (void)pthread_mutex_lock(&held.lock);
+    bool is_something = held.len > 0;
+    (void)pthread_mutex_unlock(&held.lock);
+    return is_something;
+}
+
+char *streams_take(size_t *len) {
+    (void)pthread_mutex_lock(&held.lock);
+    char *text = held.len > 0 ? held.text : NULL;
+    *len = held.len;
+    if (text != NULL) {
+        held.text = NULL;
+        held.len = held.room = 0;
+    }
+    (void)pthread_mutex_unlock(&held.lock);
+    return text;
+}
+
 /* ---- the files --------------------------------------------------------------------------------------- */
 
-static ssize_t write_cookie(void *cookie, const char *text, size_t len) {
+static ssize_t write_through(void *cookie, const char *text, size_t len) {
     int error = output_write(cookie, text, len);
     if (error == 0)
         return (ssize_t)len;
     errno = -error;
     return 0;
+}
+
+static ssize_t write_cookie(void *cookie, const char *text, size_t len) {
+    return hold(cookie, text, len) ? (ssize_t)len : write_through(cookie, text, len);
 }
 
 static int seek_cookie(void *cookie, off64_t *offset, int whence) {
@@ -90,6 +172,17 @@ static FILE *open_file(struct output *output, int mode) {
     (void)setvbuf(file, NULL, mode, BUFSIZ);
     /* For fileno(), which scripts ask whether they write to a terminal. */
     file->_fileno = output->fd;
+    return file;
+}
+
+FILE *streams_terminal(void) {
+    static FILE *file;
+    static const cookie_io_functions_t functions = {.write = write_through};
+    if (file == NULL && is_guarding) {
+        file = fopencookie(&outputs[0], "w", functions);
+        if (file != NULL)
+            file->_fileno = outputs[0].fd;
+    }
     return file;
 }
 
@@ -134,7 +227,7 @@ int streams_guard(lua_State *L) {
 
 void streams_log(const char *line, size_t len) {
     if (is_guarding)
-        (void)output_write_now(&outputs[1], line, len);
+        (void)(hold(&outputs[1], line, len) || output_write_now(&outputs[1], line, len));
     else
         (void)!write(STDERR_FILENO, line, len);
 }

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <lua.h>
 
@@ -19,6 +20,17 @@ int streams_guard(lua_State *L);
 int streams_set_notice(const char *pattern, bool is_utc);
 /* From now on nothing waits for a reader. */
 void streams_stop_waiting(void);
+
+/* While held, what goes to stdout and stderr, if they are terminals, is kept in memory in one order, so that it can be
+ * written above a line that is being typed. Past a limit the rest is written at once. */
+void streams_hold(bool is_held);
+bool streams_hold_something(void);
+/* What was kept, malloc'd, or NULL. */
+char *streams_take(size_t *len);
+/* Whether what was written to the terminal last does not end in a newline. */
+bool streams_are_in_line(void);
+/* A file on stdout past all that is held; NULL: no memory, or no streams_guard yet. Of the process, never closed. */
+FILE *streams_terminal(void);
 
 /* A line of the log, to stderr. Never waits. Any thread. */
 void streams_log(const char *line, size_t len);

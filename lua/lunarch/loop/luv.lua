@@ -14,9 +14,6 @@ local luv = {}
 
 local uv                -- luv itself, loaded when it is first needed: it changes the process (SIGPIPE)
 
--- A signal that comes just before a wait begins cannot end it.
-local SLICE_MS = 250
-
 -- What a callback raised in a turn of ours is raised by that turn: Ctrl-C may come in the middle of one.
 local is_turning, failure = false, nil
 
@@ -45,6 +42,12 @@ end
 -- Ends the process: lunarch.loop.ending puts its own here.
 luv.fail = os.exit
 
+-- Whether an error in a callback ends the process. At a prompt it does not.
+luv.is_fatal = true
+
+-- The longest wait between two looks, in milliseconds. Where signals make a descriptor readable it may be longer.
+luv.slice_ms = 250
+
 local has_failed = false
 
 local function on_failure(found)
@@ -55,9 +58,9 @@ local function on_failure(found)
   end
   -- Only the first is told: the process ends for it, and some come with every turn of the loop.
   if has_failed then return end
-  has_failed = true
+  has_failed = luv.is_fatal
   luv.on_callback_error(args.without_ours(args.error_text(err) .. "\n" .. traceback))
-  luv.fail(luv.CALLBACK_STATUS)
+  if luv.is_fatal then luv.fail(luv.CALLBACK_STATUS) end
 end
 
 -- Loads luv itself, for `call`. Raises when it cannot be loaded.
@@ -102,10 +105,11 @@ function luv.turn()
 end
 
 -- Waits until the next turn may have something to do. Not inside of uv.run: when a signal comes, Lua's hook for it
--- (Ctrl-C) must raise here, and not in a callback of luv's, which would end the process.
+-- (Ctrl-C) must raise here, and not in a callback of luv's, which would end the process. In slices: a signal that comes
+-- just before a wait begins cannot end it.
 function luv.wait()
-  local ms = uv.backend_timeout()
-  core.await_fd(uv.backend_fd(), (ms < 0 or ms > SLICE_MS) and SLICE_MS or ms)
+  local ms, slice_ms = uv.backend_timeout(), luv.slice_ms
+  core.await_fd(uv.backend_fd(), (ms < 0 or ms > slice_ms) and slice_ms or ms)
 end
 
 -- Handles are stopped and never closed: luv 1.44 crashes in lua_close() when one was closed and the loop has not turned

@@ -1,0 +1,75 @@
+/* host/interrupt.c - Ctrl-C at the console: it ends what was typed, not the program.
+ *
+ * Each SIGINT makes a descriptor readable, and the loop ends the wait. While what was typed computes and the loop does
+ * not turn, the handler sets a hook on its coroutine, which raises at its next instruction. The third one that the loop
+ * has not taken ends the program: what computes is a coroutine inside of it, or C. */
+#include "host/host.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+
+#define PATIENCE 3
+#define STATUS 130
+
+static int wake_fd = -1;
+static atomic_int n_waiting; /* SIGINTs that the loop has not taken */
+static lua_State *_Atomic busy;
+static const char error_key;
+
+static void raise_error(lua_State *L, lua_Debug *ar) {
+    (void)ar;
+    lua_sethook(L, NULL, 0, 0);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &error_key);
+    (void)lua_error(L);
+}
+
+/* In the Lua thread: all others block signals. */
+static void on_interrupt(int number) {
+    int saved_errno = errno;
+    (void)number;
+    if (atomic_fetch_add(&n_waiting, 1) + 1 >= PATIENCE) {
+        static const char text[] = "\r\nlunarch: ended by Ctrl-C: what was typed does not end\r\n";
+        (void)!write(STDERR_FILENO, text, sizeof text - 1);
+        _exit(STATUS);
+    }
+    lua_State *L = atomic_load(&busy);
+    if (L != NULL && lua_status(L) == LUA_OK)
+        lua_sethook(L, raise_error, LUA_MASKCOUNT, 1);
+    uint64_t one = 1;
+    (void)!write(wake_fd, &one, sizeof one);
+    errno = saved_errno;
+}
+
+int interrupts_catch(void) {
+    if (wake_fd >= 0)
+        return wake_fd;
+    wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake_fd < 0)
+        return -1;
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_interrupt;
+    action.sa_flags = SA_RESTART;
+    (void)sigemptyset(&action.sa_mask);
+    return sigaction(SIGINT, &action, NULL) == 0 ? wake_fd : -1;
+}
+
+int interrupts_take(void) {
+    uint64_t count;
+    (void)!read(wake_fd, &count, sizeof count);
+    return atomic_exchange(&n_waiting, 0);
+}
+
+void interrupts_aim(lua_State *L, lua_State *thread) {
+    /* The error object is at the top of L's stack; popped. */
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
+    lua_State *before = atomic_exchange(&busy, thread);
+    if (before != NULL && thread == NULL)
+        lua_sethook(before, NULL, 0, 0);
+}

@@ -1,0 +1,366 @@
+/* host/prompt.c - the Lua module `lunarch.prompt`: a line that is typed at a terminal while other things go on, by GNU
+ * readline's callback interface. A module of its own, so that only the console loads readline, and a build without
+ * readline lacks this file alone: the console then reads plain lines.
+ *
+ *     closed --open--> hidden --show--> shown --read: a line--> hidden
+ *                        ^                |
+ *                        +------hide------+      what was typed so far is kept, and shown again
+ *
+ * readline writes to a FILE of the host's that never waits for the terminal (streams.h). One prompt per process; all
+ * functions are for the Lua thread, and none waits, except for the rest of a key sequence or of a paste. */
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <readline/history.h>
+#include <readline/readline.h>
+
+#define HISTORY_LINES 2000
+
+enum state { CLOSED, HIDDEN, SHOWN };
+
+static struct {
+    enum state state;
+    bool is_installed; /* readline has a line in hand, shown or not */
+    bool is_prepared;  /* the terminal gives single keys */
+    bool has_ended;    /* a line was entered, or the end of input */
+    char *entered;     /* malloc'd; NULL: end of input */
+    char *text;        /* the prompt */
+    lua_State *L;      /* while one of our functions runs */
+    int complete_ref;
+} prompt = {.complete_ref = LUA_NOREF};
+
+/* ---- the terminal ------------------------------------------------------------------------------------ */
+
+/* readline prepares the terminal for each line and restores it after; between two lines the keys would be echoed. */
+static void prepare(int meta_flag) {
+    if (!prompt.is_prepared)
+        rl_prep_terminal(meta_flag);
+    prompt.is_prepared = true;
+}
+
+static void keep_prepared(void) {}
+
+static void restore(void) {
+    if (!prompt.is_prepared)
+        return;
+    rl_deprep_terminal();
+    (void)fflush(rl_outstream);
+    prompt.is_prepared = false;
+}
+
+/* ---- what is entered --------------------------------------------------------------------------------- */
+
+static void on_line(char *line) {
+    prompt.has_ended = true;
+    prompt.entered = line;
+    prompt.is_installed = false;
+    prompt.state = HIDDEN;
+    rl_callback_handler_remove();
+}
+
+static bool has_input(void) {
+    struct pollfd pollfd = {.fd = STDIN_FILENO, .events = POLLIN};
+    return poll(&pollfd, 1, 0) > 0;
+}
+
+static void write_text(const char *text, size_t len) {
+    (void)fwrite(text, 1, len, rl_outstream);
+    (void)fflush(rl_outstream);
+}
+
+/* ---- completion -------------------------------------------------------------------------------------- */
+
+/* Whether the cursor is inside a string of Lua, as far as the line tells. */
+static char open_quote(void) {
+    char quote = '\0';
+    for (int i = 0; i < rl_point; i++) {
+        char c = rl_line_buffer[i];
+        if (quote != '\0' && c == '\\')
+            i++;
+        else if (c == quote)
+            quote = '\0';
+        else if (quote == '\0' && (c == '"' || c == '\''))
+            quote = c;
+    }
+    return quote;
+}
+
+/* Names in etcd hold every character but the quote. */
+static char *word_breaks(void) {
+    static char in_string[] = "\"'", in_code[] = " \t\n\"'`@$><=;|&{}()[],+-*/%^#~";
+    return open_quote() != '\0' ? in_string : in_code;
+}
+
+static char **matches_from(lua_State *L, int index) {
+    size_t n = lua_rawlen(L, index);
+    if (n == 0)
+        return NULL;
+    char **matches = calloc(n + 2, sizeof *matches);
+    size_t n_common = 0;
+    for (size_t i = 1; matches != NULL && i <= n; i++) {
+        lua_rawgeti(L, index, (lua_Integer)i);
+        const char *match = luaL_tolstring(L, -1, NULL);
+        matches[i] = strdup(match);
+        size_t same = 0;
+        while (i > 1 && same < n_common && match[same] == matches[1][same])
+            same++;
+        n_common = i == 1 ? strlen(match) : same;
+        lua_pop(L, 2);
+    }
+    if (matches != NULL)
+        matches[0] = n == 1 ? strdup(matches[1]) : strndup(matches[1], n_common);
+    if (n == 1 && matches != NULL) {
+        free(matches[1]);
+        matches[1] = NULL;
+    }
+    return matches;
+}
+
+/* complete(line up to the cursor, word, quote or "") -> list of words in its place. readline must not see an error. */
+static char **complete(const char *word, int start, int end) {
+    lua_State *L = prompt.L;
+    (void)start;
+    rl_attempted_completion_over = 1;
+    rl_completion_append_character = '\0';
+    rl_completion_suppress_append = 1;
+    if (L == NULL || prompt.complete_ref == LUA_NOREF)
+        return NULL;
+    int top = lua_gettop(L);
+    char quote[2] = {open_quote(), '\0'};
+    char **matches = NULL;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, prompt.complete_ref);
+    lua_pushlstring(L, rl_line_buffer, (size_t)end);
+    lua_pushstring(L, word);
+    lua_pushstring(L, quote);
+    if (lua_pcall(L, 3, 1, 0) == LUA_OK && lua_istable(L, -1))
+        matches = matches_from(L, lua_gettop(L));
+    lua_settop(L, top);
+    return matches;
+}
+
+/* ---- the module -------------------------------------------------------------------------------------- */
+
+static void check_open(lua_State *L) {
+    if (prompt.state == CLOSED)
+        (void)luaL_error(L, "the prompt is not open");
+}
+
+/* open(file of the terminal, complete) */
+static int l_open(lua_State *L) {
+    luaL_Stream *terminal = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (prompt.state != CLOSED)
+        return luaL_error(L, "the prompt is open already");
+    lua_settop(L, 2);
+    prompt.complete_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    rl_readline_name = "lunarch";
+    rl_instream = stdin;
+    rl_outstream = terminal->f;
+    rl_catch_signals = 0;
+    rl_catch_sigwinch = 0;
+    rl_prep_term_function = prepare;
+    rl_deprep_term_function = keep_prepared;
+    rl_attempted_completion_function = complete;
+    rl_completion_word_break_hook = word_breaks;
+    rl_completion_query_items = 0;
+    (void)rl_variable_bind("page-completions", "off");
+    (void)rl_variable_bind("show-all-if-ambiguous", "on");
+    using_history();
+    stifle_history(HISTORY_LINES);
+    prompt.state = HIDDEN;
+    return 0;
+}
+
+static void set_text(const char *text) {
+    char *copy = strdup(text);
+    if (copy == NULL)
+        return;
+    free(prompt.text);
+    prompt.text = copy;
+}
+
+/* show([prompt]): below what was written, with what was typed so far */
+static int l_show(lua_State *L) {
+    check_open(L);
+    if (!lua_isnoneornil(L, 1))
+        set_text(luaL_checkstring(L, 1));
+    const char *text = prompt.text != NULL ? prompt.text : "> ";
+    if (!prompt.is_installed) {
+        prompt.is_installed = true;
+        rl_callback_handler_install(text, on_line);
+    } else {
+        rl_set_prompt(text);
+        if (prompt.state != SHOWN)
+            rl_forced_update_display();
+        else
+            rl_redisplay();
+    }
+    prompt.state = SHOWN;
+    (void)fflush(rl_outstream);
+    return 0;
+}
+
+/* hide(): takes the line off the terminal; the cursor stands where it began */
+static int l_hide(lua_State *L) {
+    check_open(L);
+    if (prompt.state == SHOWN) {
+        rl_clear_visible_line();
+        (void)fflush(rl_outstream);
+        prompt.state = HIDDEN;
+    }
+    return 0;
+}
+
+/* write(text): while the line is hidden */
+static int l_write(lua_State *L) {
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    check_open(L);
+    write_text(text, len);
+    return 0;
+}
+
+/* read() -> the line that was entered; false: the end of input; nil: not yet. Does not wait. */
+static int l_read(lua_State *L) {
+    check_open(L);
+    if (!prompt.is_installed)
+        return 0;
+    prompt.has_ended = false;
+    prompt.L = L;
+    while (!prompt.has_ended && has_input())
+        rl_callback_read_char();
+    prompt.L = NULL;
+    (void)fflush(rl_outstream);
+    if (!prompt.has_ended)
+        return 0;
+    if (prompt.entered == NULL) {
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    lua_pushstring(L, prompt.entered);
+    free(prompt.entered);
+    prompt.entered = NULL;
+    return 1;
+}
+
+/* discard(): what was typed so far is left above, and forgotten */
+static int l_discard(lua_State *L) {
+    check_open(L);
+    if (!prompt.is_installed)
+        return 0;
+    rl_free_line_state();
+    rl_callback_sigcleanup();
+    rl_point = rl_end;
+    rl_redisplay();
+    write_text("^C\r\n", 4);
+    rl_replace_line("", 1);
+    rl_point = 0;
+    prompt.is_installed = false;
+    prompt.state = HIDDEN;
+    rl_callback_handler_remove();
+    return 0;
+}
+
+/* resize(): the terminal has another size */
+static int l_resize(lua_State *L) {
+    check_open(L);
+    bool is_shown = prompt.state == SHOWN;
+    if (is_shown)
+        rl_clear_visible_line();
+    rl_reset_screen_size();
+    if (prompt.is_installed)
+        rl_set_prompt(prompt.text);
+    if (is_shown)
+        rl_forced_update_display();
+    (void)fflush(rl_outstream);
+    return 0;
+}
+
+/* typed() -> what was typed so far */
+static int l_typed(lua_State *L) {
+    lua_pushstring(L, prompt.is_installed && rl_line_buffer != NULL ? rl_line_buffer : "");
+    return 1;
+}
+
+/* release(): the terminal as we found it, for another program; the next show() takes it again */
+static int l_release(lua_State *L) {
+    check_open(L);
+    restore();
+    return 0;
+}
+
+/* resume(): after release(), or after the process was stopped and goes on */
+static int l_resume(lua_State *L) {
+    check_open(L);
+    prompt.is_prepared = false;
+    prepare(1);
+    return 0;
+}
+
+/* load_history(path) */
+static int l_load_history(lua_State *L) {
+    history_comment_char = '#';
+    history_write_timestamps = 1;
+    (void)read_history(luaL_checkstring(L, 1));
+    return 0;
+}
+
+/* remember(text[, path]): in the history, and at the end of the file */
+static int l_remember(lua_State *L) {
+    const char *text = luaL_checkstring(L, 1);
+    const char *path = luaL_optstring(L, 2, NULL);
+    HIST_ENTRY *last = history_length > 0 ? history_get(history_base + history_length - 1) : NULL;
+    if (last != NULL && strcmp(last->line, text) == 0)
+        return 0;
+    add_history(text);
+    if (path != NULL)
+        (void)append_history(1, path);
+    return 0;
+}
+
+/* close([history path]) */
+static int l_close(lua_State *L) {
+    const char *path = luaL_optstring(L, 1, NULL);
+    if (prompt.state == CLOSED)
+        return 0;
+    if (prompt.is_installed)
+        rl_callback_handler_remove();
+    prompt.is_installed = false;
+    restore();
+    prompt.state = CLOSED;
+    if (path != NULL)
+        (void)history_truncate_file(path, HISTORY_LINES);
+    return 0;
+}
+
+int luaopen_lunarch_prompt(lua_State *L);
+
+int luaopen_lunarch_prompt(lua_State *L) {
+    static const luaL_Reg functions[] = {
+        {"open", l_open},
+        {"show", l_show},
+        {"hide", l_hide},
+        {"write", l_write},
+        {"read", l_read},
+        {"discard", l_discard},
+        {"resize", l_resize},
+        {"typed", l_typed},
+        {"release", l_release},
+        {"resume", l_resume},
+        {"load_history", l_load_history},
+        {"remember", l_remember},
+        {"close", l_close},
+        {NULL, NULL},
+    };
+    luaL_newlib(L, functions);
+    /* However the program ends, the terminal is as it was. */
+    (void)atexit(restore);
+    return 1;
+}
