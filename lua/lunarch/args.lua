@@ -285,11 +285,27 @@ end
 
 -- ---- classes ----------------------------------------------------------------------------------------------------
 
+--- The methods and the computed properties of an object of ours; nil for any other value.
+function args.members(value)
+  local found = type(value) == "table" and classes[getmetatable(value)]
+  if found then return found.methods, found.properties end
+  return nil
+end
+
+--- The same of every class, by its name ("lunarch.client").
+function args.classes()
+  local found = {}
+  for meta, it in each(classes) do
+    found[meta.__name] = it
+  end
+  return found
+end
+
 -- A class: methods by name, `properties` computed at each reading. Returns its metatable and the check each method
 -- begins with.
 function args.class(name, methods, properties)
   local meta = { __name = "lunarch." .. name }
-  classes[meta] = true
+  classes[meta] = { methods = methods, properties = properties or NONE }
   function meta.__index(self, key)
     local method = methods[key]
     if method ~= nil then return method end

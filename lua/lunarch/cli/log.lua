@@ -57,6 +57,8 @@ local function plain(name)
   return (name:gsub("%c", function(char) return char == "\n" and "\\n" or ("\\x%02x"):format(char:byte()) end))
 end
 
+log.plain = plain
+
 local function text_line(time, level, name, text)
   local seconds = math.floor(time)
   local stamp = os.date("%Y-%m-%dT%H:%M:%S.", seconds) .. milliseconds(time) .. os.date("%z", seconds)
@@ -75,17 +77,20 @@ local function coloured_line(time, level, name, text)
     paint("time", stamp), paint(level, ("%-5s"):format(LEVELS[level])), who, (text:gsub("\n", "\n    ")))
 end
 
-local function wants_colour()
+--- Whether what is written to a descriptor may be coloured.
+---@param fd integer
+---@return boolean
+function log.is_coloured(fd)
   local refused = os.getenv "NO_COLOR"
-  return host.is_terminal(2) and (not refused or refused == "") and os.getenv "TERM" ~= "dumb"
+  return host.is_terminal(fd) and (not refused or refused == "") and os.getenv "TERM" ~= "dumb"
 end
 
 local LINES = { text = text_line, coloured = coloured_line, json = json_line }
-local line_of = LINES[wants_colour() and "coloured" or "text"]
+local line_of = LINES[log.is_coloured(2) and "coloured" or "text"]
 
 ---@param format "text"|"json"
 function log.set_format(format)
-  line_of = format == "json" and json_line or LINES[wants_colour() and "coloured" or "text"]
+  line_of = format == "json" and json_line or LINES[log.is_coloured(2) and "coloured" or "text"]
 end
 
 ---@class lunarch.Log

@@ -2,7 +2,8 @@
 -- for, with
 --
 --   open(options) -> world      or nil, what is wrong, exit status. Waits. `options`: what the command line says
---                               (flags by name; candidates of `lunarch lab`: seed, ttl, members ...)
+--                               (flags by name; candidates of `lunarch lab`: seed, ttl, members ...); options.log;
+--                               options.ask(question) -> whether the user agrees, waits
 --
 -- and a world is a table:
 --
@@ -22,7 +23,7 @@
 --   call(fn, ...)     runs a chunk that was typed, and returns what it returns; raises what it raises. Called in a task.
 --                     Real worlds just call it. The simulator decides how time passes while the chunk waits
 --   interrupt(task)   optional: Ctrl-C while `call` runs in this task; default: task:interrupt(error)
---   names()           optional: what may be named in a call besides the names in etcd, for the completion: { "A", "B" }
+--   names()           optional: what may be named in a call beside the names in etcd, for the completion: { "A" }
 --   describe(value)   optional: a value of the world's own (a candidate) as a sentence, or nil
 --   timeline          optional: a function () -> the lines of its timeline (lunarch.timeline)
 --   close(seconds)    gives up what is held, ends what was started; returns the sentences that say so. Waits

@@ -1,0 +1,144 @@
+-- A candidate that stands from the console: lunarch.candidate, whose handlers say what happens before they do what the
+-- user's handlers do.
+local args = require "lunarch.args"
+local describe = require "lunarch.console.describe"
+local lunarch = require "lunarch"
+
+args.is_ours()
+
+local candidates = {}
+
+local HANDLERS = { "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy", "on_safe" }
+local SETTINGS = { "ttl", "grace", "interval", "stop_timeout" }
+
+local Candidate = {}
+local meta = { __name = "lunarch.console.candidate", __index = Candidate }
+
+-- ---- what it is made of -----------------------------------------------------------------------------------------
+
+-- The globals of a script, which sees ours as well.
+local function load_script(path)
+  local env = setmetatable({}, { __index = _G })
+  local chunk, message = loadfile(path, "t", env)
+  if not chunk then args.misuse("candidate: %s", message) end
+  chunk()
+  return env
+end
+
+local function merge(own)
+  local env = own.script and load_script(own.script)
+  local options = {}
+  for name, value in pairs(own) do
+    if name ~= "script" then options[name] = value end
+  end
+  for _, list in ipairs { HANDLERS, SETTINGS } do
+    for _, name in ipairs(list) do
+      if options[name] == nil and env then options[name] = rawget(env, name) end
+      if options[name] == nil and not env then options[name] = rawget(_G, name) end
+    end
+  end
+  return options, env
+end
+
+-- Terms that the candidate gives up itself.
+local GIVEN_UP = { stopping = true, resigned = true, exit = true, error = true }
+
+local function lost_text(term, reason)
+  local left = term.valid_until and term.valid_until - lunarch.now() or 0
+  if left <= 0 or GIVEN_UP[reason] then return ("on_lost (%s)"):format(reason) end
+  return ("on_lost (%s), %.1f s before another may lead"):format(reason, left)
+end
+
+-- Handlers that tell of themselves first.
+local function told_handlers(self, options, tell)
+  local own = {}
+  for _, name in ipairs(HANDLERS) do
+    own[name] = options[name]
+  end
+  function options.on_elected(term)
+    self.term = term
+    tell("elected", ("elected, token %d"):format(term.token))
+    if own.on_elected then return own.on_elected(term) end
+  end
+  function options.on_lost(term, reason)
+    tell("lost", lost_text(term, reason), "warn")
+    if own.on_lost then return own.on_lost(term, reason) end
+  end
+  function options.on_leader(leader)
+    if not leader.is_me then tell("leader", leader.value and "leader is " .. leader.value or "there is no leader") end
+    if own.on_leader then return own.on_leader(leader) end
+  end
+  function options.on_jeopardy(term)
+    tell("jeopardy", ("jeopardy: etcd silent for half a TTL, safe for %.1f s"):format(term:remaining()), "warn")
+    if own.on_jeopardy then return own.on_jeopardy(term) end
+  end
+  function options.on_safe(term)
+    tell("safe", "safe: etcd answers again")
+    if own.on_safe then return own.on_safe(term) end
+  end
+end
+
+local function log_of(tell)
+  local log = {}
+  for _, level in ipairs { "info", "warn", "error" } do
+    log[level] = function(format, ...)
+      local text = select("#", ...) > 0 and format:format(...) or tostring(format)
+      tell("say", text:match "^(stands in .*TTL %d+ s)" or text, level)
+    end
+  end
+  return log
+end
+
+--- Makes one; it does not stand yet. `emit(event)` is told what happens.
+---@param client lunarch.client
+---@param election string
+---@param who string
+---@param own table what the user gave
+function candidates.new(client, election, who, own, emit)
+  local options, env = merge(own)
+  local self = setmetatable({ name = who, script = own.script }, meta)
+  local function tell(what, text, level)
+    emit { who = who, what = what, text = text, level = level or "info" }
+  end
+  options.election, options.name, options.client = election or env and env.election, who, client
+  options.log = log_of(tell)
+  told_handlers(self, options, tell)
+  self.election, self.driver = options.election, lunarch.candidate(options)
+  return self
+end
+
+-- ---- what can be asked of it ------------------------------------------------------------------------------------
+
+--- Whether it leads, by the clock, now.
+function Candidate:leads()
+  return self.term ~= nil and self.term.reason == nil and self.term:remaining() > 0
+end
+
+--- Stands until it is stopped. Waits.
+function Candidate:run()
+  return self.driver:run()
+end
+
+--- Stops it in order. Does not wait.
+function Candidate:stop()
+  self.driver:stop()
+end
+
+--- Gives its term up and waits behind the others. false: it does not lead.
+function Candidate:resign()
+  if not self:leads() then return false end
+  return self.term:resign()
+end
+
+function meta.__tostring(self)
+  local driver = self.driver
+  local head = ("candidate %s in %s: "):format(self.name, self.election)
+  if self:leads() then
+    local working = driver.working and ", in " .. driver.working or ""
+    return head .. ("leads, token %d%s; %s"):format(self.term.token, working, describe.instants(self.term))
+  end
+  local activity = driver:_activity()
+  return head .. (activity == "new" and "about to stand" or activity)
+end
+
+return candidates

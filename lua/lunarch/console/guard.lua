@@ -1,0 +1,83 @@
+-- Asks before the client of a real cluster changes keys of others: those that exist and were not made from here.
+require "lunarch.args".is_ours()
+
+local guard = {}
+
+local LOOK_S = 5
+local NAMED = 3
+local MOST_KEYS = 100
+
+-- The keys of a range that were not made from here.
+local function foreign_keys(world, get, key, options)
+  options = options or {}
+  local range = options.prefix or options.range_end
+  local result, info = get(world.client, key, {
+    prefix = options.prefix, range_end = options.range_end, keys_only = range and true or nil,
+    limit = range and MOST_KEYS or nil,
+  }, LOOK_S)
+  local found = {}
+  for _, kv in ipairs(range and result or { type(info) == "table" and info or nil }) do
+    if world.own_keys[kv.key] ~= kv.create_revision then found[#found + 1] = kv.key end
+  end
+  return found, type(info) == "table" and info.count or #found
+end
+
+local function ask(world, verb, found, n)
+  if not found[1] then return true end
+  local names = table.concat(found, ", ", 1, math.min(#found, NAMED))
+  local more = n > NAMED and (" and %d more"):format(n - NAMED) or ""
+  return world.may(("%s %s%s, which %s not made from here"):format(verb, names, more, n == 1 and "was" or "were"))
+end
+
+local REFUSED = "not done: it was not agreed to"
+
+-- Keys that are made from here, by the revision of their making.
+local function remember(world, key, revision, options)
+  if math.type(revision) and not (options and options.lease) then
+    world.own_keys[key] = world.own_keys[key] or revision
+  end
+end
+
+-- What is misused is told by the transaction itself.
+local function add_foreign(world, get, operation, found)
+  local kind, key, options = operation[1], operation[2], operation[3]
+  if type(key) ~= "string" or kind ~= "put" and kind ~= "delete" then return end
+  if kind == "put" then options = nil elseif type(options) ~= "table" then options = operation end
+  table.move(foreign_keys(world, get, key, options), 1, MOST_KEYS, #found + 1, found)
+end
+
+--- From now on put, delete, txn and revoke of the world's client ask first.
+---@param world lunarch.console.World
+function guard.watch(world)
+  local client = world.client
+  local get, put, delete, txn = client.get, client.put, client.delete, client.txn
+  world.own_keys = {}
+  function client.put(self, key, value, options, timeout)
+    if type(key) == "string" and key ~= "" then
+      local found, n = foreign_keys(world, get, key)
+      if not ask(world, "overwrite", found, n) then return nil, REFUSED, "cancelled" end
+    end
+    local ok, revision, more = put(self, key, value, options, timeout)
+    if ok then remember(world, key, revision, options) end
+    return ok, revision, more
+  end
+  function client.delete(self, key, options, timeout)
+    if type(key) == "string" and (key ~= "" or options and options.prefix) then
+      local found, n = foreign_keys(world, get, key, options)
+      if not ask(world, "delete", found, n) then return nil, REFUSED, "cancelled" end
+    end
+    return delete(self, key, options, timeout)
+  end
+  function client.txn(self, request, timeout)
+    local found = {}
+    for _, branch in ipairs { "success", "failure" } do
+      for _, operation in ipairs(type(request) == "table" and request[branch] or {}) do
+        add_foreign(world, get, operation, found)
+      end
+    end
+    if not ask(world, "change by a transaction", found, #found) then return nil, REFUSED, "cancelled" end
+    return txn(self, request, timeout)
+  end
+end
+
+return guard

@@ -1,0 +1,305 @@
+-- The console: a prompt in a world (lunarch.console.world). What is typed runs as a task, one after the other; what was
+-- begun before - candidates, observers, tasks - goes on meanwhile, and what they say is printed above the line.
+local args = require "lunarch.args"
+local chunk = require "lunarch.console.chunk"
+local complete = require "lunarch.console.complete"
+local events = require "lunarch.console.events"
+local globals = require "lunarch.console.globals"
+local host = require "lunarch.host"
+local input = require "lunarch.console.input"
+local log = require "lunarch.cli.log"
+local lunarch = require "lunarch"
+local record = require "lunarch.console.record"
+local show = require "lunarch.console.show"
+local tasks = require "lunarch.loop.task"
+local uv = require "luv"
+local worlds = require "lunarch.console.world"
+
+args.is_ours()
+
+local console = {}
+
+local SILENT_MS = 200      -- a call that waits longer than this gives the line back
+local CLOSE_S = 5
+
+local INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function() return "interrupted" end })
+
+local Console = {}
+Console.__index = Console
+
+-- ---- printing ---------------------------------------------------------------------------------------------------
+
+function Console:print(text)
+  io.stdout:write(text, "\n")
+end
+
+function Console:print_error(text)
+  io.stdout:write(self.is_coloured and "\27[31m" .. text .. "\27[0m" or text, "\n")
+end
+
+-- What a call raised: the message and the code; where it happened in functions of the user's, too.
+function Console:print_failure(err, traceback)
+  if err == INTERRUPTED then return self:print_error "interrupted" end
+  local text = args.error_text(err)
+  local code = type(err) == "table" and err.code
+  if type(code) == "string" then text = ("%s (%s)"):format(text, code) end
+  local name = text:match "attempt to call a nil value %(global '([%w_]+)'%)"
+  local meant = name and args.probably(name, globals.names(self.world, self.own))
+  if meant then text = ("%s: did you mean '%s'?"):format(text, meant) end
+  self:print_error(text)
+  for line in (traceback or ""):gmatch "[^\n]+" do
+    if line:find "^\t%S+:%d+: in " and not line:find("in main chunk", 1, true) and not line:find "^\t%[C%]"
+      and not line:find("in function <input:", 1, true) then
+      self:print(line)
+    end
+  end
+end
+
+-- ---- the prompt -------------------------------------------------------------------------------------------------
+
+function Console:prompt_text()
+  local head = self.world.prompt() or ""
+  if self.task then return head .. (head ~= "" and " " or "") .. "(waiting) " end
+  if self.pending then return (" "):rep(#head) .. ">> " end
+  return head .. "> "
+end
+
+function Console:show_line()
+  self.input:show(self:prompt_text())
+end
+
+-- ---- what is typed ----------------------------------------------------------------------------------------------
+
+-- Reads lines until they are a whole; nil: the end of input. Waits.
+function Console:read()
+  self.pending = nil
+  while true do
+    self:show_line()
+    local line = self.input:next()
+    if line == nil then return nil end
+    if self.is_discarded then
+      self.pending, self.is_discarded = nil, nil
+    else
+      local text = self.pending and self.pending .. "\n" .. line or line
+      local fn, kind, message = chunk.compile(text)
+      if kind ~= "incomplete" then
+        self.pending = nil
+        return text, fn, kind, message
+      end
+      self.pending = text
+    end
+  end
+end
+
+-- The values of a call, or its error, as the prompt shows them.
+function Console:tell(is_whole, ok, ...)
+  if ok then
+    local text = show.values(table.pack(...), self.world)
+    if text and is_whole then self:print(text) end
+    return true
+  end
+  local traceback, err = ...
+  self:print_failure(err, traceback)
+  return false
+end
+
+-- Runs a chunk as a task, to its end. Whether it did not fail. Waits.
+function Console:run(fn, ...)
+  local task = lunarch.spawn(function(...)
+    host.aim_interrupts(coroutine.running(), INTERRUPTED)
+    return self.world.call(fn, ...)
+  end, ...)
+  self.task = task
+  local timer = self.input.is_edited and uv.new_timer()
+  if timer then timer:start(SILENT_MS, 0, function() if self.task == task then self:show_line() end end) end
+  local results = table.pack(task:join())
+  host.aim_interrupts()
+  host.take_interrupts()
+  if timer then timer:stop() end
+  self.task = nil
+  self.input:hide()
+  return self:tell(true, table.unpack(results, 1, results.n))
+end
+
+function Console:evaluate(text, fn, kind, message)
+  if kind == "wrong" then
+    self:print_error(message)
+    return false
+  end
+  local ok = self:run(fn)
+  if ok then self.record:add(text, kind) end
+  return ok
+end
+
+-- Ctrl-C: ends the wait of what was typed, or forgets what is being typed.
+function Console:on_interrupt()
+  if host.take_interrupts() == 0 then return end
+  local task = self.task
+  if task then
+    self.input:drop()
+    if self.world.interrupt then return self.world.interrupt(task, INTERRUPTED) end
+    task:interrupt(INTERRUPTED)
+  elseif not self.is_closing then
+    self.input:discard()
+    self.is_discarded = self.pending ~= nil
+    self.pending = nil
+    self:show_line()
+    self.is_discarded = nil
+  end
+end
+
+-- ---- questions --------------------------------------------------------------------------------------------------
+
+--- Asks a question that is answered with y or n. Waits; false where nobody can answer.
+function Console:ask(question)
+  if not self.input or self.input.is_over or not host.is_terminal(0) then return false end
+  local asked = self.task
+  self.task = nil
+  self.input:show(question .. "? [y/N] ")
+  self.question = question
+  local answer = self.input:next()
+  self.task, self.question = asked, nil
+  return answer ~= nil and answer:lower():find "^%s*y" ~= nil
+end
+
+-- ---- from the beginning to the end ------------------------------------------------------------------------------
+
+local function history_path()
+  local state = os.getenv "XDG_STATE_HOME"
+  if not state or state:sub(1, 1) ~= "/" then
+    local home = os.getenv "HOME"
+    if not home or home == "" then return nil end
+    state = home .. "/.local/state"
+  end
+  local folder, path = state .. "/lunarch", state .. "/lunarch/history"
+  if not uv.fs_stat(folder) then
+    local at = ""
+    for part in folder:gmatch "[^/]+" do
+      at = at .. "/" .. part
+      uv.fs_mkdir(at, 448) -- 0700
+    end
+  end
+  local fd = uv.fs_open(path, "a", 384) -- 0600
+  if not fd then return nil end
+  uv.fs_close(fd)
+  return path
+end
+
+function Console:watch_interrupts()
+  local poll = assert(uv.new_poll(assert(host.catch_interrupts())))
+  poll:start("r", function() self:on_interrupt() end)
+  poll:unref()
+  self.interrupts = poll
+end
+
+-- What others print, and what fails beside the prompt.
+function Console:listen()
+  local compose = events.composer(self.world, self.is_coloured)
+  self.world.on_event(function(event)
+    self.events[#self.events + 1] = event
+    self:print(compose(event))
+  end)
+  tasks.on_failure = function(task)
+    if task.err ~= INTERRUPTED then self:print_error("a task failed: " .. task.traceback) end
+  end
+end
+
+function Console:open_input()
+  self.input = input.open {
+    complete = function(...) return complete.words(self, ...) end,
+    history = host.is_terminal(0) and history_path() or nil,
+    is_plain = self.options.flags.plain,
+  }
+  self.input.is_busy = function() return self.task ~= nil end
+  self.input.prompt_of = function()
+    return self.question and self.question .. "? [y/N] " or self:prompt_text()
+  end
+  self.input.on_end = function()
+    if self.task then self.task:interrupt(INTERRUPTED) end
+  end
+end
+
+-- os.execute and io.popen run programs that want the terminal as it is everywhere.
+function Console:lend_terminal()
+  for _, it in ipairs { { os, "execute" }, { io, "popen" } } do
+    local library, name = it[1], it[2]
+    local call = library[name]
+    rawset(library, name, function(...) return self.input:lend(call, ...) end)
+  end
+end
+
+function Console:farewell()
+  self.is_closing = true
+  self.input:hide()
+  for _, sentence in ipairs(self.world.close(CLOSE_S) or {}) do
+    self:print(sentence)
+  end
+  self.input:close()
+  self.interrupts:stop()
+end
+
+function Console:load(path)
+  local fn, message = loadfile(path)
+  if not fn then
+    self:print_error(message)
+    return false
+  end
+  return self:run(fn)
+end
+
+local function new(options)
+  local self = setmetatable({
+    options = options, events = {}, is_coloured = log.is_coloured(1), record = record.new(),
+  }, Console)
+  self.own = {
+    record = function(path) return self.record:write(path) end,
+    show = function(...) self:print(show.values(table.pack(...), self.world) or "") end,
+  }
+  setmetatable(self.own, { __index = function(_, name)
+    if name ~= "help" then return nil end
+    return require "lunarch.console.help".new(self)
+  end })
+  options.ask = function(question) return self:ask(question) end
+  return self
+end
+
+--- Runs a console to its end, in the main task: the exit status. `options`: world (a name), flags, script, log.
+--- Waits.
+---@param options table
+---@return integer status
+function console.run(options)
+  local self = new(options)
+  local world, trouble, status = worlds.open(options.world, options)
+  if not world then
+    log.complain(trouble)
+    return status or 1
+  end
+  self.world = world
+  globals.world = world
+  globals.install(function() return self.world end, self.own)
+  self:listen()
+  self:watch_interrupts()
+  self:open_input()
+  self:lend_terminal()
+  if host.is_terminal(0) then
+    self:print(("lunarch %s %s. help lists what there is."):format(lunarch.version, world.banner))
+  end
+  local is_fine = true
+  if options.script then is_fine = self:load(options.script) end
+  if options.on_ready then options.on_ready(self) end
+  while true do
+    local text, fn, kind, message = self:read()
+    if text == nil then break end
+    if not chunk.is_empty(text) then
+      self.input:remember(text)
+      local ok = self:evaluate(text, fn, kind, message)
+      is_fine = is_fine and ok
+    end
+  end
+  self:farewell()
+  return (host.is_terminal(0) or is_fine) and 0 or 1
+end
+
+console.INTERRUPTED = INTERRUPTED
+
+return console

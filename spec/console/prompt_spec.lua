@@ -1,0 +1,192 @@
+-- limit: 180 s
+-- The prompt, on a real terminal: what is printed above the line, what Ctrl-C and Ctrl-D do.
+local etcd = require "support.etcd"
+local terminal = require "support.terminal"
+local wait = require "support.wait"
+
+describe("the prompt", function()
+  local server
+
+  setup(function() server = etcd.start() end)
+  teardown(function() server:stop() end)
+  after_each(terminal.end_all)
+
+  local function start(options)
+    local t = terminal.start({ "lunarch", "console", "--endpoints", server.endpoint }, options)
+    t:wait "^> ?$"
+    return t
+  end
+
+  it("prints the values of expressions, and stays after an error", function()
+    local t = start()
+    t:enter "1+1, 'x'"
+    assert.truthy(t:text():find("\n2, \"x\"\n", 1, true), t:text())
+    t:enter "error 'no'"
+    assert.truthy(t:text():find("\ninput:1: no\n", 1, true), t:text())
+    t:enter "x = {"
+    t:wait ">> ?$"
+  end)
+
+  -- A task that prints `n` lines, `seconds` from one to the next.
+  local TALK = "lunarch.spawn(function() for i = 1, %d do lunarch.sleep(%g) print('line ' .. i) end end) do end"
+  local TYPED = "local a = '" .. ("0123456789"):rep(9) .. "'"
+
+  -- Every line of it once, in order, and the line being typed once, below them.
+  local function check(t, n, typed, columns)
+    local text = t:history()
+    local at = 0
+    for i = 1, n do
+      local first, last = text:find("line " .. i .. "\n", at, true)
+      assert.truthy(first, "line " .. i .. " is not there, or not in order:\n" .. text)
+      assert.falsy(text:find("\nline " .. i .. "\n", last, true), "line " .. i .. " is there twice:\n" .. text)
+      at = last
+    end
+    local rest = text:sub(at + 1)
+    local rows = {}
+    for from = 1, #typed + 2, columns do
+      rows[#rows + 1] = (("> " .. typed):sub(from, from + columns - 1):gsub(" +$", ""))
+    end
+    assert.equal(table.concat(rows, "\n"), rest)
+  end
+
+  it("keeps a half-typed line that wraps whole below what is printed", function()
+    local t = start { columns = 40, rows = 12 }
+    t:enter(TALK:format(30, 0.02))
+    t:type(TYPED)
+    t:wait_text "line 30\n"
+    t:wait "89'$"
+    check(t, 30, TYPED, 40)
+    t:type "\r"
+    t:wait "^> ?$"
+  end)
+
+  for _, size in ipairs { { 25, 12 }, { 70, 20 }, { 40, 8 } } do
+    it(("keeps it whole after the size became %d x %d, too"):format(size[1], size[2]), function()
+      local t = start { columns = 40, rows = 12 }
+      t:enter(TALK:format(20, 0.1))
+      t:type(TYPED)
+      t:wait_text "line 4\n"
+      t:wait "89'$"
+      t:resize(size[1], size[2])
+      t:wait_text "line 20\n"
+      check(t, 20, TYPED, size[1])
+    end)
+  end
+
+  it("is not broken by a thousand lines a second", function()
+    local t = start { columns = 60, rows = 12 }
+    t:enter("lunarch.spawn(function() for i = 1, 3000 do if i % 10 == 0 then lunarch.sleep(0.01) end "
+      .. "print('line ' .. i) end end) do end")
+    t:type(TYPED)
+    t:wait_text "line 3000\n"
+    t:wait "'$"
+    check(t, 3000, TYPED, 60)
+  end)
+
+  local function keys(name)
+    return (server:etcdctl("get", "--prefix", "--keys-only", name):gsub("\n+", "\n"))
+  end
+
+  it("comes back by Ctrl-C in a lock that waits, which leaves no place in the line", function()
+    local owner, waiter = start(), start()
+    owner:enter("lock '/prompt/busy'", "^%[/prompt/busy %d+%.%ds%]> ?$")
+    waiter:type "lock('/prompt/busy', 600)\r"
+    waiter:wait "^%(waiting%) ?$"
+    wait.eventually(function() return select(2, keys("/prompt/busy"):gsub("/prompt/busy/", "")) == 2 end)
+    waiter:type "\3"
+    waiter:wait "^> ?$"
+    assert.truthy(waiter:text():find("\ninterrupted\n", 1, true), waiter:text())
+    wait.eventually(function() return select(2, keys("/prompt/busy"):gsub("/prompt/busy/", "")) == 1 end)
+    waiter:enter "1+1"
+    assert.truthy(waiter:text():find("\n2\n", 1, true))
+    -- And the session goes on: the lock is still to be had.
+    owner:enter("leave()", "^> ?$")
+    waiter:enter("lock('/prompt/busy', 5).token ~= nil", "s%]> ?$")
+    assert.truthy(waiter:text():find("\ntrue\n", 1, true), waiter:text())
+  end)
+
+  it("comes back by Ctrl-C from what computes and never waits", function()
+    local t = start()
+    t:type "while true do end\r"
+    wait.pass(0.3)
+    t:type "\3"
+    t:wait "^> ?$"
+    assert.truthy(t:text():find("\ninterrupted\n", 1, true), t:text())
+    t:enter "'alive'"
+  end)
+
+  it("forgets by Ctrl-C what is being typed, also over several lines", function()
+    local t = start()
+    t:type "this is no "
+    t:wait "> this is no ?$"
+    t:type "\3"
+    t:wait "^> ?$"
+    t:enter("x = {", ">> ?$")
+    t:type "1,\3"
+    t:wait "^> ?$"
+    t:enter "'x is ' .. tostring(x)"
+    assert.truthy(t:text():find('\n"x is nil"\n', 1, true), t:text())
+  end)
+
+  it("takes what is typed while a call waits, and runs it after", function()
+    local t = start()
+    t:type "lunarch.sleep(1)\r"
+    t:wait "^%(waiting%) ?$"
+    t:type "'typed ahead'\r"
+    t:wait_text '\n"typed ahead"\n'
+    t:wait "^> ?$"
+  end)
+
+  it("gives up by Ctrl-D what is held, and says so", function()
+    local t = start()
+    t:enter("lock '/prompt/last'", "^%[/prompt/last %d+%.%ds%]> ?$")
+    t:enter("candidate('/prompt/lead', 'A') do end", "> ?$")
+    t:wait_text "A  elected, token %d+\n"
+    assert.truthy(keys("/prompt/last"):find "/prompt/last/")
+    t:type "\4"
+    assert.equal(0, t:wait_exit())
+    assert.truthy(t:history():find("\nunlocked /prompt/last\n", 1, true), t:history())
+    assert.truthy(t:history():find("\nA gave up /prompt/lead\n", 1, true), t:history())
+    assert.truthy(t:history():find("the session is closed, lease %x+ revoked"), t:history())
+    assert.equal("", (keys("/prompt/la"):gsub("%s", "")))
+    assert.equal("", (keys("/prompt/lead"):gsub("%s", "")))
+  end)
+
+  it("completes globals, methods, options, and names that are in etcd", function()
+    local t = start()
+    t:enter("lock '/complete/a-lock'", "s%]> ?$")
+    t:enter("candidate('/complete/an-election', 'A') do end", "s%d?.*%]> ?$")
+    t:wait_text "A  elected"
+    for typed, expected in pairs {
+      ["elec\t"] = "elections", ["client:stat\t"] = "client:status", ["lunarch.conn\t"] = "lunarch.connect",
+      ["line('/complete/a-\t"] = "line('/complete/a-lock'",
+      ["client:get('/k', { keys_\t"] = "client:get('/k', { keys_only=",
+      ["line \"/complete/an\t"] = "line \"/complete/an-election\"",
+      ["lunarch.connect { ser\t"] = "lunarch.connect { server_name=",
+      ["session.tt\t"] = "session.ttl", ["string.form\t"] = "string.format",
+    } do
+      t:type(typed)
+      t:wait("> " .. expected:gsub("%p", "%%%0") .. " ?$")
+      t:type "\21"
+      t:wait "> ?$"
+    end
+    t:type "line('/complete/\t"
+    t:wait_text "/complete/a%-lock +/complete/an%-election"
+  end)
+
+  it("has a history that the next console finds", function()
+    local tree = require "support.tree"
+    local env = { XDG_STATE_HOME = tree.folder() }
+    local t = start { env = env }
+    t:enter "'first' .. 'ly'"
+    t:enter " 'not this one'"
+    t:type "\4"
+    t:wait_exit()
+    t = start { env = env }
+    t:type "\27[A"
+    t:wait "> 'first' .. 'ly'$"
+    t:type "\r"
+    t:wait_text '\n"firstly"\n'
+    assert.equal(384, require("luv").fs_stat(env.XDG_STATE_HOME .. "/lunarch/history").mode & 511)
+  end)
+end)
