@@ -12,7 +12,7 @@ local args = require "lunarch.args"
 
 args.is_ours()
 
-local COMMANDS = { "run", "sim", "help", "version" }
+local COMMANDS = { "run", "console", "sim", "help", "version" }
 
 -- What people try before they have read anything.
 local FLAGS = {
@@ -32,8 +32,11 @@ function cli.command(name)
   return is_command[name] and require("lunarch.cli." .. name) or nil
 end
 
--- `lunarch SCRIPT` is short for `lunarch run SCRIPT`; a script that is called like a command is ./run.
+-- `lunarch SCRIPT` is short for `lunarch run SCRIPT`; a script that is called like a command is ./run. Nothing at all,
+-- on a terminal, is the console.
 local function find(argv)
+  local host = require "lunarch.host"
+  if #argv == 0 and host.is_terminal(0) and host.is_terminal(1) then return "console", argv, true end
   local name = FLAGS[argv[1]] or argv[1]
   if is_command[name] then return name, table.move(argv, 2, #argv, 1, {}) end
   return #argv > 0 and "run" or "help", argv, true

@@ -27,7 +27,7 @@ local CLOSE_S = 1
 
 local command = {
   summary = "run a script, as a candidate or as an ordinary program",
-  usage = { "SCRIPT [flags] [arguments of the script]" },
+  usage = { "SCRIPT [flags] [arguments of the script]", "-e CODE [flags] [arguments]" },
   description = [[
 Runs a Lua script that takes part in elections on etcd.
 
@@ -51,6 +51,8 @@ command.rewrite = etcd.rewrite
 
 function command.define(parser)
   parser:argument("script", "the script to run; - is read from stdin"):args "?"
+  parser:option("-e", "run this code instead of a script; the value of an expression is printed")
+    :argname("CODE"):target "code"
   parser:argument("args", "what the script finds in `arg`; put -- before what begins with a dash"):args "*"
   parser:option("--election", "the election to stand in"):argname "NAME"
   parser:option("--name", "our name in the log and in etcd (default: host name and pid)"):argname "NAME"
@@ -257,10 +259,20 @@ local function new_run(flags, lunarch, given)
   return self
 end
 
+-- Code that comes without a file finds the verbs of the console.
+local function code_of(text, name)
+  local code = require "lunarch.console.code"
+  code.globals()
+  local chunk, trouble = code.load(text, name)
+  if not chunk then return nil, trouble end
+  return function(...) return code.run(chunk, ...) end
+end
+
 -- The script as a function: or nil and what is wrong with it.
 local function load_script(flags)
   local path = flags.script
-  if path == "-" then return load(io.read "a", "=stdin") end
+  if flags.code then return code_of(flags.code, "=code") end
+  if path == "-" then return code_of(io.read "a", "=stdin") end
   local stat = require "luv".fs_stat(path)
   if stat and stat.type == "directory" then return nil, ("%s is a directory, not a script"):format(path) end
   if not stat and flags.is_short and not path:find "[./]" then
@@ -313,6 +325,10 @@ end
 ---@param flags table
 ---@return integer status
 function command.run(flags)
+  if flags.code then
+    table.insert(flags.args, 1, flags.script)
+    flags.script = "code"
+  end
   local mistake = not flags.script and "which script?" or etcd.trouble_in(flags)
   if mistake then return flag.complain("run", mistake) end
   local given = settings.of_flags(flags)

@@ -45,11 +45,11 @@ function flags.complain(name, text)
   return exit.USAGE
 end
 
--- The parser takes what begins with a dash for an option, and a help that nobody asked for as what was meant.
+-- The parser takes what begins with a dash for an option, and a flag of one letter as what was meant.
 local function explain(text)
   local value = text:match "^unknown option '(%-[%d.]%S*)'"
   if value then return ("%s: settings cannot be negative"):format(value) end
-  text = text:gsub("\nDid you mean '%-h'%?$", "")
+  text = text:gsub("\nDid you mean '%-%a'%?$", ""):gsub("\nDid you mean one of these: ['%-%a ]+%?$", "")
   return text
 end
 
