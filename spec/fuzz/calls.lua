@@ -1,16 +1,39 @@
 -- Calls with senseless arguments: every public function of the module and every method of every object that turns up,
 -- as they are found in the module itself and in the annotations. What is wrong is told as "finding: ..." lines.
 --
---   calls.run { root =, endpoint =, seed =, seconds =, record = a file, lunarch =, say = print,
+--   calls.run { root =, endpoint =, seed =, n_calls =, record = a file, lunarch =, say = print,
 --               extra = { name = a table of functions }, attempt = how one call is made (in a task, say),
 --               is_bounded = true where nobody can interrupt a call, leaves_out = { ["lunarch.run"] = true } }
+--
+-- Call number N of a seed is the same in each run, whatever came of the calls before it: its chance is its own, and an
+-- object stands where the number of the call that gave it says.
 --
 -- Before each call its number and words are written to the record, where the one who watches over us finds them when we
 -- die or hang. Runs on each VM and inside nginx: support.annotations is loaded by its path.
 local calls = {}
 
 local SLOT = 400
-local MOST_OBJECTS, CALLS_PER_FURNITURE = 40, 150
+local CALLS_PER_FURNITURE, MOST_FINDINGS, MOST_SEED = 150, 20, 2 ^ 31 - 2
+local SLOTS, SLOTS_PER_CALL = 40, 3
+
+-- Objects of ours that turned up, in places that depend on nothing but the call.
+local Objects = {}
+Objects.__index = Objects
+
+function Objects:put(object, number, nth)
+  self.slots[(number * SLOTS_PER_CALL + nth) % SLOTS + 1] = object
+end
+
+function Objects:is_empty() return next(self.slots) == nil end
+
+-- The one of a slot, or the next one there is.
+function Objects:pick(random)
+  local at = random:below(SLOTS)
+  for i = at, at + SLOTS do
+    local object = self.slots[i % SLOTS + 1]
+    if object then return object end
+  end
+end
 
 local Run = {}
 Run.__index = Run
@@ -20,22 +43,25 @@ function Run:find(format, ...)
   self.options.say("finding: " .. format:format(...))
 end
 
-function Run:keep(object)
-  local class = self.annotations.of(object)
-  if not class then return end
-  local at = #self.objects < MOST_OBJECTS and #self.objects + 1 or self.random:below(MOST_OBJECTS) + 1
-  self.objects[at] = object
+-- What the call of that number gave, its value number `nth`.
+function Run:keep(object, number, nth)
+  if nth < SLOTS_PER_CALL and self.annotations.of(object) then self.objects:put(object, number, nth) end
 end
 
 -- One of everything, held; what was there before is left to the collector.
 function Run:furnish()
   local lunarch = self.options.lunarch
-  self.objects = {}
+  self.objects = setmetatable({ slots = {} }, Objects)
+  local n = 0
+  local function keep(object)
+    self:keep(object, n, 0)
+    n = n + 1
+  end
   local client = assert(lunarch.connect { endpoints = self.options.endpoint })
-  self:keep(client)
+  keep(client)
   local session, message = client:session({ ttl = 60 }, 30)
   if not session then return self:find("no session: %s", tostring(message)) end
-  self:keep(session)
+  keep(session)
   self.n_furnished = self.n_furnished + 1
   local name = ("/fuzz/%s/%d"):format(session.lease, self.n_furnished)
   local election, mutex = session:election(name .. "/election"), session:mutex(name .. "/lock")
@@ -43,22 +69,22 @@ function Run:furnish()
     mutex, election, election:campaign("fuzz", 30), client:watch("/fuzz", { prefix = true }),
     client:observe(name .. "/election"),
   } do
-    self:keep(object)
+    keep(object)
   end
   mutex:lock(30)
   local ok, candidate = pcall(lunarch.candidate, { client = client, election = name .. "/x", do_work = function() end })
-  if ok then self:keep(candidate) end
+  if ok then keep(candidate) end
   local is_fine, task = pcall(lunarch.spawn, function() end)
-  if is_fine then self:keep(task) end
+  if is_fine then keep(task) end
 end
 
 -- Something to call: its name, the function, what it is called on, and what the annotations say of its parameters.
 function Run:draw_call()
-  if #self.objects == 0 or self.random:chance(15) then
+  if self.objects:is_empty() or self.random:chance(15) then
     local function_name = self.random:pick(self.functions)
     return function_name.name, function_name.fn, nil, function_name.declared
   end
-  local object = self.random:pick(self.objects)
+  local object = self.objects:pick(self.random)
   local class, methods = self.annotations.of(object)
   local names = {}
   for name in pairs(methods) do
@@ -94,9 +120,9 @@ function Run:draw_arguments(declared)
   return arguments, table.concat(text, ", ")
 end
 
-function Run:note(lane, text)
+function Run:note(text)
   local file = self.record
-  file:seek("set", lane * SLOT)
+  file:seek "set"
   file:write((("%d %s"):format(self.n_calls, text):sub(1, SLOT - 1) .. (" "):rep(SLOT)):sub(1, SLOT - 1), "\n")
   file:flush()
 end
@@ -104,11 +130,11 @@ end
 local unpack = table.unpack or unpack
 
 -- Errors that are not the caller's: those that show a line of our own.
-function Run:judge(what, ok, ...)
+function Run:judge(number, what, ok, ...)
   if ok then
     self.n_returned = self.n_returned + 1
     for i = 1, select("#", ...) do
-      self:keep((select(i, ...)))
+      self:keep((select(i, ...)), number, i - 1)
     end
     return
   end
@@ -121,15 +147,17 @@ function Run:judge(what, ok, ...)
   end
 end
 
-function Run:step(lane)
+function Run:step()
   self.n_calls = self.n_calls + 1
+  local number = self.n_calls
+  self.random = self.new_random(self.chance:below(MOST_SEED))
   local name, fn, object, declared = self:draw_call()
   local arguments, text = self:draw_arguments(declared)
   local what = ("%s(%s)"):format(name, text)
-  self:note(lane, what)
+  self:note(what)
   local function call()
-    if object ~= nil then return self:judge(what, pcall(fn, object, unpack(arguments, 1, arguments.n))) end
-    return self:judge(what, pcall(fn, unpack(arguments, 1, arguments.n)))
+    if object ~= nil then return self:judge(number, what, pcall(fn, object, unpack(arguments, 1, arguments.n))) end
+    return self:judge(number, what, pcall(fn, unpack(arguments, 1, arguments.n)))
   end
   self.options.attempt(call, function(why) self:find("%s %s", what, why) end)
 end
@@ -152,11 +180,12 @@ end
 ---@return table run n_calls, n_raised, n_returned, n_findings
 function calls.run(options)
   local function load_of(path) return dofile(options.root .. "/spec/" .. path) end
+  local new_random = load_of "fuzz/random.lua".new
   options.leaves_out = options.leaves_out or {}
   options.attempt = options.attempt or function(call) call() end
   local self = setmetatable({
     options = options, annotations = load_of "support/annotations.lua", nasty = load_of "fuzz/nasty.lua",
-    random = load_of "fuzz/random.lua".new(options.seed), functions = {}, objects = {},
+    new_random = new_random, chance = new_random(options.seed), functions = {},
     n_calls = 0, n_raised = 0, n_returned = 0, n_findings = 0, n_furnished = 0,
     record = assert(io.open(options.record, "w")),
   }, Run)
@@ -171,13 +200,11 @@ function calls.run(options)
   for name, functions in pairs(options.extra or {}) do
     gather(self, name, functions, self.classes[name])
   end
-  local now = options.lunarch.now
-  local until_s = now() + options.seconds
-  while now() < until_s and self.n_findings < 20 do
+  while self.n_calls < options.n_calls and self.n_findings < MOST_FINDINGS do
     if self.n_calls % CALLS_PER_FURNITURE == 0 then self:furnish() end
-    self:step(0)
+    self:step()
   end
-  self.objects = {}
+  self.objects = nil
   self.record:close()
   options.say(("%d calls, %d returned, %d raised, %d findings"):format(
     self.n_calls, self.n_returned, self.n_raised, self.n_findings))

@@ -1,5 +1,5 @@
 -- One run of the fuzzer of calls in a process of its own:
---   lua5.4 calls_program.lua WORLD ENDPOINT SEED SECONDS RECORD     WORLD: plain, luv, cqueues; by `lunarch run`: host
+--   lua5.4 calls_program.lua WORLD ENDPOINT SEED CALLS RECORD     WORLD: plain, luv, cqueues; by `lunarch run`: host
 --
 -- In a world with tasks each call is made in one, and interrupted when it takes longer than a moment. In the plain
 -- world nobody could do so: no time that is given to a call is long.
@@ -7,7 +7,7 @@ local root = assert(os.getenv "LUNARCH_ROOT")
 local calls = dofile(root .. "/spec/fuzz/calls.lua")
 local lunarch = require "lunarch"
 
-local world, endpoint, seed, seconds, record = arg[1], arg[2], tonumber(arg[3]), tonumber(arg[4]), arg[5]
+local world, endpoint, seed, n_calls, record = arg[1], arg[2], tonumber(arg[3]), tonumber(arg[4]), arg[5]
 local MOMENT_S, LIMIT_S = 0.2, 60
 
 io.stdout:setvbuf "line"
@@ -29,7 +29,7 @@ end
 
 local function fuzz(made_by)
   return calls.run {
-    root = root, endpoint = endpoint, seed = seed, seconds = seconds, record = record, lunarch = lunarch, say = print,
+    root = root, endpoint = endpoint, seed = seed, n_calls = n_calls, record = record, lunarch = lunarch, say = print,
     attempt = made_by, is_bounded = not made_by, may_yield = world ~= "cqueues",
     -- What was collected is the end's affair; a candidate runs until it is stopped.
     leaves_out = { ["lunarch.shutdown"] = true, ["lunarch.candidate:run"] = not made_by },

@@ -7,10 +7,15 @@ local changed = {}
 
 local PERCENT, STEP_MS = 10, 20
 
+-- The command that repeats a run, as far as the order of connections is the same.
+function changed.again(seed, n_calls)
+  return ("repeat it: LUNARCH_SEED=%d LUNARCH_CALLS=%d ./dev test spec/fuzz/replies"):format(seed, n_calls)
+end
+
 ---@param limit number seconds that one call may take
 ---@return string findings empty where there are none
 ---@return string summary
-function changed.run(server, seed, seconds, limit)
+function changed.run(server, seed, n_calls, limit)
   local folder = tree.root .. "/spec/fuzz/"
   local proxy = process.start {
     "lua5.4", folder .. "replies_proxy.lua", server.client_port, seed, PERCENT, stdin = true,
@@ -18,7 +23,7 @@ function changed.run(server, seed, seconds, limit)
   local endpoint = "127.0.0.1:" .. proxy:wait_line("^port ").text:match "%d+"
   local record = tree.folder() .. "/record"
   local child = process.start {
-    "lua", folder .. "replies_program.lua", endpoint, seed, seconds, record, stdin = true,
+    "lua", folder .. "replies_program.lua", endpoint, seed, n_calls, record, stdin = true,
   }
   local findings, last, since, is_healed = {}, nil, uv.hrtime(), false
   while child:is_running() do

@@ -93,11 +93,11 @@ local LONG = {
 local TIMES = { timeout = true, seconds = true }
 
 ---@param random table
----@param objects any[] living and closed objects of ours
+---@param objects table living and closed objects of ours: is_empty(), pick(random)
 ---@return any value, string description
 function nasty.value(random, objects)
-  if #objects > 0 and random:chance(12) then
-    local object = random:pick(objects)
+  if not objects:is_empty() and random:chance(12) then
+    local object = objects:pick(random)
     if random:chance(20) and type(object) == "table" and rawget(object, "_core") then
       return rawget(object, "_core"), "a core object"
     end

@@ -2,20 +2,21 @@
 -- messages in what the server sends.      lua5.4 replies_proxy.lua TARGET_PORT SEED PERCENT
 -- Says "port N". Ends with its stdin; a line on it is the new percentage.
 local mutate = require "fuzz.mutate"
-local random = require("fuzz.random").new(tonumber(arg[2]))
+local randoms = require "fuzz.random"
 local uv = require "luv"
 require "support.sigpipe"
 
 local HOST, HEAD, GRPC_HEAD, DATA, PADDED = "127.0.0.1", 9, 5, 0, 8
 local MOST_FRAME = 16384
-local target, percent = tonumber(arg[1]), tonumber(arg[3])
+local target, seed, percent = tonumber(arg[1]), tonumber(arg[2]), tonumber(arg[3])
+local n_connections = 0
 
 local function frame(kind, flags, stream, payload)
   return string.pack(">I3BBI4", #payload, kind, flags, stream) .. payload
 end
 
 -- A frame of data that holds one whole message, and that one message only, may be changed.
-local function change(payload)
+local function change(random, payload)
   local is_compressed, n = string.unpack(">BI4", payload)
   if is_compressed ~= 0 or #payload ~= GRPC_HEAD + n or not random:chance(percent) then return payload end
   local message = mutate.message(random, payload:sub(GRPC_HEAD + 1))
@@ -25,8 +26,10 @@ local function change(payload)
   return string.pack(">BI4", 0, math.max(said, 0)) .. message
 end
 
+-- Each connection has chances of its own.
 local function follow_server(to)
-  local rest = ""
+  n_connections = n_connections + 1
+  local rest, random = "", randoms.new(seed + 7919 * n_connections)
   return function(data)
     rest = rest .. data
     while #rest >= HEAD do
@@ -34,7 +37,7 @@ local function follow_server(to)
       if #rest < HEAD + n then break end
       local payload = rest:sub(HEAD + 1, HEAD + n)
       rest = rest:sub(HEAD + n + 1)
-      if kind == DATA and flags & PADDED == 0 and n >= GRPC_HEAD then payload = change(payload) end
+      if kind == DATA and flags & PADDED == 0 and n >= GRPC_HEAD then payload = change(random, payload) end
       to:write(frame(kind, flags, stream, payload))
     end
   end

@@ -10,14 +10,14 @@ watched.WORLDS = { "plain", "luv", "cqueues", "luajit plain", "luajit luv", "lua
 
 local STEP_MS = 20
 
-local function command_of(world, server, seed, seconds, record)
+local function command_of(world, server, seed, n_calls, record)
   local kind = world:match "%S+$"
   local program = world:find "^luajit" and tree.build .. "/unit/luajit" or "lua5.4"
   local words = { program, tree.root .. "/spec/fuzz/calls_program.lua", kind }
   if kind == "host" then
     words = { "lunarch", "run", words[2], "--endpoints", server.endpoint, "--", kind }
   end
-  for _, word in ipairs { server.endpoint, seed, seconds, record } do
+  for _, word in ipairs { server.endpoint, seed, n_calls, record } do
     words[#words + 1] = word
   end
   return words
@@ -28,12 +28,18 @@ local function current(record)
   return (tree.read(record):match "^([^\n]-)%s*\n") or "nothing yet"
 end
 
+-- The command that repeats a run.
+function watched.again(world, seed, n_calls)
+  return ("repeat it: LUNARCH_SEED=%d LUNARCH_CALLS=%d ./dev test --filter='world %s' spec/fuzz/calls"):format(
+    seed, n_calls, world)
+end
+
 ---@param limit number seconds that one call may take
 ---@return string findings empty where there are none
 ---@return string summary
-function watched.run(world, server, seed, seconds, limit)
+function watched.run(world, server, seed, n_calls, limit)
   local record = tree.folder() .. "/record"
-  local child = process.start(command_of(world, server, seed, seconds, record))
+  local child = process.start(command_of(world, server, seed, n_calls, record))
   local findings, last, since = {}, nil, uv.hrtime()
   while child:is_running() do
     uv.sleep(STEP_MS)

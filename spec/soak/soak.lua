@@ -33,6 +33,7 @@ local watched = require "fuzz.watched"
 
 local CUTS_EACH, STOPS, DEATHS, FREEZES, SESSIONS = 40, 20, 100, 20, 12
 local MEDIAN_MS, LONGEST_MS = 10, 50
+local FUZZ_CALLS, FUZZ_REPLIES = 10000, 20000
 
 local n_failed = 0
 
@@ -108,27 +109,27 @@ function parts.nginx() require "nginx.support.report"(say, verdict, law) end
 
 function parts.lines() require "soak.lines"(say, verdict) end
 
--- Rounds of a minute for each world and for the replies, each with a seed of its own.
+-- Rounds for each world and for the replies, each with a seed of its own.
 function parts.fuzz()
   local minutes = tonumber(os.getenv "LUNARCH_MINUTES") or 60
   say("fuzz: senseless arguments and changed replies, %d minutes", minutes)
   local until_s = uv.hrtime() / 1e9 + 60 * minutes
-  local function round(what, repeated_by, run)
+  local function round(what, again, run)
     local server = etcd.start()
     local ok, findings, summary = pcall(run, server)
     server:stop()
     local is_fine = ok and findings == ""
-    verdict(is_fine, what .. ": " .. tostring(summary), { tostring(findings), "repeat it: " .. repeated_by })
+    verdict(is_fine, what .. ": " .. tostring(summary), { tostring(findings), again })
   end
   while uv.hrtime() / 1e9 < until_s do
     for _, world in ipairs(watched.WORLDS) do
       local round_seed = math.random(1 << 30)
-      local again = ("LUNARCH_SEED=%d ./dev test --filter='world %s' spec/fuzz/calls"):format(round_seed, world)
-      round(world, again, function(server) return watched.run(world, server, round_seed, 60, wait.LIMIT) end)
+      round(world, watched.again(world, round_seed, FUZZ_CALLS),
+        function(server) return watched.run(world, server, round_seed, FUZZ_CALLS, wait.LIMIT) end)
     end
     local round_seed = math.random(1 << 30)
-    round("replies", ("LUNARCH_SEED=%d ./dev test spec/fuzz/replies"):format(round_seed),
-      function(server) return changed.run(server, round_seed, 60, wait.LIMIT) end)
+    round("replies", changed.again(round_seed, FUZZ_REPLIES),
+      function(server) return changed.run(server, round_seed, FUZZ_REPLIES, wait.LIMIT) end)
   end
 end
 
