@@ -6,7 +6,7 @@ args.is_ours()
 
 local annotations = {}
 
-local FILES = { "lunarch", "candidate", "script", "console", "sim", "nginx" }
+local FILES = { "console", "lunarch", "candidate", "script", "sim", "nginx" }
 
 ---@class lunarch.console.Entry
 ---@field name string "client:get", "lunarch.connect", "client", "on_elected", "lost"
@@ -143,15 +143,19 @@ function annotations.all()
   return known
 end
 
---- The entries of this name: exact ones first, else methods of that name in any class.
+--- The entries of this name, those called exactly so first; or else the methods of that name in any class.
 ---@param name string
 ---@return lunarch.console.Entry[]
 function annotations.find(name)
-  name = name:gsub("^lunarch%.(%l)", function(letter) return letter end)
-  local exact, methods = {}, {}
+  local exact, methods, n_own = {}, {}, 0
+  local given = name
+  name = name:gsub("^lunarch%.", "")
   for _, entry in ipairs(annotations.all()) do
     local plain = entry.name:gsub("^lunarch%.", "")
-    if plain == name or plain:gsub(":", ".") == name:gsub(":", ".") then
+    if entry.name == given then
+      n_own = n_own + 1
+      table.insert(exact, n_own, entry)
+    elseif plain == name or plain:gsub(":", ".") == name:gsub(":", ".") then
       exact[#exact + 1] = entry
     elseif plain:match "[.:]([%w_]+)$" == name then
       methods[#methods + 1] = entry

@@ -20,7 +20,7 @@
 --   on_event(fn)      from now on fn is called with each event, from the loop, never inside another call of fn:
 --                     { at =, who =, what = "elected" | "lost" | "leader" | "jeopardy" | "safe" | "joined" | "left" |
 --                       "fault" | "say", text = what is printed, level = "info" | "warn" | "error" }
---   call(fn, ...)     runs a chunk that was typed, and returns what it returns; raises what it raises. Called in a task.
+--   call(fn, ...)     runs a chunk that was typed, in a task: returns what it returns, and raises what it raises.
 --                     Real worlds just call it. The simulator decides how time passes while the chunk waits
 --   interrupt(task)   optional: Ctrl-C while `call` runs in this task; default: task:interrupt(error)
 --   names()           optional: what may be named in a call beside the names in etcd, for the completion: { "A" }

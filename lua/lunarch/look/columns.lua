@@ -12,7 +12,7 @@ end
 local function wrongs(rows)
   local lines = {}
   for _, row in ipairs(rows) do
-    if row.wrong then lines[#lines + 1] = ("! %s: %s"):format(row.name or row.key, row.wrong) end
+    if row.wrong then lines[#lines + 1] = ("! %s %s"):format(row.name and row.name .. ":" or row.key, row.wrong) end
   end
   return table.concat(lines, "\n")
 end

@@ -128,8 +128,8 @@ function Follower:stop()
 end
 
 --- What follows the line of `name`. `options`: on_event(event), now() -> what `since` is counted in, sleep(seconds).
---- Events: { what = "elected" | "lost" | "leader" | "joined" | "left" | "say" | "fault", who =, text =, level =, name =,
---- place = }. It begins with what is there.
+--- Events: { what = "elected" | "lost" | "leader" | "joined" | "left" | "say" | "fault", who =, text =, level =,
+--- name =, place = }. It begins with what is there.
 ---@param client lunarch.client
 ---@param name string
 function follow.new(client, name, options)

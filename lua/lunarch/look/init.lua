@@ -106,7 +106,7 @@ local function join_nested(lines, strays)
   end
   for _, kv in ipairs(strays) do
     each_outer(lines, kv.key, function(outer)
-      outer.wrong = ("the key %s is bound to no lease, and blocks it"):format(kv.key)
+      outer.wrong = ("the key %s is bound to no lease, and blocks it until it is deleted"):format(kv.key)
       count_in(outer, 1, kv)
     end)
   end

@@ -34,13 +34,13 @@ local function owner_of(value)
   return nil
 end
 
-local function describe(found)
+local function describe(found, given_name)
+  if not found.lease then return "(a key without a lease)" end
   if found.pid then
-    local where = found.name_given == found.host and "" or " on " .. found.host
-    return ("%s%s (pid %d)"):format(found.name_given, where, found.pid)
+    local where = given_name == found.host and "" or " on " .. found.host
+    return ("%s%s (pid %d)"):format(given_name, where, found.pid)
   end
-  if found.value ~= "" then return found.value end
-  return found.is_foreign and "a foreign client" or "?"
+  return found.value ~= "" and found.value or "(a foreign client)"
 end
 
 local function trouble_with(kv, name, own_name)
@@ -64,7 +64,8 @@ function place.read(kv, name)
     key = kv.key, lease = kv.lease, token = kv.create_revision, revision = kv.mod_revision, value = kv.value,
     wrong = trouble_with(kv, name, own_name),
   }
-  found.name_given, found.host, found.pid = owner_of(kv.value)
+  local given_name
+  given_name, found.host, found.pid = owner_of(kv.value)
   if found.pid then
     found.kind = "lock"
   elseif kv.value == "" then
@@ -72,7 +73,7 @@ function place.read(kv, name)
   else
     found.kind = "election"
   end
-  found.who = describe(found)
+  found.who = describe(found, given_name)
   return found
 end
 
