@@ -34,7 +34,7 @@ describe("lunarch", function()
     for words, expected in pairs {
       [{ "help", "rnu" }] = "there is no command 'rnu': did you mean 'run'?",
       [{ "simm" }] = "there is no script and no command 'simm': did you mean 'sim'?",
-      [{ "observe" }] = "there is no script and no command 'observe'\n",
+      [{ "obtain" }] = "there is no script and no command 'obtain'\n",
     } do
       local output, status = run(table.unpack(words))
       assert.truthy(output:find(expected, 1, true), output)

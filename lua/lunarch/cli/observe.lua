@@ -16,7 +16,7 @@ none, until it is stopped. With --once: the leader now.]],
 }
 
 function command.define(parser)
-  parser:argument("name", "the election")
+  parser:argument("name", "the election"):args "?"
   parser:flag("--once", "print the leader that is there now, and end")
   looks.define(parser)
 end

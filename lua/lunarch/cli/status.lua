@@ -17,7 +17,7 @@ inside of this name.]],
 }
 
 function command.define(parser)
-  parser:argument("name", "the election or the lock")
+  parser:argument("name", "the election or the lock"):args "?"
   looks.define(parser)
 end
 

@@ -16,7 +16,7 @@ holds, until it is stopped. It begins with what is there.]],
 }
 
 function command.define(parser)
-  parser:argument("name", "the election or the lock")
+  parser:argument("name", "the election or the lock"):args "?"
   looks.define(parser)
 end
 

@@ -152,7 +152,7 @@ function annotations.find(name)
   name = name:gsub("^lunarch%.", "")
   for _, entry in ipairs(annotations.all()) do
     local plain = entry.name:gsub("^lunarch%.", "")
-    if entry.name == given then
+    if entry.name == given or entry.kind == "class" and entry.class == given then
       n_own = n_own + 1
       table.insert(exact, n_own, entry)
     elseif plain == name or plain:gsub(":", ".") == name:gsub(":", ".") then

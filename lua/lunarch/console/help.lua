@@ -140,8 +140,7 @@ local function name_of(console, x)
   if x == require("lunarch").candidate then return "lunarch.candidate" end
   local meta = type(x) == "table" and getmetatable(x)
   local name = type(meta) == "table" and rawget(meta, "__name")
-  if type(name) == "string" then return (name:gsub("^lunarch%.", "")) end
-  return nil
+  return type(name) == "string" and name or nil
 end
 
 local function unknown(x, name)

@@ -97,6 +97,7 @@ end
 
 --- A name as all commands take it: or nil and what is wrong with it.
 function looks.name_of(flags)
+  if not flags.name then return nil, "which name?" end
   local ok, message = pcall(args.name, "NAME", "NAME", flags.name)
   if ok then return flags.name end
   return nil, (args.error_text(message):gsub("^.-NAME: ", ""))
