@@ -160,6 +160,10 @@ struct lun_config {
     const char *server_name; /* expected in the servers' certificates, in place of each endpoint's host */
     const char *user,
         *password; /* one of etcd's users; NULL or empty user: none (a client's certificate may name one) */
+    /* "/team-a": this client sees, watches and writes only keys that begin with it, and knows them without it, names of
+     * locks and elections included. It is put before each key as it is; where it does not end in '/', keys and names
+     * have to begin with one. NULL or empty: none. */
+    const char *prefix;
     bool insecure_skip_tls_verify; /* accepts any certificate: no protection against a false server */
     /* Trace: one line for each step of the core, called from lun_client_poll; NULL: none. */
     void (*on_trace)(void *arg, const char *line);

@@ -1,5 +1,6 @@
--- What everybody who stands in an election has to say, and must not say twice.
+-- Checks that candidate and singleton share: of options that are missing, or exclude each other.
 local args = require "lunarch.args"
+local connection = require "lunarch.connection"
 
 args.is_ours()
 
@@ -10,7 +11,11 @@ function candidacy.check(call, options, example)
   if not options.election then
     args.misuse("%s: 'election' is missing: the name to stand for, \"%s\" for example", call, example)
   end
-  if options.client and options.endpoints then args.misuse("%s: give either 'client' or 'endpoints'", call) end
+  if not options.client then return end
+  if options.endpoints then args.misuse("%s: give either 'client' or 'endpoints'", call) end
+  for name in pairs(connection.OPTIONS) do
+    if options[name] ~= nil then args.misuse("%s: give either 'client' or '%s'", call, name) end
+  end
 end
 
 return candidacy

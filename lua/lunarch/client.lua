@@ -1,7 +1,7 @@
 -- Clients: the connection to etcd, and the plain store.
 local args = require "lunarch.args"
+local connection = require "lunarch.connection"
 local core = require "lunarch.core"
-local credentials = require "lunarch.credentials"
 local elections = require "lunarch.election"
 local endpoints = require "lunarch.endpoints"
 local handle = require "lunarch.handle"
@@ -48,7 +48,7 @@ local OPTIONS = {
   endpoints = endpoints_check, name = args.who, loop = world_check, trace = args.callable,
   log = args.callable,
 }
-for name, check_option in pairs(credentials.OPTIONS) do
+for name, check_option in pairs(connection.OPTIONS) do
   OPTIONS[name] = check_option
 end
 
@@ -87,7 +87,7 @@ function clients.connect(options)
   options = args.options("lunarch.connect", options, OPTIONS)
   loop.connect "lunarch.connect"
   local on_trace = trace_of(options.trace)
-  local found, why = credentials.of(options)
+  local found, why = connection.of(options)
   if not found then return nil, why, "invalid" end
   -- A variable, or a file that is not there, is no mistake in the program.
   local refuse = (next(found) or not options.endpoints and endpoints.variable()) and refused or handle.made
@@ -97,6 +97,7 @@ function clients.connect(options)
   if not core_client then return refuse(nil, message, code) end
   local client = setmetatable({
     _core = core_client, _hub = loop.new_hub(core_client, on_trace, options.loop), endpoints = members,
+    prefix = found.prefix,
   }, Client)
   watch_silence(client, options.log or say.is_plain and say_level or nil, options.endpoints or variable)
   return client
@@ -228,7 +229,8 @@ function methods:dispatch()
 end
 
 function Client.__tostring(self)
-  return ("lunarch.client: %s%s"):format(table.concat(self.endpoints, ","), self._is_closed and " (closed)" or "")
+  return ("lunarch.client: %s%s%s"):format(table.concat(self.endpoints, ","),
+    self.prefix and ", prefix " .. self.prefix or "", self._is_closed and " (closed)" or "")
 end
 
 function Client.__close(self)

@@ -16,6 +16,7 @@ if not require("lunarch.loop.is_nginx")() then
   args.misuse "resty.lunarch: it exists inside nginx only, and not in ngx.run_worker_thread; there: require \"lunarch\""
 end
 
+local connection = require "lunarch.connection"
 local core = require "lunarch.core"
 local each = require "lunarch.each"
 local ending = require "lunarch.singleton.ending"
@@ -35,6 +36,9 @@ local Here, check = args.class("worker", methods)
 local OPTIONS = {
   endpoints = args.endpoints, name = args.word, ttl = args.ttl, grace = args.seconds, trace = args.callable,
 }
+for name, check_option in pairs(connection.OPTIONS) do
+  OPTIONS[name] = check_option
+end
 
 -- One for each set of options, so that a handler may call `new` for every request.
 local known = {}
@@ -42,8 +46,11 @@ local known = {}
 local function key_of(options)
   local endpoints = options.endpoints
   if type(endpoints) == "table" then endpoints = table.concat(endpoints, ",") end
-  return ("%s %s %s %s"):format(tostring(endpoints), tostring(options.name), tostring(options.ttl),
-    tostring(options.grace))
+  local parts = { tostring(endpoints), tostring(options.name), tostring(options.ttl), tostring(options.grace) }
+  for _, row in ipairs(connection.ROWS) do
+    parts[#parts + 1] = tostring(options[row.name])
+  end
+  return table.concat(parts, " ")
 end
 
 --- What this worker has: nil, message, code when there is no memory or thread to be had.
@@ -51,8 +58,9 @@ function resty.new(options)
   options = args.options("resty.lunarch.new", options, OPTIONS)
   local key = key_of(options)
   if known[key] then return known[key] end
-  local client, message, code =
-    lunarch.connect { endpoints = options.endpoints, name = options.name, trace = options.trace }
+  local own = connection.pick(options)
+  own.trace = options.trace
+  local client, message, code = lunarch.connect(own)
   if not client then return nil, message, code end
   known[key] = setmetatable({ client = client, ttl = options.ttl, grace = options.grace }, Here)
   return known[key]

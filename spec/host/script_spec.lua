@@ -282,6 +282,33 @@ describe("lunarch run", function()
       child:wait_line "on_elected"
     end)
 
+    -- A flag wins over the environment, that over the script; a candidate that says so has a prefix of its own.
+    it("stands below the prefix that a flag, the environment, its globals or its candidate names", function()
+      local nowhere = { LUNARCH_PREFIX = false }
+      local stands = [[
+        election = "/spec/prefix"
+        prefix = "/script"
+        function on_elected(term) print(term.election.session.client.prefix, term.key) end
+      ]]
+      local own = [[
+        candidate { election = "/spec/prefix", prefix = "/own", endpoints = "%s", on_elected = function(term)
+          print(term.election.session.client.prefix, term.key)
+        end }
+      ]]
+      for prefix, case in pairs {
+        ["/flag"] = { stands, { "--endpoints", server.endpoint, "--prefix", "/flag", env = { LUNARCH_PREFIX = "/x" } } },
+        ["/env"] = { stands, { "--endpoints", server.endpoint, env = { LUNARCH_PREFIX = "/env" } } },
+        ["/script"] = { stands, { "--endpoints", server.endpoint, env = nowhere } },
+        ["/own"] = { own:format(server.endpoint), { "--endpoints", server.endpoint, env = nowhere } },
+      } do
+        local child = script.start(case[1], case[2])
+        child:wait_line(prefix .. "\t/spec/prefix/")
+        assert.matches("^" .. prefix .. "/spec/prefix/%x+$", key_of(prefix .. "/spec/prefix"))
+        child:signal "sigterm"
+        assert.equal(0, child:wait_exit())
+      end
+    end)
+
     it("ends when it and everything it spawned have ended", function()
       local output, status = script.run([[
         lunarch.spawn(function() lunarch.sleep(0.3) print "spawned" end)

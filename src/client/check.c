@@ -2,8 +2,10 @@
 #include "client/check.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "etcd/etcd.h"
+#include "etcd/namespace.h"
 #include "recipe/place.h"
 #include "recipe/session.h"
 
@@ -16,18 +18,25 @@ int check_bytes(struct lun_bytes bytes, const char *what, struct lun_err *ret_er
     return 0;
 }
 
-int check_name(const char *name, const char *kind, struct lun_err *ret_err) {
+int check_name(const struct etcd *etcd, const char *name, const char *kind, struct lun_err *ret_err) {
     int rc = name ? place_check_name(lun_bytes_of(name), ret_err)
                   : lun_err_set(ret_err, LUN_EINVALID, "the name is NULL");
+    if (!rc)
+        rc = etcd_check_key(etcd, lun_bytes_of(name), (struct lun_bytes){NULL, 0}, ret_err);
     if (rc)
         (void)lun_err_wrap(ret_err, "%s", kind);
     return rc;
 }
 
-static int check_key(struct lun_bytes key, struct lun_err *ret_err) {
+/* `range_end.len` 0: the one key. */
+static int check_keys(const struct etcd *etcd, struct lun_bytes key, struct lun_bytes range_end,
+                      struct lun_err *ret_err) {
     if (key.len == 0)
         return lun_err_set(ret_err, LUN_EINVALID, "the key is empty");
-    return check_bytes(key, "key", ret_err);
+    int rc = check_bytes(key, "key", ret_err);
+    if (!rc)
+        rc = check_bytes(range_end, "end of the range", ret_err);
+    return rc ? rc : etcd_check_key(etcd, key, range_end, ret_err);
 }
 
 /* Compared as unsigned: an enum that came from outside may hold any number. */
@@ -47,14 +56,12 @@ static int check_range(const struct lun_kv_op *op, struct lun_err *ret_err) {
     return rc ? rc : check_choice((unsigned)op->sort_target, LUN_SORT_VALUE, "target of sorting", ret_err);
 }
 
-int check_kv_op(const struct lun_kv_op *op, struct lun_err *ret_err) {
+int check_kv_op(const struct etcd *etcd, const struct lun_kv_op *op, struct lun_err *ret_err) {
     if (!op)
         return lun_err_set(ret_err, LUN_EINVALID, "the operation is NULL");
     int rc = check_choice((unsigned)op->kind, LUN_OP_DELETE, "kind of operation", ret_err);
     if (!rc)
-        rc = check_key(op->key, ret_err);
-    if (!rc)
-        rc = check_bytes(op->range_end, "end of the range", ret_err);
+        rc = check_keys(etcd, op->key, op->range_end, ret_err);
     if (rc)
         return rc;
     if (op->kind == LUN_OP_RANGE)
@@ -68,29 +75,28 @@ int check_kv_op(const struct lun_kv_op *op, struct lun_err *ret_err) {
     return check_bytes(op->value, "value", ret_err);
 }
 
-static int check_compare(const struct lun_cmp *compare, struct lun_err *ret_err) {
+static int check_compare(const struct etcd *etcd, const struct lun_cmp *compare, struct lun_err *ret_err) {
     int rc = check_choice((unsigned)compare->target, LUN_CMP_LEASE, "target of a compare", ret_err);
     if (!rc)
         rc = check_choice((unsigned)compare->result, LUN_CMP_NOT_EQUAL, "relation of a compare", ret_err);
     if (!rc)
-        rc = check_key(compare->key, ret_err);
-    if (!rc)
-        rc = check_bytes(compare->range_end, "end of the range", ret_err);
+        rc = check_keys(etcd, compare->key, compare->range_end, ret_err);
     if (!rc && compare->target == LUN_CMP_VALUE)
         rc = check_bytes(compare->value, "value", ret_err);
     return rc;
 }
 
-static int check_ops(const struct lun_kv_op *ops, size_t n, const char *branch, struct lun_err *ret_err) {
+static int check_ops(const struct etcd *etcd, const struct lun_kv_op *ops, size_t n, const char *branch,
+                     struct lun_err *ret_err) {
     if (n > 0 && !ops)
         return lun_err_set(ret_err, LUN_EINVALID, "txn: the operations on %s are NULL", branch);
     for (size_t i = 0; i < n; i++)
-        if (check_kv_op(&ops[i], ret_err))
+        if (check_kv_op(etcd, &ops[i], ret_err))
             return lun_err_wrap(ret_err, "txn: %s %zu", branch, i + 1), LUN_EINVALID;
     return 0;
 }
 
-int check_txn(const struct lun_txn *txn, struct lun_err *ret_err) {
+int check_txn(const struct etcd *etcd, const struct lun_txn *txn, struct lun_err *ret_err) {
     if (!txn)
         return lun_err_set(ret_err, LUN_EINVALID, "the transaction is NULL");
     if (txn->n_compares > LUN_MAX_TXN_OPS || txn->n_success > LUN_MAX_TXN_OPS ||
@@ -100,10 +106,10 @@ int check_txn(const struct lun_txn *txn, struct lun_err *ret_err) {
     if (txn->n_compares > 0 && !txn->compares)
         return lun_err_set(ret_err, LUN_EINVALID, "txn: the compares are NULL");
     for (size_t i = 0; i < txn->n_compares; i++)
-        if (check_compare(&txn->compares[i], ret_err))
+        if (check_compare(etcd, &txn->compares[i], ret_err))
             return lun_err_wrap(ret_err, "txn: compare %zu", i + 1), LUN_EINVALID;
-    int rc = check_ops(txn->success, txn->n_success, "success", ret_err);
-    return rc ? rc : check_ops(txn->failure, txn->n_failure, "failure", ret_err);
+    int rc = check_ops(etcd, txn->success, txn->n_success, "success", ret_err);
+    return rc ? rc : check_ops(etcd, txn->failure, txn->n_failure, "failure", ret_err);
 }
 
 int check_lease(int64_t lease, const char *what, struct lun_err *ret_err) {
@@ -113,6 +119,8 @@ int check_lease(int64_t lease, const char *what, struct lun_err *ret_err) {
 }
 
 int check_config(const struct lun_config *config, struct lun_err *ret_err) {
+    if (config && config->prefix && strlen(config->prefix) > NAMESPACE_MAX_BYTES)
+        return lun_err_set(ret_err, LUN_EINVALID, "the prefix is longer than %d bytes", NAMESPACE_MAX_BYTES);
     if (!config || !config->endpoints)
         return 0;
     if (config->n_endpoints > ENDPOINT_MAX)

@@ -5,15 +5,17 @@
 
 #include "lunarch.h"
 
+struct etcd;
+
 /* No key, value or endpoint may be longer: far more than any etcd takes in one request. */
 enum { CHECK_MAX_BYTES = 64 << 20 };
 
 /* NULL with a length, or too long. `what` for the sentence: "value". */
 int check_bytes(struct lun_bytes bytes, const char *what, struct lun_err *ret_err);
-/* Of a mutex, an election: `kind` for the sentence. */
-int check_name(const char *name, const char *kind, struct lun_err *ret_err);
-int check_kv_op(const struct lun_kv_op *op, struct lun_err *ret_err);
-int check_txn(const struct lun_txn *txn, struct lun_err *ret_err);
+/* What a client with a prefix can ask for, too (etcd/namespace.h). Of a mutex, an election: `kind` for the sentence. */
+int check_name(const struct etcd *etcd, const char *name, const char *kind, struct lun_err *ret_err);
+int check_kv_op(const struct etcd *etcd, const struct lun_kv_op *op, struct lun_err *ret_err);
+int check_txn(const struct etcd *etcd, const struct lun_txn *txn, struct lun_err *ret_err);
 int check_lease(int64_t lease, const char *what, struct lun_err *ret_err);
 int check_config(const struct lun_config *config, struct lun_err *ret_err);
 

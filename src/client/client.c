@@ -112,6 +112,12 @@ int lun_endpoints(const char *const *endpoints, size_t n_endpoints, void (*on_en
     return rc;
 }
 
+static int configure(struct etcd *etcd, const struct lun_config *config) {
+    bool has_user = config->user && config->user[0] != '\0';
+    int rc = has_user ? etcd_set_user(etcd, config->user, config->password) : 0;
+    return rc ? rc : etcd_set_prefix(etcd, config->prefix);
+}
+
 static int start(struct lun_client *client, const struct lun_config *config, struct lun_err *ret_err) {
     bool has_endpoints = config && config->endpoints;
     rpc_enter(client->rpc);
@@ -121,8 +127,7 @@ static int start(struct lun_client *client, const struct lun_config *config, str
     else
         rc = etcd_new(client->rpc, has_endpoints ? config->endpoints : default_endpoints,
                       has_endpoints ? config->n_endpoints : 1, &client->trace, &client->etcd, ret_err);
-    if (!rc && config && config->user && config->user[0] != '\0' &&
-        (rc = etcd_set_user(client->etcd, config->user, config->password))) {
+    if (!rc && config && (rc = configure(client->etcd, config))) {
         (void)lun_err_set(ret_err, rc, "out of memory");
         etcd_free(client->etcd);
     }

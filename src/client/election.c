@@ -7,7 +7,7 @@
 
 int lun_election_new(struct lun_session *session, const char *name, struct lun_election **ret_election,
                      struct lun_err *ret_err) {
-    int rc = check_name(name, "election", ret_err);
+    int rc = check_name(session->client->etcd, name, "election", ret_err);
     if (rc || (rc = client_enter(session->client, ret_err)))
         return rc;
     struct lun_election *election = calloc(1, sizeof *election);

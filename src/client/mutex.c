@@ -40,7 +40,7 @@ static const struct claim_class mutex_claim = {.enter = "lock",
 
 int lun_mutex_new(struct lun_session *session, const char *name, bool is_reentrant,
                   struct lun_mutex **ret_mutex, struct lun_err *ret_err) {
-    int rc = check_name(name, "mutex", ret_err);
+    int rc = check_name(session->client->etcd, name, "mutex", ret_err);
     if (rc || (rc = client_enter(session->client, ret_err)))
         return rc;
     struct lun_mutex *mutex = calloc(1, sizeof *mutex);

@@ -106,7 +106,7 @@ static void on_closed(struct observer *core) {
 
 int lun_observer_open(struct lun_client *client, const char *name, struct lun_observer **ret_observer,
                       struct lun_err *ret_err) {
-    int rc = check_name(name, "observe", ret_err);
+    int rc = check_name(client->etcd, name, "observe", ret_err);
     if (rc || (rc = client_enter(client, ret_err)))
         return rc;
     struct lun_observer *observer = calloc(1, sizeof *observer);

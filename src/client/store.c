@@ -45,7 +45,7 @@ static int start_kv(struct lun_op *op, const void *args, struct lun_err *ret_err
 int lun_kv(struct lun_client *client, const struct lun_kv_op *kv_op, const struct lun_ask *ask,
            struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_kv, .on_give_up = op_give_up_call, .has_own_deadline = true};
-    int rc = check_kv_op(kv_op, ret_err);
+    int rc = check_kv_op(client->etcd, kv_op, ret_err);
     return rc ? rc : client_ask(client, &kind, NULL, kv_op, ask, ret_op, ret_err);
 }
 
@@ -69,7 +69,7 @@ static int start_txn(struct lun_op *op, const void *args, struct lun_err *ret_er
 int lun_txn(struct lun_client *client, const struct lun_txn *txn, const struct lun_ask *ask,
             struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_txn, .on_give_up = op_give_up_call, .has_own_deadline = true};
-    int rc = check_txn(txn, ret_err);
+    int rc = check_txn(client->etcd, txn, ret_err);
     return rc ? rc : client_ask(client, &kind, NULL, txn, ask, ret_op, ret_err);
 }
 

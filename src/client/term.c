@@ -295,7 +295,7 @@ out:
 int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct lun_ask *ask,
                  struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_txn, .on_give_up = op_give_up_call, .has_own_deadline = true};
-    int rc = check_txn(txn, ret_err);
+    int rc = check_txn(claim_client(&term->claim)->etcd, txn, ret_err);
     return rc ? rc : client_ask(claim_client(&term->claim), &kind, term, txn, ask, ret_op, ret_err);
 }
 

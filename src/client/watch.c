@@ -161,7 +161,7 @@ int lun_watch_open(struct lun_client *client, const struct lun_watch_options *op
         return lun_err_set(ret_err, LUN_EINVALID, "watch: the options are NULL");
     const struct lun_kv_op range = {
         .key = options->key, .range_end = options->range_end, .revision = options->start_rev};
-    int rc = check_kv_op(&range, ret_err);
+    int rc = check_kv_op(client->etcd, &range, ret_err);
     if (rc)
         return lun_err_wrap(ret_err, "watch"), rc;
     rc = client_enter(client, ret_err);

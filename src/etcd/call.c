@@ -507,7 +507,7 @@ static void on_answer(struct etcd_call *call, const ProtobufCMessage *message) {
     struct lun_err err;
     struct reply_room room;
     struct etcd_reply reply;
-    int rc = reply_read(&room, &call->meta, call->tail, message, &reply, &err);
+    int rc = reply_read(&room, &call->etcd->namespace, &call->meta, call->tail, message, &reply, &err);
     if (rc == LUN_ENOMEM) {
         call->has_unanswered = true;
         finish_memory(call);
@@ -569,6 +569,7 @@ static void on_attempt(void *arg, const struct rpc_result *result, const Protobu
 
 /* ---- starting and cancelling ------------------------------------------------------------------------ */
 
+/* `request` has been moved below the prefix. */
 static struct etcd_call *call_new(struct etcd *etcd, const struct request_meta *meta, const uint8_t *kinds,
                                   const ProtobufCMessage *request) {
     size_t n_kinds = kinds ? meta->n_success + meta->n_failure : 0;
@@ -600,11 +601,16 @@ static int first_attempt(struct etcd_call *call) {
 }
 
 int call_start(struct etcd *etcd, const struct request_meta *meta, const uint8_t *kinds,
-               const ProtobufCMessage *request, const struct etcd_call_options *how, etcd_reply_cb on_reply,
+               ProtobufCMessage *request, const struct etcd_call_options *how, etcd_reply_cb on_reply,
                void *arg, struct etcd_call **ret_call) {
+    void *keys;
     if (etcd->is_closing)
         return LUN_ECLOSED;
+    int rc = namespace_enter(&etcd->namespace, meta->method, request, &keys);
+    if (rc)
+        return rc;
     struct etcd_call *call = call_new(etcd, meta, kinds, request);
+    free(keys);
     if (!call)
         return LUN_ENOMEM;
     call->how = *how;
@@ -616,7 +622,7 @@ int call_start(struct etcd *etcd, const struct request_meta *meta, const uint8_t
     call->waiter.on_token = on_token;
     list_push_back(&etcd->calls, &call->in_calls);
     etcd_out_begin(etcd);
-    int rc = first_attempt(call);
+    rc = first_attempt(call);
     if (rc) {
         discard(call);
         free(call);

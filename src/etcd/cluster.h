@@ -9,6 +9,7 @@
 #include "etcd/auth.h"
 #include "etcd/etcd.h"
 #include "etcd/identity.h"
+#include "etcd/namespace.h"
 #include "etcd/watch_stream.h"
 #include "etcd/window.h"
 
@@ -44,6 +45,7 @@ struct etcd {
     size_t current;
     struct identity identity;
     struct auth auth;
+    struct namespace namespace; /* of all keys */
     struct list calls;                /* call.c */
     struct rpc_timer room_timer;      /* call.c: calls that wait for room at a member may find some */
     struct watch_stream watch_stream; /* watch.c */

@@ -1,7 +1,7 @@
 /* etcd/confirm.c - see confirm.h.
  *
- * The read counts the keys equal to a single zero byte: the smallest question there is, answered without
- * touching a value, and of a key nobody uses. Being linearizable it makes the member ask etcd's leader for
+ * The read counts the keys equal to a single zero byte (the first of all keys; with a prefix the first below that): the
+ * smallest question there is, answered without touching a value, and of a key nobody uses. Being linearizable it makes the member ask etcd's leader for
  * the commit index, which is what a member that slept through an election cannot fake.
  *
  * Etcd's users may not read that key, as a rule. A member refuses it only after it has asked the leader (seen with 3.4, 3.5 and 3.6: without a
@@ -38,8 +38,8 @@ static int send_status(struct etcd_member *member) {
 static int send_read(struct etcd_member *member, int64_t attempt_ns) {
     struct etcd *etcd = member->etcd;
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
-    uint8_t zero = 0;
-    request.key = (ProtobufCBinaryData){1, &zero};
+    struct lun_bytes first = namespace_first(&etcd->namespace);
+    request.key = (ProtobufCBinaryData){first.len, (uint8_t *)first.data};
     request.count_only = true;
     member->confirm.sent_ns = rpc_now(etcd->rpc);
     member->confirm.generation = etcd->auth.generation;

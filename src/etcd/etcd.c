@@ -76,6 +76,15 @@ int etcd_set_user(struct etcd *etcd, const char *user, const char *password) {
     return auth_set_user(&etcd->auth, user, password);
 }
 
+int etcd_set_prefix(struct etcd *etcd, const char *prefix) {
+    return namespace_init(&etcd->namespace, prefix);
+}
+
+int etcd_check_key(const struct etcd *etcd, struct lun_bytes key, struct lun_bytes range_end,
+                   struct lun_err *ret_err) {
+    return namespace_check(&etcd->namespace, key, range_end, ret_err);
+}
+
 void etcd_out_begin(struct etcd *etcd) {
     etcd->n_out++;
 }
@@ -104,6 +113,7 @@ void etcd_free(struct etcd *etcd) {
     for (size_t i = 0; i < etcd->n_members; i++)
         rpc_channel_close(etcd->members[i].channel);
     auth_fini(&etcd->auth);
+    namespace_fini(&etcd->namespace);
     identity_fini(etcd);
     rpc_timer_fini(&etcd->room_timer);
     rpc_timer_fini(&etcd->closed_timer);

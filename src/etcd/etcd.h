@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/trace.h"
 #include "etcd/endpoint.h"
@@ -26,6 +27,13 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
              struct etcd **ret_etcd, struct lun_err *ret_err);
 /* The user of every call from now on; before the first. Copies. 0 or LUN_ENOMEM. */
 int etcd_set_user(struct etcd *etcd, const char *user, const char *password);
+/* Puts `prefix` before every key, from now on; before the first call. Nothing above this floor sees it. NULL or empty:
+ * none. 0 or LUN_ENOMEM. */
+int etcd_set_prefix(struct etcd *etcd, const char *prefix);
+/* Whether keys like these may be asked for, whatever calls do: 0, or LUN_EINVALID and why not, or LUN_ENOMEM. Any
+ * thread, inside and outside. */
+int etcd_check_key(const struct etcd *etcd, struct lun_bytes key, struct lun_bytes range_end,
+                   struct lun_err *ret_err);
 /* Starts ending: watchers are dropped without a word, the watch stream and confirmations are cancelled, calls
  * are cancelled (their callbacks come). `on_closed` is called, inside, when nothing is in flight any more;
  * etcd_free may be called then (or from it, last). */

@@ -9,15 +9,20 @@ static struct lun_bytes bytes_of(ProtobufCBinaryData data) {
     return (struct lun_bytes){data.data, data.len};
 }
 
-struct lun_kv reply_kv(const Etcdserverpb__KeyValue *message) {
-    if (!message)
-        return (struct lun_kv){0};
-    return (struct lun_kv){.key = bytes_of(message->key),
-                           .value = bytes_of(message->value),
-                           .create_rev = message->create_revision,
-                           .mod_rev = message->mod_revision,
-                           .version = message->version,
-                           .lease = message->lease};
+int reply_kv(const struct namespace *space, const Etcdserverpb__KeyValue *message, struct lun_kv *ret_kv,
+             struct lun_err *ret_err) {
+    struct lun_bytes key = {NULL, 0};
+    if (message && !namespace_leave(space, message->key, &key))
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                           "sent a malformed reply (a key that does not begin with the client's prefix)");
+    *ret_kv = message ? (struct lun_kv){.key = key,
+                                        .value = bytes_of(message->value),
+                                        .create_rev = message->create_revision,
+                                        .mod_rev = message->mod_revision,
+                                        .version = message->version,
+                                        .lease = message->lease}
+                      : (struct lun_kv){0};
+    return 0;
 }
 
 const Etcdserverpb__ResponseHeader *reply_header(enum rpc_method method, const ProtobufCMessage *message) {
@@ -123,26 +128,32 @@ static int check_part(const struct part *part, int64_t revision, struct lun_err 
     return 0;
 }
 
-/* Fills one result, its pairs from `kvs` on. */
-static void read_part(struct lun_kv_result *result, struct lun_kv *kvs, const struct part *part) {
-    *result = (struct lun_kv_result){.kind = part->kind, .kvs = kvs, .n_kvs = part_n_kvs(part)};
+static const Etcdserverpb__KeyValue *part_kv(const struct part *part, size_t i) {
     switch (part->kind) {
     case LUN_OP_RANGE:
+        return part->range->kvs[i];
+    case LUN_OP_PUT:
+        return part->put->prev_kv;
+    case LUN_OP_DELETE:
+        return part->delete_range->prev_kvs[i];
+    }
+    return NULL;
+}
+
+/* Fills one result, its pairs from `kvs` on. */
+static int read_part(const struct namespace *space, struct lun_kv_result *result, struct lun_kv *kvs,
+                     const struct part *part, struct lun_err *ret_err) {
+    int rc = 0;
+    *result = (struct lun_kv_result){.kind = part->kind, .kvs = kvs, .n_kvs = part_n_kvs(part)};
+    if (part->kind == LUN_OP_RANGE) {
         result->count = part->range->count;
         result->has_more = part->range->more;
-        for (size_t i = 0; i < result->n_kvs; i++)
-            kvs[i] = reply_kv(part->range->kvs[i]);
-        break;
-    case LUN_OP_PUT:
-        if (result->n_kvs > 0)
-            kvs[0] = reply_kv(part->put->prev_kv);
-        break;
-    case LUN_OP_DELETE:
+    } else if (part->kind == LUN_OP_DELETE) {
         result->deleted = part->delete_range->deleted;
-        for (size_t i = 0; i < result->n_kvs; i++)
-            kvs[i] = reply_kv(part->delete_range->prev_kvs[i]);
-        break;
     }
+    for (size_t i = 0; i < result->n_kvs && !rc; i++)
+        rc = reply_kv(space, part_kv(part, i), &kvs[i], ret_err);
+    return rc;
 }
 
 static int make_room(struct reply_room *room, size_t n_results, size_t n_kvs) {
@@ -174,8 +185,9 @@ static int check_txn(const Etcdserverpb__TxnResponse *txn, const struct request_
     return 0;
 }
 
-static int read_txn(struct reply_room *room, const struct request_meta *meta, const uint8_t *kinds,
-                    const Etcdserverpb__TxnResponse *txn, struct etcd_reply *reply, struct lun_err *ret_err) {
+static int read_txn(struct reply_room *room, const struct namespace *space, const struct request_meta *meta,
+                    const uint8_t *kinds, const Etcdserverpb__TxnResponse *txn, struct etcd_reply *reply,
+                    struct lun_err *ret_err) {
     size_t n_kvs = 0;
     int rc = check_txn(txn, meta, kinds, &n_kvs, ret_err);
     if (rc)
@@ -187,7 +199,9 @@ static int read_txn(struct reply_room *room, const struct request_meta *meta, co
     for (size_t i = 0; i < txn->n_responses; i++) {
         struct part part;
         (void)part_of_op(&part, txn->responses[i]);
-        read_part(&room->results[i], kvs, &part);
+        rc = read_part(space, &room->results[i], kvs, &part, ret_err);
+        if (rc)
+            return rc;
         kvs += room->results[i].n_kvs;
     }
     reply->is_success = txn->succeeded;
@@ -196,8 +210,8 @@ static int read_txn(struct reply_room *room, const struct request_meta *meta, co
     return 0;
 }
 
-static int read_single(struct reply_room *room, enum rpc_method method, const ProtobufCMessage *message,
-                       struct etcd_reply *reply, struct lun_err *ret_err) {
+static int read_single(struct reply_room *room, const struct namespace *space, enum rpc_method method,
+                       const ProtobufCMessage *message, struct etcd_reply *reply, struct lun_err *ret_err) {
     struct part part;
     (void)part_of_reply(&part, method, message);
     int rc = check_part(&part, reply->revision, ret_err);
@@ -206,7 +220,9 @@ static int read_single(struct reply_room *room, enum rpc_method method, const Pr
     rc = make_room(room, 1, part_n_kvs(&part));
     if (rc)
         return lun_err_set(ret_err, rc, "out of memory");
-    read_part(&room->results[0], room->kvs, &part);
+    rc = read_part(space, &room->results[0], room->kvs, &part, ret_err);
+    if (rc)
+        return rc;
     reply->is_success = true;
     reply->results = room->results;
     reply->n_results = 1;
@@ -263,7 +279,7 @@ static int read_token(const Etcdserverpb__AuthenticateResponse *answer, struct e
     return 0;
 }
 
-int reply_read(struct reply_room *room, const struct request_meta *meta, const uint8_t *kinds,
+int reply_read(struct reply_room *room, const struct namespace *space, const struct request_meta *meta, const uint8_t *kinds,
                const ProtobufCMessage *message, struct etcd_reply *ret_reply, struct lun_err *ret_err) {
     room->results = room->few_results;
     room->kvs = room->few_kvs;
@@ -278,9 +294,9 @@ int reply_read(struct reply_room *room, const struct request_meta *meta, const u
     case RPC_RANGE:
     case RPC_PUT:
     case RPC_DELETE_RANGE:
-        return read_single(room, meta->method, message, ret_reply, ret_err);
+        return read_single(room, space, meta->method, message, ret_reply, ret_err);
     case RPC_TXN:
-        return read_txn(room, meta, kinds, (const Etcdserverpb__TxnResponse *)message, ret_reply, ret_err);
+        return read_txn(room, space, meta, kinds, (const Etcdserverpb__TxnResponse *)message, ret_reply, ret_err);
     case RPC_LEASE_GRANT:
         return read_grant(meta, (const Etcdserverpb__LeaseGrantResponse *)message, ret_reply, ret_err);
     case RPC_LEASE_TIME_TO_LIVE:

@@ -6,6 +6,7 @@
 #include "etcd.pb-c.h"
 
 #include "etcd/kv.h"
+#include "etcd/namespace.h"
 #include "etcd/request.h"
 
 enum { REPLY_FEW_RESULTS = 4, REPLY_FEW_KVS = 8 };
@@ -22,12 +23,14 @@ const Etcdserverpb__ResponseHeader *reply_header(enum rpc_method method, const P
 /* Fills in all but who answered and when. Slices point into `message` and `room`. `kinds`: as request_kinds
  * gave them. 0, LUN_ENOMEM, LUN_EUNAVAILABLE (malformed: the text goes on where the member's name left off,
  * "sent ..."). */
-int reply_read(struct reply_room *room, const struct request_meta *meta, const uint8_t *kinds,
+int reply_read(struct reply_room *room, const struct namespace *space, const struct request_meta *meta, const uint8_t *kinds,
                const ProtobufCMessage *message, struct etcd_reply *ret_reply, struct lun_err *ret_err);
 /* To be called after reply_read, whatever it returned. */
 void reply_room_fini(struct reply_room *room);
 
-/* NULL: an empty pair. */
-struct lun_kv reply_kv(const Etcdserverpb__KeyValue *message);
+/* With the key as the client knows it. `message` NULL: an empty pair. 0, or LUN_EUNAVAILABLE (malformed: the key is none
+ * of the client's). */
+int reply_kv(const struct namespace *space, const Etcdserverpb__KeyValue *message, struct lun_kv *ret_kv,
+             struct lun_err *ret_err);
 
 #endif

@@ -87,9 +87,13 @@ static int ask(struct watch_stream *stream, struct watcher *watcher) {
     Etcdserverpb__WatchRequest request = ETCDSERVERPB__WATCH_REQUEST__INIT;
     request.request_union_case = ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CREATE_REQUEST;
     request.create_request = &create;
+    void *keys = NULL;
     int rc = reserve(stream);
     if (!rc)
+        rc = namespace_enter(&stream->etcd->namespace, RPC_WATCH, &request.base, &keys);
+    if (!rc)
         rc = rpc_stream_send(stream->rpc_stream, &request.base);
+    free(keys);
     if (rc)
         return rc;
     if (list_is_empty(&stream->creating))
@@ -218,18 +222,27 @@ static void on_canceled(struct watch_stream *stream, const Etcdserverpb__WatchRe
         on_refused(stream, watcher, response);
 }
 
-static int compare(ProtobufCBinaryData key, struct lun_bytes bound) {
+static int compare(struct lun_bytes key, struct lun_bytes bound) {
     size_t n = key.len < bound.len ? key.len : bound.len;
     int order = n > 0 ? memcmp(key.data, bound.data, n) : 0;
     return order != 0 ? order : key.len < bound.len ? -1 : key.len > bound.len;
 }
 
-static bool is_watched(const struct watcher *watcher, ProtobufCBinaryData key) {
+static bool is_watched(const struct watcher *watcher, struct lun_bytes key) {
     struct lun_bytes end = watcher->range_end;
     if (end.len == 0)
         return compare(key, watcher->key) == 0;
     bool is_to_the_end = end.len == 1 && *(const char *)end.data == '\0';
     return compare(key, watcher->key) >= 0 && (is_to_the_end || compare(key, end) < 0);
+}
+
+/* False: the watcher has not asked for this key. */
+static bool read_event(const struct watch_stream *stream, const struct watcher *watcher,
+                       const Etcdserverpb__Event *event, struct watch_event *ret_event) {
+    const struct namespace *space = &stream->etcd->namespace;
+    *ret_event = (struct watch_event){.is_delete = event->type == ETCDSERVERPB__EVENT__EVENT_TYPE__DELETE};
+    return reply_kv(space, event->kv, &ret_event->kv, NULL) == 0 && is_watched(watcher, ret_event->kv.key) &&
+           reply_kv(space, event->prev_kv, &ret_event->prev_kv, NULL) == 0;
 }
 
 static void on_events(struct watch_stream *stream, const Etcdserverpb__WatchResponse *response) {
@@ -239,7 +252,8 @@ static void on_events(struct watch_stream *stream, const Etcdserverpb__WatchResp
         struct watcher *watcher = find(stream, response->watch_id);
         if (!watcher)
             return;
-        if (!is_watched(watcher, event->kv->key)) {
+        struct watch_event told;
+        if (!read_event(stream, watcher, event, &told)) {
             etcd_member_failed(stream->member,
                                "sent a malformed reply (an event of a key that is not watched)");
             watch_stream_break(stream);
@@ -249,10 +263,7 @@ static void on_events(struct watch_stream *stream, const Etcdserverpb__WatchResp
             continue;
         if (event->kv->mod_revision > newest_rev)
             newest_rev = event->kv->mod_revision;
-        struct watch_event told = {.is_delete = event->type == ETCDSERVERPB__EVENT__EVENT_TYPE__DELETE,
-                                   .kv = reply_kv(event->kv),
-                                   .prev_kv = reply_kv(event->prev_kv),
-                                   .revision = response->header->revision};
+        told.revision = response->header->revision;
         watcher->callbacks->on_event(watcher, &told);
     }
     struct watcher *watcher = find(stream, response->watch_id);

@@ -114,7 +114,7 @@ int box_endpoints(lua_State *L) {
     return code ? push_error(L, code, err.text) : 1;
 }
 
-/* connect(endpoints, name or nil, wants_trace, options): of the options those of TLS, strings. */
+/* connect(endpoints, name or nil, wants_trace, options): of the options those of lua/lunarch/connection.lua. */
 int box_connect(lua_State *L) {
     luaL_checktype(L, 4, LUA_TTABLE);
     const char *name = luaL_optstring(L, 2, NULL);
@@ -138,6 +138,7 @@ int box_connect(lua_State *L) {
                                 .cert = string_field(L, 4, "cert"),
                                 .key = string_field(L, 4, "key"),
                                 .server_name = string_field(L, 4, "server_name"),
+                                .prefix = string_field(L, 4, "prefix"),
                                 .user = string_field(L, 4, "user"),
                                 .password = string_field(L, 4, "password"),
                                 .on_trace = wants_trace ? on_trace : NULL,

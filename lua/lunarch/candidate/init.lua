@@ -7,6 +7,7 @@
 local args = require "lunarch.args"
 local backoff = require "lunarch.candidate.backoff"
 local candidacy = require "lunarch.candidacy"
+local connection = require "lunarch.connection"
 local ending = require "lunarch.loop.ending"
 local follow = require "lunarch.candidate.follow"
 local handlers = require "lunarch.candidate.handlers"
@@ -311,8 +312,7 @@ function methods:run()
   if self.driver then args.misuse "candidate:run: it runs already, or has run: make another one" end
   local lunarch = require "lunarch"
   self.lunarch = lunarch
-  self.client = self.options.client
-    or assert(lunarch.connect { endpoints = self.options.endpoints, name = self.options.name })
+  self.client = self.options.client or assert(lunarch.connect(connection.pick(self.options)))
   local runner = new_runner(self)
   self.driver = tasks.spawn(self, drive_to_the_end, runner)
   ending.enter(runner)

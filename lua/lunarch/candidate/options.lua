@@ -2,6 +2,7 @@
 -- the program's help needs it, and no gRPC.
 local args = require "lunarch.args"
 local backoff = require "lunarch.candidate.backoff"
+local connection = require "lunarch.connection"
 
 args.is_ours()
 
@@ -33,7 +34,7 @@ options.options = {
     end
   end,
 }
-for _, group in ipairs { options.handlers, options.settings } do
+for _, group in ipairs { options.handlers, options.settings, connection.OPTIONS } do
   for name, check in pairs(group) do
     options.options[name] = check
   end

@@ -36,12 +36,13 @@ on_jeopardy, on_safe) is a candidate until it is stopped; candidate{...} declare
 ones. Any other script is an ordinary program that may use `lunarch` and `log`, and ends
 when it and everything it spawned have ended. `require` finds modules beside the script.]],
   epilog = [[
-A setting may stand in the script as a global (election, name, ttl, interval ...). Flags win
-over the environment, the environment wins over the script; LUNARCH_... wins over ETCDCTL_...
+A setting may stand in the script as a global (election, name, ttl, interval, endpoints, prefix,
+cacert ...). Flags win over the environment, the environment wins over the script; LUNARCH_...
+wins over ETCDCTL_...
 
 Environment: LUNARCH_ENDPOINTS, ETCDCTL_ENDPOINTS, and in the same way CACERT, CERT, KEY,
-SERVER_NAME, INSECURE_SKIP_TLS_VERIFY; NO_COLOR; with --dev ETCD, the etcd program to use
-(otherwise the one on the PATH).
+SERVER_NAME, INSECURE_SKIP_TLS_VERIFY, USER, PASSWORD, PASSWORD_FILE; LUNARCH_PREFIX; NO_COLOR;
+with --dev ETCD, the etcd program to use (otherwise the one on the PATH).
 
 Exit status: 0 done, or stopped by a first signal as a candidate; 1 the script failed;
 2 something is wrong that trying again cannot help; 128 + n ended by signal n.]],
@@ -131,9 +132,10 @@ function Run:connect()
     -- What a flag says is in the environment by now.
     local endpoints
     if not self.flag_endpoints then endpoints = etcd.of_script(rawget(_G, "endpoints"), self.log) end
-    local client, message = self.connect_quietly {
-      endpoints = endpoints, name = self.given.name or rawget(_G, "name") or self.default_name,
-    }
+    local options = etcd.settings_of_script(_G)
+    options.endpoints = endpoints
+    options.name = self.given.name or rawget(_G, "name") or self.default_name
+    local client, message = self.connect_quietly(options)
     if not client then args.misuse("%s", message) end
     self.client = client
     if etcd.is_default(endpoints) then self.hint = etcd.HINT end

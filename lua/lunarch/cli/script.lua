@@ -6,6 +6,7 @@
 -- may_stand() -> whether they are still wanted; has_stood(): they have all ended. After connect(), perhaps `hint`: what
 -- may help where no etcd has answered yet.
 local args = require "lunarch.args"
+local connection = require "lunarch.connection"
 local settings = require "lunarch.cli.settings"
 
 args.is_ours()
@@ -36,6 +37,15 @@ function Script:is_mistake(err)
   return self.mistake ~= nil and args.error_text(err):find(args.error_text(self.mistake), 1, true) == 1
 end
 
+-- Candidates that say nothing of a connection share one.
+local function connects_itself(own)
+  if own.endpoints ~= nil or own.client ~= nil then return true end
+  for name in pairs(connection.OPTIONS) do
+    if own[name] ~= nil then return true end
+  end
+  return false
+end
+
 function Script:make(own)
   if self.given.election and self.candidates[1] then
     args.misuse "--election: the script declares more than one candidate: which of them is meant?"
@@ -43,7 +53,7 @@ function Script:make(own)
   local options = settings.merge(self.given, own, _G)
   options.name = options.name or self.default_name
   options.log = self.log_for(options.name)
-  if own.endpoints == nil and own.client == nil then
+  if not connects_itself(own) then
     options.endpoints, options.client = nil, self:connect()
   end
   local candidate = self.lunarch.candidate(options)

@@ -34,7 +34,7 @@
 ---   goes on; what was made after the handler had begun may be collected already.
 ---
 --- `on_lost` is given its `stop_timeout` in each case. A killed process runs no `on_lost`: its place lapses.
----@class lunarch.candidate_options
+---@class lunarch.candidate_options: lunarch.connection_options of its own client, where it is given none
 ---@field election string the name to stand for, "/services/billing" for example
 ---@field name? string who we are, in logs and to the others
 ---@field value? string what a leader makes known to the others. Default: its name
@@ -44,7 +44,6 @@
 ---@field stop_timeout? number how long on_lost, and work that was told to stop, may take. Default: 10
 ---@field backoff? lunarch.backoff pauses after failures
 ---@field client? lunarch.client to stand through; stays open afterwards
----@field endpoints? string|string[] else a client of its own, for these
 ---@field log? { info: function, warn: function, error: function } Default: what is no info goes to stderr
 ---@field on_elected? fun(term: lunarch.term)
 ---@field do_work? fun(term: lunarch.term): number|false|nil seconds until its next call; false: resign, others go first

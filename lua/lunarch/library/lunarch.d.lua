@@ -50,19 +50,22 @@ local lunarch = {}
 
 -- ---- connecting -------------------------------------------------------------------------------------------------
 
----@class lunarch.connect_options
+---@class lunarch.connection_options
 ---@field endpoints? string[]|string members of etcd, as a list or separated by commas: "host:port", "http://host:port", "https://host:port", "[IPv6]:port", "unix:///path". Default: LUNARCH_ENDPOINTS, then ETCDCTL_ENDPOINTS, then 127.0.0.1:2379
----@field name? string who we are, for others who find a lock held. Default: the program's name
----@field loop? "auto"|"block"|"luv"|"cqueues"|lunarch.loop how calls wait. Default, "auto": chosen at each call. "block": they always block the thread, in tasks too. "luv", "cqueues": they block anywhere else
+---@field prefix? string "/team-a": this client sees, watches and writes only keys below it, and knows them without it, names of locks and elections included. It is put before each key as it is; where it does not end in '/', keys and names have to begin with one (LUNARCH_PREFIX)
 ---@field cacert? string authorities to trust: a path, or the PEM text. Default: LUNARCH_CACERT, ETCDCTL_CACERT, then the system's. TLS is spoken when an endpoint begins with https:// or one of these options is set; files are read again when they are replaced
 ---@field cert? string this client's certificate, for servers that want one: a path, or the PEM text (LUNARCH_CERT, ETCDCTL_CERT)
 ---@field key? string its key, not encrypted: a path, or the PEM text (LUNARCH_KEY, ETCDCTL_KEY)
 ---@field server_name? string the name to find in the servers' certificates, in place of each endpoint's host (LUNARCH_SERVER_NAME)
 ---@field insecure_skip_tls_verify? boolean accepts any certificate: no protection against a false server (LUNARCH_INSECURE_SKIP_TLS_VERIFY)
----@field log? fun(level: string, message: string) is told once, in plain Lua, that no etcd has answered the first call for 3 s. Default: one line on stderr
 ---@field user? string one of etcd's users, "name" or "name:password" (LUNARCH_USER, ETCDCTL_USER). None is needed where a client's certificate names one; given both, the user counts
 ---@field password? string (LUNARCH_PASSWORD, ETCDCTL_PASSWORD)
 ---@field password_file? string a file whose first line is the password (LUNARCH_PASSWORD_FILE)
+
+---@class lunarch.connect_options: lunarch.connection_options
+---@field name? string who we are, for others who find a lock held. Default: the program's name
+---@field loop? "auto"|"block"|"luv"|"cqueues"|lunarch.loop how calls wait. Default, "auto": chosen at each call. "block": they always block the thread, in tasks too. "luv", "cqueues": they block anywhere else
+---@field log? fun(level: string, message: string) is told once, in plain Lua, that no etcd has answered the first call for 3 s. Default: one line on stderr
 ---@field trace? fun(line: string) is told what the core does, while somebody waits. Default: LUNARCH_TRACE=1 prints to stderr
 
 --- Makes a client, which connects when first needed. Does not wait: an etcd that is not there is noticed by the first
@@ -161,6 +164,7 @@ function task:is_running() end
 
 ---@class lunarch.client
 ---@field endpoints string[]
+---@field prefix string? what it puts before every key
 local client = {}
 
 ---@class lunarch.kv

@@ -29,8 +29,8 @@
 ---@field _VERSION string
 local resty = {}
 
----@class resty.lunarch.options
----@field endpoints? string[]|string as for lunarch.connect. Environment variables have to be named by `env` in nginx.conf
+--- Environment variables that lunarch.connect reads have to be named by `env` in nginx.conf.
+---@class resty.lunarch.options: lunarch.connection_options
 ---@field name? string
 ---@field ttl? integer of the session. Default: 10
 ---@field grace? number

@@ -33,6 +33,19 @@ stop_timeout = nil
 ---@type string|string[]|nil
 endpoints = nil
 
+--- Of the connection, as for lunarch.connect; so are user, password, password_file, cert and key.
+---@type string?
+prefix = nil
+
+---@type string?
+cacert = nil
+
+---@type string?
+server_name = nil
+
+---@type boolean?
+insecure_skip_tls_verify = nil
+
 -- ---- handlers: defined by the script ----------------------------------------------------------------------------
 
 --- We lead: before the first do_work of a term. Interrupted at its waits when the term ends.

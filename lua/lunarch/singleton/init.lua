@@ -23,6 +23,7 @@ local board = require "lunarch.singleton.board"
 local candidacy = require "lunarch.candidacy"
 local candidate = require "lunarch.candidate"
 local clients = require "lunarch.client"
+local connection = require "lunarch.connection"
 local ending = require "lunarch.singleton.ending"
 local nginx = require "lunarch.loop.nginx"
 local process = require "ngx.process"
@@ -195,7 +196,7 @@ end
 local function candidate_of(self)
   local options = {}
   for name, value in pairs(self.options) do
-    if not OWN[name] and name ~= "endpoints" then options[name] = value end
+    if not OWN[name] and name ~= "endpoints" and not connection.OPTIONS[name] then options[name] = value end
   end
   for name, handler in pairs(handlers_of(self)) do
     options[name] = handler
@@ -262,7 +263,9 @@ end
 function methods:_client()
   if self.options.client then return self.options.client end
   if not self.own_client then
-    self.own_client = assert(clients.connect { endpoints = self.options.endpoints, name = self.name })
+    local options = connection.pick(self.options)
+    options.name = self.name
+    self.own_client = assert(clients.connect(options))
   end
   return self.own_client
 end

@@ -129,7 +129,7 @@ struct got {
     int code;
     struct lun_err err;
     struct etcd_reply reply; /* its pointers are dead */
-    char address[64], text[64];
+    char address[64], text[64], key[64]; /* key: of the first pair */
     struct lun_kv_result results[8];
     int64_t revs[8]; /* create revision of each result's first pair */
 };
@@ -137,6 +137,10 @@ struct got {
 static inline void got_reply(void *arg, const struct etcd_reply *reply) {
     struct got *got = arg;
     got->n++;
+    got->key[0] = '\0';
+    if (reply->n_results > 0 && reply->results[0].n_kvs > 0)
+        (void)snprintf(got->key, sizeof got->key, "%.*s", (int)reply->results[0].kvs[0].key.len,
+                       (const char *)reply->results[0].kvs[0].key.data);
     got->reply = *reply;
     got->code = reply->err ? reply->err->code : 0;
     got->err = reply->err ? *reply->err : (struct lun_err){0};

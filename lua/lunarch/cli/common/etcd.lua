@@ -2,6 +2,7 @@
 --
 -- What flags say goes into the environment: there lunarch.connect() finds it, and so do programs that a script starts.
 local args = require "lunarch.args"
+local connection = require "lunarch.connection"
 local endpoints = require "lunarch.endpoints"
 
 args.is_ours()
@@ -13,12 +14,6 @@ local function endpoints_of(text)
   return text
 end
 
--- Flags that lunarch.connect() finds as variables: by the name that the parser gives them.
-local CREDENTIALS = {
-  user = "LUNARCH_USER", password_file = "LUNARCH_PASSWORD_FILE",
-  cacert = "LUNARCH_CACERT", cert = "LUNARCH_CERT", key = "LUNARCH_KEY", server_name = "LUNARCH_SERVER_NAME",
-  insecure_skip_tls_verify = "LUNARCH_INSECURE_SKIP_TLS_VERIFY",
-}
 
 local function user_of(text)
   if text:find(":", 1, true) then
@@ -28,21 +23,27 @@ local function user_of(text)
   return text
 end
 
+local CONVERT = { user = user_of }
+
+-- One that is in connection.ROWS.
+local function define_row(parser, row)
+  local flag = "--" .. row.name:gsub("_", "-")
+  if row.value == false then
+    parser:flag(flag, row.help)
+  elseif row.value then
+    local option = parser:option(flag, row.help):argname(row.value)
+    if CONVERT[row.name] then option:convert(CONVERT[row.name]) end
+  end
+end
+
 function etcd.define(parser)
   parser:option("--endpoints", "etcd's members, host:port,host:port (default: 127.0.0.1:2379)")
     :argname("LIST"):convert(endpoints_of)
   parser:flag("--dev", "use a private etcd: started on demand, gone after its last user; --dev=NAME: one of that name")
   parser:option("--dev-name"):hidden(true)
-  parser:option("--cacert", "certificates of the authorities that etcd's certificate is checked against (PEM)")
-    :argname "FILE"
-  parser:option("--cert", "our own certificate, for an etcd that asks for one (PEM)"):argname "FILE"
-  parser:option("--key", "the key of our certificate (PEM)"):argname "FILE"
-  parser:option("--server-name", "the name in etcd's certificate, where it differs from the endpoint's")
-    :argname "NAME"
-  parser:option("--user", "one of etcd's users; its password is in --password-file or LUNARCH_PASSWORD")
-    :argname("NAME"):convert(user_of)
-  parser:option("--password-file", "a file whose first line is the user's password"):argname "FILE"
-  parser:flag("--insecure-skip-tls-verify", "do not check etcd's certificate: for tests")
+  for _, row in ipairs(connection.ROWS) do
+    define_row(parser, row)
+  end
 end
 
 --- Words in which --dev=NAME stands as the parser takes it.
@@ -73,24 +74,33 @@ local function join_dev(flags, log)
   return found.endpoint
 end
 
+-- A private etcd has no users, and speaks no TLS.
+local function forget_credentials(uv)
+  for _, row in ipairs(connection.ROWS) do
+    if not row.is_ours then
+      for _, name in ipairs { connection.variables(row) } do
+        uv.os_unsetenv(name)
+      end
+    end
+  end
+end
+
 --- Finds etcd as the flags say, and puts it into the environment: the endpoints that flags have given, or false.
 --- nil, what is wrong, exit status.
 ---@return string|false|nil, string?, integer? status
 function etcd.find(flags, log)
   local uv = require "luv"
   local is_dev = flags.dev or flags.dev_name
-  for flag, name in pairs(CREDENTIALS) do
-    if flags[flag] then uv.os_setenv(name, flags[flag] == true and "1" or flags[flag]) end
+  for _, row in ipairs(connection.ROWS) do
+    local value = flags[row.name]
+    if value then uv.os_setenv(connection.variables(row), value == true and "1" or value) end
   end
   local given = flags.endpoints
   if is_dev then
     local trouble, status
     given, trouble, status = join_dev(flags, log)
     if not given then return nil, trouble, status end
-    for _, name in pairs(CREDENTIALS) do
-      uv.os_unsetenv(name)
-      uv.os_unsetenv((name:gsub("^LUNARCH_", "ETCDCTL_")))
-    end
+    forget_credentials(uv)
   end
   if given then uv.os_setenv("LUNARCH_ENDPOINTS", given) end
   return given or false
@@ -111,6 +121,19 @@ function etcd.of_script(given, log)
       value, name, text_of(given))
   end
   return nil
+end
+
+--- What the script's globals say of the connection, beside `endpoints`: the environment, and so a flag, wins over them.
+---@param globals table
+---@return table options of lunarch.connect()
+function etcd.settings_of_script(globals)
+  local found = {}
+  for _, row in ipairs(connection.ROWS) do
+    local value = rawget(globals, row.name)
+    local is_setting = type(value) ~= "table" and type(value) ~= "function" -- the script may use such a name itself
+    if is_setting and connection.from_environment(row) == nil then found[row.name] = value end
+  end
+  return found
 end
 
 --- Whether nothing but the default says where etcd is.

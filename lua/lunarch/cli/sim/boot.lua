@@ -245,7 +245,7 @@ local function new_run(options, lunarch)
     log = log, log_for = function() return log end, tasks = require "lunarch.loop.task",
   }, Run)
   function Run:connect()
-    self.client = self.client or assert(lunarch.connect { name = options.name })
+    self.client = self.client or assert(lunarch.connect { name = options.name, prefix = rawget(_G, "prefix") })
     return self.client
   end
   function Run:may_stand()

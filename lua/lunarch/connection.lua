@@ -1,0 +1,114 @@
+-- How a client proves who it is, which servers it trusts, and which part of the keys is its own: options of connect(), else
+-- the environment. The program's flags are made of the same table.
+local args = require "lunarch.args"
+local each = require "lunarch.each"
+
+args.is_ours()
+
+local connection = {}
+
+-- Each with the name of its value on the command line (none: it is no flag) and what help says of it. In the environment
+-- it is LUNARCH_<NAME>, then ETCDCTL_<NAME> unless etcdctl has no such thing (`is_ours`).
+connection.ROWS = {
+  { name = "prefix", check = args.word, value = "TEXT", is_ours = true,
+    help = "see, watch and write only keys below this one, and know them without it: \"/team-a\"" },
+  { name = "cacert", check = args.word, value = "FILE",
+    help = "certificates of the authorities that etcd's certificate is checked against (PEM)" },
+  { name = "cert", check = args.word, value = "FILE",
+    help = "our own certificate, for an etcd that asks for one (PEM)" },
+  { name = "key", check = args.word, value = "FILE", help = "the key of our certificate (PEM)" },
+  { name = "server_name", check = args.word, value = "NAME",
+    help = "the name in etcd's certificate, where it differs from the endpoint's" },
+  { name = "user", check = args.word, value = "NAME",
+    help = "one of etcd's users; its password is in --password-file or LUNARCH_PASSWORD" },
+  { name = "password", check = args.word },
+  { name = "password_file", check = args.word, value = "FILE", help = "a file whose first line is the user's password" },
+  { name = "insecure_skip_tls_verify", check = args.boolean, value = false,
+    help = "do not check etcd's certificate: for tests" },
+}
+
+-- By name, as args.options takes them.
+connection.OPTIONS = {}
+for _, row in ipairs(connection.ROWS) do
+  connection.OPTIONS[row.name] = row.check
+end
+
+--- The variables in which an option may stand: the first that is set counts.
+---@return string, string?
+function connection.variables(row)
+  return "LUNARCH_" .. row.name:upper(), not row.is_ours and "ETCDCTL_" .. row.name:upper() or nil
+end
+
+local function variable_of(name)
+  local value = name and os.getenv(name)
+  return value ~= "" and value or nil
+end
+
+--- What the environment says of an option; nil: nothing.
+---@return string?
+function connection.from_environment(row)
+  local first, second = connection.variables(row)
+  return variable_of(first) or variable_of(second)
+end
+
+local function is_true(text)
+  return text ~= "0" and text ~= "false"
+end
+
+-- The first line: editors end files with a newline.
+local function read_password(path)
+  local file, message = io.open(path)
+  if not file then return nil, "password_file " .. message end
+  local password = file:read "*l"
+  file:close()
+  if not password or password == "" then return nil, "password_file " .. path .. ": is empty" end
+  return password
+end
+
+-- "name:password" is both, as etcdctl has it, unless a password is given beside it.
+local function split_user(found)
+  local user, password = found.user:match "^([^:]+):(.*)$"
+  if user and not found.password then
+    found.user, found.password = user, password
+  end
+end
+
+--- Those of `options` that are about the connection, the endpoints and the client's name among them: for whatever takes
+--- such options and connects by itself.
+---@return table
+function connection.pick(options)
+  local found = { endpoints = options.endpoints, name = options.name }
+  for name in each(connection.OPTIONS) do
+    found[name] = options[name]
+  end
+  return found
+end
+
+-- What is given, as the core takes it; or nil and why it cannot be used. A password beside or inside the option `user`
+-- counts before one in the environment.
+---@param options table checked by connection.OPTIONS
+---@return table? found, string? message
+function connection.of(options)
+  local found = {}
+  for name in each(connection.OPTIONS) do
+    found[name] = options[name]
+  end
+  if found.user then split_user(found) end
+  local has_password = found.password or found.password_file
+  for _, row in ipairs(connection.ROWS) do
+    local is_settled = has_password and (row.name == "password" or row.name == "password_file")
+    if found[row.name] == nil and not is_settled then found[row.name] = connection.from_environment(row) end
+  end
+  if type(found.insecure_skip_tls_verify) == "string" then
+    found.insecure_skip_tls_verify = is_true(found.insecure_skip_tls_verify)
+  end
+  if found.user then split_user(found) end
+  if found.user and not found.password and found.password_file then
+    local password, message = read_password(found.password_file)
+    if not password then return nil, message end
+    found.password = password
+  end
+  return found
+end
+
+return connection
