@@ -26,7 +26,7 @@
 
 #include "module/bell.h"
 
-static const char BELL[] = "lunarch.core.bell";
+static const char BELL[] = LUN_CORE ".bell";
 
 struct bell {
     struct sockaddr_un address; /* sun_path empty: no file (any more) */

@@ -116,7 +116,7 @@ static int at_close(lua_State *L) {
 /* Lua finalizes in the reverse order of creation when it closes: so this, older than any client, comes after
  * them all. Without it a program that merely ends would outrun its own releases now and then. */
 static void keep_for_close(lua_State *L) {
-    static const char name[] = "lunarch.core.at_close";
+    static const char name[] = LUN_CORE ".at_close";
     if (luaL_newmetatable(L, name)) {
         lua_pushcfunction(L, at_close);
         lua_setfield(L, -2, "__gc");

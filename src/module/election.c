@@ -31,7 +31,7 @@ static void election_free(void *object) {
     lun_election_free(object);
 }
 
-const struct class election_class = {"lunarch.core.election", election_free, ELECTION_METHODS, ELECTION_ASKS};
+const struct class election_class = {LUN_CORE ".election", election_free, ELECTION_METHODS, ELECTION_ASKS};
 
 /* ---- term ------------------------------------------------------------------------------------------- */
 
@@ -102,4 +102,4 @@ static void term_free(void *object) {
     lun_term_free(object);
 }
 
-const struct class term_class = {"lunarch.core.term", term_free, TERM_METHODS, TERM_ASKS};
+const struct class term_class = {LUN_CORE ".term", term_free, TERM_METHODS, TERM_ASKS};

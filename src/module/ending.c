@@ -7,6 +7,7 @@
  * nginx's headers are not needed: the function that adds a handler is looked up by name, and what it returns has had the
  * same three fields since nginx 0.6. Everything here runs on nginx's only thread. */
 #include "module/ending.h"
+#include "module/module.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,7 +17,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static const char ENDINGS[] = "lunarch.core.endings";
+static const char ENDINGS[] = LUN_CORE ".endings";
 
 /* LuaJIT's type of a cdata. */
 #define TYPE_CDATA 10

@@ -49,7 +49,11 @@ struct class {
     const struct asking *asks;
 };
 
-#define CLIENT_CLASS "lunarch.core.client"
+/* What the names of our classes begin with: another in the simulator, so that one Lua state may hold both. */
+#ifndef LUN_CORE
+#define LUN_CORE "lunarch.core"
+#endif
+#define CLIENT_CLASS LUN_CORE ".client"
 extern const struct asking client_asks[];
 /* Adds the methods that ask to the table at the top; `class` NULL: those of a client. */
 void asking_register(lua_State *L, const struct asking *asks, const struct class *class);

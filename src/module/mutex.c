@@ -81,4 +81,4 @@ static const struct asking ASKS[] = {
     {.name = NULL},
 };
 
-const struct class mutex_class = {"lunarch.core.mutex", mutex_free, METHODS, ASKS};
+const struct class mutex_class = {LUN_CORE ".mutex", mutex_free, METHODS, ASKS};

@@ -16,7 +16,7 @@ enum { SLOT_BITS = 24, MAX_SLOTS = 1 << SLOT_BITS };
 /* Numbers stay exact on every VM. */
 #define MAX_ID ((lua_Integer)1 << 52)
 
-static const char TOKEN[] = "lunarch.core.token";
+static const char TOKEN[] = LUN_CORE ".token";
 
 struct token {
     struct box *box;

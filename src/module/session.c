@@ -99,4 +99,4 @@ static void session_free(void *object) {
 static const struct asking ASKS[] = {
     {"close", ANSWER_TRUE, 3, ask_close, ""}, {"await", ANSWER_STATE, 3, ask_await, NULL}, {.name = NULL}};
 
-const struct class session_class = {"lunarch.core.session", session_free, METHODS, ASKS};
+const struct class session_class = {LUN_CORE ".session", session_free, METHODS, ASKS};
