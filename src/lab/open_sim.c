@@ -10,6 +10,8 @@
 #define ABANDONED_MS 5000
 #define SLICE_NS (20 * NS_PER_MS)
 
+void (*on_client_opened)(struct process_client *own);
+
 int64_t lun_now_ns(void) {
     return the_process ? process_now_ns(the_process) : 0;
 }
@@ -55,6 +57,8 @@ static int open_in(struct process *process, const struct lun_config *config, str
     (void)snprintf(name, sizeof name, "%s.%d.%d", process->name, process->n_lives, ++process->n_clients);
     own->sim = sim_client_new(process->run->sim, name, 0);
     sim_client_join(own->sim, process->clock, &host, own);
+    if (on_client_opened)
+        on_client_opened(own);
     int rc = client_open_on(sim_client_rpc(own->sim), &here, &own->client, ret_err);
     if (!rc && set_identity(own->client, process, here.name)) {
         lun_client_free(own->client);

@@ -140,6 +140,8 @@ bool process_leads(struct process *process, const struct candidate *candidate);
 
 /* ---- open_sim.c: what lunarch.core is opened on */
 void clients_free(struct process *process);
+/* Called with each client as it is opened, before it asks anything; NULL: nobody wants to know. */
+extern void (*on_client_opened)(struct process_client *own);
 
 /* ---- process_api.c: what a script finds in its state */
 int luaopen_lunarch_sim_process(lua_State *L);

@@ -187,7 +187,7 @@ static void op_channel_close(struct rpc_channel *base) {
 /* On its way from or to that member, at the earliest. */
 static int64_t crossing(struct sim_client *client, int member) {
     /* Mostly under 2 ms, with a tail. */
-    int64_t at = client->sim->now_ns + 100000 + below(client, 2 * NS_PER_MS);
+    int64_t at = client->sim->now_ns + 100000 + below(client, 2 * NS_PER_MS) + client->slow_ns[member];
     if (is_hit(client, SIM_DELAYED, client->sim->faults.delayed))
         at += below(client, chance(client, 200) ? 3 * NS_PER_S : 200 * NS_PER_MS);
     int64_t held = client->held_until_ns[member];

@@ -168,6 +168,10 @@ void sim_client_hold(struct sim_client *client, int member, int64_t for_ns);
 void sim_client_lag(struct sim_client *client, int member, int64_t for_ns);
 /* All its connections to that member break. */
 void sim_client_reset(struct sim_client *client, int member);
+/* From now on messages to and from that member take so much longer. */
+void sim_client_slow(struct sim_client *client, int member, int64_t by_ns);
+/* From now on its clock goes faster than the world's by so much. */
+void sim_client_set_rate(struct sim_client *client, int64_t rate_ppm);
 /* What a client's requests of one kind cost etcd. The keys are those that etcd reads: of a range that is sorted,
  * filtered or only counted, and of a compare over a range, every key inside, whatever the limit. A request counts when
  * it is carried out, also when its client does not wait for it any more; a message on a stream, when it is sent. */

@@ -281,6 +281,7 @@ struct sim_client {
     bool is_inside, is_paused, is_dead;
     size_t n_channels;
     int64_t held_until_ns[SIM_MEMBERS], answers_held_until_ns[SIM_MEMBERS];
+    int64_t slow_ns[SIM_MEMBERS]; /* what its messages take longer, each way */
     struct list calls, streams, validities, inbox;
     struct sim_event wake;
 };
