@@ -25,3 +25,11 @@ for _, path in ipairs { "examples", "spec/annotated" } do
     },
   }
 end
+
+-- An experiment has the verbs of the console.
+files["examples/lab"] = {
+  read_globals = {
+    "candidate", "run", "until_", "expect", "stop", "kill", "pause", "cut", "slow", "heal", "freeze", "crash", "start",
+    "revoke", "fill", "skew", "try", "lock", "leave", "resign", "etcd_leader", "now", "client", "session",
+  },
+}

@@ -18,7 +18,9 @@ local function unpacked()
   return host.is_program(path) and path or nil
 end
 
-local function find_etcd()
+--- The etcd program to use: or nil and why there is none.
+---@return string?, string?
+function dev.program()
   local named = os.getenv "ETCD"
   if named and named ~= "" then
     if host.is_program(named) then return named end
@@ -48,7 +50,7 @@ function dev.join(name)
   if name and not is_name(name) then
     return nil, ("'%s' is not a name: letters, digits, '-', '_' and '.', at most 32 of them"):format(name), exit.USAGE
   end
-  local program, why = find_etcd()
+  local program, why = dev.program()
   if not program then return nil, why, exit.USAGE end
   local endpoint, dir, keeper_fd = host.join_dev(program, name or "")
   if not endpoint then return nil, dir, exit.FAILED end

@@ -1,0 +1,16 @@
+-- A leader is killed (SIGKILL, power failure, out of memory).
+--
+-- A process that is killed runs no on_lost: its place is free when its lease ends, at most a TTL after its last
+-- renewal. So the TTL is the time that you can be without a leader, and what the leader had begun is the next one's to
+-- put right.
+local a = candidate("/services/billing", "A", { ttl = 3 })
+run(0.5)
+local b = candidate("/services/billing", "B", { ttl = 3 })
+run(1)
+
+kill(a)
+run(6)
+
+expect(function() return not a.is_up and not a.lost_at end, "A is gone, and its on_lost was never called")
+expect(function() return b.leads end, "B leads now")
+expect(function() return b.elected_at > a.expiry end, "B was elected only after A's lease had ended")

@@ -1,0 +1,127 @@
+-- A private cluster of etcd: three members as processes, on free ports, their data in memory where there is room.
+local processes = require "lunarch.lab.process"
+local uv = require "luv"
+
+require "lunarch.args".is_ours()
+
+local clusters = {}
+
+local Cluster = {}
+Cluster.__index = Cluster
+
+local SIZE = 3
+local READY_S, LOOK_S, ASK_S = 15, 0.05, 0.5
+local HOST = "127.0.0.1"
+
+-- Kept bound until all are known, so that they differ.
+local function free_ports(n)
+  local sockets, ports = {}, {}
+  for i = 1, n do
+    sockets[i] = uv.new_tcp()
+    assert(sockets[i]:bind(HOST, 0))
+    ports[i] = sockets[i]:getsockname().port
+  end
+  for _, socket in ipairs(sockets) do
+    socket:close()
+  end
+  return ports
+end
+
+local function new_folder()
+  for _, parent in ipairs { "/dev/shm", os.getenv "TMPDIR" or "/tmp" } do
+    local folder = uv.fs_mkdtemp(parent .. "/lunarch-lab-XXXXXX")
+    if folder then return folder end
+  end
+  error("there is no folder for the data of etcd", 0)
+end
+
+local function url(port) return ("http://%s:%d"):format(HOST, port) end
+
+local function words_of(self, member)
+  return {
+    self.program, "--name", member.name, "--data-dir", self.folder .. "/" .. member.name, "--log-level", "error",
+    "--listen-client-urls", url(member.port), "--advertise-client-urls", url(member.port),
+    "--listen-peer-urls", url(member.peer_port), "--initial-advertise-peer-urls", url(member.peer_port),
+    "--initial-cluster", self.initial, "--initial-cluster-state", "new", "--logger", "zap",
+  }
+end
+
+local function start(self, member)
+  local log = assert(uv.fs_open(self.folder .. "/" .. member.name .. ".log", "a", 384))
+  local ok, trouble = pcall(function()
+    member.process = processes.start(words_of(self, member), { nil, log, log })
+  end)
+  uv.fs_close(log)
+  if not ok then error(trouble, 0) end
+end
+
+local function is_ready(client)
+  local members = client:status(ASK_S)
+  local n, has_leader = 0, false
+  for _, member in ipairs(members or {}) do
+    n = n + (member.error and 0 or 1)
+    has_leader = has_leader or member.is_leader == true
+  end
+  return n == SIZE and has_leader
+end
+
+--- The addresses of the members themselves.
+function Cluster:endpoints()
+  local list = {}
+  for i, member in ipairs(self.members) do
+    list[i] = ("%s:%d"):format(HOST, member.port)
+  end
+  return list
+end
+
+function Cluster:signal(index, signal)
+  self.members[index].process.kill(signal)
+end
+
+function Cluster:start_again(index)
+  if self.members[index].process.has_ended then start(self, self.members[index]) end
+end
+
+--- Ends them and removes their data.
+function Cluster:close()
+  for _, member in ipairs(self.members) do
+    if member.process then member.process.kill "sigkill" end
+  end
+  require "lunarch".sleep(LOOK_S)
+  os.execute(("rm -rf '%s'"):format(self.folder))
+end
+
+--- Starts one and waits until it serves: or nil and what is wrong. Waits.
+function clusters.open()
+  local lunarch = require "lunarch"
+  local program, why = require "lunarch.cli.dev".program()
+  if not program then return nil, why end
+  local ports = free_ports(2 * SIZE)
+  local self = setmetatable({ members = {}, folder = new_folder(), program = program }, Cluster)
+  local initial = {}
+  for i = 1, SIZE do
+    self.members[i] = { name = "m" .. i, port = ports[i], peer_port = ports[SIZE + i] }
+    initial[i] = ("m%d=%s"):format(i, url(ports[SIZE + i]))
+  end
+  self.initial = table.concat(initial, ",")
+  local ok, trouble = pcall(function()
+    for _, member in ipairs(self.members) do
+      start(self, member)
+    end
+  end)
+  self.client = ok and assert(lunarch.connect { endpoints = self:endpoints(), name = "you" })
+  local till = lunarch.now() + READY_S
+  while ok and not is_ready(self.client) do
+    lunarch.sleep(LOOK_S)
+    if self.members[1].process.has_ended then
+      ok, trouble = false, "etcd ends by itself"
+    elseif lunarch.now() > till then
+      ok, trouble = false, ("etcd does not serve within %d s"):format(READY_S)
+    end
+  end
+  if ok then return self end
+  self:close()
+  return nil, ("%s (the program is %s)"):format(trouble, program)
+end
+
+return clusters

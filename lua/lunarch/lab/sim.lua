@@ -1,0 +1,231 @@
+-- The simulated world as lunarch.lab.world drives it: machines are processes of the simulator, "you" are one more,
+-- whose program runs in this Lua state (src/lab/open_world.c). Time moves only inside call().
+local instance = require "lunarch.lab.instance"
+
+require "lunarch.args".is_ours()
+
+local driver = {}
+
+local Sim = {}
+Sim.__index = Sim
+
+local N_MACHINES, MEMBERS = 8, 3
+local STEPS_AT_ONCE = 2000
+-- A wait that nothing ends is not for ever: so long may a call wait without run().
+local LONGEST_WAIT_S = 3600
+local INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function() return "interrupted" end })
+
+local function load_open()
+  local path = assert(package.searchpath("lunarch.sim", package.cpath))
+  return assert(package.loadlib(path, "luaopen_lunarch_sim_open"))()
+end
+
+-- ---- you --------------------------------------------------------------------------------------------------------
+
+-- A command of the caller's, run by the program of "you".
+local function run_command(self, command)
+  command.results = table.pack(xpcall(command.fn, function(err)
+    if type(err) ~= "string" then return err end
+    return { traceback = debug.traceback(err, 2), message = err }
+  end, table.unpack(command.args, 1, command.args.n)))
+  command.is_over = true
+  self.open.halt()
+end
+
+local function program(self)
+  local tasks = self.loop.tasks
+  self.require "lunarch.loop.luv".watch(nil, function() end).ref()
+  self.lunarch.run(function()
+    while true do
+      local command = table.remove(self.queue, 1)
+      if command then
+        command.task = self.lunarch.spawn(run_command, self, command)
+      else
+        self.idle = { cancel = function() end }
+        tasks.suspend(self.idle)
+      end
+    end
+  end)
+end
+
+local function wake(self, wait)
+  self.open.as_you(self.loop.tasks.wake, wait)
+  self.open.poke()
+end
+
+-- Loads what lives in the world, which has to be there.
+local function load_instance(self)
+  local core, process = self.open.modules()
+  self.require = instance { ["lunarch.core"] = core, ["lunarch.sim.process"] = process }
+  self.open.as_you(function()
+    self.lunarch = self.require "lunarch"
+    self.loop = self.require "lunarch.loop"
+    local say = self.require "lunarch.say"
+    say.is_plain = false
+    function say.write(text) self.on_raw(self.open.now(), "you", "warn", (text:gsub("\n$", ""))) end
+    self.require "lunarch.loop.luv".on_signal = function()
+      local task = self.command and self.command.task
+      if task then task:interrupt(INTERRUPTED) end
+    end
+  end)
+end
+
+local function begin(self, seed)
+  self.seed, self.queue = seed, {}
+  self.sim.begin(seed, function(at, who, kind, text) self.on_raw(at, who, kind, text) end)
+  load_instance(self)
+  self.open.enter(function() program(self) end)
+  self.client = nil
+end
+
+-- What happens is told to on_message(machine's index, message), on_raw(at, who, kind, text).
+function driver.open(options)
+  local self = setmetatable({ open = load_open(), sim = require "lunarch.sim", members = MEMBERS }, Sim)
+  self.on_raw, self.on_message = function() end, function() end
+  local names = {}
+  for i = 1, N_MACHINES do
+    names[i] = "p" .. i
+  end
+  local found, trouble = self.sim.prepare {
+    names = names, script = assert(package.searchpath("lunarch.lab.machine", package.path)), words = {}, given = {},
+  }
+  if not found then return nil, trouble end
+  self.max_machines = N_MACHINES
+  self.open.on_answer(function(index, message) self.on_message(index, message) end)
+  begin(self, options.seed or 1)
+  return self
+end
+
+function Sim:restart(seed)
+  self.open.leave()
+  begin(self, seed)
+end
+
+function Sim:close()
+  self.open.leave()
+end
+
+-- ---- time -------------------------------------------------------------------------------------------------------
+
+function Sim:now() return self.open.now() end
+
+-- From the clock of a machine, which reports instants of the world.
+function Sim.instant(_, at) return at end
+
+-- Inside a call.
+function Sim:sleep_until(at)
+  if at <= self.open.now() then return end
+  local command = assert(self.command, "inside a call only")
+  command.until_s, command.wait = at, { cancel = function() command.until_s = nil end }
+  self.open.halt()
+  self.loop.tasks.suspend(command.wait)
+  command.wait = nil
+end
+
+--- Calls fn after so many seconds of the world. Inside a call.
+function Sim:later(seconds, fn)
+  self.lunarch.spawn(function()
+    self.lunarch.sleep(seconds)
+    fn()
+  end)
+end
+
+function Sim.suspend(self, wait, seconds) return self.loop.tasks.suspend(wait, seconds) end
+
+function Sim.wake(self, wait) self.loop.tasks.wake(wait) end
+
+local function advance(self, command)
+  local horizon = command.until_s or command.idle_since + LONGEST_WAIT_S
+  local _, has_come = self.open.run(horizon, STEPS_AT_ONCE)
+  if command.is_over or not has_come then return end
+  if command.until_s then
+    command.until_s, command.idle_since = nil, self.open.now()
+    wake(self, command.wait)
+  elseif not command.is_given_up then
+    command.is_given_up = true
+    self.open.interrupt()
+  end
+end
+
+local function conclude(command)
+  local results = command.results
+  if results[1] then return table.unpack(results, 2, results.n) end
+  local err = results[2]
+  if command.is_given_up and err == INTERRUPTED then
+    error(("nothing has ended this wait for %d s of the world"):format(LONGEST_WAIT_S), 0)
+  end
+  if type(err) == "table" and err.traceback then
+    error(err.message, 0)
+  end
+  error(err, 0)
+end
+
+--- Runs fn(...) as "you" and lets the world go on until it has ended. `pause`, if given, is called between two slices.
+function Sim:call(fn, ...)
+  if self.command then return fn(...) end
+  local command = { fn = fn, args = table.pack(...), idle_since = self.open.now() }
+  self.command = command
+  self.queue[#self.queue + 1] = command
+  if self.idle then wake(self, self.idle) end
+  while not command.is_over do
+    local ok, trouble = pcall(advance, self, command)
+    if not ok then
+      self.command = nil
+      error(trouble, 0)
+    end
+    if self.breathe then self.breathe() end
+  end
+  self.command = nil
+  return conclude(command)
+end
+
+function Sim:interrupt()
+  if self.command then self.open.interrupt() end
+end
+
+function Sim:get_client()
+  if not self.client then self.client = assert(self.lunarch.connect { name = "you" }) end
+  return self.client
+end
+
+-- ---- machines ---------------------------------------------------------------------------------------------------
+
+function Sim:start(machine, spec)
+  self.open.outside(self.open.start, machine.index, spec)
+end
+
+function Sim:send(machine, order) return self.open.send(machine.index, order) end
+
+function Sim:is_up(machine)
+  local is_up, is_paused = self.sim.is_up(machine.index)
+  return is_up, is_paused
+end
+
+function Sim:kill(machine) self.open.outside(self.sim.kill, machine.index) end
+
+function Sim:stop(machine) self.open.outside(self.sim.signal, machine.index) end
+
+function Sim:pause(machine, seconds) self.open.outside(self.sim.pause, machine.index, seconds) end
+
+function Sim:resume(machine) self.open.outside(self.sim.resume, machine.index) end
+
+function Sim:cut(machine, member, is_cut) self.open.cut(machine.index, member, is_cut) end
+
+function Sim:slow(machine, member, seconds) self.open.slow(machine.index, member, seconds) end
+
+function Sim:skew(machine, rate) self.open.skew(machine.index, rate) end
+
+-- ---- members ----------------------------------------------------------------------------------------------------
+
+local ACTS = { freeze = "freeze", thaw = "thaw", crash = "stop", start = "start" }
+
+function Sim:member(act, index) self.sim.member(ACTS[act], index - 1) end
+
+function Sim:fill(is_full) self.open.fill(is_full) end
+
+function Sim:etcd_leader()
+  local index = self.sim.leader()
+  return index >= 0 and self.sim.is_well(index) and index + 1 or nil
+end
+
+return driver

@@ -1,0 +1,504 @@
+-- A world that can be broken: named candidates, three members of etcd, faults, and time. The verbs of the console and
+-- of experiments, over a driver: lunarch.lab.sim (simulated) or lunarch.lab.processes (real processes).
+--
+-- Everything that was done is kept with its instant (the journal): from it an experiment is written, and, in the
+-- simulator, the world is played again.
+local args = require "lunarch.args"
+local events = require "lunarch.lab.events"
+local handles = require "lunarch.lab.candidate"
+local transfer = require "lunarch.lab.transfer"
+
+args.is_ours()
+
+local worlds = {}
+
+local World = {}
+World.__index = World
+
+local ANSWER_S = 5
+local POLL_S, UNTIL_S = 0.01, 60
+-- Calls take no time that anybody counts: run(1) begins where the last run() ended.
+local NO_TIME_S = 0.1
+
+local OPTIONS = {
+  "ttl", "grace", "interval", "value", "stop_timeout", "script", "words", "on_elected", "do_work", "on_lost",
+  "on_leader", "do_standby", "on_jeopardy", "on_safe",
+}
+local IS_OPTION = {}
+for _, name in ipairs(OPTIONS) do
+  IS_OPTION[name] = true
+end
+
+-- ---- events -----------------------------------------------------------------------------------------------------
+
+function World:now() return self.driver:now() end
+
+function World:emit(event)
+  event.at = event.at or self:now()
+  event.level = event.level or "info"
+  self.events[#self.events + 1] = event
+  if events.is_shown(event) then
+    for _, fn in ipairs(not self.is_silent and self.listeners or {}) do
+      fn(event)
+    end
+    local step = self.step_wait
+    if step then
+      self.step_wait = nil
+      self.driver:wake(step)
+    end
+  end
+end
+
+function World:on_event(fn)
+  self.listeners[#self.listeners + 1] = fn
+end
+
+function World:fault(who, text, more)
+  local event = more or {}
+  event.who, event.what, event.text, event.level = who, "fault", text, "warn"
+  self:emit(event)
+end
+
+local INSTANTS = { "stop_at", "valid_until", "expiry" }
+
+-- The instants that a report brings, as the world counts.
+local function take_instants(self, report)
+  for _, name in ipairs(INSTANTS) do
+    if report[name] then report[name] = self.driver:instant(report[name]) end
+  end
+end
+
+local takes = {}
+
+function takes.renewed(machine, report)
+  machine.instants = report
+end
+
+function takes.elected(machine, report)
+  machine.terms[#machine.terms + 1] = { token = report.token, elected = report.at }
+  if report.valid_until then machine.instants = report end
+end
+
+function takes.lost(machine, report)
+  local term = machine.terms[#machine.terms]
+  if not term then return end
+  term.lost, term.reason = report.at, report.reason
+  term.stop_at, term.valid_until, term.expiry = report.stop_at, report.valid_until, report.expiry
+end
+
+function takes.joined(machine, report)
+  machine.place = report.place
+end
+
+function World:take_message(machine, report)
+  if report.what == "answer" then
+    local wait = self.asked[report.id]
+    if not wait then return end
+    self.asked[report.id] = nil
+    wait.answer = report
+    self.driver:wake(wait)
+    return
+  end
+  report.at = self.driver:instant(report.at)
+  report.who = machine.name
+  take_instants(self, report)
+  if takes[report.what] then takes[report.what](machine, report) end
+  self:emit(report)
+end
+
+function World:take_log(machine, level, text)
+  local event = events.of_log(self:now(), machine.name, level, text)
+  if event then self:emit(event) end
+end
+
+-- ---- candidates and members --------------------------------------------------------------------------------------
+
+function World:machine(verb, x)
+  local machine = handles.machine(x) or self.by_name[x]
+  if machine then return machine end
+  if type(x) == "string" then
+    args.misuse("%s: there is no candidate '%s'%s", verb, x, self.machines[1] and "" or ": make one with candidate()")
+  end
+  return args.bad(verb, "x", "a candidate, or its name", x)
+end
+
+function World:member(verb, x)
+  local index = math.type(x) == "integer" and x or type(x) == "string" and math.tointeger(tonumber(x:match "^m(%d+)$"))
+  if not index or index < 1 or index > self.driver.members then
+    args.bad(verb, "member", ("'m1' to 'm%d', or the number alone"):format(self.driver.members), x)
+  end
+  return index
+end
+
+function World:is_member(x)
+  return self.by_name[x] == nil and (math.type(x) == "integer" or type(x) == "string" and x:match "^m%d+$" ~= nil)
+end
+
+local function reset(machine)
+  machine.terms, machine.instants, machine.place = {}, nil, nil
+end
+
+--- Asks a machine and waits for its answer.
+function World:ask(machine, order)
+  self.n_asked = self.n_asked + 1
+  order.id = self.n_asked
+  local is_up, is_paused = self.driver:is_up(machine)
+  if not is_up then return nil, ("candidate %s is down"):format(machine.name), "unavailable" end
+  if is_paused then return nil, ("candidate %s is paused"):format(machine.name), "unavailable" end
+  local wait = { cancel = function() self.asked[order.id] = nil end }
+  self.asked[order.id] = wait
+  self.driver:send(machine, order)
+  if not self.driver:suspend(wait, ANSWER_S) or not wait.answer then
+    self.asked[order.id] = nil
+    return nil, ("candidate %s has not answered within %g s"):format(machine.name, ANSWER_S), "timeout"
+  end
+  local answer = wait.answer
+  if not answer.ok then error(answer.trouble, 0) end
+  return transfer.unpack_all(answer.results)
+end
+
+-- ---- verbs: standing ---------------------------------------------------------------------------------------------
+
+local verbs = {}
+
+local function check_options(options)
+  for name in pairs(options) do
+    if not IS_OPTION[name] then args.unknown("candidate", tostring(name), IS_OPTION, "option") end
+  end
+end
+
+local function spec_of(election, who, options)
+  local spec = { election = election, name = who }
+  for name, value in pairs(options) do
+    spec[name] = transfer.pack(name, value)
+  end
+  return spec
+end
+
+-- "A", "B" ... as far as they are free.
+local function free_name(self)
+  for i = 0, 25 do
+    local name = string.char(65 + i)
+    if not self.by_name[name] then return name end
+  end
+  args.misuse "candidate: give it a name"
+end
+
+function verbs.candidate(self, election, who, options)
+  if type(who) == "table" and options == nil then who, options = nil, who end
+  args.string("candidate", "name", election)
+  who = who or free_name(self)
+  args.string("candidate", "who", who)
+  options = options or {}
+  if type(options) ~= "table" then args.bad("candidate", "options", "a table", options) end
+  check_options(options)
+  if self.by_name[who] then args.misuse("candidate: there is a candidate '%s' already", who) end
+  if #self.machines >= self.driver.max_machines then
+    args.misuse("candidate: there are %d already, and no room for more", #self.machines)
+  end
+  local machine = { name = who, index = #self.machines + 1, world = self, spec = spec_of(election, who, options) }
+  reset(machine)
+  machine.handle = handles.new(machine)
+  self.machines[machine.index], self.by_name[who] = machine, machine
+  self.driver:start(machine, machine.spec)
+  return machine.handle
+end
+
+function verbs.resign(self, x)
+  local machine = self:machine("resign", x)
+  return self:ask(machine, { verb = "resign" })
+end
+
+function verbs.leave(self, x)
+  if x == nil and self.leave_own then return self:leave_own() end
+  local machine = self:machine("leave", x)
+  return self:ask(machine, { verb = "leave" })
+end
+
+function verbs.start(self, x)
+  if self:is_member(x) then
+    local index = self:member("start", x)
+    self.driver:member("start", index)
+    return self:fault("m" .. index, "started", { fault = "crash", lane = "m" .. index, begins = false })
+  end
+  local machine = self:machine("start", x)
+  if self.driver:is_up(machine) then args.misuse("start: candidate %s is up", machine.name) end
+  self.driver:start(machine, machine.spec)
+  self:fault(machine.name, "started again", { fault = "down", lane = machine.name, begins = false })
+end
+
+-- ---- verbs: breaking ---------------------------------------------------------------------------------------------
+
+local function seconds(verb, name, value)
+  if value ~= nil and (type(value) ~= "number" or value < 0) then args.bad(verb, name, "a number of seconds", value) end
+  return value
+end
+
+local function check_up(self, verb, machine)
+  if not self.driver:is_up(machine) then args.misuse("%s: candidate %s is down", verb, machine.name) end
+end
+
+local FOR_EVER_S = 1e6
+
+function verbs.pause(self, x, s)
+  local machine = self:machine("pause", x)
+  seconds("pause", "s", s)
+  check_up(self, "pause", machine)
+  self:fault(machine.name, s and ("paused for %g s (SIGSTOP)"):format(s) or "paused (SIGSTOP)",
+    { fault = "pause", lane = machine.name, begins = true })
+  self.driver:pause(machine, s or FOR_EVER_S)
+end
+
+--- The driver says so when the pause is over.
+function World:has_resumed(machine)
+  self:fault(machine.name, "runs again (SIGCONT)", { fault = "pause", lane = machine.name, begins = false })
+end
+
+function verbs.kill(self, x)
+  local machine = self:machine("kill", x)
+  check_up(self, "kill", machine)
+  self:fault(machine.name, "killed (SIGKILL)", { fault = "down", lane = machine.name, begins = true, is_kill = true })
+  local term = machine.terms[#machine.terms]
+  if term and not term.lost then
+    term.killed = self:now()
+    for _, name in ipairs(INSTANTS) do
+      term[name] = machine.instants and machine.instants[name]
+    end
+  end
+  self.driver:kill(machine)
+end
+
+function verbs.stop(self, x)
+  local machine = self:machine("stop", x)
+  check_up(self, "stop", machine)
+  self:fault(machine.name, "told to stop (SIGTERM)", { fault = "stop", lane = machine.name })
+  self.driver:stop(machine)
+end
+
+function verbs.cut(self, x, member)
+  local machine = self:machine("cut", x)
+  if member ~= nil then
+    local index = self:member("cut", member)
+    self.driver:cut(machine, index, true)
+    return self:fault(machine.name, ("cut off from m%d"):format(index),
+      { fault = "cut", lane = machine.name, begins = true })
+  end
+  for index = 1, self.driver.members do
+    self.driver:cut(machine, index, true)
+  end
+  self:fault(machine.name, "cut off from etcd", { fault = "cut", lane = machine.name, begins = true })
+end
+
+function verbs.slow(self, x, s)
+  local machine = self:machine("slow", x)
+  if s == nil then args.bad("slow", "s", "a number of seconds", s) end
+  seconds("slow", "s", s)
+  for index = 1, self.driver.members do
+    self.driver:slow(machine, index, s)
+  end
+  self:fault(machine.name, ("its messages take %g s longer"):format(s),
+    { fault = "slow", lane = machine.name, begins = s > 0 })
+end
+
+function verbs.freeze(self, member, s)
+  local index = self:member("freeze", member)
+  seconds("freeze", "s", s)
+  local name = "m" .. index
+  self:fault(name, s and ("frozen for %g s"):format(s) or "frozen", { fault = "freeze", lane = name, begins = true })
+  self.driver:member("freeze", index)
+  self.frozen[index] = {}
+  local own = self.frozen[index]
+  if s then
+    self.driver:later(s, function()
+      if self.frozen[index] == own then self:thaw(index) end
+    end)
+  end
+end
+
+function World:thaw(index)
+  if not self.frozen[index] then return end
+  self.frozen[index] = nil
+  self.driver:member("thaw", index)
+  self:fault("m" .. index, "runs again", { fault = "freeze", lane = "m" .. index, begins = false })
+end
+
+function verbs.crash(self, member)
+  local index = self:member("crash", member)
+  local name = "m" .. index
+  self.frozen[index] = nil
+  self:fault(name, "crashed", { fault = "crash", lane = name, begins = true })
+  self.driver:member("crash", index)
+end
+
+function verbs.revoke(self, x)
+  local lease = x
+  if handles.machine(x) or self.by_name[x] then
+    local machine = self:machine("revoke", x)
+    lease = machine.instants and machine.instants.lease
+    if not lease then return nil, ("candidate %s has no lease yet"):format(machine.name), "invalid" end
+    self:fault(machine.name, "its lease is revoked by an operator", { fault = "revoke", lane = machine.name })
+  elseif type(x) ~= "string" or not x:match "^%x+$" then
+    args.bad("revoke", "x", "a candidate, its name, or the id of a lease", x)
+  end
+  return self.driver:get_client():revoke(lease, ANSWER_S)
+end
+
+function verbs.fill(self)
+  self.is_full = true
+  self:fault("etcd", "its database is full (alarm NOSPACE)", { fault = "fill", lane = "etcd", begins = true })
+  self.driver:fill(true)
+end
+
+function verbs.skew(self, x, rate)
+  local machine = self:machine("skew", x)
+  if type(rate) ~= "number" or rate <= 0 or rate > 2 then
+    args.bad("skew", "rate", "how fast its clock goes: 1 as the world's, 1.1 for 10 % faster", rate)
+  end
+  self.driver:skew(machine, rate - 1)
+  self:fault(machine.name, ("its clock goes at %g times the rate"):format(rate),
+    { fault = "skew", lane = machine.name, begins = rate ~= 1 })
+end
+
+local function heal_machine(self, machine)
+  for index = 1, self.driver.members do
+    self.driver:cut(machine, index, false)
+    self.driver:slow(machine, index, 0)
+  end
+  local is_up, is_paused = self.driver:is_up(machine)
+  if is_up and is_paused then self.driver:resume(machine) end
+end
+
+function verbs.heal(self)
+  self:fault(nil, "every cut, delay and pause is over", { fault = "all", begins = false })
+  for _, machine in ipairs(self.machines) do
+    heal_machine(self, machine)
+  end
+  for index = 1, self.driver.members do
+    self:thaw(index)
+  end
+  if self.is_full then
+    self.is_full = false
+    self.driver:fill(false)
+  end
+end
+
+-- ---- verbs: time -------------------------------------------------------------------------------------------------
+
+function verbs.run(self, s)
+  if type(s) ~= "number" or s < 0 then args.bad("run", "seconds", "a number of seconds", s) end
+  local now = self:now()
+  local from = now - self.nominal < NO_TIME_S and now >= self.nominal and self.nominal or now
+  self.nominal = from + s
+  self.driver:sleep_until(self.nominal)
+end
+
+function verbs.step(self)
+  self.step_wait = { cancel = function() self.step_wait = nil end }
+  self.driver:suspend(self.step_wait)
+end
+
+function verbs.until_(self, fn, limit)
+  if type(fn) ~= "function" then args.bad("until_", "fn", "a function", fn) end
+  local till = self:now() + (seconds("until_", "limit", limit) or UNTIL_S)
+  while self:now() < till do
+    if fn() then return true end
+    self.driver:sleep_until(self:now() + POLL_S)
+  end
+  return nil, ("it has not become true within %g s"):format(limit or UNTIL_S), "timeout"
+end
+
+-- ---- what is expected --------------------------------------------------------------------------------------------
+
+function World:expect(condition, text)
+  local ok, found = true, condition
+  if type(condition) == "function" then ok, found = pcall(condition) end
+  local is_met = ok and found and true or false
+  local expectation = { at = self:now(), text = text or "what was expected", is_met = is_met }
+  if not ok then expectation.trouble = tostring(found) end
+  self.expectations[#self.expectations + 1] = expectation
+  self:emit { what = "expect", text = expectation.text, is_met = is_met }
+  if is_met then return true end
+  return nil, "expected: " .. expectation.text, "expected"
+end
+
+-- ---- the journal -------------------------------------------------------------------------------------------------
+
+-- Not played again, and in no experiment: they only look.
+local UNWRITTEN = { step = true }
+
+local function journaled(self, name)
+  return function(...)
+    local entry = { at = self:now(), verb = name, args = table.pack(...) }
+    if self.is_inside then return verbs[name](self, ...) end
+    self.is_inside = true
+    local results = table.pack(pcall(verbs[name], self, ...))
+    self.is_inside = false
+    if not results[1] then error(results[2], 0) end
+    entry.result, entry.ended = results[2], self:now()
+    self.journal[#self.journal + 1] = entry
+    return table.unpack(results, 2, results.n)
+  end
+end
+
+worlds.unwritten = UNWRITTEN
+worlds.class = World
+
+-- ---- a world -----------------------------------------------------------------------------------------------------
+
+local function verbs_of(self)
+  local own = {}
+  for name in pairs(verbs) do
+    if not self.missing[name] then own[name] = journaled(self, name) end
+  end
+  function own.timeline(path) return self:timeline(path) end
+  function own.save(path) return require "lunarch.lab.save".write(self, path) end
+  return own
+end
+
+--- The lines of its timeline; with a path the picture is written there.
+function World:timeline(path)
+  local timeline = require "lunarch.timeline"
+  local story = timeline.story(self.events, { till = self:now(), names = self:names() })
+  if path then return timeline.write(story, path) end
+  return timeline.lines(story)
+end
+
+--- The names of its candidates, in the order in which they were made.
+function World:names()
+  local names = {}
+  for i, machine in ipairs(self.machines) do
+    names[i] = machine.name
+  end
+  return names
+end
+
+--- Notes who leads etcd: a member's name, or nil.
+function World:note_etcd_leader(name, text)
+  if not name or name == self.leader_of_etcd then return end
+  local is_first = self.leader_of_etcd == nil
+  self.leader_of_etcd = name
+  self:emit { who = name, what = is_first and "etcd" or "say", text = text or "leads etcd", etcd_leader = name }
+end
+
+--- Forgets what has happened; the candidates stay known.
+function World:forget()
+  self.events, self.expectations, self.asked, self.frozen = {}, {}, {}, {}
+  self.nominal, self.is_full, self.leader_of_etcd = 0, false, nil
+  for _, machine in ipairs(self.machines) do
+    reset(machine)
+  end
+end
+
+--- A world over a driver. `missing`: { verb = sentence }.
+function worlds.new(name, driver, missing)
+  local self = setmetatable({
+    name = name, driver = driver, missing = missing or {}, listeners = {}, machines = {}, by_name = {}, journal = {},
+    n_asked = 0,
+  }, World)
+  self:forget()
+  self.raw_verbs = verbs
+  self.verbs = verbs_of(self)
+  return self
+end
+
+return worlds
