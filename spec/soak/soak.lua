@@ -7,10 +7,12 @@
 --   nginx      delays inside nginx under load, 50 reloads under load, memory            (about 4 minutes)
 --   lines      4,000 waiters for one lock, in one session and in 40 processes, etcd
 --              as it is and slowed down                                                 (about 2 minutes)
+--   tls        certificates replaced, tokens of 5 s, members that fail one after the other, over TLS and
+--              with users                                          (25 minutes; LUNARCH_MINUTES=n for each of the three)
 --   fuzz       senseless arguments in every world, and replies changed on their way     (an hour; LUNARCH_MINUTES=n;
 --              only where it is named)
 --
--- Without a PART all of them but fuzz. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the random
+-- Without a PART all of them but tls and fuzz. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the random
 -- instants.
 local uv = require "luv"
 
@@ -109,6 +111,8 @@ function parts.nginx() require "nginx.support.report"(say, verdict, law) end
 
 function parts.lines() require "soak.lines"(say, verdict) end
 
+function parts.tls() require "soak.tls"(say, verdict) end
+
 -- Rounds for each world and for the replies, each with a seed of its own.
 function parts.fuzz()
   local minutes = tonumber(os.getenv "LUNARCH_MINUTES") or 60
@@ -133,8 +137,8 @@ function parts.fuzz()
   end
 end
 
-local ORDER = { "stops", "cuts", "deaths", "members", "nginx", "lines", "fuzz" }
-local ONLY_BY_NAME = { fuzz = true }
+local ORDER = { "stops", "cuts", "deaths", "members", "nginx", "lines", "tls", "fuzz" }
+local ONLY_BY_NAME = { tls = true, fuzz = true }
 
 local function wanted(name)
   if #arg == 0 then return not ONLY_BY_NAME[name] end

@@ -16,7 +16,7 @@
 -- true }: clients speak TLS; with wants_client they show certificates, and etcdctl shows ctl_cert, ctl_key),
 -- skips_probe (nobody asks it whether it serves: etcdctl would not trust it), ctl_user ("name:password", etcdctl's).
 --
--- Where the suite wants a secured cluster (secured.lua), both start one, unless `tls` says what a spec needs; what
+-- Where the suite or the option is_secured wants a secured cluster (secured.lua), both start one, unless `tls` says what a spec needs; what
 -- `start` gives is then a cluster whose `endpoint` is the list of all, and to kill, freeze or restart it is to do so to
 -- every member.
 local uv = require "luv"
@@ -279,7 +279,7 @@ function Etcd:status()
 end
 
 local function is_to_be_secured(options)
-  return secured.is_wanted() and not (options and options.tls)
+  return (secured.is_wanted() or options and options.is_secured) and not (options and options.tls)
 end
 
 -- One etcd, serving when this returns.

@@ -1,6 +1,7 @@
 -- What the etcds of a spec file become where its row of the suite says so (`-- clusters: plain mtls` near the top of the
 -- file; LUNARCH_SPEC_CLUSTER=mtls): three members, each client shows a certificate and is one of etcd's users. What it
--- takes to be let in stands in our environment as LUNARCH_*, and so in that of the programs a spec starts.
+-- takes to be let in stands in our environment as LUNARCH_*, and so in that of the programs a spec starts. Where one spec
+-- alone wants it (the option is_secured), it is `cluster.credentials`, an environment for process.lua.
 local pkis = require "support.pki"
 local uv = require "luv"
 
@@ -45,13 +46,11 @@ end
 -- Names in the environment that a program without it (nginx) has to be given one by one.
 secured.VARIABLES = { "LUNARCH_CACERT", "LUNARCH_CERT", "LUNARCH_KEY", "LUNARCH_USER", "LUNARCH_PASSWORD" }
 
-local function offer()
-  for name, value in pairs {
+local function credentials()
+  return {
     LUNARCH_CACERT = pki:path "ca.crt", LUNARCH_CERT = pki:path "alice.crt", LUNARCH_KEY = pki:path "alice.key",
     LUNARCH_USER = USER, LUNARCH_PASSWORD = PASSWORD,
-  } do
-    uv.os_setenv(name, value)
-  end
+  }
 end
 
 -- Users of a cluster that serves, and authentication; etcdctl is root from then on.
@@ -68,7 +67,11 @@ function secured.close_doors(cluster)
   must("user", "grant-role", USER, USER)
   must("auth", "enable")
   cluster.options.ctl_user = ROOT
-  offer()
+  cluster.credentials = credentials()
+  if not secured.is_wanted() then return end
+  for name, value in pairs(cluster.credentials) do
+    uv.os_setenv(name, value)
+  end
 end
 
 return secured

@@ -26,11 +26,12 @@ local function start_process()
 end
 
 ---@param size integer
+---@param options? table more of them, for etcd.lua
 ---@return Cluster
-function partition.cluster(size)
+function partition.cluster(size, options)
   local ask, pid = start_process()
   local function advertise(peer_port) return math.tointeger(ask("add", peer_port)) end
-  local cluster = etcd.cluster(size, { advertise = advertise })
+  local cluster = etcd.cluster(size, setmetatable({ advertise = advertise }, { __index = options }))
   local indices = {}
   for i, member in ipairs(cluster.members) do
     indices[member] = i
