@@ -1,8 +1,7 @@
 -- A leader is killed (SIGKILL, power failure, out of memory).
 --
--- A process that is killed runs no on_lost: its place is free when its lease ends, at most a TTL after its last
--- renewal. So the TTL is the time that you can be without a leader, and what the leader had begun is the next one's to
--- put right.
+-- A process that is killed runs no on_lost: its place is free when its lease ends, a TTL after its last renewal.
+-- So the TTL is how long you can be without a leader, and what the leader left half done is for the next one.
 local a = candidate("/services/billing", "A", { ttl = 3 })
 run(0.5)
 local b = candidate("/services/billing", "B", { ttl = 3 })

@@ -37,7 +37,7 @@ end
 
 local function print_events(world)
   local events = require "lunarch.lab.events"
-  world:on_event(function(event) print(events.line(event)) end)
+  world.on_event(function(event) print(events.line(event)) end)
 end
 
 local function report(world, flags, ok, trouble, took_s)
@@ -46,12 +46,10 @@ local function report(world, flags, ok, trouble, took_s)
   local is_fine = ok and #failed == 0
   if not is_fine or flags.timeline then
     print()
-    for _, line in ipairs(world:timeline()) do
-      print(line)
-    end
+    print(tostring(world.timeline()))
     print()
   end
-  if flags.svg then world:timeline(flags.svg) end
+  if flags.svg then assert(world:show_timeline(flags.svg)) end
   for _, one in ipairs(failed) do
     print(("%8.3f  expected: %s%s"):format(one.at, one.text, one.trouble and (" (%s)"):format(one.trouble) or ""))
   end

@@ -51,7 +51,7 @@ return function(link)
   end
 
   local function keep_sampling()
-    while true do
+    while state.candidate.state ~= "ended" do
       sample()
       lunarch.sleep(SAMPLE_S)
     end
@@ -186,7 +186,9 @@ return function(link)
   end
 
   function verbs.leave()
-    if state.candidate then state.candidate:stop("left") end
+    if not state.candidate then return nil, "it is no candidate yet", "invalid" end
+    state.candidate:stop("left")
+    tell("left", "leaves the line")
     return true
   end
 

@@ -25,7 +25,8 @@ local function environment(world, globals)
   return setmetatable({}, {
     __index = function(_, name)
       if own[name] ~= nil then return own[name] end
-      if name == "client" then return world.driver:get_client() end
+      if name == "client" then return world.client end
+      if name == "session" then return world.session() end
       return _G[name]
     end,
   })

@@ -71,7 +71,7 @@ local function load_instance(self)
 end
 
 local function begin(self, seed)
-  self.seed, self.queue = seed, {}
+  self.seed, self.queue, self.idle = seed, {}, nil
   self.sim.begin(seed, function(at, who, kind, text) self.on_raw(at, who, kind, text) end)
   load_instance(self)
   self.open.enter(function() program(self) end)

@@ -6,6 +6,7 @@
 local args = require "lunarch.args"
 local events = require "lunarch.lab.events"
 local handles = require "lunarch.lab.candidate"
+local said = require "lunarch.lab.said"
 local transfer = require "lunarch.lab.transfer"
 
 args.is_ours()
@@ -47,10 +48,6 @@ function World:emit(event)
       self.driver:wake(step)
     end
   end
-end
-
-function World:on_event(fn)
-  self.listeners[#self.listeners + 1] = fn
 end
 
 function World:fault(who, text, more)
@@ -210,7 +207,6 @@ function verbs.resign(self, x)
 end
 
 function verbs.leave(self, x)
-  if x == nil and self.leave_own then return self:leave_own() end
   local machine = self:machine("leave", x)
   return self:ask(machine, { verb = "leave" })
 end
@@ -423,9 +419,6 @@ end
 
 -- ---- the journal -------------------------------------------------------------------------------------------------
 
--- Not played again, and in no experiment: they only look.
-local UNWRITTEN = { step = true }
-
 local function journaled(self, name)
   return function(...)
     local entry = { at = self:now(), verb = name, args = table.pack(...) }
@@ -440,8 +433,6 @@ local function journaled(self, name)
   end
 end
 
-worlds.unwritten = UNWRITTEN
-worlds.class = World
 
 -- ---- a world -----------------------------------------------------------------------------------------------------
 
@@ -450,26 +441,27 @@ local function verbs_of(self)
   for name in pairs(verbs) do
     if not self.missing[name] then own[name] = journaled(self, name) end
   end
-  function own.timeline(path) return self:timeline(path) end
+  function own.timeline(path) return self:show_timeline(path) end
   function own.save(path) return require "lunarch.lab.save".write(self, path) end
   return own
 end
 
---- The lines of its timeline; with a path the picture is written there.
-function World:timeline(path)
-  local timeline = require "lunarch.timeline"
-  local story = timeline.story(self.events, { till = self:now(), names = self:names() })
-  if path then return timeline.write(story, path) end
-  return timeline.lines(story)
-end
-
---- The names of its candidates, in the order in which they were made.
-function World:names()
+-- The names of its candidates, in the order in which they were made.
+local function names_of(self)
   local names = {}
   for i, machine in ipairs(self.machines) do
     names[i] = machine.name
   end
   return names
+end
+
+--- The lines of its timeline; with a path the picture is written there.
+function World:show_timeline(path)
+  local timeline = require "lunarch.timeline"
+  local story = timeline.story(self.events, { till = self:now(), names = names_of(self) })
+  if path == nil then return said(timeline.lines(story)) end
+  args.text("timeline", "path", path)
+  return timeline.write(story, path)
 end
 
 --- Notes who leads etcd: a member's name, or nil.
@@ -496,9 +488,39 @@ function worlds.new(name, driver, missing)
     n_asked = 0,
   }, World)
   self:forget()
-  self.raw_verbs = verbs
+  self.clock, self.raw_verbs = "world", verbs
   self.verbs = verbs_of(self)
+  function self.on_event(fn) self.listeners[#self.listeners + 1] = fn end
+  function self.timeline() return self:show_timeline() end
+  function self.names() return names_of(self) end
+  self.globals = {
+    etcd_leader = function()
+      local index = driver:etcd_leader()
+      return index and "m" .. index
+    end,
+    now = function() return self:now() end,
+  }
   return self
+end
+
+local SHARED = { "elections", "locks", "line", "members", "follow", "unfollow", "history", "try", "lock" }
+
+--- Gives a world what every world has on its client; own_of() -> lunarch.console.worlds.etcd.on_client(...).
+function worlds.share(world, own_of)
+  for _, name in ipairs(SHARED) do
+    world.verbs[name] = function(...) return own_of().verbs[name](...) end
+  end
+  local leave = world.verbs.leave
+  function world.verbs.leave(x, ...)
+    if handles.machine(x) or world.by_name[x] then return leave(x, ...) end
+    return own_of().verbs.leave(x, ...)
+  end
+  function world.session() return own_of().session() end
+  world.client = nil
+  setmetatable(world, { __index = function(_, name)
+    if name == "client" then return world.driver:get_client() end
+    return World[name]
+  end })
 end
 
 return worlds

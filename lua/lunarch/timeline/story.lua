@@ -155,6 +155,19 @@ local function close_all(self)
   end
 end
 
+-- Members to which nothing has happened are left out.
+local function drop_quiet_members(self)
+  local n_leads, has_faults = 0, false
+  for _, lane in ipairs(self.lanes) do
+    n_leads = n_leads + #lane.leads
+    has_faults = has_faults or lane.is_member and lane.faults[1] ~= nil
+  end
+  if n_leads > 1 or has_faults then return end
+  for i = #self.lanes, 1, -1 do
+    if self.lanes[i].is_member then table.remove(self.lanes, i) end
+  end
+end
+
 -- Candidates in the order given, members below.
 local function order_lanes(self)
   local at = {}
@@ -185,6 +198,7 @@ function stories.new(events, options)
   end
   if self.till <= self.from then self.till = self.from + 1 end
   close_all(self)
+  drop_quiet_members(self)
   order_lanes(self)
   return self
 end

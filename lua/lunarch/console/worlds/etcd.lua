@@ -22,7 +22,7 @@ local STOP_S = 12
 -- ---- events -----------------------------------------------------------------------------------------------------
 
 local function emit(world, event)
-  event.at = event.at or host.time()
+  event.at = event.at or world.now()
   for _, fn in ipairs(world.listeners) do
     fn(event)
   end
@@ -125,7 +125,7 @@ function looking.follow(world, name)
   args.name("follow", "name", name)
   if world.followed[name] then return true end
   local follower = follow.new(world.client, name, {
-    now = host.time, sleep = lunarch.sleep,
+    now = world.now, sleep = lunarch.sleep,
     on_event = function(event)
       event.text = ("%s: %s"):format(name, event.text)
       emit(world, event)
@@ -383,6 +383,26 @@ local function bind(world, groups)
   return verbs
 end
 
+-- What every world on a client has to begin with.
+local function begin(world)
+  world.listeners, world.followed, world.candidates, world.mutexes = {}, {}, {}, {}
+  world.n_candidates, world.missing, world.now = 0, {}, world.now or host.time
+  function world.session() return session_of(world) end
+  function world.prompt() return prompt(world) end
+  function world.on_event(fn) world.listeners[#world.listeners + 1] = fn end
+  function world.close(seconds) return close(world, seconds) end
+  return world
+end
+
+--- What a world that makes candidates in its own way has on its client all the same: looks, locks, the session. `own`:
+--- client, now() -> the instant of an event, label, ttl. Returns it with verbs, session, prompt, on_event, close.
+function worlds.on_client(own)
+  local world = begin(own)
+  world.may = function() return true end
+  world.verbs = bind(world, { looking, { try = standing.try, lock = standing.lock, leave = standing.leave } })
+  return world
+end
+
 --- A world on the etcd that the flags name: or nil, what is wrong, exit status. `own`: name, label, may(question) ->
 --- whether something of others may be changed.
 function worlds.open(options, own)
@@ -390,21 +410,16 @@ function worlds.open(options, own)
   if endpoints == nil then return nil, trouble, status end
   local client, message = lunarch.connect { name = options.flags.name }
   if not client then return nil, message, 2 end
-  local world = {
+  local world = begin {
     name = own.name, label = own.label, clock = "wall", client = client, ttl = options.flags.ttl,
-    listeners = {}, followed = {}, candidates = {}, n_candidates = 0, mutexes = {}, missing = {},
     default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
     hint = etcd.is_default(options.flags.endpoints) and etcd.HINT or "",
   }
   world.may = own.may or function() return true end
   world.verbs = bind(world, { looking, standing, breaking })
   world.banner = own.banner(client)
-  function world.session() return session_of(world) end
-  function world.prompt() return prompt(world) end
-  function world.on_event(fn) world.listeners[#world.listeners + 1] = fn end
   function world.call(fn, ...) return fn(...) end
   function world.names() return {} end
-  function world.close(seconds) return close(world, seconds) end
   return world
 end
 

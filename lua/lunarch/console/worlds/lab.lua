@@ -13,11 +13,12 @@ local MISSING = {
   seed = "seed: not here, because real processes follow no seed; `lunarch console --sim` can",
   skew = "skew: not here, because all processes of a machine have one clock; `lunarch console --sim` can",
 }
+local LOOK_S = 0.3
+
+-- ---- what the processes tell -------------------------------------------------------------------------------------
 
 local function take_log(world, machine, level, text)
-  if level == "print" then
-    return world:emit { who = machine.name, what = "say", text = text }
-  end
+  if level == "print" then return world:emit { who = machine.name, what = "say", text = text } end
   local event = events.of_log(world:now(), machine.name, level, text)
   if event then world:emit(event) end
 end
@@ -30,7 +31,12 @@ local function take_life(world, machine, status, signal)
   end
 end
 
-local LOOK_S = 0.3
+local function watch(world, driver)
+  function driver.on_message(machine, message) world:take_message(machine, message) end
+  function driver.on_log(machine, level, text) take_log(world, machine, level, text) end
+  function driver.on_life(machine, status, signal) take_life(world, machine, status, signal) end
+  function driver.on_resumed(machine) world:has_resumed(machine) end
+end
 
 -- Who leads etcd, as long as the lab is open.
 local function watch_members(world, lunarch)
@@ -41,47 +47,31 @@ local function watch_members(world, lunarch)
   end
 end
 
-local function new_session(client)
-  local session
-  return function()
-    if session and session:state() ~= "lost" then return session end
-    local message, code
-    session, message, code = client:session()
-    return session, message, code
-  end
-end
+-- ---- opening -----------------------------------------------------------------------------------------------------
 
---- Opens it, and waits until etcd serves.
-function lab.open()
+--- Opens it, and waits until etcd serves. Or nil, what is wrong, exit status.
+function lab.open(options)
   local driver, trouble = drivers.open()
   if not driver then return nil, trouble, 2 end
+  local flags = options.flags or options
   local world = worlds.new("lab", driver, MISSING)
-  function driver.on_message(machine, message) world:take_message(machine, message) end
-  function driver.on_log(machine, level, text) take_log(world, machine, level, text) end
-  function driver.on_life(machine, status, signal) take_life(world, machine, status, signal) end
-  function driver.on_resumed(machine) world:has_resumed(machine) end
-  world.banner = ("three members of etcd at %s; candidates are processes. help lists what there is."):format(
-    table.concat(driver.cluster:endpoints(), ","))
-  world.clock = "world"
-  world.prompt = function() return "lab" end
-  world.client = driver:get_client()
-  world.session = new_session(world.client)
-  world.globals = {
-    etcd_leader = function()
-      local index = driver:etcd_leader()
-      return index and "m" .. index
-    end,
-    now = function() return world:now() end,
+  watch(world, driver)
+  local own = require "lunarch.console.worlds.etcd".on_client {
+    client = driver:get_client(), now = function() return world:now() end, label = "lab", ttl = flags.ttl,
   }
-  function world.call(fn, ...)
-    return fn(...)
-  end
+  own.on_event(function(event) world:emit(event) end)
+  worlds.share(world, function() return own end)
+  world.banner = ("with three members of etcd at %s; candidates are processes"):format(
+    table.concat(driver.cluster:endpoints(), ","))
+  world.prompt = own.prompt
+  function world.call(fn, ...) return fn(...) end
   local watcher = driver.lunarch.spawn(watch_members, world, driver.lunarch)
-  function world.close()
+  function world.close(seconds)
     world.is_closed, world.is_silent = true, true
     watcher:abandon()
+    local said = own.close(seconds)
     driver:close()
-    return {}
+    return said
   end
   return world
 end

@@ -1,0 +1,108 @@
+-- What was done in a world, as an experiment: the calls of its journal, with the time between them.
+local handles = require "lunarch.lab.candidate"
+
+require "lunarch.args".is_ours()
+
+local save = {}
+
+-- What took less is no time that was waited.
+local NO_TIME_S = 0.1
+
+local function variable_of(name)
+  local variable = name:lower():gsub("[^%w_]", "_")
+  if not variable:match "^[%a_]" then variable = "c_" .. variable end
+  return variable
+end
+
+local literal
+
+local function fields_of(value)
+  local keys, parts = {}, {}
+  for key in pairs(value) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+  for _, key in ipairs(keys) do
+    local name = type(key) == "string" and key:match "^[%a_][%w_]*$" and key or ("[%s]"):format(literal(key))
+    parts[#parts + 1] = ("%s = %s"):format(name, literal(value[key]))
+  end
+  return parts
+end
+
+-- nil: it cannot be written.
+literal = function(value)
+  local machine = handles.machine(value)
+  if machine then return variable_of(machine.name) end
+  if type(value) == "string" then return (("%q"):format(value):gsub("\\\n", "\\n")) end
+  if type(value) == "number" then return ("%.14g"):format(value) end
+  if type(value) == "table" then return "{ " .. table.concat(fields_of(value), ", ") .. " }" end
+  if type(value) == "function" then return "function() end --[[ a function that was typed ]]" end
+  return tostring(value)
+end
+
+local function arguments_of(entry)
+  local parts = {}
+  for i = 1, entry.args.n do
+    parts[i] = literal(entry.args[i])
+  end
+  return table.concat(parts, ", ")
+end
+
+local TIME = { run = true, step = true, until_ = true }
+
+local function line_of(entry)
+  if entry.verb == "candidate" then
+    local name = entry.result.name
+    return ("local %s = candidate(%s)"):format(variable_of(name), arguments_of(entry))
+  end
+  return ("%s(%s)"):format(entry.verb, arguments_of(entry))
+end
+
+local function round(seconds) return math.floor(seconds * 100 + 0.5) / 100 end
+
+-- What stands when it is saved is what is to be expected.
+local function expectations_of(world)
+  local lines = {}
+  for _, machine in ipairs(world.machines) do
+    local leads = machine.handle.leads
+    lines[#lines + 1] = ('expect(%s%s.leads, "%s %s")'):format(leads and "" or "not ", variable_of(machine.name),
+      machine.name, leads and "leads" or "does not lead")
+  end
+  return lines
+end
+
+--- The lines of the experiment.
+function save.lines(world)
+  local lines = { "-- Saved from a console: what was done, and who leads in the end." }
+  local waited = 0
+  local at = 0
+  for _, entry in ipairs(world.journal) do
+    waited = waited + math.max(0, entry.at - at)
+    at = math.max(at, entry.ended)
+    if TIME[entry.verb] then
+      waited = waited + entry.ended - entry.at
+    else
+      if waited >= NO_TIME_S then lines[#lines + 1] = ("run(%g)"):format(round(waited)) end
+      waited = 0
+      lines[#lines + 1] = line_of(entry)
+    end
+  end
+  waited = waited + math.max(0, world:now() - at)
+  if waited >= NO_TIME_S then lines[#lines + 1] = ("run(%g)"):format(round(waited)) end
+  lines[#lines + 1] = ""
+  return table.move(expectations_of(world), 1, #world.machines, #lines + 1, lines)
+end
+
+--- Writes it: a sentence; nil and what is wrong.
+function save.write(world, path)
+  local args = require "lunarch.args"
+  args.text("save", "path", path)
+  local file, trouble = io.open(path, "w")
+  if not file then return nil, trouble, "invalid" end
+  file:write(table.concat(save.lines(world), "\n"), "\n")
+  file:close()
+  return require "lunarch.lab.said" { ("%s: play it with `lunarch lab%s %s`"):format(path,
+    world.name == "sim" and " --sim" or "", path) }
+end
+
+return save
