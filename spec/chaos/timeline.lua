@@ -2,7 +2,7 @@
 -- of a page. Terms are bars, faults shaded, lost insertions marked, overlaps red.
 local crew = require "chaos.crew"
 local sets = require "chaos.sets"
-local svg = require "chaos.svg"
+local svg = require "lunarch.timeline.drawing"
 
 local timeline = {}
 

@@ -1,7 +1,7 @@
 -- The picture of a chaos run, from journals written by hand.
 local journals = require "chaos.journals"
 local sets = require "chaos.sets"
-local svg = require "chaos.svg"
+local svg = require "lunarch.timeline.drawing"
 local timeline = require "chaos.timeline"
 local verdict = require "chaos.verdict"
 

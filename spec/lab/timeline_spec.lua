@@ -1,0 +1,98 @@
+-- The timeline: one story, as text for 80 columns and as a picture.
+local play = require "lab.play"
+local process = require "support.process"
+local timeline = require "lunarch.timeline"
+local tree = require "support.tree"
+
+local function event(at, who, what, more)
+  local found = { at = at, who = who, what = what, text = what }
+  for name, value in pairs(more or {}) do
+    found[name] = value
+  end
+  return found
+end
+
+-- A leader that is cut off at 2 s, told to stop at 3.2 s, lost at 3.7 s, replaced after 4 s.
+local INSTANTS = { stop_at = 3.2, valid_until = 3.7, expiry = 4 }
+local function cut_story()
+  local lost = { reason = "expired" }
+  for name, value in pairs(INSTANTS) do
+    lost[name] = value
+  end
+  return timeline.story({
+    event(0, "A", "elected", { token = 2 }), event(0.1, "B", "renewed"),
+    event(2, "A", "fault", { fault = "cut", lane = "A", begins = true }), event(3.2, "A", "lost", lost),
+    event(4.3, "B", "elected", { token = 3 }), event(6, nil, "fault", { fault = "all", begins = false }),
+  }, { till = 8 })
+end
+
+describe("the timeline", function()
+  after_each(process.end_all)
+
+  it("shows that a loss comes before another may lead", function()
+    local chart = timeline.chart(cut_story())
+    local a, b = chart[2]:match "^  A   (.*)", chart[4]:match "^  B   (.*)"
+    local stop_at, valid_until, expiry = a:find "S", a:find "V", a:find "X"
+    assert.is_true(stop_at < valid_until and valid_until < expiry)
+    assert.is_nil(a:sub(stop_at):find("=", 1, true))
+    assert.is_true(expiry < b:find("=", 1, true))
+    assert.matches("~ cut ~", chart[3])
+  end)
+
+  it("shows a paused leader as lost from valid_until on, also where it learns it later", function()
+    local lost = { reason = "frozen", stop_at = 3.2, valid_until = 3.7, expiry = 4 }
+    local chart = timeline.chart(timeline.story({
+      event(0, "A", "elected", { token = 2 }), event(7, "A", "lost", lost),
+    }, { till = 8 }))
+    local a = chart[2]
+    assert.is_nil(a:sub(a:find "V" --[[@as integer]]):find("=", 1, true))
+  end)
+
+  it("has lines of at most 80 columns, whatever happens and however long its names are", function()
+    local events = {}
+    for i = 1, 40 do
+      local name = ("candidate-with-a-long-name-%d"):format(i % 9)
+      events[#events + 1] = event(i * 100, name, "elected", { token = i, text = ("x "):rep(90) })
+      events[#events + 1] = event(i * 100 + 50, name, "fault", { fault = "pause", lane = name, begins = i % 2 == 0 })
+      events[#events + 1] = event(i * 100 + 60, name, "fault", { fault = "revoke", lane = name })
+    end
+    for _, line in ipairs(timeline.lines(timeline.story(events))) do
+      assert.is_true(utf8.len(line) <= 80, line)
+    end
+  end)
+
+  it("says nothing of members to which nothing happened, and shows those that were broken", function()
+    local quiet = { event(0, "m1", "etcd", { etcd_leader = "m1" }), event(1, "A", "elected", { token = 2 }) }
+    assert.is_nil(table.concat(timeline.chart(timeline.story(quiet)), "\n"):find("m1", 1, true))
+    quiet[3] = event(2, "m2", "fault", { fault = "freeze", lane = "m2", begins = true })
+    assert.matches("m2", table.concat(timeline.chart(timeline.story(quiet)), "\n"))
+  end)
+
+  it("is a picture of its own for light and dark screens, with the three instants", function()
+    local text = timeline.svg(cut_story(), "a title & more")
+    assert.matches("prefers%-color%-scheme: dark", text)
+    assert.matches("a title &amp; more", text)
+    for _, name in ipairs { "stop_at 3.20 s", "valid_until 3.70 s", "expiry 4.00 s" } do
+      assert.is_truthy(text:find(name, 1, true), name)
+    end
+    local x = {}
+    for name, at in text:gmatch '<line x1="([%d.]+)"[^>]*class="(%a+_?%a*)"' do
+      x[at] = x[at] or tonumber(name)
+    end
+    assert.is_true(x.stop_at < x.valid_until and x.valid_until < x.expiry)
+  end)
+
+  it("is written as text and as a picture also where nothing has happened", function()
+    local story = timeline.story({}, {})
+    assert.is_table(timeline.lines(story))
+    assert.matches("</svg>", timeline.svg(story))
+  end)
+
+  for _, name in ipairs { "cut", "pause", "crash" } do
+    it("examples/lab/" .. name .. ".svg is what the experiment draws", function()
+      local path = tree.folder() .. "/drawn.svg"
+      play.file(play.folder .. name .. ".lua", "--sim", "--quiet", "--svg", path)
+      assert.equal(tree.read(play.folder .. name .. ".svg"), tree.read(path))
+    end)
+  end
+end)
