@@ -10,6 +10,7 @@
 #include "etcd/etcd.h"
 #include "etcd/identity.h"
 #include "etcd/namespace.h"
+#include "etcd/renewals.h"
 #include "etcd/watch_stream.h"
 #include "etcd/window.h"
 
@@ -49,6 +50,7 @@ struct etcd {
     struct list calls;                /* call.c */
     struct rpc_timer room_timer;      /* call.c: calls that wait for room at a member may find some */
     struct watch_stream watch_stream; /* watch.c */
+    struct renewals renewals;         /* renewal.c */
     size_t n_out;                     /* calls, reads and streams that have not had their last callback */
     bool is_closing;
     struct rpc_timer closed_timer;

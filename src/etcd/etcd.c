@@ -59,6 +59,8 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
         rc = auth_init(&etcd->auth, etcd);
     if (!rc)
         rc = watch_stream_init(&etcd->watch_stream, etcd);
+    if (!rc)
+        rc = renewals_init(&etcd->renewals, etcd);
     if (rc)
         lun_err_set(ret_err, rc, "out of memory");
     for (size_t i = 0; i < parsed.n && !rc; i++)
@@ -110,6 +112,7 @@ void etcd_free(struct etcd *etcd) {
     if (!etcd)
         return;
     watch_stream_fini(&etcd->watch_stream);
+    renewals_fini(&etcd->renewals);
     for (size_t i = 0; i < etcd->n_members; i++)
         rpc_channel_close(etcd->members[i].channel);
     auth_fini(&etcd->auth);

@@ -7,25 +7,31 @@
 #include "etcd/malformed.h"
 #include "etcd/status_class.h"
 
+/* A renewal that is outstanding. */
+struct asked {
+    int64_t lease, sent_ns;
+};
+
 struct keepalive {
     struct etcd *etcd;
     struct etcd_member *member;
     struct rpc_stream *stream;
     struct keepalive_callbacks callbacks;
     void *arg;
-    unsigned generation;
-    bool is_bare; /* opened while there was no token */    /* of the token that the stream was opened with */
-    int64_t lease, sent_ns; /* of the outstanding renewal */
-    bool is_waiting;
-    bool is_closed;  /* by its owner: nothing is told any more */
-    bool is_refused; /* what the member said cannot be used: `err` says why */
+    unsigned generation; /* of the token that the stream was opened with */
+    bool is_bare;        /* opened while there was no token */
+    struct asked *asked; /* a ring; those outstanding begin at `first` */
+    size_t n_room, first, n_asked;
+    int64_t latest_ns; /* when the latest was sent */
+    bool is_closed;    /* by its owner: nothing is told any more */
+    bool is_refused;   /* what the member said cannot be used: `err` says why */
     struct lun_err err;
 };
 
 /* The stream is ended; on_stream_close tells the owner. */
 static void refuse(struct keepalive *keepalive) {
     keepalive->is_refused = true;
-    keepalive->is_waiting = false;
+    keepalive->n_asked = 0;
     etcd_member_failed(keepalive->member, keepalive->err.text);
     rpc_stream_cancel(keepalive->stream);
 }
@@ -37,22 +43,25 @@ static void on_message(void *arg, struct rpc_stream *stream, const ProtobufCMess
         (const Etcdserverpb__LeaseKeepAliveResponse *)message;
     if (keepalive->is_closed || keepalive->is_refused)
         return;
-    if (etcd_saw_header(keepalive->member, answer->header, (struct heard){keepalive->sent_ns, false},
-                        &keepalive->err)) {
+    if (etcd_saw_header(keepalive->member, answer->header,
+                        (struct heard){keepalive_sent_ns(keepalive), false}, &keepalive->err)) {
         refuse(keepalive);
         return;
     }
-    if (!keepalive->is_waiting || answer->id != keepalive->lease)
+    const struct asked asked =
+        keepalive->n_asked > 0 ? keepalive->asked[keepalive->first] : (struct asked){0, 0};
+    if (keepalive->n_asked == 0 || answer->id != asked.lease)
         return;
     if (malformed_ttl(answer->ttl, 0, &keepalive->err)) {
         refuse(keepalive);
         return;
     }
-    keepalive->is_waiting = false;
+    keepalive->first = (keepalive->first + 1) % keepalive->n_room;
+    keepalive->n_asked--;
     struct keepalive_reply reply = {.lease = answer->id,
                                     .ttl_s = answer->ttl,
                                     .raft_term = answer->header->raft_term,
-                                    .sent_ns = keepalive->sent_ns};
+                                    .sent_ns = asked.sent_ns};
     keepalive->callbacks.on_reply(keepalive->arg, keepalive, &reply);
 }
 
@@ -76,7 +85,7 @@ static void on_stream_close(void *arg, struct rpc_stream *stream, const struct r
     struct keepalive *keepalive = arg;
     struct etcd *etcd = keepalive->etcd;
     keepalive->stream = NULL;
-    keepalive->is_waiting = false;
+    keepalive->n_asked = 0;
     if (!keepalive->is_closed) {
         if (!keepalive->is_refused)
             describe_end(keepalive, result);
@@ -84,6 +93,7 @@ static void on_stream_close(void *arg, struct rpc_stream *stream, const struct r
             lun_err_wrap(&keepalive->err, "%s", etcd_member_address(keepalive->member));
         keepalive->callbacks.on_broken(keepalive->arg, keepalive, &keepalive->err);
     }
+    free(keepalive->asked);
     free(keepalive);
     etcd_out_end(etcd);
 }
@@ -116,25 +126,45 @@ int keepalive_open(struct etcd *etcd, struct etcd_member *member, const struct k
     return 0;
 }
 
+/* Room for one more. The ring is laid out anew, from its beginning. */
+static int make_room(struct keepalive *keepalive) {
+    if (keepalive->n_asked < keepalive->n_room)
+        return 0;
+    size_t n_room = keepalive->n_room ? keepalive->n_room * 2 : 4;
+    struct asked *asked = malloc(n_room * sizeof *asked);
+    if (!asked)
+        return LUN_ENOMEM;
+    for (size_t i = 0; i < keepalive->n_asked; i++)
+        asked[i] = keepalive->asked[(keepalive->first + i) % keepalive->n_room];
+    free(keepalive->asked);
+    keepalive->asked = asked;
+    keepalive->n_room = n_room;
+    keepalive->first = 0;
+    return 0;
+}
+
 int keepalive_send(struct keepalive *keepalive, int64_t lease) {
     Etcdserverpb__LeaseKeepAliveRequest request = ETCDSERVERPB__LEASE_KEEP_ALIVE_REQUEST__INIT;
     request.id = lease;
     int64_t now_ns = rpc_now(keepalive->etcd->rpc);
-    int rc = rpc_stream_send(keepalive->stream, &request.base);
+    int rc = make_room(keepalive);
+    if (!rc)
+        rc = rpc_stream_send(keepalive->stream, &request.base);
     if (rc)
         return rc;
-    keepalive->lease = lease;
-    keepalive->sent_ns = now_ns;
-    keepalive->is_waiting = true;
+    keepalive->asked[(keepalive->first + keepalive->n_asked) % keepalive->n_room] =
+        (struct asked){lease, now_ns};
+    keepalive->n_asked++;
+    keepalive->latest_ns = now_ns;
     return 0;
 }
 
 bool keepalive_is_waiting(const struct keepalive *keepalive) {
-    return keepalive->is_waiting;
+    return keepalive->n_asked > 0;
 }
 
 int64_t keepalive_sent_ns(const struct keepalive *keepalive) {
-    return keepalive->sent_ns;
+    return keepalive->n_asked > 0 ? keepalive->asked[keepalive->first].sent_ns : keepalive->latest_ns;
 }
 
 struct etcd_member *keepalive_member(const struct keepalive *keepalive) {

@@ -1,6 +1,7 @@
-/* etcd/keepalive.h - one stream of lease renewals to one member. Knows nothing of sessions: whoever opens it
- * decides when to send and what an answer is worth. One renewal is outstanding at a time: that makes the send
- * time of an answer certain. */
+/* etcd/keepalive.h - one stream of lease renewals to one member. For the files of this folder only.
+ *
+ * Any number may be outstanding. Etcd answers them one after another, in the order in which they were sent: so an
+ * answer belongs to the oldest outstanding one, and its send time is certain. What answers another is ignored. */
 #ifndef LUN_ETCD_KEEPALIVE_H
 #define LUN_ETCD_KEEPALIVE_H
 
@@ -25,10 +26,11 @@ struct keepalive_callbacks {
 /* Opens a stream (hasleader). 0 or LUN_ENOMEM. */
 int keepalive_open(struct etcd *etcd, struct etcd_member *member, const struct keepalive_callbacks *callbacks,
                    void *arg, struct keepalive **ret_keepalive);
-/* Asks for a renewal. Must not be called while one is outstanding. 0 or LUN_ENOMEM. */
+/* Asks for a renewal. 0 or LUN_ENOMEM. */
 int keepalive_send(struct keepalive *keepalive, int64_t lease);
 bool keepalive_is_waiting(const struct keepalive *keepalive);
-int64_t keepalive_sent_ns(const struct keepalive *keepalive); /* of the outstanding one */
+int64_t
+keepalive_sent_ns(const struct keepalive *keepalive); /* of the oldest outstanding one; else the latest */
 struct etcd_member *keepalive_member(const struct keepalive *keepalive);
 /* No callback any more; the memory goes by itself once the stream has ended. Takes NULL. May be called from
  * its own on_reply. */

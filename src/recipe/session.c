@@ -11,9 +11,9 @@
  *
  * What is in flight, and who cleans up:
  *   GRANTING     the grant. Cancelled by close: if it may have been carried out, REVOKING removes the lease.
- *   ADOPTING     the renewer's first round. Nothing to clean up: the lease is somebody else's. (Or ours, the
+ *   ADOPTING     the first renewal. Nothing to clean up: the lease is somebody else's. (Or ours, the
  *                grant's reply lost: then close revokes it, and GRANTING follows if it has lapsed.)
- *   ALIVE        the renewer. The validity and the jeopardy timer run. Places stand.
+ *   ALIVE        the renewals. The validity and the jeopardy timer run. Places stand.
  *   LOST         nothing. Places have been told; their keys go with the lease. (Adopted lease: somebody else
  *                may renew it; each place leaves by itself.)
  *   REVOKING     the revocation, until answered or the lease has surely lapsed.
@@ -65,6 +65,13 @@ static int64_t ttl_ns(const struct session *session) {
 
 static int64_t valid_until_for(const struct session *session, int64_t sent_ns) {
     return sent_ns + ttl_ns(session) - margin_ns(ttl_ns(session));
+}
+
+/* At the worst etcd went away just before a renewal was confirmed. */
+int64_t session_away_ns(const struct session *session) {
+    int64_t ttl = ttl_ns(session);
+    int64_t left_ns = ttl - margin_ns(ttl) - session->grace_ns - renewal_interval_ns(ttl) - RENEWAL_RECOVERY_NS;
+    return left_ns > 0 ? left_ns : 0;
 }
 
 bool session_is_over(const struct session *session) {
@@ -146,13 +153,13 @@ static void on_end_timer(struct rpc_timer *timer) {
     rpc_timer_fini(&session->jeopardy_timer);
     rpc_timer_fini(&session->end_timer);
     etcd_unfollow(&session->follower);
-    renewer_fini(&session->renewer);
+    renewal_stop(&session->renewal);
     place_index_fini(&session->own_index);
     session->callbacks->on_ended(session);
 }
 
 static void stop_keeping(struct session *session) {
-    renewer_stop(&session->renewer);
+    renewal_stop(&session->renewal);
     rpc_timer_stop(&session->jeopardy_timer);
     rpc_validity_stop(&session->validity);
     atomic_store(&session->validity.valid_until_ns, 0);
@@ -240,7 +247,7 @@ static void become_alive(struct session *session, int64_t sent_ns) {
         /* The answer took a whole TTL: nothing to hold on to. Renew: it may still be there. */
         if (session->sm.state == GRANTING)
             sm_move(&session->sm, ADOPTING);
-        renewer_start(&session->renewer, session->lease, ttl_ns(session), rpc_now(session->rpc));
+        renewal_start(&session->renewal, session->lease, ttl_ns(session), 0);
         return;
     }
     rpc_validity_start(session->rpc, &session->validity, valid_until, session->grace_ns, on_validity);
@@ -248,12 +255,12 @@ static void become_alive(struct session *session, int64_t sent_ns) {
     session->alive_sent_ns = sent_ns;
     credit(session, sent_ns);
     /* Anew, if it has found an adopted lease: it did not know the TTL. */
-    renewer_start(&session->renewer, session->lease, ttl_ns(session), sent_ns + ttl_ns(session) / 3);
+    renewal_start(&session->renewal, session->lease, ttl_ns(session), sent_ns);
     tell_opened(session, NULL);
 }
 
-static void on_renewed(struct renewer *renewer, int64_t sent_ns, int64_t ttl_s) {
-    struct session *session = CONTAINER_OF(renewer, struct session, renewer);
+static void on_renewed(struct renewal *renewal, int64_t sent_ns, int64_t ttl_s) {
+    struct session *session = CONTAINER_OF(renewal, struct session, renewal);
     if (session->sm.state == ADOPTING) {
         set_ttl(session, ttl_s);
         become_alive(session, sent_ns);
@@ -267,8 +274,8 @@ static void on_renewed(struct renewer *renewer, int64_t sent_ns, int64_t ttl_s) 
 static void fail_opening(struct session *session, const struct lun_err *err, bool is_lease_there);
 static int grant(struct session *session);
 
-static void on_gone(struct renewer *renewer) {
-    struct session *session = CONTAINER_OF(renewer, struct session, renewer);
+static void on_gone(struct renewal *renewal) {
+    struct session *session = CONTAINER_OF(renewal, struct session, renewal);
     bool is_ours = session->sm.state == ADOPTING && !session->is_adopted;
     if (is_ours && grant(session) == 0) {
         sm_move(&session->sm, GRANTING); /* our own, lapsed before its grant was answered: another */
@@ -296,7 +303,13 @@ static void on_began_anew(struct etcd_follower *follower, int64_t began_ns) {
         lose(session, LUN_LOST_REPLACED);
 }
 
-static const struct renewer_callbacks renewer_callbacks = {on_renewed, on_gone};
+static void on_refused(struct renewal *renewal, const struct lun_err *err) {
+    struct session *session = CONTAINER_OF(renewal, struct session, renewal);
+    trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": renewal refused: %s", (uint64_t)session->lease,
+               err->text);
+}
+
+static const struct renewal_callbacks renewal_callbacks = {on_renewed, on_gone, on_refused};
 
 /* ---- granting --------------------------------------------------------------------------------------- */
 
@@ -334,7 +347,7 @@ static void on_granted(void *arg, const struct etcd_reply *reply) {
         /* Our own earlier attempt; how old it is nobody knows: renew, and count from that. */
         sm_move(&session->sm, ADOPTING);
         session->ttl_s = session->asked_ttl_s;
-        renewer_start(&session->renewer, session->lease, ttl_ns(session), rpc_now(session->rpc));
+        renewal_start(&session->renewal, session->lease, ttl_ns(session), 0);
         return;
     }
     if (etcd_is_lease_exists(reply->err) && grant(session) == 0)
@@ -383,14 +396,14 @@ int session_start(struct session *session, struct etcd *etcd, const struct sessi
     session->index = options->index ? options->index : &session->own_index;
     sm_init(&session->sm, &session_class, etcd_trace(etcd), session->is_adopted ? ADOPTING : GRANTING);
     if (rpc_timer_init(session->rpc, &session->jeopardy_timer, on_jeopardy) ||
-        rpc_timer_init(session->rpc, &session->end_timer, on_end_timer) ||
-        renewer_init(&session->renewer, etcd, &renewer_callbacks))
+        rpc_timer_init(session->rpc, &session->end_timer, on_end_timer))
         goto no_memory;
+    renewal_init(&session->renewal, etcd, &renewal_callbacks);
     session->follower.on_began_anew = on_began_anew;
     etcd_follow(etcd, &session->follower);
     if (session->is_adopted) {
         session->ttl_s = SESSION_DEFAULT_TTL_S; /* until the first answer tells */
-        renewer_start(&session->renewer, session->lease, ttl_ns(session), rpc_now(session->rpc));
+        renewal_start(&session->renewal, session->lease, ttl_ns(session), 0);
     } else if (grant(session)) {
         goto no_memory;
     }
@@ -398,7 +411,7 @@ int session_start(struct session *session, struct etcd *etcd, const struct sessi
 
 no_memory:
     etcd_unfollow(&session->follower);
-    renewer_fini(&session->renewer);
+    renewal_stop(&session->renewal);
     rpc_timer_fini(&session->end_timer);
     rpc_timer_fini(&session->jeopardy_timer);
     return lun_err_set(ret_err, LUN_ENOMEM, "session: out of memory");
@@ -501,7 +514,7 @@ bool session_suspect(struct session *session) {
         lose(session, reason);
     if (session->sm.state != ALIVE)
         return false;
-    renewer_hurry(&session->renewer);
+    renewal_hurry(&session->renewal);
     return true;
 }
 

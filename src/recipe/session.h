@@ -12,8 +12,8 @@
 #include "base/reason.h"
 #include "base/sm.h"
 #include "etcd/kv.h"
+#include "etcd/renewal.h"
 #include "recipe/place_index.h"
-#include "recipe/renewer.h"
 
 struct place;
 struct session;
@@ -53,7 +53,7 @@ struct session {
     struct rpc_timer jeopardy_timer;
     struct rpc_timer
         end_timer; /* defers on_ended out of whatever call led there; REVOKING: when to ask again */
-    struct renewer renewer;
+    struct renewal renewal;
     struct etcd_follower follower;
     struct etcd_call *call;  /* grant or revoke in flight */
     int64_t revoke_until_ns; /* the lease has surely lapsed by then */
@@ -83,6 +83,10 @@ void session_kill(struct session *session);
 /* Any thread, no lock. */
 int64_t session_valid_until_ns(struct session *session); /* 0: lost or closed */
 int64_t session_stop_at_ns(struct session *session);     /* 0: lost or closed */
+
+/* How long etcd may be away, from the last instant at which it answered until it answers again, without a holder being
+ * told to stop; never longer than promised by the granted TTL and the grace alone. 0: not at all. */
+int64_t session_away_ns(const struct session *session);
 
 bool session_is_over(const struct session *session); /* lost, closing or closed */
 /* Over, but its adopted lease may live on, renewed by somebody else: places are removed one by one. */

@@ -7,7 +7,7 @@
 
 #include "sim/world.h"
 
-/* The leader too may carry out later than its followers; the recipes wait that long (recipe/renewer.c). */
+/* The leader too may carry out later than its followers; the recipes wait that long (etcd/renewal.c). */
 #define LEADER_LAG_MOST_NS (250 * NS_PER_MS)
 
 bool sim_can_run(const struct sim_member *member) {

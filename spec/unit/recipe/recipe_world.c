@@ -313,16 +313,37 @@ static bool renew_later(struct world *world, struct fake_stream *stream,
     return false;
 }
 
+static bool is_blocked(const struct world *world, const struct fake_stream *stream) {
+    for (size_t i = 0; i < sizeof world->blocked / sizeof world->blocked[0] && world->blocking_lease; i++)
+        if (world->blocked[i] == stream)
+            return true;
+    return false;
+}
+
+static void block(struct world *world, struct fake_stream *stream) {
+    size_t n = sizeof world->blocked / sizeof world->blocked[0];
+    memmove(world->blocked + 1, world->blocked, (n - 1) * sizeof world->blocked[0]);
+    world->blocked[0] = stream;
+}
+
 static bool answer_a_renewal(struct world *world) {
     struct fake_stream *stream;
     for (size_t i = 0; (stream = fake_stream(world->fake, RPC_LEASE_KEEP_ALIVE, i)); i++) {
         struct world_member *member = world_member(world, stream->address);
-        if (member->is_frozen || world->is_held[RPC_LEASE_KEEP_ALIVE])
+        if (member->is_frozen || world->is_held[RPC_LEASE_KEEP_ALIVE] || is_blocked(world, stream))
             continue;
         const Etcdserverpb__LeaseKeepAliveRequest *request =
             (const Etcdserverpb__LeaseKeepAliveRequest *)fake_sent(stream);
         if (!request)
             continue;
+        if (request->id == world->refused_lease) {
+            fake_break(stream, RPC_PERMISSION_DENIED, "etcdserver: permission denied");
+            return true;
+        }
+        if (request->id == world->blocking_lease) {
+            block(world, stream);
+            continue;
+        }
         world->n_renewals++;
         Etcdserverpb__LeaseKeepAliveResponse response = ETCDSERVERPB__LEASE_KEEP_ALIVE_RESPONSE__INIT;
         Etcdserverpb__ResponseHeader header;

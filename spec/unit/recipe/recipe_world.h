@@ -70,6 +70,9 @@ struct world {
     int refusal_status;
     const char *refusal;
     bool are_events_held;
+    int64_t refused_lease;  /* its renewal is not permitted: that ends the stream; 0: none */
+    int64_t blocking_lease; /* its renewal is not answered, nor is what comes behind it on that stream */
+    struct fake_stream *blocked[8];
     const char *watch_refusal;   /* every creation is cancelled with these words; NULL: none */
     struct fake_call *slow_call; /* see world_answer_slowly */
     ProtobufCMessage *slow_reply;
