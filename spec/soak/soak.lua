@@ -7,12 +7,14 @@
 --   nginx      delays inside nginx under load, 50 reloads under load, memory            (about 4 minutes)
 --   lines      4,000 waiters for one lock, in one session and in 40 processes, etcd
 --              as it is and slowed down                                                 (about 2 minutes)
+--   slow       a lock, a term and a session of 15 s where every answer comes 1.2 s late,
+--              in plaintext and over mutual TLS                                                               (5 minutes)
 --   tls        certificates replaced, tokens of 5 s, members that fail one after the other, over TLS and
 --              with users                                          (25 minutes; LUNARCH_MINUTES=n for each of the three)
 --   fuzz       senseless arguments in every world, and replies changed on their way     (an hour; LUNARCH_MINUTES=n;
 --              only where it is named)
 --
--- Without a PART all of them but tls and fuzz. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the random
+-- Without a PART all of them but slow, tls and fuzz. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the random
 -- instants.
 local uv = require "luv"
 
@@ -27,6 +29,7 @@ local etcd = require "support.etcd"
 local followers = require "live.support.followers"
 local lunarch = require "lunarch"
 local scene = require "live.support.scene"
+local slow = require "live.support.slow"
 local stops = require "live.support.stops"
 local tree = require "support.tree"
 local victims = require "live.support.victims"
@@ -111,6 +114,25 @@ function parts.nginx() require "nginx.support.report"(say, verdict, law) end
 
 function parts.lines() require "soak.lines"(say, verdict) end
 
+function parts.slow()
+  local seconds = 60 * (tonumber(os.getenv "LUNARCH_MINUTES") or 5)
+  say("slow: every answer comes 1.2 s late, for %d s", seconds)
+  local pki = require("support.pki").usual()
+  scene.play(function()
+    local tasks = {}
+    for _, its_pki in ipairs { false, pki } do
+      local options = { delay_s = 1.2, ttl = 15, seconds = seconds, pki = its_pki or nil }
+      tasks[#tasks + 1] = { options, lunarch.spawn(slow.run, options) }
+    end
+    for _, task in ipairs(tasks) do
+      local ok, result = task[2]:join()
+      verdict(ok and not result.trouble, ok and slow.line(task[1], result) or "failed",
+        { ok and result.trouble or tostring(result) })
+    end
+  end)()
+  tree.remove(pki.folder)
+end
+
 function parts.tls() require "soak.tls"(say, verdict) end
 
 -- Rounds for each world and for the replies, each with a seed of its own.
@@ -137,8 +159,8 @@ function parts.fuzz()
   end
 end
 
-local ORDER = { "stops", "cuts", "deaths", "members", "nginx", "lines", "tls", "fuzz" }
-local ONLY_BY_NAME = { tls = true, fuzz = true }
+local ORDER = { "stops", "cuts", "deaths", "members", "nginx", "lines", "slow", "tls", "fuzz" }
+local ONLY_BY_NAME = { slow = true, tls = true, fuzz = true }
 
 local function wanted(name)
   if #arg == 0 then return not ONLY_BY_NAME[name] end

@@ -436,14 +436,14 @@ static void on_bad_reply(struct etcd_call *call, const struct lun_err *err, bool
                     .code = LUN_EUNAVAILABLE, .again = AGAIN_ELSEWHERE, .is_outcome_unknown = may_be_done});
 }
 
-static void on_silence(struct etcd_call *call, bool is_unsent) {
+static void on_silence(struct etcd_call *call, const struct rpc_result *result) {
     int64_t now_ns = rpc_now(call->etcd->rpc);
     char span[32];
     (void)snprintf(call->why, sizeof call->why, "silent for %s",
                    etcd_span_text(span, sizeof span, now_ns - call->sent_ns));
-    etcd_member_silent(call->member, call->sent_ns, call->attempt_until_ns < call->how.deadline_ns);
+    etcd_member_silent(call->member, call->sent_ns, call->attempt_until_ns < call->how.deadline_ns, result->guess);
     go_on(call, &(struct status_class){
-                    .code = LUN_EUNAVAILABLE, .again = AGAIN_ELSEWHERE, .is_outcome_unknown = !is_unsent});
+                    .code = LUN_EUNAVAILABLE, .again = AGAIN_ELSEWHERE, .is_outcome_unknown = !result->is_unsent});
 }
 
 static void on_verified(struct etcd_call *call) {
@@ -472,13 +472,13 @@ static void on_status(struct etcd_call *call, const struct rpc_result *result) {
     if (result->status == RPC_DEADLINE_EXCEEDED) {
         if (!result->is_unsent)
             auth_silent(&call->etcd->auth, call->generation);
-        on_silence(call, result->is_unsent);
+        on_silence(call, result);
         return;
     }
     struct status_class class = status_classify(result->status, result->message, result->is_unsent);
     if (class.is_token_stale && auth_has_user(&call->etcd->auth) && !call->meta.is_tokenless) {
         etcd_member_answered(call->member);
-        status_describe(call->why, sizeof call->why, result->status, result->message, false);
+        status_describe(call->why, sizeof call->why, result);
         on_stale_token(call, &class);
         return;
     }
@@ -497,7 +497,7 @@ static void on_status(struct etcd_call *call, const struct rpc_result *result) {
         finish_error(call, &err);
         return;
     }
-    status_describe(call->why, sizeof call->why, result->status, result->message, result->is_unsent);
+    status_describe(call->why, sizeof call->why, result);
     if (class.is_member_fault)
         etcd_member_failed(call->member, call->why);
     go_on(call, &class);

@@ -28,6 +28,7 @@ struct etcd_member {
     bool was_ours;           /* it has shown the cluster's id that counts */
     unsigned n_other;        /* answers in a row that showed another */
     char why[ETCD_WHY_BYTES];
+    bool is_guessed;         /* why: of a silent member, what a look from outside has found */
     struct window windows[WINDOW_N_KINDS]; /* what it is asked at a time; call.c */
     struct {                               /* confirm.c */
         struct list served, queued;        /* by the read under way; by the next one */
@@ -63,8 +64,8 @@ void etcd_out_begin(struct etcd *etcd);
 void etcd_out_end(struct etcd *etcd);
 
 /* An attempt sent at `sent_ns` was given up. The member has failed if that was all its time (`is_over`), or
- * if it has been silent for long. */
-void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_over);
+ * if it has been silent for long. `guess`: why, or NULL (struct rpc_result). */
+void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_over, const char *guess);
 
 /* Whom to ask after those in `tried` (bit i: member i): the choice first, then others that are trusted, then
  * who failed longest ago. NULL: all were. */

@@ -80,7 +80,7 @@ static int judge(struct etcd_member *member, const struct rpc_result *result, co
     }
     struct status_class class = status_classify(result->status, result->message, result->is_unsent);
     char why[ETCD_WHY_BYTES];
-    status_describe(why, sizeof why, result->status, result->message, result->is_unsent);
+    status_describe(why, sizeof why, result);
     lun_err_set(ret_err, result->status == RPC_CANCELLED ? LUN_ECANCELLED : class.code, "%s", why);
     ret_err->status = result->status;
     ret_err->is_retriable = class.again != AGAIN_NEVER;
@@ -88,7 +88,7 @@ static int judge(struct etcd_member *member, const struct rpc_result *result, co
     if (class.is_token_stale)
         auth_refused(&member->etcd->auth, member->confirm.generation);
     if (result->status == RPC_DEADLINE_EXCEEDED)
-        etcd_member_silent(member, member->confirm.sent_ns, false);
+        etcd_member_silent(member, member->confirm.sent_ns, false, result->guess);
     else if (class.is_member_fault && result->status != RPC_CANCELLED)
         etcd_member_failed(member, why);
     return ret_err->code;

@@ -177,7 +177,7 @@ void etcd_member_answered(struct etcd_member *member) {
         return;
     trace_line(member->etcd->trace, "etcd: %s answers again", etcd_member_address(member));
     member->failed_ns = 0;
-    member->is_silent = false;
+    member->is_silent = member->is_guessed = false;
     watch_stream_member_answered(&member->etcd->watch_stream, member);
 }
 
@@ -191,20 +191,23 @@ static void fail(struct etcd_member *member, const char *why) {
 }
 
 void etcd_member_failed(struct etcd_member *member, const char *why) {
-    member->is_silent = false;
+    member->is_silent = member->is_guessed = false;
     member->silent_since_ns = 0;
     fail(member, why);
 }
 
-void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_over) {
+void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_over, const char *guess) {
     if (member->silent_since_ns == 0)
         member->silent_since_ns = sent_ns;
     int64_t silent_ns = rpc_now(member->etcd->rpc) - member->silent_since_ns;
     if (!is_over && silent_ns < SILENT_ENOUGH_NS)
         return;
-    char span[32], why[64];
+    char span[32], why[ETCD_WHY_BYTES];
     (void)snprintf(why, sizeof why, "silent for %s", etcd_span_text(span, sizeof span, silent_ns));
+    if (guess)
+        (void)snprintf(why, sizeof why, "%s", guess);
     member->is_silent = true;
+    member->is_guessed = guess != NULL;
     fail(member, why);
 }
 
@@ -214,7 +217,7 @@ void etcd_describe_failures(const struct etcd *etcd, char *text, size_t n_bytes)
     for (size_t i = 0; i < etcd->n_members && used < n_bytes; i++) {
         const struct etcd_member *member = &etcd->members[i];
         char span[32], silent[64] = "";
-        if (member->silent_since_ns != 0)
+        if (member->silent_since_ns != 0 && !member->is_guessed)
             (void)snprintf(silent, sizeof silent, "silent for %s",
                            etcd_span_text(span, sizeof span, rpc_now(etcd->rpc) - member->silent_since_ns));
         const char *why = silent[0] ? silent : member->failed_ns ? member->why : "";

@@ -69,7 +69,7 @@ static void describe_end(struct keepalive *keepalive, const struct rpc_result *r
     struct status_class class = status_classify(result->status, result->message, result->is_unsent);
     auth_judge_bare(keepalive->is_bare, &class);
     char why[ETCD_WHY_BYTES];
-    status_describe(why, sizeof why, result->status, result->message, result->is_unsent);
+    status_describe(why, sizeof why, result);
     lun_err_set(&keepalive->err, class.code, "%s %s", etcd_member_address(keepalive->member), why);
     keepalive->err.status = result->status;
     keepalive->err.is_retriable = class.again != AGAIN_NEVER || class.is_token_stale;

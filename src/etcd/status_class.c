@@ -92,8 +92,6 @@ struct status_class status_classify_reason(const char *reason) {
 
 /* Why a call never left, in gRPC's words and in ours. */
 static const char *why_unsent(const char *message) {
-    if (strncmp(message, "TLS: ", 5) == 0)
-        return message; /* rpc has found the reason */
     static const struct {
         const char *words, *text;
     } reasons[] = {
@@ -108,19 +106,22 @@ static const char *why_unsent(const char *message) {
     return "could not be reached";
 }
 
-void status_describe(char *ret_text, size_t n_bytes, int status, const char *message, bool is_unsent) {
-    if (status == RPC_OK)
+void status_describe(char *ret_text, size_t n_bytes, const struct rpc_result *result) {
+    const char *message = result->message;
+    if (result->status == RPC_OK)
         (void)snprintf(ret_text, n_bytes, "ended the stream");
-    else if (status == RPC_DEADLINE_EXCEEDED)
+    else if (result->guess)
+        (void)snprintf(ret_text, n_bytes, "%s", result->guess);
+    else if (result->status == RPC_DEADLINE_EXCEEDED)
         (void)snprintf(ret_text, n_bytes, "did not answer in time");
-    else if (is_unsent)
+    else if (result->is_unsent)
         (void)snprintf(ret_text, n_bytes, "%s", why_unsent(message));
-    else if (status == RPC_UNIMPLEMENTED)
+    else if (result->status == RPC_UNIMPLEMENTED)
         (void)snprintf(ret_text, n_bytes, "is not an etcd server");
     else if (has_words(message, "etcdserver:"))
         (void)snprintf(ret_text, n_bytes, "%s", message);
     else if (message[0] != '\0')
         (void)snprintf(ret_text, n_bytes, "broke off (%s)", message);
     else
-        (void)snprintf(ret_text, n_bytes, "broke off (status %d)", status);
+        (void)snprintf(ret_text, n_bytes, "broke off (status %d)", result->status);
 }

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "rpc/rpc.h"
+
 enum again {
     AGAIN_NEVER,    /* an answer, though not the one hoped for */
     AGAIN_HERE,     /* the same member, after a while */
@@ -29,6 +31,6 @@ struct status_class status_classify(int status, const char *message, bool is_uns
 struct status_class status_classify_reason(const char *reason);
 /* "refused", "did not answer in time", "etcdserver: no leader", "broke off (Socket closed)". Always
  * terminated. */
-void status_describe(char *ret_text, size_t n_bytes, int status, const char *message, bool is_unsent);
+void status_describe(char *ret_text, size_t n_bytes, const struct rpc_result *result);
 
 #endif

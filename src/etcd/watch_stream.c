@@ -147,7 +147,7 @@ static void on_broken(struct watch_stream *stream, const struct rpc_result *resu
     struct status_class class = status_classify(result->status, result->message, result->is_unsent);
     auth_judge_bare(stream->is_bare, &class);
     char why[ETCD_WHY_BYTES];
-    status_describe(why, sizeof why, result->status, result->message, result->is_unsent);
+    status_describe(why, sizeof why, result);
     trace_line(stream->etcd->trace, "watch stream: %s %s", etcd_member_address(stream->member), why);
     stream->rpc_stream = NULL;
     stream->should_move = false;
@@ -253,7 +253,7 @@ static void on_silence(struct watch_stream *stream) {
     struct etcd_member *member = stream->member;
     int64_t since_ns = stream->heard_ns;
     watch_stream_break(stream);
-    etcd_member_silent(member, since_ns, true);
+    etcd_member_silent(member, since_ns, true, NULL);
 }
 
 static void on_timer(struct rpc_timer *timer) {

@@ -219,7 +219,7 @@ static void complete(struct sim_call *call) {
     forget_request(call, !call->request || !is_carried_out_late(client));
     list_remove(&call->in_calls);
     sim_off(client->sim, &call->done);
-    struct rpc_result result = {call->status, call->text, call->is_unsent};
+    struct rpc_result result = {.status = call->status, .message = call->text, .is_unsent = call->is_unsent};
     client->served_ns = call->served_ns;
     rpc_enter(&client->base);
     call->on_reply(call->arg, &result, call->reply);
@@ -338,7 +338,7 @@ static void close_stream(struct sim_stream *stream, int status, const char *text
     if (stream->server)
         sim_server_free(stream->server);
     list_remove(&stream->in_streams);
-    struct rpc_result result = {status, text, false};
+    struct rpc_result result = {.status = status, .message = text};
     rpc_enter(&client->base);
     stream->callbacks.on_close(stream->arg, &stream->base, &result);
     rpc_leave(&client->base);

@@ -1,5 +1,7 @@
 /* spec/unit/rpc/rpc_grpc_test.c - calls and streams over gRPC, against a real etcd. */
 #include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include "etcd_server.h"
 #include "rpc/grpc/env.h"
@@ -157,6 +159,56 @@ static void a_deadline_ends_a_call(void) {
     CHECK(answer.status == RPC_DEADLINE_EXCEEDED && !answer.is_unsent);
     CHECK(ms >= 199);
     CHECK(wait_until_serving(channel));
+}
+
+/* A port that takes connections and says nothing. */
+static int listen_silently(int *ret_port) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n_bytes = sizeof address;
+    CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 8) == 0 &&
+          getsockname(fd, (struct sockaddr *)&address, &n_bytes) == 0);
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+static void a_call_that_was_still_waiting_for_a_connection_was_never_sent(void) {
+    int port, fd = listen_silently(&port);
+    char address[32];
+    struct answer answer;
+    snprintf(address, sizeof address, "127.0.0.1:%d", port);
+    struct rpc_channel *silent = world_channel(rpc, address);
+    put(silent, "/a", "", 200, &answer);
+    CHECK(answer.status == RPC_DEADLINE_EXCEEDED && answer.is_unsent);
+    world_close_channel(rpc, silent);
+    snprintf(address, sizeof address, "localhost:%d", port);
+    if (localhost_is_known()) {
+        silent = world_channel(rpc, address);
+        put(silent, "/a", "", 200, &answer);
+        CHECK(answer.status == RPC_DEADLINE_EXCEEDED && answer.is_unsent);
+        world_close_channel(rpc, silent);
+    }
+    close(fd);
+}
+
+/* Of gRPC's own accord it is given up after a second, and begun anew with the same limit. */
+static void an_attempt_to_connect_that_was_cut_short_is_followed_by_a_longer_one(void) {
+    int port, fd = listen_silently(&port);
+    char address[32];
+    struct answer answer;
+    int64_t failed_ns[3] = {0}, start = clock_boottime_ns();
+    snprintf(address, sizeof address, "127.0.0.1:%d", port);
+    struct rpc_channel *silent = world_channel(rpc, address);
+    for (int i = 0; i < 3; i++) {
+        put(silent, "/a", "", 20000, &answer); /* the failure of the attempt before is told once more */
+        CHECK(answer.status == RPC_UNAVAILABLE && answer.is_unsent);
+        failed_ns[i] = clock_boottime_ns();
+    }
+    CHECK(failed_ns[0] - start >= 900 * NS_PER_MS);
+    CHECK(failed_ns[1] - failed_ns[0] >= 1900 * NS_PER_MS);
+    CHECK(failed_ns[2] - failed_ns[1] >= 3900 * NS_PER_MS);
+    world_close_channel(rpc, silent);
+    close(fd);
 }
 
 static void a_deadline_that_has_passed_ends_a_call_at_once(void) {
@@ -475,6 +527,8 @@ int main(void) {
     RUN(a_name_is_resolved);
     RUN(addresses_that_are_none_are_refused);
     RUN(a_deadline_ends_a_call);
+    RUN(a_call_that_was_still_waiting_for_a_connection_was_never_sent);
+    RUN(an_attempt_to_connect_that_was_cut_short_is_followed_by_a_longer_one);
     RUN(a_deadline_that_has_passed_ends_a_call_at_once);
     RUN(a_cancelled_call_still_answers);
     RUN(metadata_is_sent);

@@ -415,7 +415,8 @@ struct far_call {
 static void on_call_done(struct tag *tag, bool is_ok) {
     (void)is_ok;
     struct far_call *call = CONTAINER_OF(tag, struct far_call, tag);
-    struct rpc_result result = {call->news.status, call->news.text, call->news.is_unsent};
+    struct rpc_result result = {
+        .status = call->news.status, .message = call->news.text, .is_unsent = call->news.is_unsent};
     env_of(call->base.rpc)->n_calls--;
     env_of(call->base.rpc)->n_out--;
     call->on_reply(call->arg, &result, call->news.message);
@@ -495,7 +496,9 @@ static void on_arrival(struct tag *tag, bool is_ok) {
     struct arrival *arrival = CONTAINER_OF(tag, struct arrival, tag);
     struct far_stream *stream = arrival->stream;
     if (!arrival->news.message) {
-        struct rpc_result result = {arrival->news.status, arrival->news.text, arrival->news.is_unsent};
+        struct rpc_result result = {.status = arrival->news.status,
+                                    .message = arrival->news.text,
+                                    .is_unsent = arrival->news.is_unsent};
         env_of(stream->base.rpc)->n_out--;
         stream->callbacks.on_close(stream->arg, &stream->base, &result);
         free(stream);

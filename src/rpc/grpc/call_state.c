@@ -56,7 +56,8 @@ int call_state_open(struct call_state *state, struct channel *channel, enum rpc_
         call_state_close(state);
         return rc;
     }
-    state->reason = tls_reason_ref(channel->reason);
+    state->connection = connection_ref(channel->connection);
+    state->n_channel = connection_use(state->connection, clock_boottime_ns());
     grpc_metadata_array_init(&state->initial);
     grpc_metadata_array_init(&state->trailing);
     state->call = grpc_channel_create_registered_call(channel->grpc, NULL, GRPC_PROPAGATE_DEFAULTS,
@@ -71,7 +72,7 @@ void call_state_close(struct call_state *state) {
         grpc_slice_unref(state->metadata[i].value);
     grpc_slice_unref(state->details);
     gpr_free((void *)state->error);
-    tls_reason_unref(state->reason);
+    connection_unref(state->connection);
     if (!state->call)
         return;
     grpc_metadata_array_destroy(&state->initial);
@@ -109,25 +110,33 @@ static bool starts_with(const char *text, const char *prefix) {
 }
 
 /* A call that found no connection, or no address, fails with these words of gRPC's own; a server that says
- * the same is told apart by gRPC's account of the error, which names the peer it came from. A deadline that
- * passes while still connecting proves nothing. */
-static bool is_unsent(const struct call_state *state, const char *text) {
+ * the same is told apart by gRPC's account of the error, which names the peer it came from. */
+static bool found_no_connection(const struct call_state *state, const char *text) {
     return state->status == GRPC_STATUS_UNAVAILABLE &&
            (starts_with(text, "failed to connect to ") || starts_with(text, "DNS resolution failed ")) &&
            state->error && !strstr(state->error, "eceived from peer");
 }
 
-void call_state_result(struct call_state *state, struct rpc_result *ret_result, char **ret_text) {
-    if (state->status == GRPC_STATUS_OK) {
-        *ret_text = NULL;
-        *ret_result = (struct rpc_result){.status = RPC_OK, .message = ""};
+static bool was_heard(const struct call_state *state) {
+    return state->status == GRPC_STATUS_OK || (state->error && strstr(state->error, "eceived from peer"));
+}
+
+void call_state_heard(struct call_state *state) {
+    connection_answered(state->connection, state->n_channel, clock_boottime_ns());
+}
+
+void call_state_result(struct call_state *state, bool was_never_sent, struct rpc_result *ret_result, char **ret_text) {
+    *ret_text = NULL;
+    *ret_result = (struct rpc_result){.status = RPC_OK, .message = ""};
+    if (was_heard(state))
+        call_state_heard(state);
+    if (state->status == GRPC_STATUS_OK)
         return;
-    }
     *ret_text = grpc_slice_to_c_string(state->details);
+    bool has_failed = found_no_connection(state, *ret_text);
     *ret_result = (struct rpc_result){
-        .status = (int)state->status, .message = *ret_text, .is_unsent = is_unsent(state, *ret_text)};
-    const char *reason =
-        ret_result->is_unsent ? tls_reason_text(state->reason, state->env->tls, clock_boottime_ns()) : NULL;
-    if (reason)
-        ret_result->message = reason;
+        .status = (int)state->status, .message = *ret_text, .is_unsent = has_failed || was_never_sent};
+    if (ret_result->is_unsent)
+        ret_result->guess = connection_failed(state->connection, state->n_channel, state->env->tls,
+                                              has_failed ? *ret_text : NULL, clock_boottime_ns());
 }

@@ -23,7 +23,6 @@ static grpc_arg args[] = {
     ARG("grpc.use_local_subchannel_pool", 1), /* two clients do not share a socket */
     ARG("grpc.enable_retries", 0), /* who repeats what is decided above: a repeated write is a write */
     ARG("grpc.service_config_disable_resolution", 1),
-    ARG("grpc.min_reconnect_backoff_ms", 1000), /* in fact the limit of one attempt to connect */
     ARG("grpc.initial_reconnect_backoff_ms", 100),
     ARG("grpc.max_reconnect_backoff_ms", 500),
     ARG("grpc.dns_min_time_between_resolutions_ms", 1000),
@@ -68,13 +67,15 @@ static int target_of(const char *address, char target[TARGET_BYTES], struct lun_
     return 0;
 }
 
-/* The arguments, and the name that certificates are checked for. */
-static grpc_channel *new_grpc_channel(const struct env *env, const char *target) {
+/* The arguments, the limit of an attempt to connect (by a name of gRPC's that says something else), and the name that certificates are
+ * checked for. */
+static grpc_channel *new_grpc_channel(const struct env *env, const char *target, struct connection *connection) {
     grpc_channel_credentials *plain = env->tls ? NULL : grpc_insecure_credentials_create();
     enum { N_ARGS = sizeof args / sizeof args[0] };
-    grpc_arg all[N_ARGS + 1];
+    grpc_arg all[N_ARGS + 2];
     size_t n = N_ARGS;
     memcpy(all, args, sizeof args);
+    all[n++] = (grpc_arg)ARG("grpc.min_reconnect_backoff_ms", connection_limit_ms(connection));
     if (env->tls && env->tls->server_name)
         all[n++] = (grpc_arg){.type = GRPC_ARG_STRING,
                               .key = (char *)"grpc.ssl_target_name_override",
@@ -83,28 +84,34 @@ static grpc_channel *new_grpc_channel(const struct env *env, const char *target)
                                                 &(grpc_channel_args){.num_args = n, .args = all});
     if (plain)
         grpc_channel_credentials_release(plain);
+    connection_renewed(connection);
     return channel;
 }
 
-/* Where TLS fails, it is told by asking host and port once more. */
-static int init_reason(struct channel *channel) {
-    const struct env *env = env_of(channel->base.rpc);
+static struct connection *new_connection(const char *address) {
     char host[HOST_BYTES];
     const char *port;
-    if (!env->tls || !split(channel->base.address, host, &port))
-        return 0;
-    channel->generation = env->tls->generation;
-    channel->reason = tls_reason_new(host, port);
-    return channel->reason ? 0 : LUN_ENOMEM;
+    bool has_host = split(address, host, &port);
+    return connection_new(has_host ? host : NULL, has_host ? port : NULL);
 }
 
 static void channel_free(struct channel *channel) {
     if (channel->grpc)
         grpc_channel_destroy(channel->grpc);
-    tls_reason_unref(channel->reason);
+    connection_unref(channel->connection);
     free(channel->base.address);
     free(channel->target);
     free(channel);
+}
+
+/* Calls and streams that are out hold the old one. */
+static void replace(struct channel *channel) {
+    const struct env *env = env_of(channel->base.rpc);
+    if (channel->grpc)
+        grpc_channel_destroy(channel->grpc);
+    channel->grpc = new_grpc_channel(env, channel->target, channel->connection);
+    channel->generation = env->tls ? env->tls->generation : 0;
+    memset(channel->methods, 0, sizeof channel->methods);
 }
 
 int env_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
@@ -118,11 +125,12 @@ int env_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     channel->base = (struct rpc_channel){.rpc = rpc, .address = strdup(address)};
     channel->target = strdup(target);
-    if (!channel->base.address || !channel->target || init_reason(channel)) {
+    channel->connection = new_connection(address);
+    if (!channel->base.address || !channel->target || !channel->connection) {
         channel_free(channel);
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     }
-    channel->grpc = new_grpc_channel(env_of(rpc), target);
+    replace(channel);
     *ret_channel = &channel->base;
     return 0;
 }
@@ -131,15 +139,15 @@ void env_channel_close(struct rpc_channel *rpc_channel) {
     channel_free(CONTAINER_OF(rpc_channel, struct channel, base));
 }
 
+bool channel_is_connected(const struct channel *channel) {
+    return grpc_channel_check_connectivity_state(channel->grpc, 0) == GRPC_CHANNEL_READY;
+}
+
 void channel_refresh(struct channel *channel) {
-    struct env *env = env_of(channel->base.rpc);
-    if (!env->tls)
-        return;
-    tls_look(env->tls, clock_boottime_ns(), false);
-    if (channel->generation == env->tls->generation)
-        return;
-    grpc_channel_destroy(channel->grpc);
-    channel->grpc = new_grpc_channel(env, channel->target);
-    channel->generation = env->tls->generation;
-    memset(channel->methods, 0, sizeof channel->methods);
+    const struct env *env = env_of(channel->base.rpc);
+    if (env->tls)
+        tls_look(env->tls, clock_boottime_ns(), false);
+    bool has_old_certificates = env->tls && channel->generation != env->tls->generation;
+    if (has_old_certificates || (connection_is_outgrown(channel->connection) && !channel_is_connected(channel)))
+        replace(channel);
 }

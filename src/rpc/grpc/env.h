@@ -15,8 +15,8 @@
 #include <grpc/grpc.h>
 
 #include "base/list.h"
+#include "rpc/grpc/connection.h"
 #include "rpc/grpc/tls.h"
-#include "rpc/grpc/tls_reason.h"
 #include "rpc/rpc.h"
 
 /* What gRPC hands back when a batch is done. Embedded; `on_done` runs inside. */
@@ -167,14 +167,16 @@ struct channel {
     void *methods[RPC_N_METHODS]; /* registered at first use; the channel's */
     char *target;                 /* as gRPC calls the address */
     unsigned generation;          /* of the certificates it was made with */
-    struct tls_reason *reason;    /* NULL: plaintext */
+    struct connection *connection;
 };
 
 int env_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
                      struct lun_err *ret_err);
 void env_channel_close(struct rpc_channel *channel);
-/* Before a call is made: replaces gRPC's channel when there are new certificates. Calls and streams that are out go on. */
+/* Before a call is made: replaces gRPC's channel when there are new certificates, or when its attempts to connect are too short. Calls and streams that are out go on. */
 void channel_refresh(struct channel *channel);
+/* Cheap: a flag of gRPC's. */
+bool channel_is_connected(const struct channel *channel);
 
 /* ---- call.c, stream.c ---- */
 
@@ -188,7 +190,8 @@ struct call_state {
     grpc_metadata_array initial, trailing;
     grpc_status_code status;
     grpc_slice details;
-    struct tls_reason *reason; /* shared with the channel, which may be closed before */
+    struct connection *connection; /* shared with the channel, which may be closed before */
+    unsigned n_channel;            /* which of gRPC's channels it goes through (connection_use) */
     const char *error;         /* gRPC's own account of a failure, NULL when there was none */
 };
 
@@ -201,8 +204,11 @@ void call_state_op_receive_metadata(struct call_state *state, grpc_op *op);
 void call_state_op_receive_status(struct call_state *state, grpc_op *op);
 /* False when gRPC refuses the batch: then the tag does not come. */
 bool call_state_start(struct call_state *state, const grpc_op *ops, size_t n_ops, struct tag *tag);
-/* The result; `ret_text` owns what result->message points to, and is freed with gpr_free after the callback. */
-void call_state_result(struct call_state *state, struct rpc_result *ret_result, char **ret_text);
+/* The server has said something. */
+void call_state_heard(struct call_state *state);
+/* The result; `ret_text` owns what result->message points to, and is freed with gpr_free after the callback. `was_never_sent`: certain by
+ * other signs than gRPC's words. */
+void call_state_result(struct call_state *state, bool was_never_sent, struct rpc_result *ret_result, char **ret_text);
 
 int env_call(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);

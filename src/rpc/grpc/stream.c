@@ -60,7 +60,7 @@ static void settle(struct stream *stream) {
         return;
     struct rpc_result result;
     char *text;
-    call_state_result(&stream->state, &result, &text);
+    call_state_result(&stream->state, false, &result, &text);
     if (stream->is_garbled)
         result =
             (struct rpc_result){.status = RPC_INTERNAL, .message = "a message of the stream does not unpack"};
@@ -122,6 +122,8 @@ static void deliver(struct stream *stream) {
 static void on_read(struct tag *tag, bool is_ok) {
     struct stream *stream = CONTAINER_OF(tag, struct stream, on_read);
     bool is_end = !is_ok || !stream->incoming; /* gRPC's way of saying so */
+    if (!is_end)
+        call_state_heard(&stream->state);
     if (!is_end && !stream->is_cancelled)
         deliver(stream);
     if (!is_end && !stream->is_cancelled)

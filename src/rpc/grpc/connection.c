@@ -1,0 +1,143 @@
+/* rpc/grpc/connection.c - see connection.h.
+ *
+ * gRPC gives up an attempt to connect after a time that is fixed when its channel is made. A second suits a network in which a dead member is to
+ * be left soon; where each answer takes a second it is never enough, for TCP, TLS and HTTP/2 need up to four round trips. So an attempt that was
+ * cut short by its limit is followed by one that may take twice as long, up to LIMIT_MOST_NS, by making the channel anew; an attempt under way is
+ * never ended for it. (How long a call waits for a connection is not decided here: calls have deadlines of their own, and leave a member that does
+ * not answer.) Once connected, twice what it took is the limit of the next attempt. */
+#include "rpc/grpc/connection.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "rpc/grpc/tls_probe.h"
+
+#define LIMIT_LEAST_NS NS_PER_S
+#define LIMIT_MOST_NS (16 * NS_PER_S)
+#define PROBE_AGAIN_NS (10 * NS_PER_S)
+enum { TEXT_BYTES = 320 };
+
+struct connection {
+    size_t n_users;
+    int64_t limit_ns;  /* of the channel in use */
+    int64_t wanted_ns; /* of the next */
+    unsigned n;        /* counts the channels made */
+    int64_t began_ns;  /* the first call through this one; 0: none yet */
+    bool is_up;        /* it has heard from the server */
+    char *host, *port;
+    struct tls_probe *probe; /* the latest */
+    int64_t probed_ns;
+    unsigned generation; /* of the certificates that it was made with */
+    char text[TEXT_BYTES];
+};
+
+struct connection *connection_new(const char *host, const char *port) {
+    struct connection *connection = calloc(1, sizeof *connection);
+    if (!connection)
+        return NULL;
+    connection->n_users = 1;
+    connection->limit_ns = connection->wanted_ns = LIMIT_LEAST_NS;
+    connection->host = host ? strdup(host) : NULL;
+    connection->port = port ? strdup(port) : NULL;
+    if (!host || (connection->host && connection->port))
+        return connection;
+    connection_unref(connection);
+    return NULL;
+}
+
+struct connection *connection_ref(struct connection *connection) {
+    connection->n_users++;
+    return connection;
+}
+
+void connection_unref(struct connection *connection) {
+    if (!connection || --connection->n_users > 0)
+        return;
+    tls_probe_free(connection->probe);
+    free(connection->host);
+    free(connection->port);
+    free(connection);
+}
+
+/* ---- how long an attempt may take -------------------------------------------------------------------- */
+
+int connection_limit_ms(const struct connection *connection) {
+    return (int)(connection->wanted_ns / NS_PER_MS);
+}
+
+void connection_renewed(struct connection *connection) {
+    connection->limit_ns = connection->wanted_ns;
+    connection->n++;
+    connection->began_ns = 0;
+    connection->is_up = false;
+}
+
+bool connection_is_outgrown(const struct connection *connection) {
+    return connection->wanted_ns != connection->limit_ns;
+}
+
+unsigned connection_use(struct connection *connection, int64_t now_ns) {
+    if (connection->began_ns == 0)
+        connection->began_ns = now_ns;
+    return connection->n;
+}
+
+static int64_t within_limits(int64_t ns) {
+    return ns < LIMIT_LEAST_NS ? LIMIT_LEAST_NS : ns > LIMIT_MOST_NS ? LIMIT_MOST_NS : ns;
+}
+
+void connection_answered(struct connection *connection, unsigned n, int64_t now_ns) {
+    if (n != connection->n || connection->is_up)
+        return;
+    connection->is_up = true;
+    int64_t took_ns = now_ns - connection->began_ns;
+    if (took_ns <=
+        connection
+            ->limit_ns) /* else there were several attempts, and a failure between them has been heard */
+        connection->wanted_ns = within_limits(2 * took_ns);
+}
+
+/* Fails at once, whatever the time allowed. */
+static bool is_prompt(const char *words) {
+    return strstr(words, "refused") || strstr(words, "DNS resolution failed") || strstr(words, "nreachable");
+}
+
+/* The limit of a channel is raised once: what it does meanwhile is told again and again, until it is replaced. */
+static void saw_failure(struct connection *connection, const char *words, int64_t now_ns) {
+    connection->is_up = false;
+    bool was_cut_short = now_ns - connection->began_ns >= connection->limit_ns * 9 / 10;
+    if (was_cut_short && !is_prompt(words))
+        connection->wanted_ns = within_limits(2 * connection->limit_ns);
+}
+
+/* ---- what stands in the way -------------------------------------------------------------------------- */
+
+static bool is_probe_due(const struct connection *connection, const struct tls *tls, int64_t now_ns) {
+    return !connection->probe || now_ns - connection->probed_ns >= PROBE_AGAIN_NS ||
+           connection->generation != tls->generation;
+}
+
+static const char *look(struct connection *connection, struct tls *tls, int64_t now_ns) {
+    if (!connection->host || !tls)
+        return NULL;
+    const char *found = connection->probe && connection->generation == tls->generation &&
+                                tls_probe_result(connection->probe, connection->text, sizeof connection->text)
+                            ? connection->text
+                            : NULL;
+    tls_look(tls, now_ns, true);
+    if (is_probe_due(connection, tls, now_ns)) {
+        tls_probe_free(connection->probe);
+        connection->probe = tls_probe_start(tls, connection->host, connection->port);
+        connection->probed_ns = now_ns;
+        connection->generation = tls->generation;
+    }
+    return found;
+}
+
+const char *connection_failed(struct connection *connection, unsigned n, struct tls *tls, const char *words,
+                              int64_t now_ns) {
+    if (n == connection->n && words)
+        saw_failure(connection, words, now_ns);
+    return words ? look(connection, tls, now_ns) : NULL;
+}
