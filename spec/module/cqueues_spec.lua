@@ -324,4 +324,27 @@ describe("in a coroutine of cqueues", function()
     end)
     assert.same({ "on_elected", "do_work", "on_lost stopping" }, calls)
   end)
+  it("a candidate is stopped from outside of its controller", function()
+    local is_at_work, lost
+    local candidate = lunarch.candidate {
+      election = "/cqueues/stopped", endpoints = server.endpoint, stop_timeout = 0.2,
+      log = { info = function() end, warn = function() end, error = function() end },
+      do_work = function()
+        is_at_work = true
+        cqueues.sleep(wait.LIMIT)
+      end,
+      on_lost = function(_, reason) lost = reason end,
+    }
+    local cq = cqueues.new()
+    cq:wrap(function() candidate:run() end)
+    while not is_at_work do
+      assert(cq:step(wait.LIMIT))
+    end
+    candidate:stop "from outside"
+    local until_s = lunarch.now() + wait.LIMIT / 2
+    while not tostring(candidate):find "%(ended%)" and lunarch.now() < until_s do
+      assert(cq:step(0.01))
+    end
+    assert.equal("from outside", lost)
+  end)
 end)

@@ -47,13 +47,20 @@ function handlers.attempt(candidate, name, handler, ...)
   return false, result
 end
 
+-- In nginx the task of a handler that was abandoned ends like others.
+local function is_abandoned()
+  local world = loop.world()
+  local task = world.current and world.current()
+  return task ~= nil and task.has_ended
+end
+
 --- Calls a handler that is no part of a term's work: its error is told, and nothing else.
 function handlers.tell(candidate, name, ...)
   local handler = candidate.handlers[name]
   if not handler then return true end
   local ok, result = handlers.attempt(candidate, name, handler, ...)
   if ok then return true, result end
-  if result.err ~= tasks.STOP then candidate.log.error("%s failed: %s", name, result.text) end
+  if result.err ~= tasks.STOP and not is_abandoned() then candidate.log.error("%s failed: %s", name, result.text) end
   return false
 end
 

@@ -18,10 +18,17 @@ function tasks.current()
   return task and task.candidate
 end
 
+-- Beside the driver, the first of them, wherever this is called: stop() may be called from anywhere.
+local function spawn(candidate, ...)
+  if candidate.driver then return candidate.world.spawn_beside(candidate.driver, ...) end
+  candidate.world = loop.world()
+  return candidate.world.spawn(...)
+end
+
 --- Runs fn(candidate, ...) as a task of the candidate's.
 function tasks.spawn(candidate, fn, ...)
   -- In nginx there may be no timer for it.
-  local task = assert(candidate.lunarch.spawn(fn, candidate, ...))
+  local task = assert(spawn(candidate, fn, candidate, ...))
   task.candidate = candidate
   candidate.tasks[task] = true
   return task

@@ -21,6 +21,9 @@
 -- * What goes wrong is logged as an error, since nginx shows nothing else unless it is told to: error_log ... notice adds
 --   who stands, and when etcd answers again. The workers need no rights of their own.
 -- * Needs: lua_code_cache on; about five connections per worker (worker_connections), and two for each singleton.
+-- * coroutine.yield is replaced: in a handler or a task of lunarch it raises when its term is over, and lets nginx's loop
+--   turn. Waits of nginx's own (ngx.sleep, cosockets) are not interrupted: a handler that does not end within its time is
+--   ended there, with everything in its timer. What computes without a yield holds up the whole worker, and is not ended.
 -- * Running timers (lua_max_running_timers): one for all of lunarch in a worker, one for each handler that runs.
 
 -- ---- resty.lunarch ----------------------------------------------------------------------------------------------

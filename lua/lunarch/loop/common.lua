@@ -8,6 +8,7 @@
 --   wake(wait)                ends a wait, from anywhere
 --   rouse(task)               what waits in the task looks again whether it was interrupted
 --   nap(seconds)              holds up nobody but the caller
+--   spawn_beside(task, fn, ...)  begins a task where `task` lives, from anywhere
 --   enter(), leave()          as common.enter and common.leave, with what else there is to say here
 --   report(task)              tells of a task that failed while nobody waited to join it
 --   abandon(task)            the task counts as ended, and never goes on: see common.abandon

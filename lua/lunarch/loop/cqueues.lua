@@ -206,12 +206,20 @@ local function body(task, fn, ...)
   common.run(world, task, fn, ...)
 end
 
--- A coroutine of the controller that runs now.
-function world.spawn(fn, ...)
-  local task = new_task {}
-  local controller = cqueues.running()
+local function spawn_in(controller, fn, ...)
+  local task = new_task { weak = setmetatable({ controller = controller }, WEAK) }
   controller:wrap(body, task, fn, ...)
   return task
+end
+
+-- A coroutine of the controller that runs now.
+function world.spawn(fn, ...)
+  return spawn_in(cqueues.running(), fn, ...)
+end
+
+-- A task that still runs has its controller.
+function world.spawn_beside(task, fn, ...)
+  return spawn_in(task.weak.controller, fn, ...)
 end
 
 function world.run()

@@ -299,6 +299,10 @@ function tasks.spawn(fn, ...)
   return spawn_in(current and current.group, fn, ...)
 end
 
+function tasks.spawn_beside(task, fn, ...)
+  return spawn_in(task.group, fn, ...)
+end
+
 -- Interrupts every task there is; their failures are told to nobody but their joiners.
 function tasks.interrupt_all(err)
   all_interrupted = true

@@ -16,8 +16,10 @@ local hub = require "lunarch.loop.nginx.hub"
 local phase = require "lunarch.loop.nginx.phase"
 local requests = require "lunarch.loop.nginx.request"
 local semaphore = require "ngx.semaphore"
+local threads = require "lunarch.loop.nginx.threads"
 local timers = require "lunarch.loop.nginx.timers"
 local waits = require "lunarch.loop.nginx.waits"
+local yields = require "lunarch.loop.nginx.yields"
 local where = require "lunarch.endpoints"
 
 local nginx = {}
@@ -196,14 +198,34 @@ local function adopt(task)
 end
 
 local function make_task(is_protected)
-  return new_task { waits = {}, is_protected = is_protected }
+  return new_task { waits = {}, threads = {}, is_protected = is_protected }
+end
+
+-- Calls `body` in a light thread of this timer, as a part of the task, which may end it by abandoning the task.
+local function run_in(task, thread, body)
+  task.threads[thread] = true
+  threads.run(thread, function()
+    yields.watch(nginx)
+    body()
+  end)
+  task.threads[thread] = nil
+end
+
+-- The timers of the task end, whatever runs in them; what waits in it elsewhere raises.
+function nginx.abandon(task)
+  if task.has_ended then return end
+  common.abandon(nginx, task)
+  for thread in each(task.threads) do
+    threads.kill(thread)
+  end
+  nginx.rouse(task)
 end
 
 local function spawn_in_timer(is_protected, fn, ...)
   local task, given = make_task(is_protected), pack(...)
   local ok, message, code = timers.begin(function()
     table.insert(adopt(task).on_end, function() die(task) end)
-    common.run(nginx, task, fn, unpack(given, 1, given.n))
+    run_in(task, {}, function() common.run(nginx, task, fn, unpack(given, 1, given.n)) end)
   end)
   if not ok then return nil, "lunarch.spawn: " .. message, code end
   -- It is the hub that finds a dropped timer.
@@ -214,6 +236,7 @@ end
 -- A task of our own code, in the hub: it needs no timer.
 local function spawn_in_hub(is_protected, fn, ...)
   local task, given = make_task(is_protected), pack(...)
+  task.is_in_hub = true
   hub.run(task, function() common.run(nginx, task, fn, unpack(given, 1, given.n)) end)
   return task
 end
@@ -235,6 +258,10 @@ function nginx.spawn(fn, ...)
   return spawn_in_timer(parent and parent.is_protected or false, fn, ...)
 end
 
+function nginx.spawn_beside(task, fn, ...)
+  return (task.is_in_hub and spawn_in_hub or spawn_in_timer)(task.is_protected, fn, ...)
+end
+
 -- ---- handlers -----------------------------------------------------------------------------------------------------
 
 local function traced(err)
@@ -249,8 +276,11 @@ local function begin_apart(call, limit)
       call.results = { false, DIED, n = 2 }
       call.done:post(1)
     end)
-    call.results = pack(xpcall(call.fn, traced, unpack(call.given, 1, call.given.n)))
-    call.done:post(1)
+    run_in(call.task, call, function()
+      call.results = pack(xpcall(call.fn, traced, unpack(call.given, 1, call.given.n)))
+      common.calm(call.task)
+      call.done:post(1)
+    end)
   end, limit, function(message)
     call.results = { false, message, n = 2 }
     call.done:post(1)
@@ -270,8 +300,8 @@ end
 
 -- Calls `fn` in a timer of its own, which still is the same task: what a timer has allocated is freed with its end, and
 -- handlers are called for months; and ngx.exit ends that timer alone. What `fn` returns, or raises; an error too when
--- the task is interrupted before nginx has a timer for it, or, unless it `is_urgent`, when nginx has none for some
--- seconds.
+-- the task is abandoned, or interrupted before nginx has a timer for it, or, unless it `is_urgent`, when nginx has none
+-- for some seconds.
 function nginx.apart(is_urgent, fn, ...)
   local call = { task = nginx.current(), fn = fn, given = pack(...), done = assert(semaphore.new()) }
   local birth = set_apart(call, is_urgent)
@@ -279,6 +309,7 @@ function nginx.apart(is_urgent, fn, ...)
     call.done:wait(call.has_begun and LONGEST_S or RETRY_S)
     if call.task.interruption and timers.forget(birth) then error("nginx had no timer for it", 0) end
   end
+  if call.is_killed then error(call.task.interruption.err, 0) end
   if not call.results[1] then error(call.results[2], 0) end
   return unpack(call.results, 2, call.results.n)
 end
