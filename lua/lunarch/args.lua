@@ -107,6 +107,13 @@ function args.word(call, name, value)
   return value
 end
 
+-- The same, of what nobody must read in a message: a password, a key.
+function args.secret(call, name, value)
+  if type(value) ~= "string" then misuse("%s: '%s' must be a string, not a %s", call, name, type(value)) end
+  if value == "" or value:find("%z") then misuse("%s: '%s' must not be empty or hold a zero byte", call, name) end
+  return value
+end
+
 -- As long as C takes it.
 local LONGEST_NAME = 4096
 

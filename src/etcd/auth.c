@@ -63,6 +63,11 @@ static int64_t life_ns(const char *token) {
 
 /* ---- asking ------------------------------------------------------------------------------------------ */
 
+/* What follows a colon in a name may be a password that was given twice. */
+static int shown_length(const struct auth *auth) {
+    return (int)strcspn(auth->user, ":");
+}
+
 static void drop_token(struct auth *auth) {
     secret_wipe(&auth->token);
     auth->generation++;
@@ -90,7 +95,7 @@ static int take_token(struct auth *auth, const char *text) {
     int64_t left_ns = life_ns(copy);
     if (left_ns > 0) /* two thirds: streams and calls that carry the old one have time to end */
         rpc_timer_start(&auth->timer, rpc_now(auth->etcd->rpc) + left_ns / 3 * 2);
-    trace_line(auth->etcd->trace, "auth: a token for user %s", auth->user);
+    trace_line(auth->etcd->trace, "auth: a token for user %.*s", shown_length(auth), auth->user);
     return 0;
 }
 
@@ -99,7 +104,7 @@ static void fail(struct auth *auth, const struct lun_err *err) {
     int64_t delay_ns = backoff_grown(RETRY_LEAST_NS, RETRY_MOST_NS, auth->n_refused++);
     auth->retry_ns = rpc_now(rpc) + backoff_around(rpc, delay_ns);
     auth->err = *err;
-    (void)lun_err_wrap(&auth->err, "user %s", auth->user);
+    (void)lun_err_wrap(&auth->err, "user %.*s", shown_length(auth), auth->user);
     trace_line(auth->etcd->trace, "auth: %s", auth->err.text);
 }
 
@@ -180,7 +185,7 @@ void auth_explain(const struct auth *auth, struct lun_err *err) {
     memcpy(text, err->text, sizeof text);
     int status = err->status;
     if (err->code == LUN_EPERMISSION && auth->user)
-        lun_err_set(err, err->code, "user %s: %s", auth->user, text);
+        lun_err_set(err, err->code, "user %.*s: %s", shown_length(auth), auth->user, text);
     else if (err->code == LUN_EUNAUTHENTICATED && !auth->user && strstr(text, "user name is empty"))
         lun_err_set(err, err->code, "etcd wants to know the user: give user and password (%s)", text);
     err->status = status;

@@ -135,6 +135,26 @@ static int enter(const char *name, struct dev_user *user, struct dev_text *why) 
 
 /* ---- the keeper ------------------------------------------------------------------------------------- */
 
+static bool is_credential(const char *entry) {
+    static const char *const names[] = {"LUNARCH_USER=", "LUNARCH_PASSWORD=", "LUNARCH_CERT=", "LUNARCH_KEY=",
+                                        "ETCDCTL_"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strncmp(entry, names[i], strlen(names[i])) == 0)
+            return true;
+    return false;
+}
+
+/* The keeper and its etcd need none, and would keep them in their environment for all to see who may read it. */
+static void drop_credentials(void) {
+    extern char **environ;
+    char **kept = environ;
+    for (char **entry = environ; entry && *entry; entry++)
+        if (!is_credential(*entry))
+            *kept++ = *entry;
+    if (kept)
+        *kept = NULL;
+}
+
 /* Between fork and exec: only what is async-signal-safe, for a client of ours may run threads by now. */
 static void become_keeper(const char *dir, const char *program, int report_fd) {
     char *const argv[] = {(char *)"lunarch", (char *)DEV_KEEPER_FLAG, (char *)dir, (char *)program, NULL};
@@ -152,6 +172,7 @@ static void become_keeper(const char *dir, const char *program, int report_fd) {
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)!chdir("/");
+    drop_credentials();
     (void)execv("/proc/self/exe", argv);
     _exit(127);
 }

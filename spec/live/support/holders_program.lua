@@ -152,6 +152,7 @@ lunarch.run(function()
   end
   tasks[#tasks + 1] = lunarch.spawn(look, lanes)
   if fresh_s > 0 then tasks[#tasks + 1] = lunarch.spawn(run_fresh) end
+  while not is_over do lunarch.sleep(0.1) end
   for i, task in ipairs(tasks) do
     local ok, message = task:join(3 * LIMIT_S)
     if not ok then trouble("task %d: %s", i, tostring(message)) end

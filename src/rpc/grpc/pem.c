@@ -90,11 +90,21 @@ static int read_file(struct pem *pem, struct lun_err *ret_err) {
     return rc;
 }
 
+/* Text that lacks its PEM header: several lines, or one line of nothing but the base64 that every certificate and key begins with. It
+ * is no path, and must not be shown as one. */
+static bool is_bare_text(const char *source) {
+    static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    enum { LEAST_BYTES = 40 };
+    size_t n_bytes = strlen(source);
+    return strchr(source, '\n') ||
+           (source[0] == 'M' && n_bytes > LEAST_BYTES && strspn(source, base64) == n_bytes);
+}
+
 int pem_load(struct pem *pem, const char *option, const char *source, struct lun_err *ret_err) {
     *pem = (struct pem){.option = option};
     if (!source || source[0] == '\0')
         return 0;
-    bool is_text = strstr(source, "-----BEGIN") != NULL;
+    bool is_text = strstr(source, "-----BEGIN") || is_bare_text(source);
     char **copy = is_text ? &pem->text : &pem->path;
     *copy = strdup(source);
     if (!*copy)
