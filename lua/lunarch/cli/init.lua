@@ -12,7 +12,7 @@ local args = require "lunarch.args"
 
 args.is_ours()
 
-local COMMANDS = { "run", "console", "list", "status", "watch", "observe", "lab", "sim", "help", "version" }
+local COMMANDS = { "run", "console", "list", "status", "watch", "observe", "explain", "lab", "sim", "help", "version" }
 
 -- What people try before they have read anything.
 local FLAGS = {

@@ -503,6 +503,18 @@ function worlds.new(name, driver, missing)
   return self
 end
 
+--- What was seen of the term with this token.
+function World:seen(token)
+  for _, machine in ipairs(self.machines) do
+    for _, term in ipairs(machine.terms) do
+      if term.token == token then
+        local how = term.killed and "killed" or term.reason and ("on_lost (%s)"):format(term.reason)
+        return { at = ("%.3f"):format(term.elected), how_ended = how }
+      end
+    end
+  end
+end
+
 local SHARED = { "elections", "locks", "line", "members", "follow", "unfollow", "history", "try", "lock" }
 
 --- Gives a world what every world has on its client; own_of() -> lunarch.console.worlds.etcd.on_client(...).

@@ -55,6 +55,17 @@ columns.line = {
   none = "nobody is in this line", after = wrongs,
 }
 
+columns.history = {
+  { "who", "WHO" },
+  { "token", "TOKEN", is_right = true },
+  { "at", "AT", is_right = true },
+  { "began", "FROM REVISION", is_right = true },
+  { "ended", "TO", is_right = true },
+  { "how_began", "HOW IT BEGAN" },
+  { "how_ended", "HOW IT ENDED" },
+  none = "nobody has held this line, as far back as etcd's history goes",
+}
+
 local function role_of(_, member)
   if member.error then return "no answer" end
   return member.is_leader and "leader" or member.has_leader and "follower" or "without a leader"

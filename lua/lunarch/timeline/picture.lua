@@ -44,7 +44,10 @@ function Page:x(at)
   return self.left + math.max(0, math.min(1, share)) * (WIDTH - self.left - RIGHT)
 end
 
-function Page:seconds(at) return ("%.2f s"):format(at - (self.story.origin or 0)) end
+function Page:seconds(at)
+  local format = self.story.unit == " s" and "%.2f%s" or "%g%s"
+  return format:format(at - self.story.origin, self.story.unit)
+end
 
 function Page:text(x, y, text, class, more)
   local style = more or {}
@@ -102,11 +105,11 @@ end
 function Page:draw_axis(top, bottom)
   local story = self.story
   local step = step_of(story.till - story.from)
-  local at = math.ceil(story.from / step) * step
+  local at = story.origin + math.ceil((story.from - story.origin) / step) * step
   while at <= story.till do
     local x = self:x(at)
     self.drawing:line(x, top, x, bottom, { class = "grid" })
-    self:text(x, top - 6, ("%g s"):format(at - (story.origin or 0)), "pale",
+    self:text(x, top - 6, ("%g%s"):format(at - story.origin, story.unit), "pale",
       { ["text-anchor"] = "middle", ["font-size"] = 11 })
     at = at + step
   end

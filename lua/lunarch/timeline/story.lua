@@ -6,7 +6,7 @@
 -- same }
 --             "fault" { lane, fault = "cut" ..., begins = true | false }   "life" { text = "starts" | "ends" }
 --             "say", "etcd" { etcd_leader = "m1" }
---   story   { from =, till =, events =, lanes = { lane ... }, by_name = }
+--   story   { from =, till =, origin =, unit =, events =, lanes = { lane ... }, by_name = }
 --   lane    { name =, is_member =, terms = { term ... }, faults = { span ... }, lives = { span ... }, leads = { span
 -- ... } }
 --   term    { from =, to =, token =, reason =, stop_at =, valid_until =, expiry =, is_open =, is_killed = }
@@ -92,6 +92,7 @@ function takes.lost(self, event)
   if not term then return end
   term.reason = event.reason
   take_instants(term, event)
+  if event.reason == "stopping" then close_spans(lane.lives, event.at) end
 end
 
 function takes.life(self, event)
@@ -182,7 +183,7 @@ local function order_lanes(self)
 end
 
 --- The story of these events. `options`: names (of candidates, in order), till (its end; default: the last event),
---- from (default: 0 or the first event, if that is earlier).
+--- from (default: 0), origin (what is called 0, default: 0), unit (of the axis, default: " s").
 ---@param events table[]
 ---@param options? { names?: string[], till?: number, from?: number }
 function stories.new(events, options)
@@ -191,7 +192,8 @@ function stories.new(events, options)
   for _, name in ipairs(options.names or {}) do
     self:lane(name)
   end
-  self.from, self.till = options.from or 0, options.till or 0
+  self.from, self.till, self.origin = options.from or 0, options.till or 0, options.origin or 0
+  self.unit = options.unit or " s"
   for _, event in ipairs(events) do
     if not options.till then self.till = math.max(self.till, event.at) end
     if takes[event.what] then takes[event.what](self, event) end

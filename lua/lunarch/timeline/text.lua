@@ -143,10 +143,10 @@ function Chart:axis()
   local cells = self:row()
   local story = self.story
   local step = step_of(story.till - story.from, self.n)
-  local at = math.ceil(story.from / step) * step
+  local at = story.origin + math.ceil((story.from - story.origin) / step) * step
   local is_first = true
   while at <= story.till do
-    local label = ("%g"):format(at - (story.origin or 0)) .. (is_first and " s" or "")
+    local label = ("%g"):format(at - story.origin) .. (is_first and story.unit or "")
     local column = self:column(at)
     if column + #label - 1 <= self.n then
       for i = 1, #label do
@@ -214,7 +214,7 @@ function text.events(story)
   for _, event in ipairs(story.events) do
     if SHOWN[event.what] then
       local what = (event.text or ""):gsub("\n.*", ""):gsub("%c", " ")
-      local line = format:format(event.at - (story.origin or 0), event.who or "", what)
+      local line = format:format(event.at - story.origin, event.who or "", what)
       for _, part in ipairs(fold(line, 14 + label)) do
         lines[#lines + 1] = part
       end
@@ -226,9 +226,9 @@ end
 --- The chart, and what happened.
 ---@return string[]
 function text.lines(story)
-  local lines = text.chart(story)
+  local lines, events = text.chart(story), text.events(story)
   lines[#lines + 1] = ""
-  return table.move(text.events(story), 1, #story.events + 1, #lines + 1, lines)
+  return table.move(events, 1, #events, #lines + 1, lines)
 end
 
 return text

@@ -7,6 +7,7 @@ local columns = require "lunarch.look.columns"
 local describe = require "lunarch.console.describe"
 local etcd = require "lunarch.cli.common.etcd"
 local follow = require "lunarch.look.follow"
+local histories = require "lunarch.look.history"
 local host = require "lunarch.host"
 local look = require "lunarch.look"
 local lunarch = require "lunarch"
@@ -106,6 +107,25 @@ function looking.line(world, name)
   if not places then return nil, message, code end
   add_since(world, name, places)
   return columns.rows("line", places)
+end
+
+-- What was seen here of a term, by its token: when it began, and how it ended.
+local function add_seen(world, terms)
+  for _, term in ipairs(terms) do
+    local seen = world.seen and world.seen(term.token)
+    if seen then
+      term.at = seen.at
+      if seen.how_ended and term.ended then term.how_ended = seen.how_ended end
+    end
+  end
+end
+
+function looking.history(world, name)
+  args.name("history", "name", name)
+  local found, message, code = histories.read(world.client, name, LOOK_S)
+  if not found then return nil, message, code end
+  add_seen(world, found.terms)
+  return columns.rows("history", found.terms)
 end
 
 function looking.members(world)
@@ -395,7 +415,8 @@ local function begin(world)
 end
 
 --- What a world that makes candidates in its own way has on its client all the same: looks, locks, the session. `own`:
---- client, now() -> the instant of an event, label, ttl. Returns it with verbs, session, prompt, on_event, close.
+--- client, now() -> the instant of an event, label, ttl, seen(token) -> { at = text, how_ended = } or
+--- nil. Returns it with verbs, session, prompt, on_event, close.
 function worlds.on_client(own)
   local world = begin(own)
   world.may = function() return true end

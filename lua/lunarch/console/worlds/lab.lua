@@ -57,7 +57,8 @@ function lab.open(options)
   local world = worlds.new("lab", driver, MISSING)
   watch(world, driver)
   local own = require "lunarch.console.worlds.etcd".on_client {
-    client = driver:get_client(), now = function() return world:now() end, label = "lab", ttl = flags.ttl,
+    client = driver:get_client(), now = function() return world:now() end,
+    seen = function(token) return world:seen(token) end, label = "lab", ttl = flags.ttl,
   }
   own.on_event(function(event) world:emit(event) end)
   worlds.share(world, function() return own end)

@@ -129,7 +129,8 @@ end
 local function own_of(world)
   if not world.own then
     world.own = world.driver.require "lunarch.console.worlds.etcd".on_client {
-      client = world.driver:get_client(), now = function() return world:now() end, label = "sim", ttl = world.ttl,
+      client = world.driver:get_client(), now = function() return world:now() end,
+      seen = function(token) return world:seen(token) end, label = "sim", ttl = world.ttl,
     }
     world.own.on_event(function(event) world:emit(event) end)
   end
