@@ -277,6 +277,9 @@ int64_t lun_session_lease(const struct lun_session *session);
 int64_t lun_session_ttl_s(const struct lun_session *session);    /* granted */
 int64_t lun_session_valid_until_ns(struct lun_session *session); /* 0: lost */
 int64_t lun_session_stop_at_ns(struct lun_session *session);     /* 0: lost */
+/* How long etcd may be away (stopped, restarted, out of reach) without stop_at being reached, whenever that begins: what the
+ * TTL leaves after margin, grace, the age of a renewal and the time it takes to renew all sessions again. 0: not at all. */
+int64_t lun_session_away_limit_ns(const struct lun_session *session);
 enum lun_session_state lun_session_state(struct lun_session *session);
 enum lun_reason lun_session_reason(struct lun_session *session);
 /* Also closes it, in the background, if it is not closed; an adopted lease is left to lapse. */

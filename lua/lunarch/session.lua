@@ -47,6 +47,10 @@ function properties:valid_until()
   return handle.instant(self._core:valid_until())
 end
 
+function properties:away_limit()
+  return self._core:away_limit()
+end
+
 function methods:mutex(name, options)
   check(self, "mutex")
   return mutexes.new(self, name, options)

@@ -667,11 +667,11 @@ describe("a candidate", function()
     assert.falsy(world:has_logged "in on_leader")
   end)
 
-  it("says once where it stands, with which TTL, and what silence means", function()
+  it("says once where it stands, with which TTL, and how long etcd may be away", function()
     world:at(5, function() world.session:lose "revoked" end)
     run(make { ttl = 1 }, 30)
-    assert.truthy(world:has_logged("info: stands in /e as A: TTL 2 s %(1 s was asked for%); told to stop after 0.3 s of "
-      .. "silence, lost after 1.8 s, replaced after 2 s at the earliest; etcd at fake:2379"))
+    assert.truthy(world:has_logged("info: stands in /e as A: TTL 2 s %(1 s was asked for%); etcd may be away for 0.5 s; told to "
+      .. "stop after 0.3 s without a renewal, lost after 1.8 s, replaced after 2 s at the earliest; etcd at fake:2379"))
     local n = 0
     for _, text in ipairs(world.logged) do
       if text:find "stands in" then n = n + 1 end

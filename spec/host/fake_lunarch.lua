@@ -246,7 +246,7 @@ function Client:session(options, timeout)
   end
   world.session = setmetatable({
     world = world, state_now = "alive", lease = "1234567890abcdef", ttl = math.max(2, options.ttl or 10),
-    stop_at = world.time + 7, valid_until = world.time + 8.5,
+    stop_at = world.time + 7, valid_until = world.time + 8.5, away_limit = 0.59,
   }, Session)
   return world.session
 end

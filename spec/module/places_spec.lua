@@ -46,6 +46,7 @@ describe("in Lua", function()
     assert.is_true(session.stop_at > now and session.stop_at < session.valid_until)
     assert.near(4, session.valid_until - session.stop_at, 0.1)
     assert.is_true(session.valid_until < now + 30)
+    assert.near(30 - 3 - 4 - 3 - 0.8, session.away_limit, 0.01) -- margin, grace, age of a renewal, recovery
     -- Again where a renewal came in between.
     wait.passes(function()
       now = lunarch.now()

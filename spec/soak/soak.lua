@@ -11,6 +11,8 @@
 --              in plaintext and over mutual TLS                                                               (5 minutes)
 --   tls        certificates replaced, tokens of 5 s, members that fail one after the other, over TLS and
 --              with users                                          (25 minutes; LUNARCH_MINUTES=n for each of the three)
+--   away       etcd killed, and serving again 5 s after that, 10 times: 1,000
+--              candidates in one process, and 50 processes                              (about 6 minutes)
 --   fuzz       senseless arguments in every world, and replies changed on their way     (an hour; LUNARCH_MINUTES=n;
 --              only where it is named)
 --
@@ -132,6 +134,8 @@ function parts.slow()
   end)()
   tree.remove(pki.folder)
 end
+
+function parts.away() require "soak.away"(say, verdict) end
 
 function parts.tls() require "soak.tls"(say, verdict) end
 

@@ -238,6 +238,10 @@ int64_t lun_session_stop_at_ns(struct lun_session *session) {
     return client_is_ours(session->client) ? session_stop_at_ns(&session->core) : 0;
 }
 
+int64_t lun_session_away_limit_ns(const struct lun_session *session) {
+    return session_away_limit_ns(&session->core);
+}
+
 enum lun_session_state lun_session_state(struct lun_session *session) {
     if (client_enter_closed(session->client))
         return LUN_SESSION_CLOSED;

@@ -41,6 +41,11 @@ static int session_valid_until(lua_State *L) {
     return 1;
 }
 
+static int session_away_limit(lua_State *L) {
+    push_seconds(L, lun_session_away_limit_ns(handle_check(L, 1, &session_class)->object));
+    return 1;
+}
+
 /* state() -> state, reason or nil */
 static int session_state(lua_State *L) {
     struct lun_session *session = handle_check(L, 1, &session_class)->object;
@@ -86,6 +91,7 @@ static const luaL_Reg METHODS[] = {
     {"ttl", session_ttl},
     {"stop_at", session_stop_at},
     {"valid_until", session_valid_until},
+    {"away_limit", session_away_limit},
     {"state", session_state},
     {"mutex", session_mutex},
     {"election", session_election},

@@ -68,7 +68,7 @@ static int64_t valid_until_for(const struct session *session, int64_t sent_ns) {
 }
 
 /* At the worst etcd went away just before a renewal was confirmed. */
-int64_t session_away_ns(const struct session *session) {
+int64_t session_away_limit_ns(const struct session *session) {
     int64_t ttl = ttl_ns(session);
     int64_t left_ns = ttl - margin_ns(ttl) - session->grace_ns - renewal_interval_ns(ttl) - RENEWAL_RECOVERY_NS;
     return left_ns > 0 ? left_ns : 0;

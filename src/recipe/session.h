@@ -86,7 +86,7 @@ int64_t session_stop_at_ns(struct session *session);     /* 0: lost or closed */
 
 /* How long etcd may be away, from the last instant at which it answered until it answers again, without a holder being
  * told to stop; never longer than promised by the granted TTL and the grace alone. 0: not at all. */
-int64_t session_away_ns(const struct session *session);
+int64_t session_away_limit_ns(const struct session *session);
 
 bool session_is_over(const struct session *session); /* lost, closing or closed */
 /* Over, but its adopted lease may live on, renewed by somebody else: places are removed one by one. */

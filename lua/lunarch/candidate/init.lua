@@ -160,16 +160,17 @@ end
 
 local MARGIN_OF_TTL, LEAST_MARGIN_S = 0.1, 0.1
 
--- What a reader of the log needs to know of a session, once for each TTL: the three instants as seconds of silence.
+-- What a reader of the log needs to know of a session, once for each TTL: how long etcd may be away, whenever that
+-- begins, and the three instants, counted from the latest renewal.
 function methods:_introduce(session)
   local ttl, stop_at, valid_until = session.ttl, session.stop_at, session.valid_until
   if not ttl or not stop_at or not valid_until or ttl == self.introduced_ttl then return end
   self.introduced_ttl = ttl
   local asked = self.options.ttl or DEFAULT_TTL_S
   local lost_s = ttl - math.max(LEAST_MARGIN_S, ttl * MARGIN_OF_TTL)
-  self.log.info("stands in %s as %s: TTL %d s%s; told to stop after %.1f s of silence, lost after %.1f s, replaced "
-    .. "after %d s at the earliest; etcd at %s", self.election_name, self.name, ttl,
-    asked ~= ttl and (" (%d s was asked for)"):format(asked) or "",
+  self.log.info("stands in %s as %s: TTL %d s%s; etcd may be away for %.1f s; told to stop after %.1f s without a "
+    .. "renewal, lost after %.1f s, replaced after %d s at the earliest; etcd at %s", self.election_name, self.name, ttl,
+    asked ~= ttl and (" (%d s was asked for)"):format(asked) or "", math.floor(session.away_limit * 10) / 10,
     lost_s - (valid_until - stop_at), lost_s, ttl, names_of(self.client.endpoints))
 end
 

@@ -444,6 +444,7 @@ function watch:close() end
 ---@field ttl integer granted, in seconds
 ---@field stop_at number? work is told to stop
 ---@field valid_until number? from here on every answer is "lost"
+---@field away_limit number seconds for which etcd may be away without stop_at being reached, whenever that begins
 local session = {}
 
 ---@alias lunarch.state "alive"|"jeopardy"|"lost"|"closed"

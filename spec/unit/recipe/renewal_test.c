@@ -502,7 +502,7 @@ static void etcd_may_be_away_as_long_as_is_said(void) {
         for (int64_t ms = 0; ms < 2000; ms += 130) {
             begin(1, ttls[i]);
             world_advance(world, SECONDS(2) + MS(ms));
-            int64_t away_ns = session_away_ns(&ann.session);
+            int64_t away_ns = session_away_limit_ns(&ann.session);
             CHECK(away_ns > 0);
             etcd_is_away(away_ns, ms % 2);
             world_advance(world, RENEWAL_RECOVERY_NS);
@@ -515,7 +515,7 @@ static void etcd_may_be_away_as_long_as_is_said(void) {
 static void what_is_said_is_computed_from_the_ttl_and_the_grace(void) {
     begin(1, 10);
     /* 10 - margin 1 - grace 10/6 - the age of the last renewal 1 - recovery 0.8 */
-    CHECK(session_away_ns(&ann.session) == SECONDS(10) - SECONDS(1) - SECONDS(10) / 6 - SECONDS(1) - MS(800));
+    CHECK(session_away_limit_ns(&ann.session) == SECONDS(10) - SECONDS(1) - SECONDS(10) / 6 - SECONDS(1) - MS(800));
     end();
 }
 

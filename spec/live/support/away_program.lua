@@ -1,0 +1,76 @@
+-- A script for `lunarch`: many candidates of one process, each alone in its election. It says when all are elected, each
+-- term that is lost, and how long it takes to renew all sessions once etcd, which was away, answers again.
+-- luacheck: globals candidate
+--
+--   lunarch run away_program.lua --endpoints ... -- N PREFIX
+local lunarch = require "lunarch"
+local uv = require "luv"
+
+local n, prefix = tonumber(arg[1]), arg[2]
+local TTL, MARGIN = 10, 1
+local AWAY_S, WELL_S = 3, 1.5 -- the age of a session's latest renewal: etcd is away; it is back
+local LOOK_MS = 50
+
+io.stdout:setvbuf "line"
+local candidates, n_elected, n_lost = {}, 0, 0
+
+local function resident_kb()
+  for line in io.lines "/proc/self/status" do
+    local kb = line:match "^VmRSS:%s+(%d+)"
+    if kb then return tonumber(kb) end
+  end
+end
+
+local before_kb = resident_kb()
+
+for i = 1, n do
+  candidates[i] = candidate {
+    election = prefix .. i,
+    name = "only",
+    ttl = TTL,
+    on_elected = function()
+      n_elected = n_elected + 1
+      if n_elected == n then
+        collectgarbage()
+        print(("elected %d, each %.1f kB"):format(n, (resident_kb() - before_kb) / n))
+      end
+    end,
+    on_lost = function(_, reason)
+      if reason == "stopping" then return end
+      n_lost = n_lost + 1
+      print(("lost %s"):format(reason))
+    end,
+    do_work = function() return 3600 end,
+  }
+end
+
+-- The ages of the oldest and of the latest renewal.
+local function ages()
+  local now, oldest, latest = lunarch.now(), 0, math.huge
+  for _, one in ipairs(candidates) do
+    local valid_until = one.session and one.session.valid_until
+    if valid_until then
+      local age = now - (valid_until - TTL + MARGIN)
+      oldest, latest = math.max(oldest, age), math.min(latest, age)
+    end
+  end
+  return oldest, latest, now
+end
+
+local is_away, first_at
+local timer = uv.new_timer()
+timer:start(LOOK_MS, LOOK_MS, function()
+  if n_elected < n then return end
+  local oldest, latest, now = ages()
+  if not is_away and latest > AWAY_S then
+    is_away, first_at = true, nil
+    print "away"
+  elseif is_away then
+    if not first_at and latest < WELL_S then first_at = now - LOOK_MS / 1000 end
+    if oldest < WELL_S then
+      is_away = false
+      print(("recovered in %.3f s"):format(now - first_at))
+    end
+  end
+end)
+timer:unref()
