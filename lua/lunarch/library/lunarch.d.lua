@@ -164,7 +164,7 @@ function task:is_running() end
 
 ---@class lunarch.client
 ---@field endpoints string[]
----@field prefix string? what it puts before every key
+---@field prefix? string what it puts before every key
 local client = {}
 
 ---@class lunarch.kv
