@@ -89,6 +89,9 @@ struct lun_event {
 struct lun_member {
     const char *endpoint;
     const char *error; /* NULL: it answered */
+    const char *trouble; /* what was last wrong with it, though it may answer again; NULL: nothing, so far */
+    int64_t trouble_ns;    /* and when */
+    int64_t round_trip_ns; /* of this very question; 0: not answered */
     const char *version;
     const char *alarms; /* "": none; else "NOSPACE", "CORRUPT" or both, with a comma */
     uint64_t member_id, leader_id;
@@ -113,6 +116,7 @@ struct lun_result {
     int64_t lease, ttl_s, granted_ttl_s; /* lease grant, time to live */
     const struct lun_member *members;    /* status */
     size_t n_members;
+    int64_t position;             /* position: 1 is first */
     enum lun_reason reason;       /* await loss */
     enum lun_session_state state; /* session await */
 };
@@ -224,6 +228,30 @@ int lun_lease_time_to_live(struct lun_client *client, int64_t lease, const struc
 int lun_status(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
                struct lun_err *ret_err);
 
+/* What this client has done and met since it was opened, in all its sessions. */
+struct lun_stats {
+    size_t n_sessions; /* not ended */
+    size_t n_waits;    /* locks and campaigns that wait: lun_client_waits */
+    uint64_t n_renewals;                                  /* confirmed */
+    int64_t renewal_ns, renewal_mean_ns, renewal_most_ns; /* from sending one until it was confirmed; 0: none was */
+    uint64_t n_confirmed, n_unconfirmed;                  /* reads that confirm a member's raft term, and those that did not */
+    int64_t least_slack_ns; /* the least that was left until a session's stop_at when a renewal was confirmed; below 0: it
+                               came after that. INT64_MAX: none was */
+    uint64_t n_losses[LUN_N_REASONS]; /* of sessions, by enum lun_reason */
+    uint64_t n_retries;               /* attempts of calls after their first */
+    uint64_t n_streams_replaced;      /* streams of watches and renewals that broke, or were left for their silence */
+};
+/* At once, from memory; any thread. 0 or LUN_ECLOSED (in a forked child). */
+int lun_client_stats(struct lun_client *client, struct lun_stats *ret_stats);
+struct lun_wait {
+    char name[256]; /* cut, if need be */
+    bool is_campaign;
+    int64_t waited_ns, token; /* 0: not entered yet */
+    char behind[LUN_ERR_TEXT_BYTES]; /* "locked by web-2 (pid 4711)", "blocked by ...": as last seen; "": not known */
+};
+/* At once, from memory; any thread. Fills in at most `n_waits`, the oldest first; how many. */
+size_t lun_client_waits(struct lun_client *client, struct lun_wait *ret_waits, size_t n_waits);
+
 struct lun_watch_options {
     struct lun_bytes key, range_end; /* range_end.len 0: the one key */
     int64_t start_rev;               /* 0: from now on */
@@ -312,6 +340,10 @@ void lun_mutex_release(struct lun_mutex *mutex);
 /* Completes with `leader`: key, value and token of the present owner; NULL: it is free. */
 int lun_mutex_owner(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                     struct lun_err *ret_err);
+/* Completes with `position` in the line: 1 owns it. Etcd reads the whole line for it. Returns LUN_ENOTOWNER where this
+ * object has no place there: it is neither locked nor waiting. */
+int lun_mutex_position(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                       struct lun_err *ret_err);
 /* Completes with `reason` when work under the lock has to stop: at stop_at, at a loss, when the key was
  * deleted, or closed or unlocked (LUN_LOST_CLOSED). */
 int lun_mutex_await_loss(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
@@ -341,6 +373,9 @@ int lun_election_campaign(struct lun_election *election, struct lun_bytes value,
 /* Completes with `leader`; NULL: there is none. */
 int lun_election_leader(struct lun_election *election, const struct lun_ask *ask, struct lun_op **ret_op,
                         struct lun_err *ret_err);
+/* As lun_mutex_position. */
+int lun_election_position(struct lun_election *election, const struct lun_ask *ask, struct lun_op **ret_op,
+                          struct lun_err *ret_err);
 /* At once, any thread: as lun_mutex_blocked_by, while a campaign waits. */
 bool lun_election_blocked_by(struct lun_election *election, char *ret_text, size_t n_bytes);
 void lun_election_free(struct lun_election *election);
@@ -365,6 +400,12 @@ enum lun_reason lun_term_reason(struct lun_term *term);
  * lun_term_stop_at_ns is 0, for good. */
 int lun_term_await_loss(struct lun_term *term, const struct lun_ask *ask, struct lun_op **ret_op,
                         struct lun_err *ret_err);
+/* Completes with success once at least `span_ms` are left until valid_until: at once, or after a renewal that is sent now.
+ * LUN_ELOST (the term is over, or has been told to stop), LUN_EUNAVAILABLE (no renewal in time; etcd renews too slowly for
+ * so much to be left). Some time passes until the answer is taken: look at lun_term_valid_until_ns then. Returns
+ * LUN_EINVALID for more than the TTL less its margin, LUN_ELOST. */
+int lun_term_ensure(struct lun_term *term, int64_t span_ms, const struct lun_ask *ask, struct lun_op **ret_op,
+                    struct lun_err *ret_err);
 /* Changes the value; compared with our create and mod revisions. LUN_ENOTLEADER, LUN_ELOST, LUN_EUNKNOWN
  * never (it is safe to send again). */
 int lun_term_proclaim(struct lun_term *term, struct lun_bytes value, const struct lun_ask *ask,

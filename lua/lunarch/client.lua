@@ -177,6 +177,7 @@ handle.add_calls("client", methods, check, {
     end,
   },
   status = {},
+  members = { core = "status" },
 })
 
 -- ---- more -------------------------------------------------------------------------------------------------------
@@ -184,6 +185,12 @@ handle.add_calls("client", methods, check, {
 function methods:session(options, timeout)
   check(self, "session")
   return sessions.open(self, options, timeout)
+end
+
+-- From memory.
+function methods:stats()
+  check(self, "stats")
+  return self._core:stats()
 end
 
 function methods:observe(name)

@@ -1,6 +1,8 @@
 -- Elections, and the terms won in them.
 local args = require "lunarch.args"
+local core = require "lunarch.core"
 local handle = require "lunarch.handle"
+local loop = require "lunarch.loop"
 local operations = require "lunarch.operations"
 local watches = require "lunarch.watch"
 
@@ -57,6 +59,23 @@ handle.add_calls("term", term_methods, check_term, {
   },
 })
 
+-- By the clock, without a word to anybody, where that is enough. An answer that says so is looked at by the clock as well,
+-- for it may have been taken late.
+function term_methods:ensure(seconds, timeout)
+  check_term(self, "ensure")
+  args.seconds("term:ensure", "seconds", seconds)
+  local ms = args.timeout("term:ensure", timeout)
+  local until_s = ms >= 0 and core.now() + ms / 1000
+  loop.enter()
+  while true do
+    local stop_at, valid_until = self._core:stop_at(), self._core:valid_until()
+    if stop_at > 0 and valid_until - core.now() >= seconds then return true end
+    local left_ms = until_s and math.max(args.milliseconds(math.max(until_s - core.now(), 0)), 0) or ms
+    local ok, message, code = handle.await(self, self._core:ensure(args.milliseconds(seconds), left_ms))
+    if not ok then return nil, message, code end
+  end
+end
+
 function term_methods:resign(timeout)
   check_term(self, "resign")
   local ms = args.timeout("term:resign", timeout)
@@ -99,6 +118,7 @@ handle.add_calls("election", methods, check, {
       return self._term
     end,
   },
+  position = {},
   leader = {
     finish = function(self, _, leader, message, code)
       if leader == nil then return nil, message, code end

@@ -78,7 +78,7 @@ function methods:unlock(timeout)
   return handle.await_release(self, self._core:unlock(ms))
 end
 
-handle.add_calls("mutex", methods, check, { owner = {}, await_loss = {} })
+handle.add_calls("mutex", methods, check, { owner = {}, position = {}, await_loss = {} })
 
 function methods:is_held()
   check(self, "is_held")

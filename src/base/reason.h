@@ -13,6 +13,7 @@ enum lun_reason {
     LUN_LOST_UNAUTHENTICATED, /* etcd accepts our credentials no more */
     LUN_LOST_REPLACED,        /* etcd began anew: restored, wiped or rebuilt */
 };
+enum { LUN_N_REASONS = LUN_LOST_REPLACED + 1 };
 /* "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated", "replaced"; "" for LUN_NOT_LOST. Static
  * string. */
 const char *lun_reason_name(enum lun_reason reason);

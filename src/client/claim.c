@@ -182,6 +182,8 @@ static void on_stop(struct place *place, enum lun_reason reason, bool is_lost) {
     }
     if (claim->class->is_term && claim->sm.state == CLAIM_HELD)
         sm_move(&claim->sm, CLAIM_STOPPED);
+    if (claim->class->on_stopped)
+        claim->class->on_stopped(claim);
     answer_loss(claim, reason);
 }
 
@@ -208,6 +210,7 @@ int claim_enter(struct claim *claim, struct lun_op *op, struct lun_bytes value, 
     place_set_deadline(claim->place, op_deadline_ns(op)); /* the owner is read anew by then */
     sm_move(&claim->sm, CLAIM_ENTERING);
     claim->token = 0;
+    claim->entered_ns = rpc_now(op->client->rpc);
     claim->reason = LUN_NOT_LOST;
     claim->op = op;
     return 0;

@@ -26,6 +26,7 @@ struct claim_class {
     bool is_term;               /* held once: a stop is final, and a place that has gone was given up well */
     void (*on_held)(struct claim *claim, struct lun_op *op); /* before `op` is answered with success */
     void (*on_failed)(struct claim *claim);                  /* not entered; may free the claim */
+    void (*on_stopped)(struct claim *claim);                 /* stop_at has come */
     void (*on_over)(struct claim *claim);                    /* lost, left, or dropped while it was held */
     void (*drop)(struct claim *claim);                       /* nobody took the win: undo it */
 };
@@ -38,6 +39,7 @@ struct claim {
     struct place *place; /* NULL: none */
     struct bytes key;    /* of the place; of a term also when it is over */
     int64_t token;       /* of the latest one */
+    int64_t entered_ns;  /* when it was asked for */
     enum lun_reason reason; /* why it is over, or has to stop */
     struct lun_op *op;      /* ENTERING, LEAVING: the call under way */
     struct list loss_ops;   /* those who await the loss */
@@ -69,6 +71,8 @@ enum lun_reason claim_reason(const struct claim *claim); /* by the clock, too */
 /* What it waits for, where that is no place of its line: "blocked by ...", terminated. False: nothing is known to. */
 bool claim_is_blocked(const struct claim *claim, char *ret_text, size_t n_bytes);
 
+/* Begins the call that completes with `position`; `claim` NULL: there is none. 0 or an error, wrapped. */
+int claim_start_position(struct lun_op *op, const struct claim *claim, const char *name, struct lun_err *ret_err);
 /* Asks for the loss: completes with `reason`. Outside. */
 int claim_await_loss(struct claim *claim, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
 /* Asks for the first place of its line. Outside. */

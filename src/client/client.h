@@ -80,6 +80,7 @@ struct lun_session {
     struct lun_op *open_op;
     struct list close_ops;
     struct list state_ops;
+    struct list ensure_ops; /* ensure.c */
 };
 
 /* Inside and outside, on any thread. */
@@ -87,6 +88,9 @@ void session_ref(struct lun_session *session);
 void session_unref(struct lun_session *session);
 /* Ends it without waiting for anything. */
 void session_cut_off(struct lun_session *session);
+
+/* A renewal was confirmed: those who wait for it. */
+void ensure_on_renewed(struct lun_session *session);
 
 /* Asks for the first place of the line `name`: completes with `leader`, or without one. `what` for errors: "owner",
  * "leader". Outside. */

@@ -57,6 +57,19 @@ int lun_election_leader(struct lun_election *election, const struct lun_ask *ask
     return leader_ask(election->session->client, "leader", election->name, ask, ret_op, ret_err);
 }
 
+static int start_position(struct lun_op *op, const void *args, struct lun_err *ret_err) {
+    const struct lun_election *election = op->object;
+    (void)args;
+    return claim_start_position(op, election->term ? &election->term->claim : NULL, election->name, ret_err);
+}
+
+int lun_election_position(struct lun_election *election, const struct lun_ask *ask, struct lun_op **ret_op,
+                          struct lun_err *ret_err) {
+    static const struct ask_kind kind = {
+        .start = start_position, .on_give_up = op_give_up_call, .has_own_deadline = true};
+    return client_ask(election->session->client, &kind, election, NULL, ask, ret_op, ret_err);
+}
+
 bool lun_election_blocked_by(struct lun_election *election, char *ret_text, size_t n_bytes) {
     if (client_enter_closed(election->session->client))
         return false;

@@ -142,6 +142,19 @@ int lun_mutex_owner(struct lun_mutex *mutex, const struct lun_ask *ask, struct l
     return claim_ask_leader(&mutex->claim, "owner", ask, ret_op, ret_err);
 }
 
+static int start_position(struct lun_op *op, const void *args, struct lun_err *ret_err) {
+    const struct claim *claim = op->object;
+    (void)args;
+    return claim_start_position(op, claim, claim->name, ret_err);
+}
+
+int lun_mutex_position(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                       struct lun_err *ret_err) {
+    static const struct ask_kind kind = {
+        .start = start_position, .on_give_up = op_give_up_call, .has_own_deadline = true};
+    return client_ask(claim_client(&mutex->claim), &kind, &mutex->claim, NULL, ask, ret_op, ret_err);
+}
+
 int lun_mutex_await_loss(struct lun_mutex *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
                          struct lun_err *ret_err) {
     return claim_await_loss(&mutex->claim, ask, ret_op, ret_err);

@@ -69,7 +69,11 @@ static void on_ended(struct session *core) {
     client_on_ended(client);
 }
 
-static const struct session_callbacks callbacks = {on_opened, on_state, on_ended};
+static void on_renewed(struct session *core) {
+    ensure_on_renewed(session_of(core));
+}
+
+static const struct session_callbacks callbacks = {on_opened, on_state, on_ended, on_renewed};
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
 
@@ -114,6 +118,7 @@ static int start_opening(struct lun_op *op, const void *args, struct lun_err *re
     list_init(&session->in_client);
     list_init(&session->close_ops);
     list_init(&session->state_ops);
+    list_init(&session->ensure_ops);
     int rc = session_start(&session->core, client->etcd, &core_options, &callbacks, ret_err);
     if (rc) {
         free(session);

@@ -38,6 +38,12 @@ static const char *alarms_of(struct lun_op *op, const struct etcd_reply *reply) 
     return op_string(op, text);
 }
 
+/* What was last wrong with a member; NULL: nothing. */
+static const char *trouble_of(struct lun_op *op, const struct etcd_member *member, int64_t *ret_ns) {
+    const char *text = etcd_member_trouble(member, ret_ns);
+    return text ? op_string(op, text) : NULL;
+}
+
 static void finish_status(struct status *status) {
     struct lun_op *op = status->op;
     if (status->n_out > 0)
@@ -56,9 +62,12 @@ static void on_member_status(void *arg, const struct etcd_reply *reply) {
     struct lun_member *member = &status->members[call - status->calls];
     call->call = NULL;
     status->n_out--;
+    member->trouble = trouble_of(status->op, etcd_member_at(status->op->client->etcd, (size_t)(call - status->calls)),
+                                 &member->trouble_ns);
     if (reply->err) {
         member->error = op_string(status->op, reply->err->text);
     } else {
+        member->round_trip_ns = rpc_now(status->op->client->rpc) - reply->sent_ns;
         member->version = op_string(status->op, reply->version);
         member->member_id = reply->member_id;
         member->leader_id = reply->leader_id;

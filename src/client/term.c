@@ -32,11 +32,16 @@ static void on_failed(struct claim *claim) {
 static void on_over(struct claim *claim) {
     struct lun_term *term = term_of(claim);
     detach(term);
+    ensure_give_up(term, LUN_ELOST);
     if (claim_state(claim) != CLAIM_LOST)
         return;
     if (term->proclaim_op)
         term->proclaim_op->kind->on_give_up(term->proclaim_op, LUN_ELOST);
     ops_give_up(&term->txn_ops, LUN_ELOST);
+}
+
+static void on_stopped(struct claim *claim) {
+    ensure_give_up(term_of(claim), LUN_ELOST);
 }
 
 static const struct claim_class term_claim = {.enter = "campaign",
@@ -49,6 +54,7 @@ static const struct claim_class term_claim = {.enter = "campaign",
                                               .is_term = true,
                                               .on_held = on_held,
                                               .on_failed = on_failed,
+                                              .on_stopped = on_stopped,
                                               .on_over = on_over,
                                               .drop = on_failed};
 
@@ -331,6 +337,7 @@ void lun_term_free(struct lun_term *term) {
         give_up_proclaiming(term->proclaim_op, LUN_ECLOSED);
     }
     ops_give_up(&term->txn_ops, LUN_ECLOSED);
+    ensure_give_up(term, LUN_ECLOSED);
     term_free(term);
     client_leave(client);
 }

@@ -19,6 +19,9 @@ struct lun_term {
     struct list txn_ops;
 };
 
+/* ensure.c: answers the calls that wait for more time of this term. */
+void ensure_give_up(struct lun_term *term, int code);
+
 /* NULL: out of memory. */
 struct lun_term *term_new(struct lun_election *election);
 

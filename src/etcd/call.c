@@ -81,7 +81,7 @@ struct etcd_call {
     struct rpc_call *attempt;   /* NULL when none is in flight */
     int64_t sent_ns, attempt_until_ns;
     uint32_t tried; /* in this round: bit i for member i */
-    unsigned round;
+    unsigned round, n_sent;
     unsigned generation, n_stale; /* of the token the attempt carries; how many were refused */
     bool is_cancelled, has_unanswered;
     char why[ETCD_WHY_BYTES]; /* what the latest failure was, for the last error's text */
@@ -251,6 +251,7 @@ static int send_status(struct etcd_call *call) {
 
 static int send_request(struct etcd_call *call) {
     struct lun_bytes request = {call->tail + call->n_kinds, call->n_packed};
+    call->etcd->tally.n_retries += call->n_sent++ > 0;
     return send(call, ASKING, call->meta.method, request);
 }
 

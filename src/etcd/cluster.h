@@ -11,6 +11,7 @@
 #include "etcd/identity.h"
 #include "etcd/namespace.h"
 #include "etcd/renewals.h"
+#include "etcd/tally.h"
 #include "etcd/watch_stream.h"
 #include "etcd/window.h"
 
@@ -27,7 +28,8 @@ struct etcd_member {
     uint64_t shown_id;       /* the cluster's id that it has shown last; 0: none */
     bool was_ours;           /* it has shown the cluster's id that counts */
     unsigned n_other;        /* answers in a row that showed another */
-    char why[ETCD_WHY_BYTES];
+    char why[ETCD_WHY_BYTES]; /* what was last wrong, even if it is trusted again */
+    int64_t why_ns;           /* and when; 0: nothing ever was */
     bool is_guessed;         /* why: of a silent member, what a look from outside has found */
     struct window windows[WINDOW_N_KINDS]; /* what it is asked at a time; call.c */
     struct {                               /* confirm.c */
@@ -48,6 +50,7 @@ struct etcd {
     struct identity identity;
     struct auth auth;
     struct namespace namespace; /* of all keys */
+    struct etcd_tally tally;
     struct list calls;                /* call.c */
     struct rpc_timer room_timer;      /* call.c: calls that wait for room at a member may find some */
     struct watch_stream watch_stream; /* watch.c */

@@ -103,6 +103,7 @@ static void on_read(void *arg, const struct rpc_result *result, const ProtobufCM
     struct lun_err err, memory_err;
     uint64_t raft_term = 0;
     int rc = judge(member, result, message, &raft_term, &err);
+    (*(rc ? &etcd->tally.n_unconfirmed : &etcd->tally.n_confirmed))++;
 
     struct list batch, dropped;
     member->confirm.read = NULL;

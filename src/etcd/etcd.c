@@ -49,6 +49,7 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     etcd->rpc = rpc;
     etcd->trace = trace;
+    etcd->tally.least_slack_ns = INT64_MAX;
     list_init(&etcd->calls);
     rc = rpc_timer_init(rpc, &etcd->closed_timer, on_closed_due);
     if (!rc)
@@ -123,6 +124,10 @@ void etcd_free(struct etcd *etcd) {
     free(etcd);
 }
 
+struct etcd_tally *etcd_tally(struct etcd *etcd) {
+    return &etcd->tally;
+}
+
 struct rpc *etcd_rpc(const struct etcd *etcd) {
     return etcd->rpc;
 }
@@ -147,6 +152,11 @@ size_t etcd_member_index(const struct etcd_member *member) {
 
 const char *etcd_member_address(const struct etcd_member *member) {
     return rpc_channel_address(member->channel);
+}
+
+const char *etcd_member_trouble(const struct etcd_member *member, int64_t *ret_ns) {
+    *ret_ns = member->why_ns;
+    return member->why_ns ? member->why : NULL;
 }
 
 struct etcd_member *etcd_after(struct etcd *etcd, const struct etcd_member *member) {
@@ -184,6 +194,7 @@ void etcd_member_answered(struct etcd_member *member) {
 static void fail(struct etcd_member *member, const char *why) {
     struct etcd *etcd = member->etcd;
     member->failed_ns = rpc_now(etcd->rpc);
+    member->why_ns = member->failed_ns;
     (void)snprintf(member->why, sizeof member->why, "%s", why);
     trace_line(etcd->trace, "etcd: %s %s", etcd_member_address(member), member->why);
     watch_stream_member_failed(&etcd->watch_stream, member);

@@ -17,6 +17,7 @@
 #include "rpc/rpc.h"
 
 struct etcd;
+struct etcd_tally;
 struct etcd_member;
 
 enum { ETCD_MAX_MEMBERS = ENDPOINT_MAX };
@@ -43,6 +44,8 @@ void etcd_free(struct etcd *etcd);
  * clusters are found every call fails with LUN_EINVALID, and sessions are lost. 0 or LUN_ENOMEM. */
 int etcd_survey(struct etcd *etcd);
 
+/* What was counted so far; to be added to. */
+struct etcd_tally *etcd_tally(struct etcd *etcd);
 struct rpc *etcd_rpc(const struct etcd *etcd);
 const struct trace *etcd_trace(const struct etcd *etcd);
 
@@ -51,6 +54,9 @@ const struct trace *etcd_trace(const struct etcd *etcd);
 size_t etcd_n_members(const struct etcd *etcd);
 struct etcd_member *etcd_member_at(const struct etcd *etcd, size_t i);
 const char *etcd_member_address(const struct etcd_member *member);
+
+/* What was last wrong with it, and when: for as long as it lives. NULL: nothing ever was. */
+const char *etcd_member_trouble(const struct etcd_member *member, int64_t *ret_ns);
 
 /* The member to ask now: the current one, unless it failed lately and another did not. */
 struct etcd_member *etcd_pick(struct etcd *etcd);

@@ -87,6 +87,7 @@ static void on_stream_close(void *arg, struct rpc_stream *stream, const struct r
     keepalive->stream = NULL;
     keepalive->n_asked = 0;
     if (!keepalive->is_closed) {
+        etcd->tally.n_streams_replaced++;
         if (!keepalive->is_refused)
             describe_end(keepalive, result);
         else
@@ -175,5 +176,6 @@ void keepalive_close(struct keepalive *keepalive) {
     if (!keepalive || keepalive->is_closed || !keepalive->stream)
         return;
     keepalive->is_closed = true;
+    keepalive->etcd->tally.n_streams_replaced += keepalive->n_asked > 0; /* given up for its silence */
     rpc_stream_cancel(keepalive->stream);
 }

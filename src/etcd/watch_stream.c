@@ -81,6 +81,7 @@ static void back_off(struct watch_stream *stream) {
                         ? DELAY_FIRST_NS
                         : backoff_grown(DELAY_LEAST_NS, DELAY_MOST_NS, stream->n_failures - 1);
     stream->n_failures++;
+    stream->etcd->tally.n_streams_replaced++;
     sm_move(&stream->sm, BACKOFF);
     rpc_timer_start(&stream->timer, now_ns + backoff_around(stream->etcd->rpc, delay));
     watch_stream_rearm(stream);
@@ -237,6 +238,7 @@ static void move_elsewhere(struct watch_stream *stream) {
     }
     leave(stream);
     watch_rewind(stream);
+    stream->etcd->tally.n_streams_replaced++;
     sm_move(&stream->sm, BACKOFF);
     if (has_watchers(stream))
         open_again(stream);

@@ -27,6 +27,11 @@ static void set_string(lua_State *L, const char *name, const char *value) {
     lua_setfield(L, -2, name);
 }
 
+static void set_seconds(lua_State *L, const char *name, int64_t ns) {
+    push_seconds(L, ns);
+    lua_setfield(L, -2, name);
+}
+
 static void set_lease(lua_State *L, const char *name, int64_t lease) {
     if (lease == 0)
         return;
@@ -127,12 +132,16 @@ static void push_words(lua_State *L, const char *words) {
 }
 
 static void push_member(lua_State *L, const struct lun_member *member) {
-    lua_createtable(L, 0, 10);
+    lua_createtable(L, 0, 14);
     set_class(L, "lunarch.member");
     set_string(L, "endpoint", member->endpoint);
     set_string(L, "error", member->error);
+    set_string(L, "trouble", member->trouble);
+    if (member->trouble)
+        set_seconds(L, "trouble_at", member->trouble_ns);
     if (member->error)
         return;
+    set_seconds(L, "round_trip", member->round_trip_ns);
     set_string(L, "version", member->version);
     push_words(L, member->alarms);
     lua_setfield(L, -2, "alarms");
@@ -243,6 +252,9 @@ int answer_push(lua_State *L, struct op *op) {
         return 1;
     case ANSWER_REASON:
         lua_pushstring(L, lun_reason_name(result->reason));
+        return 1;
+    case ANSWER_POSITION:
+        push_int64(L, result->position);
         return 1;
     case ANSWER_SESSION:
     case ANSWER_TERM:

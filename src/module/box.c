@@ -342,6 +342,19 @@ static int client_observer(lua_State *L) {
     return 1;
 }
 
+/* stats() -> table, or nil, message, code: in a forked child. */
+static int client_stats(lua_State *L) {
+    enum { MOST_WAITS = 100 };
+    struct box *box = box_check(L, 1);
+    struct lun_stats stats;
+    struct lun_wait *waits = lua_newuserdatauv(L, MOST_WAITS * sizeof *waits, 0);
+    int code = lun_client_stats(box->client, &stats);
+    if (code != 0)
+        return push_error(L, code, "");
+    stats_push(L, &stats, waits, lun_client_waits(box->client, waits, MOST_WAITS));
+    return 1;
+}
+
 const struct asking client_asks[] = {
     {"close", ANSWER_TRUE, 2, ask_close, NULL},
     {"kv", ANSWER_KV, 3, ask_kv, "kv"},
@@ -361,6 +374,7 @@ static const luaL_Reg METHODS[] = {
     {"take", client_take},
     {"cancel", client_cancel},
     {"forget", client_forget},
+    {"stats", client_stats},
     {"watch", client_watch},
     {"observer", client_observer},
     {NULL, NULL},

@@ -13,8 +13,10 @@ static int ask_leader(lua_State *L, void *election, struct op *op, struct lun_er
     return lun_election_leader(election, &op->ask, &op->lun, err);
 }
 
-static const struct asking ELECTION_ASKS[] = {
-    {"campaign", ANSWER_TERM, 3, ask_campaign, ""}, {"leader", ANSWER_LEADER, 2, ask_leader, ""}, {.name = NULL}};
+static int ask_position(lua_State *L, void *election, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_election_position(election, &op->ask, &op->lun, err);
+}
 
 /* blocked_by() -> text, or nil */
 static int election_blocked_by(lua_State *L) {
@@ -24,6 +26,13 @@ static int election_blocked_by(lua_State *L) {
     push_text(L, text);
     return 1;
 }
+
+static const struct asking ELECTION_ASKS[] = {
+    {"campaign", ANSWER_TERM, 3, ask_campaign, ""},
+    {"leader", ANSWER_LEADER, 2, ask_leader, ""},
+    {"position", ANSWER_POSITION, 2, ask_position, NULL},
+    {.name = NULL},
+};
 
 static const luaL_Reg ELECTION_METHODS[] = {{"blocked_by", election_blocked_by}, {NULL, NULL}};
 
@@ -68,6 +77,11 @@ static int ask_await_loss(lua_State *L, void *term, struct op *op, struct lun_er
     return lun_term_await_loss(term, &op->ask, &op->lun, err);
 }
 
+/* ensure(span_ms, timeout_ms) */
+static int ask_ensure(lua_State *L, void *term, struct op *op, struct lun_err *err) {
+    return lun_term_ensure(term, luaL_checkinteger(L, 2), &op->ask, &op->lun, err);
+}
+
 /* proclaim(value, timeout_ms) */
 static int ask_proclaim(lua_State *L, void *term, struct op *op, struct lun_err *err) {
     return lun_term_proclaim(term, read_bytes(L, 2), &op->ask, &op->lun, err);
@@ -87,6 +101,7 @@ static int ask_resign(lua_State *L, void *term, struct op *op, struct lun_err *e
 
 static const struct asking TERM_ASKS[] = {
     {"await_loss", ANSWER_REASON, 2, ask_await_loss, NULL},
+    {"ensure", ANSWER_TRUE, 3, ask_ensure, NULL},
     {"proclaim", ANSWER_REVISION, 3, ask_proclaim, ""},
     {"txn", ANSWER_TXN, 3, ask_txn, "guarded txn"},
     {"resign", ANSWER_TRUE, 2, ask_resign, ""},

@@ -113,6 +113,7 @@ enum answer {
     ANSWER_STATE,
     ANSWER_LEADER, /* a table, or false */
     ANSWER_REASON,
+    ANSWER_POSITION,
 };
 
 struct op {
@@ -148,6 +149,8 @@ void op_cancel(struct op *op);
 
 /* Pushes the answer of a finished operation; the number of values. May raise; then nothing is lost. */
 int answer_push(lua_State *L, struct op *op);
+/* Pushes the table that client:stats() returns. */
+void stats_push(lua_State *L, const struct lun_stats *stats, const struct lun_wait *waits, size_t n_waits);
 /* Pushes { kv =, event =, member =, leader = }: the metatables of what is in answers. */
 void answer_push_classes(lua_State *L);
 

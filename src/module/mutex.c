@@ -54,6 +54,11 @@ static int mutex_key(lua_State *L) {
     return 1;
 }
 
+static int ask_position(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+    (void)L;
+    return lun_mutex_position(mutex, &op->ask, &op->lun, err);
+}
+
 /* blocked_by() -> text, or nil */
 static int mutex_blocked_by(lua_State *L) {
     char text[LUN_ERR_TEXT_BYTES];
@@ -77,6 +82,7 @@ static const struct asking ASKS[] = {
     {"try_lock", ANSWER_TOKEN, 2, ask_try_lock, "try_lock"},
     {"unlock", ANSWER_TRUE, 2, ask_unlock, "unlock"},
     {"owner", ANSWER_LEADER, 2, ask_owner, NULL},
+    {"position", ANSWER_POSITION, 2, ask_position, NULL},
     {"await_loss", ANSWER_REASON, 2, ask_await_loss, NULL},
     {.name = NULL},
 };

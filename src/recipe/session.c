@@ -29,6 +29,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "etcd/tally.h"
 #include "recipe/place.h"
 
 enum { GRANTING, ADOPTING, ALIVE, LOST, REVOKING, DISPERSING, ENDING, ENDED };
@@ -72,6 +73,10 @@ int64_t session_away_limit_ns(const struct session *session) {
     int64_t ttl = ttl_ns(session);
     int64_t left_ns = ttl - margin_ns(ttl) - session->grace_ns - renewal_interval_ns(ttl) - RENEWAL_RECOVERY_NS;
     return left_ns > 0 ? left_ns : 0;
+}
+
+int64_t session_longest_ns(const struct session *session) {
+    return valid_until_for(session, 0);
 }
 
 bool session_is_over(const struct session *session) {
@@ -197,6 +202,7 @@ static void lose(struct session *session, enum lun_reason reason) {
         return;
     stop_keeping(session);
     session->reason = reason;
+    etcd_tally(session->etcd)->n_losses[reason]++;
     trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": lost (%s)", (uint64_t)session->lease,
                lun_reason_name(reason));
     sm_move(&session->sm, LOST);
@@ -267,8 +273,13 @@ static void on_renewed(struct renewal *renewal, int64_t sent_ns, int64_t ttl_s) 
         return;
     }
     assert(session->sm.state == ALIVE);
-    if (rpc_validity_raise(&session->validity, valid_until_for(session, sent_ns)))
-        credit(session, sent_ns);
+    int64_t now_ns = rpc_now(session->rpc), slack_ns = session_stop_at_ns(session) - now_ns;
+    if (!rpc_validity_raise(&session->validity, valid_until_for(session, sent_ns)))
+        return;
+    tally_renewal(etcd_tally(session->etcd), now_ns - sent_ns, slack_ns);
+    credit(session, sent_ns);
+    if (session->callbacks->on_renewed)
+        session->callbacks->on_renewed(session);
 }
 
 static void fail_opening(struct session *session, const struct lun_err *err, bool is_lease_there);

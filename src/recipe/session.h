@@ -36,6 +36,8 @@ struct session_callbacks {
     /* Once, at the end: closed, etcd has answered (or the lease is surely gone, or nobody waits: killed), and
      * nothing is in flight. The memory may be freed. */
     void (*on_ended)(struct session *session);
+    /* A renewal was confirmed: valid_until is later than before. May be NULL. */
+    void (*on_renewed)(struct session *session);
 };
 
 struct session {
@@ -88,6 +90,8 @@ int64_t session_stop_at_ns(struct session *session);     /* 0: lost or closed */
  * told to stop; never longer than promised by the granted TTL and the grace alone. 0: not at all. */
 int64_t session_away_limit_ns(const struct session *session);
 
+/* The most that is ever left until valid_until: TTL less margin. */
+int64_t session_longest_ns(const struct session *session);
 bool session_is_over(const struct session *session); /* lost, closing or closed */
 /* Over, but its adopted lease may live on, renewed by somebody else: places are removed one by one. */
 bool session_is_dispersing(const struct session *session);

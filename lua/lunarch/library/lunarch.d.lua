@@ -310,7 +310,10 @@ function client:ttl(lease, timeout) end
 
 ---@class lunarch.member
 ---@field endpoint string
----@field error? string why it did not answer; then nothing else is known
+---@field error? string why it did not answer; then nothing is known but its trouble
+---@field trouble? string what was last wrong with it, though it may answer again; nil: nothing, so far
+---@field trouble_at? number and when: an instant of lunarch.now()
+---@field round_trip? number seconds that this very question took
 ---@field id? string
 ---@field version? string
 ---@field is_leader? boolean it leads the cluster
@@ -327,6 +330,39 @@ function client:ttl(lease, timeout) end
 ---@return string? message
 ---@return lunarch.code? code
 function client:status(timeout) end
+
+--- The same, under another name: where every member is, its version, whether it leads, its alarms, how far away it is, and
+--- what was last wrong with it. Waits.
+---@param timeout? number
+---@return lunarch.member[]? members
+---@return string? message
+---@return lunarch.code? code
+function client:members(timeout) end
+
+---@class lunarch.stats
+---@field sessions integer that are not ended
+---@field renewals { count: integer, last: number?, mean: number?, longest: number? } confirmed ones of all sessions; seconds from sending one until it was confirmed
+---@field confirmations { count: integer, failed: integer } reads that confirm that a member was not left behind by its cluster
+---@field least_slack? number the least that was left, in seconds, until a session's stop_at when a renewal was confirmed; below 0: it came after that
+---@field losses table<lunarch.reason, integer> sessions lost, by reason; without those that did not occur
+---@field retries integer attempts of calls after their first
+---@field streams_replaced integer streams of watches and renewals that broke, or were left for their silence
+---@field n_waiting integer locks and campaigns that wait
+---@field waiting lunarch.wait[] these, the oldest first, at most 100. How many are before one: mutex:position, election:position
+
+---@class lunarch.wait
+---@field name string
+---@field kind "lock"|"campaign"
+---@field waited number seconds
+---@field token? integer nil: not entered yet
+---@field behind? string "locked by web-2 (pid 4711)", "blocked by ...", as it was last seen
+
+--- What this client has done and met since it was made, in all its sessions. From memory, at once; of a closed client too.
+--- nil, message, "closed" in a forked child.
+---@return lunarch.stats? stats
+---@return string? message
+---@return lunarch.code? code
+function client:stats() end
 
 ---@class lunarch.session_options
 ---@field ttl? integer seconds a place outlives us when we vanish. Default 10; etcd raises what is too short
@@ -541,6 +577,14 @@ function mutex:owner(timeout) end
 ---@return boolean
 function mutex:is_held() end
 
+--- Its place in the line: 1 owns it. Asks etcd, which reads the whole line for that. Waits. "not_owner": this object is
+--- neither locked nor waiting.
+---@param timeout? number
+---@return integer? position
+---@return string? message
+---@return lunarch.code? code
+function mutex:position(timeout) end
+
 --- While lock() waits: what it waits for, if that is no lock of this name. "blocked by the key /jobs/config, which is
 --- bound to no lease: it stays until it is deleted", or the name of a lock that lies below this one. nil: nothing such
 --- is known. From memory.
@@ -595,6 +639,13 @@ function election:campaign(value, timeout) end
 ---@return lunarch.code? code
 function election:leader(timeout) end
 
+--- The place of its candidate in the line: 1 leads. As mutex:position.
+---@param timeout? number
+---@return integer? position
+---@return string? message
+---@return lunarch.code? code
+function election:position(timeout) end
+
 --- While campaign() waits: what it waits for, if that is no candidate of this election; as mutex:blocked_by. From memory.
 ---@return string?
 function election:blocked_by() end
@@ -637,6 +688,17 @@ local term = {}
 --- Seconds until work has to stop; 0 when it is over, or has been told to stop. From memory and the clock.
 ---@return number
 function term:remaining() end
+
+--- True once at least `seconds` of the term are left before `valid_until`: for work that cannot be interrupted. Where the
+--- clock says so already it returns at once and does not yield; else it asks for a renewal and waits until that is
+--- confirmed. "lost": the term is over, or was told to stop; "unavailable": no renewal within `timeout`, or etcd renews
+--- too slowly. Raises for more than the TTL less its margin, which is never certain.
+---@param seconds number
+---@param timeout? number
+---@return true? ok
+---@return string? message
+---@return lunarch.code? code
+function term:ensure(seconds, timeout) end
 
 --- Waits until the work has to stop - at stop_at, or at any loss - and returns why.
 ---@param timeout? number

@@ -657,7 +657,7 @@ static void on_ended(struct session *session) {
 }
 
 void person_open(struct person *person, struct world *world, const char *name, int64_t ttl_s, int64_t lease) {
-    static const struct session_callbacks callbacks = {on_opened, on_state, on_ended};
+    static const struct session_callbacks callbacks = {on_opened, on_state, on_ended, NULL};
     *person = (struct person){.world = world, .name = name};
     struct session_options options = {.ttl_s = ttl_s, .grace_ns = -1, .lease = lease, .index = &world->places};
     struct lun_err err;

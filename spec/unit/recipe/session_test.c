@@ -759,7 +759,7 @@ static void options_out_of_range_are_refused(void) {
     begin(1);
     struct session session;
     struct lun_err err;
-    static const struct session_callbacks none = {NULL, NULL, NULL};
+    static const struct session_callbacks none = {NULL, NULL, NULL, NULL};
     struct session_options bad[] = {{.ttl_s = 0, .grace_ns = -1},
                                     {.ttl_s = SESSION_MAX_TTL_S + 1, .grace_ns = -1},
                                     {.ttl_s = 10, .grace_ns = SECONDS(6)},
@@ -775,7 +775,7 @@ static void no_memory_for_the_grant_is_told_and_nothing_left(void) {
     begin(1);
     struct session session;
     struct lun_err err;
-    static const struct session_callbacks none = {NULL, NULL, NULL};
+    static const struct session_callbacks none = {NULL, NULL, NULL, NULL};
     struct session_options options = {.ttl_s = 10, .grace_ns = -1};
     fake_fail_next(world->fake, 1);
     rpc_enter(world->rpc);
