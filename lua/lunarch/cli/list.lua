@@ -15,12 +15,12 @@ clients, too.]],
 }
 
 function command.define(parser)
-  parser:argument("prefix", "what their names begin with"):args "?"
+  parser:argument("prefix", "what their names begin with"):args "?":target "names" -- the client has a prefix, too
   looks.define(parser)
 end
 
 local function run(client, flags)
-  local lines, message, code = require("lunarch.look").lines(client, flags.prefix, looks.timeout(flags))
+  local lines, message, code = require("lunarch.look").lines(client, flags.names, looks.timeout(flags))
   if not lines then return nil, message, code end
   if flags.json then
     local json = require "lunarch.look.json"
