@@ -93,7 +93,12 @@ static void poll_for_ms(int ms) {
 }
 
 static void connect_to(const char *endpoint) {
-    struct lun_config config = {.endpoints = &endpoint, .n_endpoints = 1, .name = "bench"};
+    struct lun_config config = {.endpoints = &endpoint,
+                                .n_endpoints = 1,
+                                .name = "bench",
+                                .cacert = getenv("LUNARCH_CACERT"),
+                                .cert = getenv("LUNARCH_CERT"),
+                                .key = getenv("LUNARCH_KEY")};
     check(lun_client_open(&config, &client, NULL));
 }
 
