@@ -189,4 +189,46 @@ describe("the prompt", function()
     t:wait_text '\n"firstly"\n'
     assert.equal(384, require("luv").fs_stat(env.XDG_STATE_HOME .. "/lunarch/history").mode & 511)
   end)
+
+  it("gives up what is held at SIGTERM, too", function()
+    local t = start()
+    t:enter("lock '/prompt/term'", "s%]> ?$")
+    require("luv").kill(t:pid(), "sigterm")
+    assert.equal(128 + 15, t:wait_exit())
+    assert.truthy(t:history():find("\nunlocked /prompt/term\n", 1, true), t:history())
+    assert.equal("", (keys("/prompt/term"):gsub("%s", "")))
+  end)
+
+  it("offers a private etcd where none answers", function()
+    local ports = require "support.ports"
+    local env = { LUNARCH_ENDPOINTS = false, ETCDCTL_ENDPOINTS = false, ETCD = require("support.tree").etcd }
+    local t = terminal.start({ "lunarch", "console", "--endpoints", "127.0.0.1:" .. ports.free() }, { env = env })
+    t:wait_text "no etcd answers: [^\n]+refused"
+    t:wait "^> ?$"
+    t:enter("dev()", "^dev> ?$")
+    t:enter("try('/prompt/dev').name", "^dev %[/prompt/dev %d+%.%ds%]> ?$")
+    assert.truthy(t:text():find('\n"/prompt/dev"\n', 1, true), t:text())
+  end)
+
+  it("asks before it changes keys of others, and not where they are its own", function()
+    local t = start()
+    server:etcdctl("put", "/ask/theirs", "1")
+    t:enter("client:put('/ask/ours', '1')", "> ?$")
+    t:enter("client:put('/ask/ours', '2')", "> ?$")
+    t:type "client:delete('/ask/theirs')\r"
+    t:wait "^delete /ask/theirs, which was not made from here%? %[y/N%] ?$"
+    t:type "n\r"
+    t:wait "^> ?$"
+    assert.truthy(t:text():find('\nnil, "not done: it was not agreed to", "cancelled"\n', 1, true), t:text())
+    t:type "client:txn { success = { { 'put', '/ask/theirs', '2' } } }\r"
+    t:wait "%? %[y/N%] ?$"
+    t:type "\3"
+    t:wait "^> ?$"
+    assert.truthy(server:etcdctl("get", "/ask/theirs"):find "\n1\n")
+    t:type "client:delete('/ask/', { prefix = true })\r"
+    t:wait "^delete /ask/theirs, which was not made from here%? %[y/N%] ?$"
+    t:type "y\r"
+    t:wait "^> ?$"
+    assert.equal("", (keys("/ask/"):gsub("%s", "")))
+  end)
 end)

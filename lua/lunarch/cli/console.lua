@@ -88,7 +88,7 @@ function command.run(flags)
   local console = require "lunarch.console"
   local options = { world = world, flags = flags, script = flags.script, log = own_log }
   local tasks = require "lunarch.loop.task"
-  signals.catch(function() tasks.interrupt_all(console.INTERRUPTED) end)
+  signals.catch(console.stop)
   exit.in_order()
 
   local status

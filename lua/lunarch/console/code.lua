@@ -23,7 +23,7 @@ end
 local function open()
   if world then return world end
   local found, trouble = require("lunarch.console.worlds.etcd").open({ flags = {}, log = log.new(function() end) }, {
-    name = "cluster", banner = function() return "" end,
+    name = "cluster",
   })
   if not found then args.misuse("%s", trouble) end
   world = found

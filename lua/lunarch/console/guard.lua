@@ -7,6 +7,11 @@ local LOOK_S = 5
 local NAMED = 3
 local MOST_KEYS = 100
 
+local function is_own(world, kv)
+  local session = world.open_session
+  return world.own_keys[kv.key] == kv.create_revision or session and kv.lease == session.lease
+end
+
 -- The keys of a range that were not made from here.
 local function foreign_keys(world, get, key, options)
   options = options or {}
@@ -17,9 +22,9 @@ local function foreign_keys(world, get, key, options)
   }, LOOK_S)
   local found = {}
   for _, kv in ipairs(range and result or { type(info) == "table" and info or nil }) do
-    if world.own_keys[kv.key] ~= kv.create_revision then found[#found + 1] = kv.key end
+    if not is_own(world, kv) then found[#found + 1] = kv.key end
   end
-  return found, type(info) == "table" and info.count or #found
+  return found, #found + (range and type(info) == "table" and info.count - #result or 0)
 end
 
 local function ask(world, verb, found, n)

@@ -58,6 +58,7 @@ end
 -- ---- the prompt -------------------------------------------------------------------------------------------------
 
 function Console:prompt_text()
+  if self.question then return self.question end
   local head = self.world.prompt() or ""
   if self.task then return head .. (head ~= "" and " " or "") .. "(waiting) " end
   if self.pending then return (" "):rep(#head) .. ">> " end
@@ -153,12 +154,11 @@ end
 --- Asks a question that is answered with y or n. Waits; false where nobody can answer.
 function Console:ask(question)
   if not self.input or self.input.is_over or not host.is_terminal(0) then return false end
-  local asked = self.task
-  self.task = nil
-  self.input:show(question .. "? [y/N] ")
-  self.question = question
-  local answer = self.input:next()
-  self.task, self.question = asked, nil
+  self.question = question .. "? [y/N] "
+  self:show_line()
+  local ok, answer = pcall(self.input.next, self.input)
+  self.question = nil
+  if not ok then error(answer, 0) end
   return answer ~= nil and answer:lower():find "^%s*y" ~= nil
 end
 
@@ -210,12 +210,11 @@ function Console:open_input()
     history = host.is_terminal(0) and history_path() or nil,
     is_plain = self.options.flags.plain,
   }
-  self.input.is_busy = function() return self.task ~= nil end
-  self.input.prompt_of = function()
-    return self.question and self.question .. "? [y/N] " or self:prompt_text()
-  end
+  self.input.is_busy = function() return self.task ~= nil and not self.question end
+  self.input.prompt_of = function() return self:prompt_text() end
   self.input.on_end = function()
-    if self.task then self.task:interrupt(INTERRUPTED) end
+    -- The end of a file or a pipe is just its end.
+    if self.task and (self.is_stopped or host.is_terminal(0)) then self.task:interrupt(INTERRUPTED) end
   end
 end
 
@@ -247,12 +246,45 @@ function Console:load(path)
   return self:run(fn)
 end
 
+-- ---- another world ----------------------------------------------------------------------------------------------
+
+function Console:enter(world)
+  self.world, globals.world = world, world
+  self.names = nil
+  self:listen()
+end
+
+-- From an etcd that does not answer to a private one.
+function Console:go_to_dev()
+  if self.world.name ~= "cluster" then return nil, "this is no real cluster", "invalid" end
+  local world, trouble = worlds.open("dev", self.options)
+  if not world then return nil, trouble, "unavailable" end
+  local before = self.world
+  self:enter(world)
+  lunarch.spawn(before.close, 0)
+  self:print(("now %s"):format(world.banner))
+end
+
+-- Behind the first prompt, so that nobody waits for it.
+function Console:check_etcd()
+  local world = self.world
+  if not world.silence then return end
+  local ok, silence = pcall(world.silence)
+  if not ok then silence = args.error_text(silence) end
+  if not silence or world ~= self.world or self.is_closing then return end
+  self:print_error("no etcd answers: " .. silence)
+  if world.is_default then
+    self:print "dev() goes on with a private one; --endpoints says where yours is."
+  end
+end
+
 local function new(options)
   local self = setmetatable({
     options = options, events = {}, is_coloured = log.is_coloured(1), record = record.new(),
   }, Console)
   self.own = {
     record = function(path) return self.record:write(path) end,
+    dev = options.world == "cluster" and function() return self:go_to_dev() end or nil,
     show = function(...) self:print(show.values(table.pack(...), self.world) or "") end,
   }
   setmetatable(self.own, { __index = function(_, name)
@@ -274,19 +306,18 @@ function console.run(options)
     log.complain(trouble)
     return status or 1
   end
-  self.world = world
-  globals.world = world
   globals.install(function() return self.world end, self.own)
-  self:listen()
+  self:enter(world)
   self:watch_interrupts()
   self:open_input()
   self:lend_terminal()
+  console.current = self
   if host.is_terminal(0) then
     self:print(("lunarch %s %s. help lists what there is."):format(lunarch.version, world.banner))
   end
   local is_fine = true
   if options.script then is_fine = self:load(options.script) end
-  if options.on_ready then options.on_ready(self) end
+  lunarch.spawn(self.check_etcd, self)
   while true do
     local text, fn, kind, message = self:read()
     if text == nil then break end
@@ -298,6 +329,15 @@ function console.run(options)
   end
   self:farewell()
   return (host.is_terminal(0) or is_fine) and 0 or 1
+end
+
+--- Ends the console that runs, as Ctrl-D does. Does not wait.
+function console.stop()
+  local self = console.current
+  if not self then return tasks.interrupt_all(INTERRUPTED) end
+  self.is_stopped = true
+  self.input:drop()
+  self.input:finish()
 end
 
 console.INTERRUPTED = INTERRUPTED

@@ -29,7 +29,7 @@ end
 function Input:next()
   while not self.lines[1] do
     if self.is_over then return nil end
-    self.waiter = {}
+    self.waiter = { cancel = function() self.waiter = nil end }
     tasks.suspend(self.waiter)
     self.waiter = nil
   end

@@ -7,9 +7,13 @@ local record = {}
 
 local HEAD = [[
 -- Recorded by `lunarch console`. Run it with `lunarch %s` and the flags that say where etcd is.
-require "lunarch.console.code".globals()
+local console = require "lunarch.console.code"
+console.globals()
+console.run(function()
 
 ]]
+
+local FOOT = "\nend)\n"
 
 local Record = {}
 Record.__index = Record
@@ -23,7 +27,8 @@ end
 ---@param kind "expression"|"statement"
 function Record:add(text, kind)
   if text:find "^%s*record%f[%W]" or text:find "^%s*help%f[%W]" then return end
-  self[#self + 1] = kind == "expression" and ("show(%s)"):format(text) or text
+  local value = kind == "expression" and text or text:match "^%s*return%f[%W](.*)$"
+  self[#self + 1] = value and ("show(%s)"):format(value) or text
 end
 
 --- Writes what was typed so far: true, or nil and what prevents it.
@@ -32,7 +37,7 @@ function Record:write(path)
   args.text("record", "path", path)
   local file, message = io.open(path, "w")
   if not file then return nil, message, "invalid" end
-  file:write(HEAD:format(path), table.concat(self, "\n"), self[1] and "\n" or "")
+  file:write(HEAD:format(path), table.concat(self, "\n"), FOOT)
   file:close()
   return ("%d lines in %s"):format(#self, path)
 end

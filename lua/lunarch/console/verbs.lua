@@ -80,19 +80,11 @@ end
 
 local WHY = {
   cluster = "this is a real cluster, and others rely on it",
-  dev = "the private etcd has one member, and this one process: nothing of it can be broken alone",
+  dev = "the private etcd has one member, and the candidates are part of this process",
   lab = "real time cannot be turned or stopped",
 }
 
-local USE = { breaking = "`lunarch console --lab` or `--sim` can", time = "`lunarch console --sim` can" }
-
-local function group_of(verb)
-  for _, group in ipairs(verbs.groups) do
-    for _, other in ipairs(group) do
-      if other == verb then return group.title end
-    end
-  end
-end
+local WHERE = { [SIM] = "`lunarch console --sim` has it", [BREAKABLE] = "`lunarch console --lab` and `--sim` have it" }
 
 --- Why a world does not have a verb, as one sentence.
 ---@param verb lunarch.console.Verb
@@ -101,8 +93,8 @@ end
 function verbs.sentence_without(verb, world)
   local own = world.missing and world.missing[verb.name]
   if own then return own end
-  local where = verb.worlds == SIM and USE.time or USE[group_of(verb)] or "another world may"
-  return ("%s: not here, because %s; %s"):format(verb.name, WHY[world.name] or "this world does not have it", where)
+  return ("%s: not here, because %s; %s"):format(verb.name, WHY[world.name] or "this world does not have it",
+    WHERE[verb.worlds] or "another world may have it")
 end
 
 return verbs

@@ -26,6 +26,8 @@
 --   names()           optional: what may be named in a call beside the names in etcd, for the completion: { "A" }
 --   describe(value)   optional: a value of the world's own (a candidate) as a sentence, or nil
 --   timeline          optional: a function () -> the lines of its timeline (lunarch.timeline)
+--   silence()         optional: why no member of etcd answers, or nil: one does. Waits. Asked behind the first prompt
+--   is_default        optional: nobody said where etcd is, so that a private one is offered when it is silent
 --   close(seconds)    gives up what is held, ends what was started; returns the sentences that say so. Waits
 --
 -- How a value prints at the prompt: an object with the metafield __console(self) -> string prints so; else tables as

@@ -1,5 +1,6 @@
 -- The world of `lunarch console --endpoints`: a cluster that others rely on. Reading is free; what changes something of
 -- others asks first.
+local endpoints = require "lunarch.endpoints"
 local base = require "lunarch.console.worlds.etcd"
 local guard = require "lunarch.console.guard"
 
@@ -9,16 +10,10 @@ local cluster = {}
 
 --- Or nil, what is wrong, exit status. Waits.
 function cluster.open(options)
-  local world, trouble, status = base.open(options, {
-    name = "cluster",
-    may = options.ask,
-    banner = function(client)
-      return "on etcd at " .. table.concat(client.endpoints, ",")
-    end,
+  return base.open(options, {
+    name = "cluster", may = options.ask, on_client = guard.watch,
+    banner = "on etcd at " .. (options.flags.endpoints or select(2, endpoints.variable()) or endpoints.DEFAULT),
   })
-  if not world then return nil, trouble, status end
-  guard.watch(world)
-  return world
 end
 
 return cluster

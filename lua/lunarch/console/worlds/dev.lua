@@ -11,7 +11,7 @@ function dev.open(options)
   return base.open(options, {
     name = "dev",
     label = "dev",
-    banner = function() return "on a private etcd, which ends with its last user" end,
+    banner = "on a private etcd, which ends with its last user",
   })
 end
 

@@ -17,6 +17,7 @@ args.is_ours()
 local worlds = {}
 
 local LOOK_S = 5
+local SILENCE_S = 2
 local SESSION_S = 5
 local STOP_S = 12
 
@@ -387,8 +388,32 @@ local function close(world, seconds)
     said[#said + 1] = ok and ("the session is closed, lease %s revoked"):format(session.lease)
       or ("closing the session: %s"):format(message)
   end
-  world.client:close(seconds)
+  if rawget(world, "client") then world.client:close(seconds) end
   return said
+end
+
+-- ---- etcd itself --------------------------------------------------------------------------------------------------
+
+-- The client is made when it is first needed: the first line can be typed before.
+local LAZY = {
+  __index = function(world, name)
+    if name ~= "client" then return nil end
+    local client, message = lunarch.connect {}
+    if not client then args.misuse("%s", message) end
+    rawset(world, "client", client)
+    if world.on_client then world.on_client(world) end
+    return client
+  end,
+}
+
+-- Why no member of etcd answers, or nil: one does.
+local function silence_of(world)
+  local members, message, code = world.client:status(SILENCE_S)
+  if code == "closed" then return nil end
+  for _, member in ipairs(members or {}) do
+    if not member.error then return nil end
+  end
+  return members and members[1] and members[1].error or message
 end
 
 -- ---- opening ----------------------------------------------------------------------------------------------------
@@ -429,18 +454,15 @@ end
 function worlds.open(options, own)
   local endpoints, trouble, status = etcd.find(options.flags, options.log)
   if endpoints == nil then return nil, trouble, status end
-  local client, message = lunarch.connect { name = options.flags.name }
-  if not client then return nil, message, 2 end
-  local world = begin {
-    name = own.name, label = own.label, clock = "wall", client = client, ttl = options.flags.ttl,
+  local world = begin(setmetatable({
+    name = own.name, label = own.label, clock = "wall", ttl = options.flags.ttl, banner = own.banner,
     default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
-    hint = etcd.is_default(options.flags.endpoints) and etcd.HINT or "",
-  }
+    is_default = not own.label and etcd.is_default(options.flags.endpoints), on_client = own.on_client,
+  }, LAZY))
   world.may = own.may or function() return true end
   world.verbs = bind(world, { looking, standing, breaking })
-  world.banner = own.banner(client)
   function world.call(fn, ...) return fn(...) end
-  function world.names() return {} end
+  function world.silence() return silence_of(world) end
   return world
 end
 

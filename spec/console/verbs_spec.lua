@@ -1,0 +1,155 @@
+-- limit: 180 s
+-- The verbs of the console on a real etcd: what each does, and the sentence where there is none. Typed into a pipe.
+local etcd = require "support.etcd"
+local lunarch = require "lunarch"
+local process = require "support.process"
+local tree = require "support.tree"
+local uv = require "luv"
+local verbs = require "lunarch.console.verbs"
+
+for _, name in ipairs { "cluster", "dev" } do
+  describe("in the world " .. name, function()
+    local server, client, flags, env
+
+    setup(function()
+      server = etcd.start()
+      client = assert(lunarch.connect { endpoints = server.endpoint, name = "spec" })
+      flags = name == "dev" and { ("--dev=console-%d"):format(uv.os_getpid()) } or { "--endpoints", server.endpoint }
+      env = { ETCD = tree.etcd, LUNARCH_ENDPOINTS = false }
+    end)
+    teardown(function()
+      client:close(5)
+      server:stop()
+    end)
+    after_each(process.end_all)
+
+    -- Everything that the console says to these lines.
+    local function say(lines, script)
+      local words = { "lunarch", "console", script or flags[1], table.unpack(flags, script and 1 or 2) }
+      words.stdin, words.env = true, env
+      local child = process.start(words)
+      child:write(lines .. "\n")
+      child:close_stdin()
+      local status = child:wait_exit()
+      local out = {}
+      for _, line in ipairs(child:lines()) do
+        if line.from == "out" then out[#out + 1] = line.text end
+      end
+      return table.concat(out, "\n") .. "\n", status
+    end
+
+    local function expect(output, ...)
+      for _, text in ipairs { ... } do
+        assert.truthy(output:find(text), ("'%s' is not in:\n%s"):format(text, output))
+      end
+    end
+
+    it("says of each verb that it has not why not, in a sentence that ends the call alone", function()
+      local lines = {}
+      for verb, it in pairs(verbs.by_name) do
+        if it.worlds and not it.worlds[name] then lines[#lines + 1] = verb .. "(1)\n'after " .. verb .. "'" end
+      end
+      assert.truthy(#lines > 10)
+      local output, status = say(table.concat(lines, "\n"))
+      for _, line in ipairs(lines) do
+        local verb = line:match "^[%w_]+"
+        expect(output, verb .. ': not here, because [^\n]+; `lunarch console %-%-[^\n]+\n"after ' .. verb .. '"\n')
+      end
+      assert.equal(1, status)
+    end)
+
+    it("has elections, locks, line and members", function()
+      local output, status = say [[
+        candidate("/verbs/e", "A") lunarch.sleep(0.3)
+        lock("/verbs/l", 5) do end
+        elections() locks("/verbs/l")
+        elections("/verbs")
+        locks("/verbs/l")
+        line("/verbs/e")
+        members()
+        line("/verbs/none")
+        locks("/none")
+      ]]
+      expect(output, "NAME +LEADER +TOKEN +WAITING\n/verbs/e +A +%d+ +0\n",
+        "NAME +HOLDER +TOKEN +WAITING\n/verbs/l +%S+ %(pid",
+        "PLACE +WHO +TOKEN +LEASE LEFT +KEY\n +1 +A +%d+ +%d+ of 10 s +/verbs/e/%x+\n", "ENDPOINT +ROLE +ETCD",
+        "leader +3%.", "nobody is in this line", "no lock is in etcd")
+      assert.equal(0, status)
+    end)
+
+    it("has follow and unfollow", function()
+      local output = say [[
+        follow "/verbs/f" lunarch.sleep(0.3)
+        x = lock("/verbs/f", 5) lunarch.sleep(0.3)
+        unfollow "/verbs/f"
+        leave(x)
+        unfollow "/verbs/f"
+      ]]
+      expect(output, "/verbs/f: nobody is in the line\n", "/verbs/f: acquired, token %d+\n",
+        'nil, "/verbs/f is not followed", "invalid"')
+      assert.falsy(output:find("released", 1, true))
+    end)
+
+    it("has candidate with its handlers, resign and leave", function()
+      local output, status = say [[
+        function do_work(term) print("works as " .. term.value) return 60 end
+        a = candidate("/verbs/c", "A", { ttl = 5 })
+        lunarch.sleep(0.3) b = candidate("/verbs/c", "B", { ttl = 5 }) lunarch.sleep(0.3)
+        a
+        b
+        resign(a) lunarch.sleep(0.5)
+        b
+        a.term:put("/verbs/late", "x")
+        resign("B") do end
+        leave(b)
+        leave()
+        leave()
+        resign()
+      ]]
+      expect(output, "A  elected, token %d+\n", "works as A\n",
+        "candidate A in /verbs/c: leads, token %d+, in do_work; told to stop in %d%.%d s, lost in %d%.%d s if etcd ",
+        "candidate B in /verbs/c: standing", "B  leader is A\n", "A  on_lost %(resigned%)\n", "B  elected, token %d+\n",
+        "candidate B in /verbs/c: leads", 'nil, "[^\n]*", "lost"', "B left /verbs/c", "A .- /verbs/c\n",
+        'nil, "nothing is held here, and no candidate stands", "not_owner"',
+        'nil, "no candidate leads here", "not_leader"')
+      assert.equal(0, status)
+    end)
+
+    it("has try and lock", function()
+      local output = say [[
+        try "/verbs/t"
+        try "/verbs/t"
+        lunarch.connect():session():mutex("/verbs/t"):try_lock()
+        lock("/verbs/t", 0.1)
+        lock("/verbs/u", 1).token == line("/verbs/u")[1].token
+        leave "/verbs/u"
+      ]]
+      expect(output, "^lock /verbs/t: held, token %d+; told to stop in", 'nil, "it is held here already", "locked"',
+        'nil, "locked by [^\n]*", "locked"', "\ntrue\n", "\nunlocked /verbs/u\n", "\nunlocked /verbs/t\n")
+    end)
+
+    it("loads the globals of a script, with whose handlers a candidate stands", function()
+      local path = tree.folder() .. "/failover.lua"
+      tree.write(path, [[
+        election = "/verbs/script"
+        function do_work(term) print("the script works, token " .. term.token) return 60 end
+      ]])
+      local output = say('candidate(nil, "S") lunarch.sleep(0.3)', path)
+      expect(output, "S  elected, token %d+\n", "the script works, token %d+\n", "S gave up /verbs/script\n")
+      output = say(('candidate("/verbs/other", "T", { script = %q }) lunarch.sleep(0.3)'):format(path))
+      expect(output, "T  elected, token %d+\n", "the script works, token %d+\n", "T gave up /verbs/other\n")
+    end)
+
+    it("records what was typed as a script that runs", function()
+      local path = tree.folder() .. "/recorded.lua"
+      local output = say(('x = 40\nx + 2\nno_such()\nlock("/verbs/r", 5)\nlocks("/verbs/r")\nrecord %q'):format(path))
+      expect(output, "4 lines in ")
+      local words = { "lunarch", "run", path, table.unpack(flags) }
+      words.env = env
+      local status
+      output, status = process.run(words)
+      assert.equal(0, status, output)
+      expect(output, "42\n", "lock /verbs/r: held, token %d+", "/verbs/r +%S+ %(pid %d+%) +%d+ +0\n")
+    end)
+  end)
+end
