@@ -43,8 +43,10 @@ end
 local tags = {}
 
 function tags.class(self, rest)
-  local name = rest:match "^[%w_.]+"
-  self.class_entry = self:add { name = short(name), kind = "class", class = name, comment = self.comment, fields = {} }
+  local name, parent = rest:match "^([%w_.]+):?%s*([%w_.]*)"
+  self.class_entry = self:add {
+    name = short(name), kind = "class", class = name, parent = parent, comment = self.comment, fields = {},
+  }
   self.comment = {}
 end
 
@@ -141,6 +143,21 @@ function annotations.all()
   end
   known = reader.entries
   return known
+end
+
+--- The fields of a class, those of its parents included.
+---@param entry lunarch.console.Entry
+---@return { name: string, text: string }[]
+function annotations.fields(entry)
+  local fields = {}
+  table.move(entry.fields, 1, #entry.fields, 1, fields)
+  for _, parent in ipairs(annotations.all()) do
+    if parent.kind == "class" and parent.class == entry.parent then
+      local more = annotations.fields(parent)
+      table.move(more, 1, #more, #fields + 1, fields)
+    end
+  end
+  return fields
 end
 
 --- The entries of this name, those called exactly so first; or else the methods of that name in any class.

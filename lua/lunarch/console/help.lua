@@ -102,8 +102,10 @@ function help.text(entry)
   end
   rows_of(lines, "arguments", entry.params)
   rows_of(lines, "returns", entry.returns)
-  rows_of(lines, "fields", entry.fields)
-  if entry.kind == "class" then rows_of(lines, "methods", methods_of(entry.class)) end
+  if entry.kind == "class" then
+    rows_of(lines, "fields", annotations.fields(entry))
+    rows_of(lines, "methods", methods_of(entry.class))
+  end
   return table.concat(lines, "\n")
 end
 
@@ -184,7 +186,7 @@ function help.options(_, call)
         names[field] = true
       end
       for _, class in ipairs(annotations.find(param.text:match "^lunarch%.([%w_]+)" or "-")) do
-        for _, field in ipairs(class.fields or {}) do
+        for _, field in ipairs(class.fields and annotations.fields(class) or {}) do
           names[field.name:match "^[%w_]+"] = true
         end
       end
