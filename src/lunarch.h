@@ -277,7 +277,7 @@ void lun_watch_free(struct lun_watch *watch);
 /* A lease, kept alive, and the knowledge of how long it certainly is. Three instants order its end:
  *     stop_at = valid_until - grace       work is told to stop
  *     valid_until                         from here on every answer is "lost"
- *     (expiry)                            the earliest instant at which etcd may let go */
+ *     (expiry)                            the earliest instant at which etcd may end the lease */
 enum { LUN_MAX_TTL_S = 86400 };
 
 struct lun_session_options {

@@ -1,4 +1,4 @@
-/* base/bytes.c - see bytes.h. */
+/* base/bytes.c - copies of byte slices, and the end of the range of all keys with a prefix. See bytes.h. */
 #include "base/bytes.h"
 
 #include <stdarg.h>

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A borrowed run of bytes: valid as long as whoever lent it says. Layout-compatible with nothing on purpose. */
+/* A borrowed run of bytes: valid as long as its lender says. Layout-compatible with nothing on purpose. */
 struct lun_bytes {
     const void *data;
     size_t len;

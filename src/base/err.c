@@ -1,4 +1,5 @@
-/* base/err.c - see err.h. */
+/* base/err.c - the names and sentences of the error codes; setting an error and wrapping its text outward.
+ * See err.h. */
 #include "base/err.h"
 
 #include <stdio.h>

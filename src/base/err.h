@@ -12,7 +12,7 @@
 
 /* X(symbol, number, name, sentence). `name` is what Lua shows as `code`, and never changes. */
 #define LUN_ERRORS(X)                                                                                        \
-    X(LUN_ELOCKED, -1, "locked", "somebody else holds it")                                                   \
+    X(LUN_ELOCKED, -1, "locked", "another holds it")                                                         \
     X(LUN_ETIMEOUT, -2, "timeout", "the time allowed for it has passed")                                     \
     X(LUN_ECANCELLED, -3, "cancelled", "it was cancelled")                                                   \
     X(LUN_ELOST, -4, "lost", "the session or the place is lost")                                             \

@@ -1,4 +1,5 @@
-/* base/fork.c - see fork.h. Counted by a handler in the child: getpid is a system call, and would be felt in every
+/* base/fork.c - counts forks, so that a client notices that it is in a child.
+ * See fork.h. Counted by a handler in the child: getpid is a system call, and would be felt in every
  * lock. */
 #include "base/fork.h"
 

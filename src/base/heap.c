@@ -1,4 +1,4 @@
-/* base/heap.c - see heap.h. */
+/* base/heap.c - a binary min-heap of instants, for the timers. See heap.h. */
 #include "base/heap.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* base/reason.c - see reason.h. */
+/* base/reason.c - the names of reasons and session states, as users read them. See reason.h. */
 #include "base/reason.h"
 
 #include <stddef.h>

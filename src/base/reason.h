@@ -6,8 +6,8 @@
 enum lun_reason {
     LUN_NOT_LOST = 0,
     LUN_LOST_EXPIRED,         /* no renewal was confirmed in time */
-    LUN_LOST_REVOKED,         /* somebody revoked the lease */
-    LUN_LOST_KEY_DELETED,     /* somebody deleted our key */
+    LUN_LOST_REVOKED,         /* the lease was revoked */
+    LUN_LOST_KEY_DELETED,     /* our key was deleted */
     LUN_LOST_FROZEN,          /* this process was not running (stopped, suspended) */
     LUN_LOST_CLOSED,          /* the session or client was closed, the place given up */
     LUN_LOST_UNAUTHENTICATED, /* etcd accepts our credentials no more */

@@ -1,4 +1,4 @@
-/* base/secret.c - see secret.h. */
+/* base/secret.c - wipes passwords, tokens and keys from memory before it is freed. See secret.h. */
 #include "base/secret.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* base/sm.c - see sm.h. */
+/* base/sm.c - moves a state machine along a lawful arc, checks its invariant, and traces the names of the states.
+ * See sm.h. */
 #include "base/sm.h"
 
 #include <stdatomic.h>

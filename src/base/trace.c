@@ -1,4 +1,4 @@
-/* base/trace.c - see trace.h. */
+/* base/trace.c - formats a trace line and hands it to the callback, if one is set. See trace.h. */
 #include "base/trace.h"
 
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* base/trace.h - lines that tell what the core does, for whoever asked for them. Nothing prints by itself. */
+/* base/trace.h - lines that tell what the core does, for a callback that was set. Nothing prints by itself. */
 #ifndef LUN_BASE_TRACE_H
 #define LUN_BASE_TRACE_H
 

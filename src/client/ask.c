@@ -290,8 +290,7 @@ static void op_take_back(struct lun_op *op) {
     op_free(op);
 }
 
-/* The op may be answered, and its callback run by another thread, before `start` returns: whoever wants to know the op
- * knows it by then. */
+/* The op may be answered, and its callback run by another thread, before `start` returns: `ret_op` is set before. */
 int client_ask(struct lun_client *client, const struct ask_kind *kind, void *object, const void *args,
                const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err) {
     struct lun_op *op = NULL, *before = ret_op ? *ret_op : NULL;

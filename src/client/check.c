@@ -1,4 +1,5 @@
-/* check.c - see check.h. */
+/* check.c - checks the arguments of lunarch.h before anything is done with them: a sentence, never a read out of bounds.
+ * See check.h. */
 #include "client/check.h"
 
 #include <inttypes.h>

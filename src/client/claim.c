@@ -83,7 +83,7 @@ static void end_in(struct claim *claim, enum claim_state state) {
     sm_move(&claim->sm, state);
 }
 
-/* Whoever awaits the loss, and the owner, are told. */
+/* Answers the calls that await the loss, and calls the owner. */
 static void tell_over(struct claim *claim, enum lun_reason reason) {
     if (!claim->reason)
         claim->reason = reason;

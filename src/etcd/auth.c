@@ -1,4 +1,5 @@
-/* etcd/auth.c - see auth.h.
+/* etcd/auth.c - asks for a user's token once for all calls, and replaces it when it is refused or about to end.
+ * See auth.h.
  *
  * The happy path: the first call that needs a token waits, Authenticate goes out (alone: it costs the server 70 ms of processor), the token
  * comes, all that waited go on. A wrong password fails them, and is not tried again before a growing delay has passed: what comes meanwhile

@@ -1,4 +1,4 @@
-/* etcd/backoff.c - see backoff.h. */
+/* etcd/backoff.c - delays drawn at random, and delays that grow with each failure. See backoff.h. */
 #include "etcd/backoff.h"
 
 int64_t backoff_early(struct rpc *rpc, int64_t span_ns, int64_t part) {

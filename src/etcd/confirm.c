@@ -1,4 +1,4 @@
-/* etcd/confirm.c - see confirm.h.
+/* etcd/confirm.c - proves with one linearizable read that a member was not left behind by its cluster. See confirm.h.
  *
  * The read counts the keys equal to a single zero byte (the first of all keys; with a prefix the first below that): the
  * smallest question there is, answered without touching a value, and of a key nobody uses. Being linearizable it makes the member ask etcd's leader for

@@ -1,4 +1,4 @@
-/* etcd/endpoint.c - see endpoint.h. */
+/* etcd/endpoint.c - reads addresses of etcd as people write them, and writes them in full. See endpoint.h. */
 #include "etcd/endpoint.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,5 @@
-/* etcd/identity.c - see identity.h.
+/* etcd/identity.c - decides from reply headers which cluster a member belongs to, and whether etcd began anew.
+ * See identity.h.
  *
  * Two things show that the etcd behind the addresses is not the one that was known: a reply that reflects the
  * present and bears a lower raft term or revision than was heard before it was asked for (the same flags give a

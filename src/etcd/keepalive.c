@@ -1,4 +1,4 @@
-/* etcd/keepalive.c - see keepalive.h. */
+/* etcd/keepalive.c - one stream of renewals to one member: sends them, and matches the answers. See keepalive.h. */
 #include "etcd/keepalive.h"
 
 #include <stdlib.h>

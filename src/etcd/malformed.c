@@ -1,4 +1,5 @@
-/* etcd/malformed.c - see malformed.h. */
+/* etcd/malformed.c - finds what cannot be in a reply of a sane etcd: false revisions, ids, TTLs and counts.
+ * See malformed.h. */
 #include "etcd/malformed.h"
 
 #include <inttypes.h>

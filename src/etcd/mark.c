@@ -1,4 +1,4 @@
-/* etcd/mark.c - see mark.h. */
+/* etcd/mark.c - the highest raft term or revision that replies have borne. See mark.h. */
 #include "etcd/mark.h"
 
 void mark_hear(struct mark *mark, uint64_t value, int64_t now_ns) {

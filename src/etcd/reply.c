@@ -1,4 +1,4 @@
-/* etcd/reply.c - see reply.h. */
+/* etcd/reply.c - turns etcd's replies into plain data, and refuses those with missing or false parts. See reply.h. */
 #include "etcd/reply.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* etcd/request.c - see request.h. */
+/* etcd/request.c - turns operations and transactions into etcd's messages. See request.h. */
 #include "etcd/request.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* etcd/status_class.c - see status_class.h. */
+/* etcd/status_class.c - the table that says what a gRPC status and etcd's words mean: try again, elsewhere, or never.
+ * See status_class.h. */
 #include "etcd/status_class.h"
 
 #include <stdio.h>

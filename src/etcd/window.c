@@ -1,4 +1,4 @@
-/* etcd/window.c - see window.h. */
+/* etcd/window.c - bounds how much one member is asked at a time, by how fast it answers. See window.h. */
 #include "etcd/window.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* host/stamp.c - see stamp.h. */
+/* host/stamp.c - fills the time into a log line that was prepared before. See stamp.h. */
 #include "host/stamp.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* host/streams.c - see streams.h. The C library's FILE stays what Lua and other libraries write to; below it there is
+/* host/streams.c - keeps a reader of stdout or stderr that sleeps from holding up the program.
+ * See streams.h. The C library's FILE stays what Lua and other libraries write to; below it there is
  * an output in place of a descriptor (fopencookie). */
 #include "host/streams.h"
 

@@ -1,4 +1,4 @@
-/* lab/fiber.c - see fiber.h. */
+/* lab/fiber.c - switches between stacks, so that a simulated script can wait anywhere. See fiber.h. */
 #include "lab/fiber.h"
 
 #include <stdint.h>

@@ -355,11 +355,11 @@ static bool keep_answer(struct process *process, lua_State *L, int n) {
 }
 
 /* The client that the object at 1 belongs to; NULL: the object is closed. */
-static struct box *box_of(lua_State *L) {
+static struct client_ref *ref_of(lua_State *L) {
     if (luaL_testudata(L, 1, CLIENT_CLASS))
-        return box_check(L, 1);
+        return client_ref_check(L, 1);
     struct handle *handle = *(struct handle **)lua_touserdata(L, 1);
-    return handle ? handle->box : NULL;
+    return handle ? handle->ref : NULL;
 }
 
 /* A call that sends something. Upvalues: the real one, its name. */
@@ -369,21 +369,21 @@ static int asking(lua_State *L) {
     struct asked *asked = &process->asked[process->next_asked++ % RUN_MAX_ASKED];
     *asked = (struct asked){0};
     report_asked(L, lua_tostring(L, lua_upvalueindex(2)), asked);
-    struct box *box = box_of(L);
+    struct client_ref *ref = ref_of(L);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
     int n = lua_gettop(L);
     if (lua_isinteger(L, 1))
-        asked->box = box;
+        asked->ref = ref;
     asked->id = lua_tointeger(L, 1);
     keep_answer(process, L, n);
     return n;
 }
 
-static struct asked *find_asked(struct process *process, const struct box *box, lua_Integer id) {
+static struct asked *find_asked(struct process *process, const struct client_ref *ref, lua_Integer id) {
     for (int i = 0; i < RUN_MAX_ASKED; i++)
-        if (process->asked[i].box == box && process->asked[i].id == id)
+        if (process->asked[i].ref == ref && process->asked[i].id == id)
             return &process->asked[i];
     return NULL;
 }
@@ -405,10 +405,10 @@ static bool is_true_now(lua_State *L, enum answer answer, struct lun_mutex *mute
 /* take(id). Upvalue: the real one. */
 static int taking(lua_State *L) {
     struct process *process = self(L);
-    struct asked *asked = find_asked(process, box_check(L, 1), luaL_checkinteger(L, 2));
-    const struct op *op = op_find(box_check(L, 1), luaL_checkinteger(L, 2));
-    enum answer answer = op ? op->answer : ANSWER_TRUE;
-    struct lun_mutex *mutex = answer == ANSWER_TOKEN && op->handle ? op->handle->object : NULL;
+    struct asked *asked = find_asked(process, client_ref_check(L, 1), luaL_checkinteger(L, 2));
+    const struct pending *pending = pending_find(client_ref_check(L, 1), luaL_checkinteger(L, 2));
+    enum answer answer = pending ? pending->answer : ANSWER_TRUE;
+    struct lun_mutex *mutex = answer == ANSWER_TOKEN && pending->handle ? pending->handle->object : NULL;
     int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
     bool has_failed = keep_answer(process, L, n);
     if (!has_failed && !is_true_now(L, answer, mutex))
@@ -418,7 +418,7 @@ static int taking(lua_State *L) {
                   has_failed ? lua_tostring(L, -1) : "ok", has_failed ? ": " : "",
                   has_failed ? lua_tostring(L, -2) : "");
     if (asked)
-        asked->box = NULL;
+        asked->ref = NULL;
     return n;
 }
 

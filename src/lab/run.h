@@ -48,7 +48,7 @@ struct candidate {
 };
 
 struct asked {
-    struct box *box;
+    struct client_ref *ref;
     lua_Integer id;
     char text[120];
 };

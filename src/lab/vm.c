@@ -1,4 +1,4 @@
-/* lab/vm.c - see vm.h.
+/* lab/vm.c - a Lua state that does the same in every run: fixed seeds, fixed addresses. See vm.h.
  *
  * Lua draws the seed of its string hash from the time and from addresses, in lua_newstate and before the first
  * string is made; there is no call to set it. The first request for memory is for the state itself, the second

@@ -1,4 +1,5 @@
-/* lab/vm_memory.c - see memory.h. Pieces are multiples of 16 bytes up to 1 KiB, and from there on powers of two with
+/* lab/vm_memory.c - the allocator of simulated Lua states.
+ * See vm_memory.h. Pieces are multiples of 16 bytes up to 1 KiB, and from there on powers of two with
  * three steps between; a freed one serves the next request for its size. */
 #include "lab/vm_memory.h"
 

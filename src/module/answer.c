@@ -199,24 +199,24 @@ void answer_push_classes(lua_State *L) {
 }
 
 /* The object comes first: what may raise, and what may take time, is over when the clock is asked. */
-static int push_handle(lua_State *L, struct op *op, const struct class *class) {
+static int push_handle(lua_State *L, struct pending *pending, const struct class *class) {
     struct handle *handle = handle_new(L, class);
-    const struct lun_result *result = lun_op_result(op->lun);
+    const struct lun_result *result = lun_op_result(pending->lun);
     if (result->err)
         return push_error(L, result->err->code, result->err->text);
-    handle_open(handle, op->box, class == &term_class ? (void *)result->term : (void *)result->session);
+    handle_open(handle, pending->ref, class == &term_class ? (void *)result->term : (void *)result->session);
     return 1;
 }
 
-int answer_push(lua_State *L, struct op *op) {
-    if (op->answer == ANSWER_SESSION)
-        return push_handle(L, op, &session_class);
-    if (op->answer == ANSWER_TERM)
-        return push_handle(L, op, &term_class);
-    const struct lun_result *result = lun_op_result(op->lun);
+int answer_push(lua_State *L, struct pending *pending) {
+    if (pending->answer == ANSWER_SESSION)
+        return push_handle(L, pending, &session_class);
+    if (pending->answer == ANSWER_TERM)
+        return push_handle(L, pending, &term_class);
+    const struct lun_result *result = lun_op_result(pending->lun);
     if (result->err)
         return push_error(L, result->err->code, result->err->text);
-    switch (op->answer) {
+    switch (pending->answer) {
     case ANSWER_TRUE:
         lua_pushboolean(L, 1);
         return 1;

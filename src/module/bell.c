@@ -215,7 +215,7 @@ static struct bell *bell_check(lua_State *L) {
 /* watch(client): rings from now on when the client has something to tell, and once at once. */
 static int bell_watch(lua_State *L) {
     struct bell *bell = bell_check(L);
-    lua_pushboolean(L, watch_fd(bell, lun_client_fd(box_check(L, 2)->client), EPOLLIN | EPOLLET) == 0);
+    lua_pushboolean(L, watch_fd(bell, lun_client_fd(client_ref_check(L, 2)->client), EPOLLIN | EPOLLET) == 0);
     kick(bell);
     return 1;
 }

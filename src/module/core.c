@@ -133,8 +133,8 @@ static const luaL_Reg FUNCTIONS[] = {
     {"endings", endings_open},
     {"is_yieldable", core_is_yieldable},
     {"count_state", core_count_state},
-    {"connect", box_connect},
-    {"endpoints", box_endpoints},
+    {"connect", client_ref_connect},
+    {"endpoints", client_ref_endpoints},
     {"process_exists", core_process_exists},
     {"now", core_now},
     {"sleep", core_sleep},
@@ -154,8 +154,8 @@ const struct class *const module_classes[] = {&session_class, &mutex_class,    &
 
 int luaopen_lunarch_core(lua_State *L) {
     keep_for_close(L);
-    box_register(L);
-    op_register(L);
+    client_ref_register(L);
+    pending_register(L);
     bell_register(L);
     endings_register(L);
     for (const struct class *const *class = module_classes; *class; class++)

@@ -21,10 +21,10 @@ struct handle *handle_new(lua_State *L, const struct class *class) {
     return handle;
 }
 
-void handle_open(struct handle *handle, struct box *box, void *object) {
+void handle_open(struct handle *handle, struct client_ref *ref, void *object) {
     handle->object = object;
-    handle->box = box;
-    box_ref(box);
+    handle->ref = ref;
+    client_ref_hold(ref);
 }
 
 struct handle *handle_peek(lua_State *L, int index, const struct class *class) {
@@ -41,15 +41,15 @@ struct handle *handle_check(lua_State *L, int index, const struct class *class) 
     return handle;
 }
 
-/* The object goes first: it must not outlive its client, which may go with the box. */
+/* The object goes first: it must not outlive its client, which may go with the reference. */
 void handle_close(struct handle *handle) {
     if (!handle->object)
         return;
     handle->class->free(handle->object);
     handle->object = NULL;
-    struct box *box = handle->box;
-    handle->box = NULL;
-    box_unref(box);
+    struct client_ref *ref = handle->ref;
+    handle->ref = NULL;
+    client_ref_release(ref);
 }
 
 void handle_unref(struct handle *handle) {
@@ -86,15 +86,15 @@ static int ask(lua_State *L) {
     const struct class *class = lua_touserdata(L, lua_upvalueindex(2));
     void **slot = luaL_checkudata(L, 1, class ? class->name : CLIENT_CLASS);
     struct handle *self = class ? *slot : NULL;
-    struct box *box = class ? self ? self->box : NULL : *slot;
-    if (!box)
+    struct client_ref *ref = class ? self ? self->ref : NULL : *slot;
+    if (!ref)
         return push_over(L, class ? class->name : CLIENT_CLASS);
     struct lun_err err = {0};
-    struct op *op = op_new(L, box, self, (enum answer)asking->answer, asking->timeout_index);
+    struct pending *pending = pending_new(L, ref, self, (enum answer)asking->answer, asking->timeout_index);
     int token = lua_gettop(L);
-    int code = asking->ask(L, self ? self->object : box->client, op, &err);
+    int code = asking->ask(L, self ? self->object : ref->client, pending, &err);
     lua_settop(L, token);
-    return op_asked(L, op, code, &err);
+    return pending_asked(L, pending, code, &err);
 }
 
 void asking_register(lua_State *L, const struct asking *asks, const struct class *class) {

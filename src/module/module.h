@@ -2,12 +2,13 @@
  *
  * lunarch.core is private to lua/lunarch: its arguments have been checked there, and are checked here once
  * more only as far as memory is concerned. An asking call returns the number of an operation, or nil,
- * message, code. C never calls Lua: the callbacks of the door keep the answer, `client:drain()` and
+ * message, code. C never calls Lua: the callbacks of lunarch.h keep the answer, `client:drain()` and
  * `client:wait()` tell which are finished, `client:take(id)` gives the answer as it is by then.
  *
- * Who holds whom: a *box* stands for a client, and lives as long as the Lua object of the client or of
- * anything made from it; the client is abandoned with its last reference, so that the order in which the
- * collector takes them does not matter. A *handle* is what a Lua object of the other classes points to. */
+ * Lifetimes: a *client ref* counts the references to a client, and lives as long as the Lua object of the client or of
+ * anything made from it; the client is abandoned with its last reference, so that the order in which the collector takes
+ * them does not matter. A *handle* is what a Lua object of the other classes points to. A *pending* is an operation, from
+ * asking until its answer is taken. */
 #ifndef LUN_MODULE_MODULE_H
 #define LUN_MODULE_MODULE_H
 
@@ -15,18 +16,17 @@
 #include "lunarch.h"
 #include "module/compat.h"
 
-/* ---- boxes and handles
- * -------------------------------------------------------------------------------------------------- */
+/* ---- client refs and handles ------------------------------------------------------------------------- */
 
-struct op;
+struct pending;
 
-struct box {
+struct client_ref {
     struct lun_client *client;
     unsigned refs;
-    struct op **ops; /* by slot */
-    size_t n_ops;
-    struct op *unused;
-    struct list finished; /* struct op: answered, and not told by drain yet */
+    struct pending **slots;
+    size_t n_slots;
+    struct pending *unused;
+    struct list finished; /* struct pending: answered, and not yet returned by drain */
     struct list lines;    /* struct line: of the trace */
     size_t n_lines;
 };
@@ -37,8 +37,8 @@ struct asking {
     int answer;       /* enum answer */
     int timeout_index;
     /* Reads the arguments, which may raise, and asks. `object` is what lunarch.h calls it. */
-    int (*ask)(lua_State *L, void *object, struct op *op, struct lun_err *err);
-    /* For the simulator: NULL: it is not told of; "": a request; else a request that a timeline shows by this name. */
+    int (*ask)(lua_State *L, void *object, struct pending *pending, struct lun_err *err);
+    /* For the simulator: NULL: it does not see it; "": a request; else a request that a timeline shows by this name. */
     const char *told;
 };
 
@@ -64,27 +64,27 @@ extern const struct class *const module_classes[];
  * Lua object. */
 struct handle {
     const struct class *class;
-    struct box *box;
+    struct client_ref *ref;
     void *object; /* NULL: freed */
     unsigned refs;
 };
 
-void box_ref(struct box *box);
+void client_ref_hold(struct client_ref *ref);
 /* With the last reference the client is abandoned: its callbacks no longer come, and what they would have
  * brought is freed. */
-void box_unref(struct box *box);
+void client_ref_release(struct client_ref *ref);
 /* Raises unless argument `index` is a client. */
-struct box *box_check(lua_State *L, int index);
-void box_register(lua_State *L);
-int box_connect(lua_State *L);
-int box_endpoints(lua_State *L);
+struct client_ref *client_ref_check(lua_State *L, int index);
+void client_ref_register(lua_State *L);
+int client_ref_connect(lua_State *L);
+int client_ref_endpoints(lua_State *L);
 
 void handle_register(lua_State *L, const struct class *class);
 /* Pushes a Lua object of `class`, still without its object: what may raise comes before there is something to
  * lose. */
 struct handle *handle_new(lua_State *L, const struct class *class);
 /* Gives it the object, which it owns from now on. */
-void handle_open(struct handle *handle, struct box *box, void *object);
+void handle_open(struct handle *handle, struct client_ref *ref, void *object);
 /* Raises unless argument `index` is of `class`, and not closed. */
 struct handle *handle_check(lua_State *L, int index, const struct class *class);
 /* The same, but its `object` may be NULL. */
@@ -116,11 +116,11 @@ enum answer {
     ANSWER_POSITION,
 };
 
-struct op {
-    struct list link; /* in box->finished */
-    struct box *box;  /* not counted: it owns its operations */
+struct pending {
+    struct list link; /* in ref->finished */
+    struct client_ref *ref;  /* not counted: it owns its operations */
     struct handle *handle;
-    struct op *next_unused;
+    struct pending *next_unused;
     lua_Integer id;
     enum answer answer;
     bool is_used, is_done, is_forgotten;
@@ -130,25 +130,25 @@ struct op {
 
 /* A new operation, whose timeout in milliseconds is argument `timeout_index`. `handle` may be NULL. Raises
  * when out of memory. */
-struct op *op_new(lua_State *L, struct box *box, struct handle *handle, enum answer answer,
+struct pending *pending_new(lua_State *L, struct client_ref *ref, struct handle *handle, enum answer answer,
                   int timeout_index);
-void op_register(lua_State *L);
+void pending_register(lua_State *L);
 /* Ends an asking call: pushes its number and its token, or nil, message, code. An operation that was neither
  * taken nor given up when its token is collected is given up then: an error was raised (Ctrl-C) where nobody
  * expected one. */
-int op_asked(lua_State *L, struct op *op, int code, const struct lun_err *err);
-/* Raises unless argument `index` is the token of `op`, without which the collector may recycle it at any
+int pending_asked(lua_State *L, struct pending *pending, int code, const struct lun_err *err);
+/* Raises unless argument `index` is the token of `pending`, without which the collector may recycle it at any
  * allocation. */
-void op_check_token(lua_State *L, int index, const struct op *op);
+void pending_check_token(lua_State *L, int index, const struct pending *pending);
 /* NULL: no operation of that number. */
-struct op *op_find(struct box *box, lua_Integer id);
-void op_recycle(struct op *op);
+struct pending *pending_find(struct client_ref *ref, lua_Integer id);
+void pending_recycle(struct pending *pending);
 /* It is wanted no longer; its answer will be thrown away, and undone. */
-void op_forget(struct op *op);
-void op_cancel(struct op *op);
+void pending_forget(struct pending *pending);
+void pending_cancel(struct pending *pending);
 
 /* Pushes the answer of a finished operation; the number of values. May raise; then nothing is lost. */
-int answer_push(lua_State *L, struct op *op);
+int answer_push(lua_State *L, struct pending *pending);
 /* Pushes the table that client:stats() returns. */
 void stats_push(lua_State *L, const struct lun_stats *stats, const struct lun_wait *waits, size_t n_waits);
 /* Pushes { kv =, event =, member =, leader = }: the metatables of what is in answers. */

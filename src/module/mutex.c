@@ -1,29 +1,29 @@
 /* module/mutex.c - mutexes. */
 #include "module/module.h"
 
-static int ask_lock(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+static int ask_lock(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_mutex_lock(mutex, &op->ask, &op->lun, err);
+    return lun_mutex_lock(mutex, &pending->ask, &pending->lun, err);
 }
 
-static int ask_try_lock(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+static int ask_try_lock(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_mutex_try_lock(mutex, &op->ask, &op->lun, err);
+    return lun_mutex_try_lock(mutex, &pending->ask, &pending->lun, err);
 }
 
-static int ask_unlock(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+static int ask_unlock(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_mutex_unlock(mutex, &op->ask, &op->lun, err);
+    return lun_mutex_unlock(mutex, &pending->ask, &pending->lun, err);
 }
 
-static int ask_owner(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+static int ask_owner(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_mutex_owner(mutex, &op->ask, &op->lun, err);
+    return lun_mutex_owner(mutex, &pending->ask, &pending->lun, err);
 }
 
-static int ask_await_loss(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+static int ask_await_loss(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_mutex_await_loss(mutex, &op->ask, &op->lun, err);
+    return lun_mutex_await_loss(mutex, &pending->ask, &pending->lun, err);
 }
 
 static int mutex_is_held(lua_State *L) {
@@ -54,9 +54,9 @@ static int mutex_key(lua_State *L) {
     return 1;
 }
 
-static int ask_position(lua_State *L, void *mutex, struct op *op, struct lun_err *err) {
+static int ask_position(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_mutex_position(mutex, &op->ask, &op->lun, err);
+    return lun_mutex_position(mutex, &pending->ask, &pending->lun, err);
 }
 
 /* blocked_by() -> text, or nil */

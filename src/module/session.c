@@ -2,14 +2,14 @@
 #include "module/module.h"
 
 /* close(is_revoked, timeout_ms) */
-static int ask_close(lua_State *L, void *session, struct op *op, struct lun_err *err) {
-    return lun_session_close(session, lua_toboolean(L, 2), &op->ask, &op->lun, err);
+static int ask_close(lua_State *L, void *session, struct pending *pending, struct lun_err *err) {
+    return lun_session_close(session, lua_toboolean(L, 2), &pending->ask, &pending->lun, err);
 }
 
 /* await(known, timeout_ms) */
-static int ask_await(lua_State *L, void *session, struct op *op, struct lun_err *err) {
+static int ask_await(lua_State *L, void *session, struct pending *pending, struct lun_err *err) {
     enum lun_session_state known = (enum lun_session_state)luaL_checkinteger(L, 2);
-    return lun_session_await(session, known, &op->ask, &op->lun, err);
+    return lun_session_await(session, known, &pending->ask, &pending->lun, err);
 }
 
 static int session_orphan(lua_State *L) {
@@ -68,7 +68,7 @@ static int session_mutex(lua_State *L) {
     int code = lun_mutex_new(self->object, name, is_reentrant, &mutex, &err);
     if (code != 0)
         return push_error(L, code, err.text);
-    handle_open(made, self->box, mutex);
+    handle_open(made, self->ref, mutex);
     return 1;
 }
 
@@ -81,7 +81,7 @@ static int session_election(lua_State *L) {
     int code = lun_election_new(self->object, name, &election, &err);
     if (code != 0)
         return push_error(L, code, err.text);
-    handle_open(made, self->box, election);
+    handle_open(made, self->ref, election);
     return 1;
 }
 

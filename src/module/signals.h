@@ -4,7 +4,7 @@
 
 #include "module/compat.h"
 
-/* catch_signals() -> descriptor that becomes readable with the first signal; nil: there is none to be had. From now
+/* catch_signals() -> descriptor that becomes readable with the first signal; nil: there is no descriptor left. From now
  * on SIGTERM, SIGHUP, SIGQUIT and SIGINT are caught, each only where its action is the default one. A second signal
  * ends the process. */
 int signals_catch_unhandled(lua_State *L);

@@ -4,14 +4,14 @@
 
 /* ---- watch ------------------------------------------------------------------------------------------ */
 
-static int ask_next_events(lua_State *L, void *watch, struct op *op, struct lun_err *err) {
+static int ask_next_events(lua_State *L, void *watch, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_watch_next(watch, &op->ask, &op->lun, err);
+    return lun_watch_next(watch, &pending->ask, &pending->lun, err);
 }
 
-static int ask_ready(lua_State *L, void *watch, struct op *op, struct lun_err *err) {
+static int ask_ready(lua_State *L, void *watch, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_watch_ready(watch, &op->ask, &op->lun, err);
+    return lun_watch_ready(watch, &pending->ask, &pending->lun, err);
 }
 
 static const struct asking WATCH_ASKS[] = {
@@ -35,9 +35,9 @@ const struct class watch_class = {LUN_CORE ".watch", watch_free, WATCH_METHODS, 
 
 /* ---- observer --------------------------------------------------------------------------------------- */
 
-static int ask_next_leader(lua_State *L, void *observer, struct op *op, struct lun_err *err) {
+static int ask_next_leader(lua_State *L, void *observer, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_observer_next(observer, &op->ask, &op->lun, err);
+    return lun_observer_next(observer, &pending->ask, &pending->lun, err);
 }
 
 static const struct asking OBSERVER_ASKS[] = {{"next", ANSWER_LEADER, 2, ask_next_leader, NULL}, {.name = NULL}};

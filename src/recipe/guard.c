@@ -1,4 +1,5 @@
-/* recipe/guard.c - see guard.h. */
+/* recipe/guard.c - adds the compare to a user's transaction that makes etcd refuse it once our place is gone.
+ * See guard.h. */
 #include "recipe/guard.h"
 
 #include <stdlib.h>

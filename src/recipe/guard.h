@@ -2,7 +2,7 @@
  *
  * The user's transaction gets one more compare - our key still bears our create revision - and its failure
  * branch one more read, of that key, which tells whose compare it was that failed. While the key lives we are
- * first, since whoever came earlier is gone for good. */
+ * first, since every earlier one is gone for good. */
 #ifndef LUN_RECIPE_GUARD_H
 #define LUN_RECIPE_GUARD_H
 

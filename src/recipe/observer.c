@@ -1,4 +1,5 @@
-/* recipe/observer.c - see observer.h.
+/* recipe/observer.c - follows the first key of a line: a watch, and a read whenever it may have changed.
+ * See observer.h.
  *
  * A watch on the whole prefix, from now on; once the server knows it (again) one read; and another whenever
  * an event may have changed who is first: the leader's key deleted, any deleted while a read was under way, one made

@@ -1,4 +1,4 @@
-/* recipe/pace.c - see pace.h. */
+/* recipe/pace.c - spreads the safety reads of all places of one client over time. See pace.h. */
 #include "recipe/pace.h"
 
 enum { MOST_OUT = 8, STRETCH = 20 };

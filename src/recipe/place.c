@@ -1,4 +1,4 @@
-/* recipe/place.c - see place.h.
+/* recipe/place.c - the machine of one place in a line: enters, waits, confirms, holds, leaves. See place.h.
  *
  *   ENTERING --first--> HELD <--> CHECKING
  *      |  \              ^ |          |

@@ -6,7 +6,7 @@
  * holds, leaves - and cleans up after itself whatever happens (L2): a place given up is the session's until
  * nothing of it can be left in etcd.
  *
- * All of it is called inside (rpc.h). A place lives in memory of its own: its owner lets go of it with
+ * All of it is called inside (rpc.h). A place lives in memory of its own: its owner ends its interest with
  * place_give_up, after which no callback comes, and it ends by itself. */
 #ifndef LUN_RECIPE_PLACE_H
 #define LUN_RECIPE_PLACE_H
@@ -80,7 +80,7 @@ struct list;
 struct place *place_of(struct list *in_session);
 /* stop_at has come: held places tell their owners. */
 void place_on_stop(struct place *place);
-/* The session is over (lost or closed): whoever waits or holds is told; nothing is sent any more, the keys go
+/* The session is over (lost or closed): the owners of waiting and held places are told; nothing is sent any more, the keys go
  * with the lease. */
 void place_on_session_over(struct place *place, enum lun_reason reason);
 /* The same without a word to anyone: the memory goes as soon as nothing is in flight. */

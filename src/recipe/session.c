@@ -1,4 +1,5 @@
-/* recipe/session.c - see session.h.
+/* recipe/session.c - the machine of a session: grants a lease, keeps it alive, loses it in time, revokes it.
+ * See session.h.
  *
  *   GRANTING ---granted---> ALIVE ---valid_until passed, or lease gone---> LOST
  *      |  \                 ^   |                                            |
@@ -339,7 +340,7 @@ static void on_granted(void *arg, const struct etcd_reply *reply) {
     struct session *session = arg;
     session->call = NULL;
     session->is_grant_unsure |= reply->has_unanswered || (reply->err && reply->err->is_outcome_unknown);
-    if (session->sm.state != GRANTING) { /* closed meanwhile: whoever closed left the rest to us */
+    if (session->sm.state != GRANTING) { /* session_close ran while the grant was in flight: finish what it began */
         if (session->sm.state == REVOKING && reply->err && !session->is_grant_unsure)
             sm_move(&session->sm, ENDING);
         else if (session->sm.state == REVOKING)

@@ -1,4 +1,4 @@
-/* sim/arena.c - see arena.h. */
+/* sim/arena.c - memory that is taken piece by piece and given back all at once. See arena.h. */
 #include "sim/arena.h"
 
 #include <stdalign.h>

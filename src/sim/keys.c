@@ -1,4 +1,4 @@
-/* sim/keys.c - see keys.h. */
+/* sim/keys.c - the keys of the simulated etcd in order, and ranges of them. See keys.h. */
 #include "sim/keys.h"
 
 #include <stdlib.h>

@@ -22,7 +22,7 @@
 local lunarch = {}
 
 ---@alias lunarch.code
----| '"locked"'            # somebody else holds it
+---| '"locked"'            # another holds it
 ---| '"timeout"'           # the time allowed for it has passed
 ---| '"cancelled"'         # the wait was cancelled
 ---| '"lost"'              # the session or the place is lost
@@ -41,8 +41,8 @@ local lunarch = {}
 
 ---@alias lunarch.reason
 ---| '"expired"'         # no renewal was confirmed in time
----| '"revoked"'         # somebody revoked the lease
----| '"key_deleted"'     # somebody deleted our key
+---| '"revoked"'         # the lease was revoked
+---| '"key_deleted"'     # our key was deleted
 ---| '"frozen"'          # this process was not running
 ---| '"closed"'          # we gave it up ourselves
 ---| '"unauthenticated"' # etcd accepts our credentials no more
@@ -66,7 +66,7 @@ local lunarch = {}
 ---@field name? string who we are, for others who find a lock held. Default: the program's name
 ---@field loop? "auto"|"block"|"luv"|"cqueues"|lunarch.loop how calls wait. Default, "auto": chosen at each call. "block": they always block the thread, in tasks too. "luv", "cqueues": they block anywhere else
 ---@field log? fun(level: string, message: string) is told once, in plain Lua, that no etcd has answered the first call for 3 s. Default: one line on stderr
----@field trace? fun(line: string) is told what the core does, while somebody waits. Default: LUNARCH_TRACE=1 prints to stderr
+---@field trace? fun(line: string) is called with a line for each step of the core, while a call waits. Default: LUNARCH_TRACE=1 prints to stderr
 
 --- Makes a client, which connects when first needed. Does not wait: an etcd that is not there is noticed by the first
 --- call.
@@ -428,7 +428,7 @@ function client:events() end
 ---@return nil
 function client:timeout() end
 
---- Does what is due: whoever waited goes on with the next turn of the loop. The number of finished operations.
+--- Does what is due: tasks whose wait has ended go on with the next turn of the loop. The number of finished operations.
 ---@return integer
 function client:dispatch() end
 
@@ -528,7 +528,7 @@ function session:election(name) end
 ---@return lunarch.code? code
 function session:close(options, timeout) end
 
---- Stops renewing and leaves the lease to lapse: whoever knows its id may adopt it. The session is closed at once.
+--- Stops renewing and leaves the lease to lapse: a client that knows its id may adopt it. The session is closed at once.
 ---@return true
 function session:orphan() end
 
@@ -566,7 +566,7 @@ function mutex:try_lock(timeout) end
 ---@return lunarch.code? code
 function mutex:unlock(timeout) end
 
---- Whoever owns it now: { key =, value =, token =, revision = }, or false for nobody. Waits.
+--- Its present owner: { key =, value =, token =, revision = }, or false for nobody. Waits.
 ---@param timeout? number
 ---@return lunarch.leader|false|nil owner
 ---@return string? message

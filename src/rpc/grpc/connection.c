@@ -1,4 +1,4 @@
-/* rpc/grpc/connection.c - see connection.h.
+/* rpc/grpc/connection.c - how long an attempt to connect to one member may take, and why it fails. See connection.h.
  *
  * gRPC gives up an attempt to connect after a time that is fixed when its channel is made. A second suits a network in which a dead member is to
  * be left soon; where each answer takes a second it is never enough, for TCP, TLS and HTTP/2 need up to four round trips. So an attempt that was

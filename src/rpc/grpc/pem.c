@@ -1,4 +1,4 @@
-/* rpc/grpc/pem.c - see pem.h.
+/* rpc/grpc/pem.c - reads and checks certificates and keys in PEM. See pem.h.
  *
  * gRPC says of every mistake in a certificate or key only that there is no address to connect to, and aborts the process
  * on some. So everything is checked here, before gRPC sees it. */

@@ -1,4 +1,4 @@
-/* rpc/grpc/probe.c - see probe.h. */
+/* rpc/grpc/probe.c - tries whether there are a thread and descriptors for gRPC, before gRPC is asked. See probe.h. */
 #include "rpc/grpc/probe.h"
 
 #include <errno.h>

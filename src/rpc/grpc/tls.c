@@ -1,4 +1,4 @@
-/* rpc/grpc/tls.c - see tls.h.
+/* rpc/grpc/tls.c - makes gRPC's credentials from files, anew when these are replaced. See tls.h.
  *
  * gRPC's own watcher of files puts half a pair (the new certificate, the old key) in place of a good one, and then every handshake fails. So
  * the files are looked at here, and only what passes every check is used. Open connections keep the credentials they began with. */

@@ -1,4 +1,4 @@
-/* module/box.c - clients: opening them, running what is due, and letting go of them. */
+/* module/client.c - the client class: opening clients, polling them, giving up what nobody refers to any more. */
 #include "module/module.h"
 
 #include <stdlib.h>
@@ -17,61 +17,61 @@ struct line {
 };
 
 static void on_trace(void *arg, const char *text) {
-    struct box *box = arg;
+    struct client_ref *ref = arg;
     size_t len = strlen(text);
-    struct line *line = box->n_lines < MAX_LINES ? malloc(sizeof *line + len) : NULL;
+    struct line *line = ref->n_lines < MAX_LINES ? malloc(sizeof *line + len) : NULL;
     if (!line)
         return;
     line->len = len;
     line->is_being_told = false;
     memcpy(line->text, text, len);
-    list_push_back(&box->lines, &line->link);
-    box->n_lines++;
+    list_push_back(&ref->lines, &line->link);
+    ref->n_lines++;
 }
 
-static void free_line(struct box *box, struct line *line) {
+static void free_line(struct client_ref *ref, struct line *line) {
     list_remove(&line->link);
     free(line);
-    box->n_lines--;
+    ref->n_lines--;
 }
 
 /* ---- lifetime --------------------------------------------------------------------------------------- */
 
-void box_ref(struct box *box) {
-    box->refs++;
+void client_ref_hold(struct client_ref *ref) {
+    ref->refs++;
 }
 
-void box_unref(struct box *box) {
-    if (!box || --box->refs > 0)
+void client_ref_release(struct client_ref *ref) {
+    if (!ref || --ref->refs > 0)
         return;
-    for (size_t i = 0; i < box->n_ops; i++) {
-        struct op *op = box->ops[i];
-        if (op->is_used && op->is_done)
-            op_forget(op);
+    for (size_t i = 0; i < ref->n_slots; i++) {
+        struct pending *pending = ref->slots[i];
+        if (pending->is_used && pending->is_done)
+            pending_forget(pending);
     }
-    lun_client_abandon(box->client);
-    for (size_t i = 0; i < box->n_ops; i++) {
-        handle_unref(box->ops[i]->handle);
-        free(box->ops[i]);
+    lun_client_abandon(ref->client);
+    for (size_t i = 0; i < ref->n_slots; i++) {
+        handle_unref(ref->slots[i]->handle);
+        free(ref->slots[i]);
     }
-    free(box->ops);
-    while (!list_is_empty(&box->lines))
-        free_line(box, CONTAINER_OF(box->lines.next, struct line, link));
-    free(box);
+    free(ref->slots);
+    while (!list_is_empty(&ref->lines))
+        free_line(ref, CONTAINER_OF(ref->lines.next, struct line, link));
+    free(ref);
 }
 
-struct box *box_check(lua_State *L, int index) {
-    struct box **slot = luaL_checkudata(L, index, CLIENT);
+struct client_ref *client_ref_check(lua_State *L, int index) {
+    struct client_ref **slot = luaL_checkudata(L, index, CLIENT);
     if (!*slot)
         luaL_error(L, "%s: the object has been collected", CLIENT);
     return *slot;
 }
 
 static int client_gc(lua_State *L) {
-    struct box **slot = lua_touserdata(L, 1);
-    struct box *box = *slot;
+    struct client_ref **slot = lua_touserdata(L, 1);
+    struct client_ref *ref = *slot;
     *slot = NULL;
-    box_unref(box);
+    client_ref_release(ref);
     return 0;
 }
 
@@ -105,7 +105,7 @@ static void add_endpoint(void *arg, const char *text) {
 }
 
 /* endpoints(list) -> list, each address once and written in full; or nil, message, code. */
-int box_endpoints(lua_State *L) {
+int client_ref_endpoints(lua_State *L) {
     size_t n;
     const char **given = string_list(L, 1, &n);
     struct lun_err err = {0};
@@ -115,22 +115,22 @@ int box_endpoints(lua_State *L) {
 }
 
 /* connect(endpoints, name or nil, wants_trace, options): of the options those of lua/lunarch/connection.lua. */
-int box_connect(lua_State *L) {
+int client_ref_connect(lua_State *L) {
     luaL_checktype(L, 4, LUA_TTABLE);
     const char *name = luaL_optstring(L, 2, NULL);
     bool wants_trace = lua_toboolean(L, 3);
     size_t n;
     const char **endpoints = string_list(L, 1, &n);
-    struct box **slot = lua_newuserdatauv(L, sizeof *slot, 0);
+    struct client_ref **slot = lua_newuserdatauv(L, sizeof *slot, 0);
     *slot = NULL;
     luaL_getmetatable(L, CLIENT);
     lua_setmetatable(L, -2);
-    struct box *box = calloc(1, sizeof *box);
-    if (!box)
+    struct client_ref *ref = calloc(1, sizeof *ref);
+    if (!ref)
         return luaL_error(L, "not enough memory");
-    box->refs = 1;
-    list_init(&box->finished);
-    list_init(&box->lines);
+    ref->refs = 1;
+    list_init(&ref->finished);
+    list_init(&ref->lines);
     struct lun_config config = {.endpoints = endpoints,
                                 .n_endpoints = n,
                                 .name = name,
@@ -142,29 +142,29 @@ int box_connect(lua_State *L) {
                                 .user = string_field(L, 4, "user"),
                                 .password = string_field(L, 4, "password"),
                                 .on_trace = wants_trace ? on_trace : NULL,
-                                .trace_arg = box};
+                                .trace_arg = ref};
     lua_getfield(L, 4, "insecure_skip_tls_verify");
     config.insecure_skip_tls_verify = lua_toboolean(L, -1);
     lua_pop(L, 1);
     struct lun_err err = {0};
-    int code = lun_client_open(&config, &box->client, &err);
+    int code = lun_client_open(&config, &ref->client, &err);
     if (code != 0) {
-        free(box);
+        free(ref);
         return push_error(L, code, err.text);
     }
-    *slot = box;
+    *slot = ref;
     return 1;
 }
 
 /* ---- polling ---------------------------------------------------------------------------------------- */
 
 static int client_pollfd(lua_State *L) {
-    lua_pushinteger(L, lun_client_fd(box_check(L, 1)->client));
+    lua_pushinteger(L, lun_client_fd(client_ref_check(L, 1)->client));
     return 1;
 }
 
-static struct line *first_untold(struct box *box) {
-    for (struct list *node = box->lines.next; node != &box->lines; node = node->next) {
+static struct line *first_untold(struct client_ref *ref) {
+    for (struct list *node = ref->lines.next; node != &ref->lines; node = node->next) {
         struct line *line = CONTAINER_OF(node, struct line, link);
         if (!line->is_being_told)
             return line;
@@ -173,33 +173,33 @@ static struct line *first_untold(struct box *box) {
 }
 
 /* To push a string may collect garbage, and a finalizer may come here again: it leaves alone what is being told. */
-static void push_lines(lua_State *L, struct box *box) {
+static void push_lines(lua_State *L, struct client_ref *ref) {
     struct line *line;
-    lua_createtable(L, (int)box->n_lines, 0);
-    for (int i = 1; (line = first_untold(box)); i++) {
+    lua_createtable(L, (int)ref->n_lines, 0);
+    for (int i = 1; (line = first_untold(ref)); i++) {
         line->is_being_told = true;
         lua_pushlstring(L, line->text, line->len);
         lua_rawseti(L, -2, i);
-        free_line(box, line);
+        free_line(ref, line);
     }
 }
 
 /* drain(ids) -> n, lines or nil: runs what is due, fills `ids` with the numbers of the operations finished
  * since. */
 static int client_drain(lua_State *L) {
-    struct box *box = box_check(L, 1);
+    struct client_ref *ref = client_ref_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
-    lun_client_poll(box->client, 0);
+    lun_client_poll(ref->client, 0);
     int n = 0;
-    if (box->n_lines > 0)
-        push_lines(L, box); /* first: a finalizer may finish operations meanwhile */
+    if (ref->n_lines > 0)
+        push_lines(L, ref); /* first: a finalizer may finish operations meanwhile */
     else
         lua_pushnil(L);
-    for (struct list *node = box->finished.next; node != &box->finished; node = node->next) {
-        lua_pushinteger(L, CONTAINER_OF(node, struct op, link)->id);
+    for (struct list *node = ref->finished.next; node != &ref->finished; node = node->next) {
+        lua_pushinteger(L, CONTAINER_OF(node, struct pending, link)->id);
         lua_rawseti(L, 2, ++n);
     }
-    while (list_pop_front(&box->finished)) { /* only now: an error raised before loses none */
+    while (list_pop_front(&ref->finished)) { /* only now: an error raised before loses none */
     }
     lua_pushinteger(L, n);
     lua_insert(L, -2);
@@ -209,108 +209,108 @@ static int client_drain(lua_State *L) {
 /* wait(id or nil, timeout_ms) -> whether it is done (something was run); nil, message, code on a signal or
  * when closed. */
 static int client_wait(lua_State *L) {
-    struct box *box = box_check(L, 1);
-    struct op *op = lua_isnoneornil(L, 2) ? NULL : op_find(box, luaL_checkinteger(L, 2));
+    struct client_ref *ref = client_ref_check(L, 1);
+    struct pending *pending = lua_isnoneornil(L, 2) ? NULL : pending_find(ref, luaL_checkinteger(L, 2));
     lua_Integer timeout_ms = luaL_checkinteger(L, 3);
-    if (!op && !lua_isnoneornil(L, 2))
+    if (!pending && !lua_isnoneornil(L, 2))
         return luaL_argerror(L, 2, "no such operation");
-    int n = op && op->is_done ? 1 : lun_client_poll(box->client, timeout_ms);
+    int n = pending && pending->is_done ? 1 : lun_client_poll(ref->client, timeout_ms);
     if (n < 0)
         return push_error(L, n, "");
-    lua_pushboolean(L, op ? op->is_done : n > 0);
+    lua_pushboolean(L, pending ? pending->is_done : n > 0);
     return 1;
 }
 
-static struct op *op_check(lua_State *L, struct box *box) {
-    struct op *op = op_find(box, luaL_checkinteger(L, 2));
-    if (!op)
+static struct pending *pending_check(lua_State *L, struct client_ref *ref) {
+    struct pending *pending = pending_find(ref, luaL_checkinteger(L, 2));
+    if (!pending)
         luaL_argerror(L, 2, "no such operation");
-    return op;
+    return pending;
 }
 
 /* take(id, token, owner) -> what it came to. One that is not finished is cancelled: only a client of another
  * process leaves it so. The last two are here to stay alive: to push an answer may collect garbage. */
 static int client_take(lua_State *L) {
-    struct op *op = op_check(L, box_check(L, 1));
-    op_check_token(L, 3, op);
-    if (!op->is_done) {
-        op_cancel(op);
+    struct pending *pending = pending_check(L, client_ref_check(L, 1));
+    pending_check_token(L, 3, pending);
+    if (!pending->is_done) {
+        pending_cancel(pending);
         return push_error(L, LUN_ECLOSED, "the client is closed");
     }
-    int n = answer_push(L, op);
-    lun_op_take(op->lun);
-    op_recycle(op);
+    int n = answer_push(L, pending);
+    lun_op_take(pending->lun);
+    pending_recycle(pending);
     return n;
 }
 
 /* cancel(id), forget(id): nothing where the operation is gone: a coroutine that was collected took it along. */
 static int client_cancel(lua_State *L) {
-    struct op *op = op_find(box_check(L, 1), luaL_checkinteger(L, 2));
-    if (op)
-        op_cancel(op);
+    struct pending *pending = pending_find(client_ref_check(L, 1), luaL_checkinteger(L, 2));
+    if (pending)
+        pending_cancel(pending);
     return 0;
 }
 
 static int client_forget(lua_State *L) {
-    struct op *op = op_find(box_check(L, 1), luaL_checkinteger(L, 2));
-    if (op)
-        op_forget(op);
+    struct pending *pending = pending_find(client_ref_check(L, 1), luaL_checkinteger(L, 2));
+    if (pending)
+        pending_forget(pending);
     return 0;
 }
 
-static int ask_close(lua_State *L, void *client, struct op *op, struct lun_err *err) {
+static int ask_close(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_client_close(client, &op->ask, &op->lun, err);
+    return lun_client_close(client, &pending->ask, &pending->lun, err);
 }
 
 /* ---- the store -------------------------------------------------------------------------------------- */
 
-static int ask_kv(lua_State *L, void *client, struct op *op, struct lun_err *err) {
+static int ask_kv(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
     struct lun_kv_op kv_op;
     read_op(L, 2, &kv_op);
-    return lun_kv(client, &kv_op, &op->ask, &op->lun, err);
+    return lun_kv(client, &kv_op, &pending->ask, &pending->lun, err);
 }
 
-static int ask_txn(lua_State *L, void *client, struct op *op, struct lun_err *err) {
+static int ask_txn(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
     struct lun_txn txn;
     read_txn(L, 2, &txn);
-    return lun_txn(client, &txn, &op->ask, &op->lun, err);
+    return lun_txn(client, &txn, &pending->ask, &pending->lun, err);
 }
 
 /* lease_grant(id or nil, ttl_s, timeout_ms) */
-static int ask_lease_grant(lua_State *L, void *client, struct op *op, struct lun_err *err) {
+static int ask_lease_grant(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
     int64_t lease = read_lease(L, 2);
     int64_t ttl_s = luaL_checkinteger(L, 3);
-    return lun_lease_grant(client, lease, ttl_s, &op->ask, &op->lun, err);
+    return lun_lease_grant(client, lease, ttl_s, &pending->ask, &pending->lun, err);
 }
 
-static int ask_lease_revoke(lua_State *L, void *client, struct op *op, struct lun_err *err) {
+static int ask_lease_revoke(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
     int64_t lease = read_lease(L, 2);
-    return lun_lease_revoke(client, lease, &op->ask, &op->lun, err);
+    return lun_lease_revoke(client, lease, &pending->ask, &pending->lun, err);
 }
 
-static int ask_lease_ttl(lua_State *L, void *client, struct op *op, struct lun_err *err) {
+static int ask_lease_ttl(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
     int64_t lease = read_lease(L, 2);
-    return lun_lease_time_to_live(client, lease, &op->ask, &op->lun, err);
+    return lun_lease_time_to_live(client, lease, &pending->ask, &pending->lun, err);
 }
 
-static int ask_status(lua_State *L, void *client, struct op *op, struct lun_err *err) {
+static int ask_status(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
     (void)L;
-    return lun_status(client, &op->ask, &op->lun, err);
+    return lun_status(client, &pending->ask, &pending->lun, err);
 }
 
 /* ---- what is made from it --------------------------------------------------------------------------- */
 
 /* session(ttl_s, grace_ms, lease or nil, timeout_ms) */
-static int ask_session(lua_State *L, void *client, struct op *op, struct lun_err *err) {
+static int ask_session(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
     struct lun_session_options options = {
         .ttl_s = luaL_checkinteger(L, 2), .grace_ms = luaL_checkinteger(L, 3), .lease = read_lease(L, 4)};
-    return lun_session_open(client, &options, &op->ask, &op->lun, err);
+    return lun_session_open(client, &options, &pending->ask, &pending->lun, err);
 }
 
 /* watch(key, range_end or nil, revision, wants_prev_kv, is_deletes_only) */
 static int client_watch(lua_State *L) {
-    struct box *box = box_check(L, 1);
+    struct client_ref *ref = client_ref_check(L, 1);
     struct lun_watch_options options = {
         .key = read_bytes(L, 2),
         .start_rev = luaL_checkinteger(L, 4),
@@ -322,36 +322,36 @@ static int client_watch(lua_State *L) {
     struct lun_watch *watch;
     struct lun_err err = {0};
     struct handle *handle = handle_new(L, &watch_class);
-    int code = lun_watch_open(box->client, &options, &watch, &err);
+    int code = lun_watch_open(ref->client, &options, &watch, &err);
     if (code != 0)
         return push_error(L, code, err.text);
-    handle_open(handle, box, watch);
+    handle_open(handle, ref, watch);
     return 1;
 }
 
 static int client_observer(lua_State *L) {
-    struct box *box = box_check(L, 1);
+    struct client_ref *ref = client_ref_check(L, 1);
     const char *name = luaL_checkstring(L, 2);
     struct lun_observer *observer;
     struct lun_err err = {0};
     struct handle *handle = handle_new(L, &observer_class);
-    int code = lun_observer_open(box->client, name, &observer, &err);
+    int code = lun_observer_open(ref->client, name, &observer, &err);
     if (code != 0)
         return push_error(L, code, err.text);
-    handle_open(handle, box, observer);
+    handle_open(handle, ref, observer);
     return 1;
 }
 
 /* stats() -> table, or nil, message, code: in a forked child. */
 static int client_stats(lua_State *L) {
     enum { MOST_WAITS = 100 };
-    struct box *box = box_check(L, 1);
+    struct client_ref *ref = client_ref_check(L, 1);
     struct lun_stats stats;
     struct lun_wait *waits = lua_newuserdatauv(L, MOST_WAITS * sizeof *waits, 0);
-    int code = lun_client_stats(box->client, &stats);
+    int code = lun_client_stats(ref->client, &stats);
     if (code != 0)
         return push_error(L, code, "");
-    stats_push(L, &stats, waits, lun_client_waits(box->client, waits, MOST_WAITS));
+    stats_push(L, &stats, waits, lun_client_waits(ref->client, waits, MOST_WAITS));
     return 1;
 }
 
@@ -380,7 +380,7 @@ static const luaL_Reg METHODS[] = {
     {NULL, NULL},
 };
 
-void box_register(lua_State *L) {
+void client_ref_register(lua_State *L) {
     if (luaL_newmetatable(L, CLIENT)) {
         lua_newtable(L);
         luaL_setfuncs(L, METHODS, 0);
