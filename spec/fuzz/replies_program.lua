@@ -23,7 +23,9 @@ local steps = {
   get = function(lane) return lane.client:get("/replies/" .. lane.random:below(5), nil, CALL_S) end,
   range = function(lane) return lane.client:get("/replies", { prefix = true, limit = 5 }, CALL_S) end,
   put = function(lane) return lane.client:put("/replies/" .. lane.random:below(5), "v", nil, CALL_S) end,
-  delete = function(lane) return lane.client:delete("/replies/" .. lane.random:below(5), { prev_kv = true }, CALL_S) end,
+  delete = function(lane)
+    return lane.client:delete("/replies/" .. lane.random:below(5), { prev_kv = true }, CALL_S)
+  end,
   txn = function(lane)
     return lane.client:txn({
       compare = { { "create", "/replies/1", "=", 0 } }, success = { { "put", "/replies/1", "v" } },

@@ -99,7 +99,8 @@ describe("a secret", function()
       function do_work(term) term:put("/b/denied", "x") return 0.05 end
     ]])
     local child = process.start {
-      "lunarch", "run", script, "--endpoints", server.endpoint, "--user", "alice", "--password-file", folder .. "/password",
+      "lunarch", "run", script, "--endpoints", server.endpoint,
+      "--user", "alice", "--password-file", folder .. "/password",
       env = { LUNARCH_TRACE = "1" },
     }
     child:wait_line "elected"

@@ -17,8 +17,9 @@ describe("over TLS and with users", function()
   end
 
   it("certificates of client and server that are replaced cost nothing", function()
-    lives(holders.through_certificates { sessions = 10, clients = 3, ttl = 5, lines = 2, pause = 1, fresh = 1, every = 3,
-      seconds = 15 })
+    lives(holders.through_certificates {
+      sessions = 10, clients = 3, ttl = 5, lines = 2, pause = 1, fresh = 1, every = 3, seconds = 15,
+    })
   end)
 
   it("tokens that live for 3 s cost nothing, simple and signed ones", function()

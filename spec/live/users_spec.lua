@@ -205,7 +205,7 @@ describe("users", function()
     tree.remove(pki.folder)
   end))
 
-  it("have the last word beside a certificate that names no user, also for a watch that begins before the token is there",
+  it("have the last word beside a certificate that names no user, also for a watch that begins before the token",
     scene.play(function()
       local pki = pkis.usual()
       pki:leaf("root", "ca", { subject = "/CN=root" })

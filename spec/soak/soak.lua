@@ -5,19 +5,19 @@
 --   deaths     100 candidates killed -9 wherever their campaigns are                    (about 20 seconds)
 --   members    followers of a cluster of three frozen in turn, 20 times                 (about 3 minutes)
 --   nginx      delays inside nginx under load, 50 reloads under load, memory            (about 4 minutes)
---   lines      4,000 waiters for one lock, in one session and in 40 processes, etcd
---              as it is and slowed down                                                 (about 2 minutes)
+--   lines      4,000 waiters for one lock, in one session (in C and in Lua) and in 40
+--              processes, etcd as it is and slowed down                                 (about 2 minutes)
 --   slow       a lock, a term and a session of 15 s where every answer comes 1.2 s late,
---              in plaintext and over mutual TLS                                                               (5 minutes)
---   tls        certificates replaced, tokens of 5 s, members that fail one after the other, over TLS and
---              with users                                          (25 minutes; LUNARCH_MINUTES=n for each of the three)
+--              in plaintext and over mutual TLS                                         (5 minutes)
+--   tls        certificates replaced, tokens of 5 s, members that fail one after the
+--              other, over TLS and with users               (25 minutes; LUNARCH_MINUTES=n for each of the three)
 --   away       etcd killed, and serving again 5 s after that, 10 times: 1,000
 --              candidates in one process, and 50 processes                              (about 6 minutes)
 --   fuzz       senseless arguments in every world, and replies changed on their way     (an hour; LUNARCH_MINUTES=n;
 --              only where it is named)
 --
--- Without a PART all of them but slow, tls and fuzz. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the random
--- instants.
+-- Without a PART all of them but slow, tls and fuzz. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the
+-- random instants.
 local uv = require "luv"
 
 -- What etcd and the logs write goes here, and goes in the end.

@@ -1,5 +1,5 @@
--- The part `tls` of ./dev soak: sessions, locks and elections over TLS and with users for minutes, while certificates are
--- replaced, tokens end, and members fail.
+-- The part `tls` of ./dev soak: sessions, locks and elections over TLS and with users for minutes, while certificates
+-- are replaced, tokens end, and members fail.
 local holders = require "live.support.holders"
 
 local minutes = tonumber(os.getenv "LUNARCH_MINUTES")
@@ -26,7 +26,8 @@ return function(say, verdict)
   local result, troubles = holders.through_certificates {
     sessions = 50, clients = 10, ttl = 10, lines = 10, pause = 50, fresh = 1, every = 10, seconds = seconds(5),
   }
-  verdict(is_fine(result, troubles), ("replaced %d times: %s"):format(result.replaced, holders.line_of(result)), troubles)
+  verdict(is_fine(result, troubles), ("replaced %d times: %s"):format(result.replaced, holders.line_of(result)),
+    troubles)
 
   say("tls: tokens that live for 5 s, for %d s, 20 sessions that wait in line", seconds(10))
   local all = holders.through_tokens {

@@ -15,8 +15,8 @@ local holders = {}
 local Holders = {}
 Holders.__index = Holders
 
----@param options { sessions: integer, clients: integer, ttl: number, lines: integer, pause: number?, fresh: number?, env: table? }
 ---@param endpoints string[]
+---@param options table sessions, clients, ttl, lines, pause, fresh (as its arguments), env
 ---@return Holders
 function holders.start(endpoints, options)
   local words = {
