@@ -2,20 +2,21 @@
 -- begun before - candidates, observers, tasks - goes on meanwhile, and what they say is printed above the line.
 local args = require "lunarch.args"
 local chunk = require "lunarch.console.chunk"
-local complete = require "lunarch.console.complete"
 local events = require "lunarch.console.events"
 local globals = require "lunarch.console.globals"
 local host = require "lunarch.host"
 local input = require "lunarch.console.input"
+local lazy = require "lunarch.console.lazy"
 local log = require "lunarch.cli.log"
 local lunarch = require "lunarch"
 local record = require "lunarch.console.record"
-local show = require "lunarch.console.show"
 local tasks = require "lunarch.loop.task"
 local uv = require "luv"
 local worlds = require "lunarch.console.world"
 
 args.is_ours()
+
+local complete, show = lazy "lunarch.console.complete", lazy "lunarch.console.show"
 
 local console = {}
 

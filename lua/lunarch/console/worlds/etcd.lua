@@ -2,17 +2,15 @@
 --
 -- Reading is free. What is held or stood for here belongs to one session, which is opened when it is first needed.
 local args = require "lunarch.args"
-local candidates = require "lunarch.console.candidate"
-local columns = require "lunarch.look.columns"
-local describe = require "lunarch.console.describe"
 local etcd = require "lunarch.cli.common.etcd"
-local follow = require "lunarch.look.follow"
-local histories = require "lunarch.look.history"
 local host = require "lunarch.host"
-local look = require "lunarch.look"
+local lazy = require "lunarch.console.lazy"
 local lunarch = require "lunarch"
 
 args.is_ours()
+
+local candidates, columns = lazy "lunarch.console.candidate", lazy "lunarch.look.columns"
+local follow, histories, look = lazy "lunarch.look.follow", lazy "lunarch.look.history", lazy "lunarch.look"
 
 local worlds = {}
 
@@ -465,7 +463,5 @@ function worlds.open(options, own)
   function world.silence() return silence_of(world) end
   return world
 end
-
-worlds.describe = describe
 
 return worlds
