@@ -115,6 +115,23 @@ for _, name in ipairs { "cluster", "dev" } do
       assert.equal(0, status)
     end)
 
+    it("has history and timeline", function()
+      local picture = tree.folder() .. "/f.svg"
+      local output, status = say(([[
+        a = candidate("/verbs/h", "A", { ttl = 5 }) lunarch.sleep(0.3)
+        b = candidate("/verbs/h", "B", { ttl = 5 }) lunarch.sleep(0.3)
+        leave(a) do end
+        lunarch.sleep(0.3)
+        history "/verbs/h"
+        timeline()
+        timeline %q
+      ]]):format(picture))
+      expect(output, "\nA +%d+ +%d+ +%d+ ", "\nB +%d+ +%d+ +%- ", "\n  A   *=+[-S.VX ]*\n", "\n  B +[- ]+=+\n",
+        "= leads")
+      expect(tree.read(picture), "^<svg")
+      assert.equal(0, status)
+    end)
+
     it("has try and lock", function()
       local output = say [[
         try "/verbs/t"

@@ -26,6 +26,7 @@ Commands:
 %s
 To begin with, without any etcd installed as a service:
    lunarch SCRIPT --dev
+   lunarch console --dev        (`lunarch` alone on a terminal: the console)
 For the flags of a command:
    lunarch COMMAND --help
 ]]

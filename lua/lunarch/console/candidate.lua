@@ -2,6 +2,7 @@
 -- user's handlers do.
 local args = require "lunarch.args"
 local describe = require "lunarch.console.describe"
+local host = require "lunarch.host"
 local lunarch = require "lunarch"
 
 args.is_ours()
@@ -49,6 +50,21 @@ local function lost_text(term, reason)
   return ("on_lost (%s), %.1f s before another may lead"):format(reason, left)
 end
 
+local MARGIN_OF_TTL, LEAST_MARGIN_S = 0.1, 0.1
+
+-- The instants of a term by the clock of events, as far as they are known: for the timeline.
+local function instants_of(self, term)
+  local session = self.driver.session
+  local stop_at, valid_until = term.stop_at, term.valid_until
+  if not session or not stop_at or not valid_until then return self.instants or {} end
+  local offset = host.time() - lunarch.now()
+  self.instants = {
+    stop_at = stop_at + offset, valid_until = valid_until + offset,
+    expiry = valid_until + offset + math.max(LEAST_MARGIN_S, session.ttl * MARGIN_OF_TTL),
+  }
+  return self.instants
+end
+
 -- Handlers that tell of themselves first.
 local function told_handlers(self, options, tell)
   local own = {}
@@ -57,11 +73,11 @@ local function told_handlers(self, options, tell)
   end
   function options.on_elected(term)
     self.term = term
-    tell("elected", ("elected, token %d"):format(term.token))
+    tell("elected", ("elected, token %d"):format(term.token), "info", { token = term.token }, instants_of(self, term))
     if own.on_elected then return own.on_elected(term) end
   end
   function options.on_lost(term, reason)
-    tell("lost", lost_text(term, reason), "warn")
+    tell("lost", lost_text(term, reason), "warn", { token = term.token, reason = reason }, instants_of(self, term))
     if own.on_lost then return own.on_lost(term, reason) end
   end
   function options.on_leader(leader)
@@ -69,6 +85,7 @@ local function told_handlers(self, options, tell)
     if own.on_leader then return own.on_leader(leader) end
   end
   function options.on_jeopardy(term)
+    instants_of(self, term)
     tell("jeopardy", ("jeopardy: etcd silent for half a TTL, safe for %.1f s"):format(term:remaining()), "warn")
     if own.on_jeopardy then return own.on_jeopardy(term) end
   end
@@ -97,8 +114,14 @@ end
 function candidates.new(client, election, who, own, emit)
   local options, env = merge(own)
   local self = setmetatable({ name = who, script = own.script }, meta)
-  local function tell(what, text, level)
-    emit { who = who, what = what, text = text, level = level or "info" }
+  local function tell(what, text, level, ...)
+    local event = { who = who, what = what, text = text, level = level or "info" }
+    for _, more in ipairs { ... } do
+      for field, value in pairs(more) do
+        event[field] = value
+      end
+    end
+    emit(event)
   end
   options.election, options.name, options.client = election or env and env.election, who, client
   options.log = log_of(tell)

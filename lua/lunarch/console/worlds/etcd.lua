@@ -18,14 +18,23 @@ local LOOK_S = 5
 local SILENCE_S = 2
 local SESSION_S = 5
 local STOP_S = 12
+-- Of a timeline: what comes later is printed and not drawn.
+local MOST_EVENTS = 10000
 
 -- ---- events -----------------------------------------------------------------------------------------------------
 
 local function emit(world, event)
   event.at = event.at or world.now()
+  if world.story and #world.story < MOST_EVENTS then world.story[#world.story + 1] = event end
   for _, fn in ipairs(world.listeners) do
     fn(event)
   end
+end
+
+local Said = { __name = "lunarch.console.said" }
+
+function Said.__tostring(said)
+  return table.concat(said, "\n")
 end
 
 -- ---- the session ------------------------------------------------------------------------------------------------
@@ -167,6 +176,28 @@ function looking.unfollow(world, name)
   if name and n == 0 then return nil, ("%s is not followed"):format(name), "invalid" end
 end
 
+-- The candidates that stood here and the lines that were followed, since the world was opened.
+local function timeline_of(world, path)
+  local timeline = require "lunarch.timeline"
+  local events, names = {}, {}
+  for i, event in ipairs(world.story) do
+    local copy = {}
+    for field, value in pairs(event) do
+      copy[field] = value
+    end
+    for _, field in ipairs { "at", "stop_at", "valid_until", "expiry" } do
+      copy[field] = event[field] and event[field] - world.began_at
+    end
+    events[i] = copy
+  end
+  for i, name in ipairs(world.names_stood) do
+    names[i] = name
+  end
+  local story = timeline.story(events, { till = world.now() - world.began_at, names = names })
+  if path ~= nil then return timeline.write(story, args.text("timeline", "path", path)) end
+  return setmetatable(timeline.lines(story), Said)
+end
+
 -- ---- standing ---------------------------------------------------------------------------------------------------
 
 local standing = {}
@@ -195,6 +226,7 @@ function standing.candidate(world, name, who, options)
   local candidate = candidates.new(world.client, name, who, options or {}, function(event) emit(world, event) end)
   world.n_candidates = world.n_candidates + 1
   world.candidates[candidate] = world.n_candidates
+  world.names_stood[#world.names_stood + 1] = who
   lunarch.spawn(run_candidate, world, candidate)
   return candidate
 end
@@ -281,12 +313,6 @@ local function stop(world, candidate)
   local has_ended = await_stopped(world, candidate, STOP_S)
   if not has_ended then return ("%s does not stop"):format(candidate.name) end
   return ("%s %s %s"):format(candidate.name, was_leading and "gave up" or "left", candidate.election)
-end
-
-local Said = { __name = "lunarch.console.said" }
-
-function Said.__tostring(said)
-  return table.concat(said, "\n")
 end
 
 local function leave(world, x)
@@ -458,7 +484,9 @@ function worlds.open(options, own)
     is_default = not own.label and etcd.is_default(options.flags.endpoints), on_client = own.on_client,
   }, LAZY))
   world.may = own.may or function() return true end
-  world.verbs = bind(world, { looking, standing, breaking })
+  world.story, world.names_stood, world.began_at = {}, {}, world.now()
+  world.verbs = bind(world, { looking, standing, breaking, { timeline = timeline_of } })
+  function world.timeline() return timeline_of(world) end
   function world.call(fn, ...) return fn(...) end
   function world.silence() return silence_of(world) end
   return world
