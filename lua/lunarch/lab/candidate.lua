@@ -40,7 +40,7 @@ end
 
 function properties.leads(machine)
   local term = last_term(machine)
-  if not term or term.lost or not machine.world.driver:is_up(machine) then return false end
+  if not term or term.lost or term.killed or not machine.world.driver:is_up(machine) then return false end
   return machine.instants ~= nil and machine.world:now() < machine.instants.valid_until
 end
 
@@ -87,7 +87,7 @@ local function sentence(machine)
   if not is_up then return "is down" end
   local state = is_paused and "is paused" or nil
   local term, instants = last_term(machine), machine.instants
-  if not term or term.lost then return (state and state .. ", " or "") .. "waits in the line" end
+  if not term or term.lost or term.killed then return (state and state .. ", " or "") .. "waits in the line" end
   local now = world:now()
   if not instants or now >= instants.valid_until then return (state and state .. ", " or "") .. "has lost its term" end
   return ("%sleads, token %d; told to stop in %.1f s, lost in %.1f s if etcd stays silent"):format(

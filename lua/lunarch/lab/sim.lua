@@ -13,6 +13,7 @@ local N_MACHINES, MEMBERS = 8, 3
 local STEPS_AT_ONCE = 2000
 -- A wait that nothing ends is not for ever: so long may a call wait without run().
 local LONGEST_WAIT_S = 3600
+local SLICES_TO_END = 50
 local INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function() return "interrupted" end })
 
 local function load_open()
@@ -22,8 +23,15 @@ end
 
 -- ---- you --------------------------------------------------------------------------------------------------------
 
+-- Ctrl-C at the prompt finds the coroutine that runs, which is none of the console's own.
+local function aim_interrupts()
+  local console = package.loaded["lunarch.console"]
+  if console then require "lunarch.host".aim_interrupts(coroutine.running(), console.INTERRUPTED) end
+end
+
 -- A command of the caller's, run by the program of "you".
 local function run_command(self, command)
+  aim_interrupts()
   command.results = table.pack(xpcall(command.fn, function(err)
     if type(err) ~= "string" then return err end
     return { traceback = debug.traceback(err, 2), message = err }
@@ -64,8 +72,8 @@ local function load_instance(self)
     say.is_plain = false
     function say.write(text) self.on_raw(self.open.now(), "you", "warn", (text:gsub("\n$", ""))) end
     self.require "lunarch.loop.luv".on_signal = function()
-      local task = self.command and self.command.task
-      if task then task:interrupt(INTERRUPTED) end
+      local command = self.command
+      if command and command.task then command.task:interrupt(self.interruption or INTERRUPTED) end
     end
   end)
 end
@@ -141,8 +149,10 @@ local function advance(self, command)
   if command.until_s then
     command.until_s, command.idle_since = nil, self.open.now()
     wake(self, command.wait)
-  elseif not command.is_given_up then
-    command.is_given_up = true
+  elseif command.is_given_up then
+    error(("what was called does not end, not even %d s after it was interrupted"):format(LONGEST_WAIT_S), 0)
+  else
+    command.is_given_up, command.idle_since, self.interruption = true, self.open.now(), nil
     self.open.interrupt()
   end
 end
@@ -160,26 +170,46 @@ local function conclude(command)
   error(err, 0)
 end
 
---- Runs fn(...) as "you" and lets the world go on until it has ended. `pause`, if given, is called between two slices.
+-- Where real time has a loop, it turns now and then: Ctrl-C is heard there.
+local function breathe()
+  local lunarch = package.loaded.lunarch
+  local loop = lunarch and package.loaded["lunarch.loop"]
+  if loop and loop.world().current() then lunarch.sleep(0) end
+end
+
+local function drive(self, command)
+  while not command.is_over do
+    advance(self, command)
+    breathe()
+  end
+end
+
+-- Something ended the driving itself: what was called ends as with Ctrl-C, and soon.
+local function give_up(self, command)
+  self.open.interrupt()
+  for _ = 1, SLICES_TO_END do
+    if command.is_over then return end
+    pcall(advance, self, command)
+  end
+end
+
+--- Runs fn(...) as "you" and lets the world go on until it has ended.
 function Sim:call(fn, ...)
   if self.command then return fn(...) end
   local command = { fn = fn, args = table.pack(...), idle_since = self.open.now() }
   self.command = command
   self.queue[#self.queue + 1] = command
   if self.idle then wake(self, self.idle) end
-  while not command.is_over do
-    local ok, trouble = pcall(advance, self, command)
-    if not ok then
-      self.command = nil
-      error(trouble, 0)
-    end
-    if self.breathe then self.breathe() end
-  end
+  local ok, trouble = pcall(drive, self, command)
+  if not ok then give_up(self, command) end
   self.command = nil
+  if not ok then error(trouble, 0) end
   return conclude(command)
 end
 
-function Sim:interrupt()
+--- Ends what is being called with `err`, or as interrupted.
+function Sim:interrupt(err)
+  self.interruption = err
   if self.command then self.open.interrupt() end
 end
 

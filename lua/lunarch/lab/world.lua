@@ -245,6 +245,16 @@ function verbs.pause(self, x, s)
   self.driver:pause(machine, s or FOR_EVER_S)
 end
 
+--- Its process is gone: a term that was not lost before is over without on_lost.
+function World:has_ended(machine)
+  local term = machine.terms[#machine.terms]
+  if not term or term.lost or term.killed then return end
+  term.killed = self:now()
+  for _, name in ipairs(INSTANTS) do
+    term[name] = machine.instants and machine.instants[name]
+  end
+end
+
 --- The driver says so when the pause is over.
 function World:has_resumed(machine)
   self:fault(machine.name, "runs again (SIGCONT)", { fault = "pause", lane = machine.name, begins = false })
@@ -254,13 +264,7 @@ function verbs.kill(self, x)
   local machine = self:machine("kill", x)
   check_up(self, "kill", machine)
   self:fault(machine.name, "killed (SIGKILL)", { fault = "down", lane = machine.name, begins = true, is_kill = true })
-  local term = machine.terms[#machine.terms]
-  if term and not term.lost then
-    term.killed = self:now()
-    for _, name in ipairs(INSTANTS) do
-      term[name] = machine.instants and machine.instants[name]
-    end
-  end
+  self:has_ended(machine)
   self.driver:kill(machine)
 end
 

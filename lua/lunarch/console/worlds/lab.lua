@@ -24,6 +24,7 @@ local function take_log(world, machine, level, text)
 end
 
 local function take_life(world, machine, status, signal)
+  world:has_ended(machine)
   local text = signal ~= 0 and ("ended by signal %d"):format(signal) or "ends"
   world:emit { who = machine.name, what = "life", text = text }
   if signal == 0 and status ~= 0 then

@@ -37,7 +37,9 @@ function takes.fault(world, _, machine, text)
 end
 
 function takes.life(world, at, machine, text)
-  if machine then world:emit { at = at, who = machine.name, what = "life", text = text } end
+  if not machine then return end
+  if text:find "^ends" then world:has_ended(machine) end
+  world:emit { at = at, who = machine.name, what = "life", text = text }
 end
 
 function takes.print(world, at, machine, text)
@@ -189,7 +191,7 @@ function sim.open(options)
   function world.prompt() return prompt(world) end
   function world.describe(value) return describe(world, value) end
   function world.call(fn, ...) return call(world, fn, ...) end
-  function world.interrupt() driver:interrupt() end
+  function world.interrupt(_, err) driver:interrupt(err) end
   function world.close() return close(world) end
   return world
 end

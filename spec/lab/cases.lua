@@ -1,0 +1,98 @@
+-- What is typed at the console in a world that can be broken, and what has to be printed for it.
+local process = require "support.process"
+local script = require "host.script"
+local tree = require "support.tree"
+
+local cases = {}
+
+local n_typed = 0
+
+--- Starts a console that reads these lines, one after the other.
+---@return Process
+function cases.start(flags, lines)
+  n_typed = n_typed + 1
+  local path = script.write(table.concat(lines, "\n") .. "\n", ("typed-%d.txt"):format(n_typed))
+  return process.start { "sh", "-c", 'exec "$0" console "$@" < "' .. path .. '"', tree.program, table.unpack(flags) }
+end
+
+--- What it printed.
+function cases.output(child)
+  child:wait_exit()
+  return "\n" .. child:output()
+end
+
+--- Checks that all that a case wants was printed.
+function cases.check(case, output)
+  for _, pattern in ipairs(case[3]) do
+    if not output:find(pattern) then error(("nothing matches '%s' in\n%s"):format(pattern, output), 0) end
+  end
+end
+
+local TWO = 'a = candidate("/s", "A", { ttl = 3 }) run(0.3) b = candidate("/s", "B", { ttl = 3 }) run(0.5)'
+
+-- Each: what is typed, and what has to be printed for it. In both worlds, unless it says.
+cases.TWO = TWO
+
+--- Each: a name, what is typed, what has to be printed.
+cases.both = {
+  { "standing", { TWO, "a", "b" }, { "A +elected, token 2", "candidate A: leads, token 2; told to stop in",
+    "candidate B: waits in the line" } },
+  { "the candidate's own code", {
+    'c = candidate("/own", "C", { ttl = 3, do_work = function(term) print("works " .. term.token) return 60 end })',
+    "run(1)", "c.term:put('/k', 'v')", "client:get '/k'" }, { "C +works %d", "\ntrue, %d", '"v", ' } },
+  { "looking", { TWO, 'line "/s"', "elections()", "members()", 'history "/s"' },
+    { "PLACE +WHO +TOKEN", "\n/s +A +%d+ +1\n", "ENDPOINT +ROLE",
+    "A +%d+ +%d+%.%d+ +%d+ +the line was empty +leads" } },
+  { "following", { 'follow "/s"', TWO, 'unfollow "/s"' }, { "/s: elected, token %d" } },
+  { "locks", { 'lock("/jobs/x", 1)', 'try "/jobs/y"', 'try "/jobs/y"', "locks()", "leave()" }, {
+    "lock /jobs/x: held, token %d", "lock /jobs/y: held", "held here already", "/jobs/x +you .*%(pid %d+%)",
+    "unlocked /jobs/x",
+    "unlocked /jobs/y" } },
+  { "resign and leave", { TWO, "resign(a)", "run(0.5)", "leave(b)", "run(2.5)", "b" }, {
+    "A +on_lost %(resigned%)", "B +elected", "B +leaves the line", "A +elected, token %d+", "candidate B: is down" } },
+  { "pause", { TWO, "pause(a, 1)", "a", "run(1.5)" }, { "A +paused for 1 s", "candidate A: is paused, leads",
+    "A +runs again" } },
+  { "kill and start", { TWO, "kill(a)", "a", "run(4.5)", "start(a)", "run(1)", "a" }, { "A +killed",
+    "candidate A: is down",
+    "B +elected", "A +started again", "candidate A: waits in the line" } },
+  { "stop", { TWO, "stop(a)", "run(1)" }, { "A +on_lost %(stopping%)", "B +elected" } },
+  { "cut and heal", { TWO, "cut(a)", "run(4.5)", "heal()", "run(3)" }, { "A +cut off from etcd", "A +jeopardy",
+    "A +on_lost %(expired%)", "B +elected", "A +campaigns again, place 2" } },
+  { "cut from one member", { TWO, 'cut(a, "m1")', 'cut("A", 2)', "run(4)", "a" }, { "cut off from m1",
+    "cut off from m2",
+    "candidate A: leads, token 2" } },
+  { "slow", { TWO, "slow(a, 0.2)", "from = now()", "a.term:put('/k', 'v')", "now() - from >= 0.3" },
+    { "A +its messages take 0.2 s longer", "true, %d", "\ntrue\n" } },
+  { "freeze, crash and start", { TWO, 'freeze("m1", 1)', "run(1.5)", 'crash "m2"', "run(0.2)", "members()",
+    'start "m2"',
+    "run(3)", "#client:status(2)" }, { "m1 +frozen for 1 s", "m1 +runs again", "m2 +crashed", "m2 +started",
+    "no answer",
+    "\n3\n" } },
+  { "revoke", { TWO, "revoke(a)", "run(1)" }, { "its lease is revoked by an operator", "A +on_lost %(%a+_?%a*%)",
+    "B +elected" } },
+  { "fill", { "fill()", 'client:put("/k", "v")', "heal()", 'client:put("/k", "v")' }, { '"no_space"', "true, %d" } },
+  { "until_", { TWO, "kill(a)", "until_(function() return b.leads end, 10)", "until_(function() end, 0.1)" },
+    { "\ntrue\n",
+    "it has not become true within 0.1 s" } },
+  { "timeline", { TWO, "timeline()" }, { "\n  A +=+\n", "= leads" } },
+  { "candidate with a script", { ('candidate("/s", "A", { ttl = 3, script = %q })'):format(script.write([[
+      function on_elected() print "the script is elected" end
+    ]], "own.lua")), "run(1)" }, { "A +the script is elected" } },
+  { "misuse", { 'cut "Z"', 'candidate("/s", "A", { tttl = 3 })', 'freeze "m9"', TWO, 'candidate("/s", "A")', "run(-1)",
+    "local t = io.stdout candidate('/s', 'X', { do_work = function() t:write() end })", "a.nothing" }, {
+    "there is no candidate 'Z'", "unknown option 'tttl' %(did you mean 'ttl'%?%)", "'m1' to 'm3'",
+    "a candidate 'A' already",
+    "a number of seconds", "uses 't', which lives here", "unknown field 'nothing'" } },
+}
+
+cases.sim = {
+  { "step", { TWO, "cut(a)", "step()", "now() < 3" }, { "A +jeopardy", "\ntrue\n" } },
+  { "skew", { TWO, "skew(a, 0.5)", "cut(a)", "run(6)" }, { "its clock goes at 0.5 times the rate", "B +elected" } },
+  { "back", { TWO, "kill(a)", "run(5)", "b.leads", "back(2)", "a.leads", "b.leads", "now() < 1" },
+    { "\ntrue\ntrue\nfalse\ntrue\n" } },
+  { "seed", { TWO, "kill(a)", "run(5)", "seed(7)", "b.leads" }, { "B +elected.*B +elected.*\ntrue\n" } },
+  { "a wait that nothing ends", { 'm = client:session():mutex "/x" m:lock()', 'session:mutex("/x"):lock()' },
+    { "nothing has ended this wait for 3600 s of the world" } },
+}
+
+return cases

@@ -1,0 +1,61 @@
+-- limit: 180 s
+-- Every verb of the console in the simulated world, and why it is missing where it is.
+local cases = require "lab.cases"
+local etcd = require "support.etcd"
+local process = require "support.process"
+local terminal = require "support.terminal"
+local tree = require "support.tree"
+local verbs = require "lunarch.console.verbs"
+
+describe("a verb", function()
+  after_each(process.end_all)
+
+  local function typed(flags, lines) return cases.output(cases.start(flags, lines)) end
+
+  for _, list in ipairs { cases.both, cases.sim } do
+    for _, case in ipairs(list) do
+      it("does in the simulated world what it says: " .. case[1], function()
+        cases.check(case, typed({ "--sim" }, case[2]))
+      end)
+    end
+  end
+
+  it("saves what was done as an experiment that plays", function()
+    local path = tree.folder() .. "/saved.lua"
+    typed({ "--sim" }, { cases.TWO, "cut(a)", "run(6)", ("save %q"):format(path) })
+    local output, status = process.run { "lunarch", "lab", "--sim", path }
+    assert.equal(0, status, output)
+    assert.matches("2 of 2 expectations met", output)
+  end)
+
+  it("that a world does not have says why", function()
+    local server = etcd.start()
+    local calls = {}
+    for name, verb in pairs(verbs.by_name) do
+      if verb.worlds then calls[#calls + 1] = name end
+    end
+    table.sort(calls)
+    for i, name in ipairs(calls) do
+      calls[i] = ("print(%q, pcall(%s))"):format(name, name)
+    end
+    local output = typed({ "--endpoints", server.endpoint }, calls)
+    for _, call in ipairs(calls) do
+      local name = call:match '"([%w_]+)"'
+      assert.matches("\n?" .. name .. "\tfalse\t.*" .. name .. ": not here, because [^\n]+", output)
+    end
+    server:stop()
+  end)
+
+  it("is ended by Ctrl-C in the simulated world, and the prompt stays", function()
+    local t = terminal.start { "lunarch", "console", "--sim" }
+    t:wait "sim> ?$"
+    t:type "print 'begun' while true do end\r"
+    t:wait "^begun$"
+    t:type "\3"
+    t:wait "sim> ?$"
+    assert.matches("interrupted", t:text())
+    t:enter "1 + 1"
+    assert.matches("\n2\n", t:text())
+    terminal.end_all()
+  end)
+end)
