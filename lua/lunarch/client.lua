@@ -62,7 +62,7 @@ end
 local STATUS_S = 2
 
 local function say_level(_, message)
-  say.line("%s", message)
+  say.warn(message)
 end
 
 -- Tells the log, once, that no etcd answers the first call of a client. The client may be collected meanwhile.
@@ -99,6 +99,7 @@ function clients.connect(options)
     _core = core_client, _hub = loop.new_hub(core_client, on_trace, options.loop), endpoints = members,
     prefix = found.prefix,
   }, Client)
+  client._log = options.log or say_level
   watch_silence(client, options.log or say.is_plain and say_level or nil, options.endpoints or variable)
   return client
 end

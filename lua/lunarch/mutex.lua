@@ -57,19 +57,44 @@ local function look(self)
   return nil, message, code == "locked" and "timeout" or code
 end
 
+-- The mutexes of a session that were locked last, by name; and by which coroutine.
+local function note_lock(self, ok, ...)
+  if not ok then return ok, ... end
+  local session = self.session
+  session._locked = session._locked or setmetatable({}, { __mode = "v" })
+  session._locked[self.name], self._locker = self, coroutine.running() or "main"
+  return ok, ...
+end
+
+--- The mutex of this session by which the name is locked now, and the coroutine that has locked it, "main" for none.
+function mutexes.holder(session, name)
+  local holder = session._locked and session._locked[name]
+  if holder and holder._core:token() then return holder, holder._locker end
+  return nil
+end
+
+-- Code that waits for what it has locked itself may do so for ever: another task can unlock it, but none need do so.
+local function warn_of_own(self)
+  local holder, locker = mutexes.holder(self.session, self.name)
+  if not holder or holder == self or locker ~= (coroutine.running() or "main") then return end
+  self._client._log("warn", ("lock %s: the code that waits for it has locked it itself, by another mutex object; "
+    .. "waiting without a limit until that one is unlocked"):format(self.name))
+end
+
 function methods:lock(timeout)
   check(self, "lock")
   local ms = args.timeout("mutex:lock", timeout)
   loop.enter()
-  if ms == 0 then return look(self) end
-  return handle.await(self, ask(self, "lock", ms))
+  if ms == 0 then return note_lock(self, look(self)) end
+  if ms < 0 then warn_of_own(self) end
+  return note_lock(self, handle.await(self, ask(self, "lock", ms)))
 end
 
 function methods:try_lock(timeout)
   check(self, "try_lock")
   local ms = args.timeout("mutex:try_lock", timeout)
   loop.enter()
-  return handle.await(self, ask(self, "try_lock", ms))
+  return note_lock(self, handle.await(self, ask(self, "try_lock", ms)))
 end
 
 function methods:unlock(timeout)

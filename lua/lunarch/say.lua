@@ -18,4 +18,10 @@ function say.line(format, ...)
   say.write("lunarch: " .. (select("#", ...) > 0 and format:format(...) or format) .. "\n")
 end
 
+--- A warning. Replaced where the program has a log of its own.
+---@param text string
+function say.warn(text)
+  say.line("%s", text)
+end
+
 return say

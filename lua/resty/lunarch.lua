@@ -124,6 +124,16 @@ local function remember(mutex)
     table.insert(request.on_end, release_all)
   end
   request.locks[mutex] = true
+  mutex._request, mutex._is_in_subrequest = request, ngx.is_subrequest
+end
+
+-- Whether this request has the lock, and nothing else of it would unlock it: it was locked by this very code, by code
+-- that has ended (an earlier phase, one before an internal redirect, a subrequest), or by what waits for this subrequest.
+local function waits_for_itself(session, name)
+  local holder, locker = mutexes.holder(session, name)
+  if not holder or not holder._request or holder._request.group ~= requests.keep().group then return false end
+  if locker == coroutine.running() or coroutine.status(locker) == "dead" then return true end
+  return ngx.is_subrequest and not holder._is_in_subrequest
 end
 
 --- Locks a name: a mutex of the worker's session, locked; or nil, message, code. Waits at most `timeout` seconds, nil:
@@ -135,6 +145,9 @@ function methods:lock(name, timeout)
   local until_s = timeout and core.now() + timeout
   local session, message, code = self:session(timeout)
   if not session then return nil, message, code end
+  if waits_for_itself(session, name) then
+    return nil, ("%s is locked by this request itself: a second lock would wait for the first"):format(name), "locked"
+  end
   local mutex
   mutex, message, code = session:mutex(name)
   if not mutex then return nil, message, code end

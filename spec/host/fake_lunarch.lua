@@ -61,6 +61,8 @@ end
 
 function Task:interrupt(err) self.interruption = { err = err } end
 
+function Task:beside(...) return self.world:spawn(...) end
+
 function Task:allow() self.interruption = nil end
 
 function Task:guard(fn) self.guard_fn = fn end
@@ -263,6 +265,9 @@ function Client:observe()
     close = function() world:note "close observer" end,
   }
 end
+
+-- Nothing else stands in any line.
+function Client.get() return {} end
 
 function Client:close()
   self.world:note "close client"

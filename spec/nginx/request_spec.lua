@@ -14,6 +14,10 @@ local SHARED = [[
   init_worker_by_lua_block {
     lunarch = require "resty.lunarch"
     here = assert(lunarch.new { endpoints = os.getenv "ENDPOINT", ttl = 60 })
+    function again(name)
+      local own, message, code = here:lock("/request/" .. (name or ngx.var.arg_name))
+      ngx.print(code, own or message:match "this request itself")
+    end
     function lock() assert(here:lock("/request/" .. ngx.var.arg_name, 5)) end
   }
 ]]
@@ -62,9 +66,34 @@ local SERVER = [[
     ngx.location.capture_multi { { "/locked?name=" .. name .. "/a" }, { "/fails?name=" .. name .. "/b" } }
     ngx.print "x"
   } }
+  location = /twice { content_by_lua_block { lock() again() } }
+  location = /twice-later { access_by_lua_block { lock() } content_by_lua_block { again() } }
+  location = /twice-exec { content_by_lua_block { lock() ngx.exec("/again", ngx.var.args) } }
+  location = /twice-rewritten {
+    rewrite_by_lua_block { lock() ngx.req.set_uri("/again", true) }
+  }
+  location = /twice-below { content_by_lua_block {
+    lock()
+    ngx.print(ngx.location.capture("/again?" .. ngx.var.args).body)
+  } }
+  location = /twice-in-two { content_by_lua_block {
+    ngx.location.capture("/locked?" .. ngx.var.args)
+    ngx.print(ngx.location.capture("/again?" .. ngx.var.args).body)
+  } }
+  location = /twice-authorized { auth_request /locked-for-it; content_by_lua_block { again "authorized" } }
+  location = /again { content_by_lua_block { again() } }
+  location = /in-turn { content_by_lua_block {
+    local function hold()
+      local own = assert(here:lock("/request/" .. ngx.var.arg_name))
+      ngx.sleep(0.02)
+      own:unlock()
+    end
+    local first, second = ngx.thread.spawn(hold), ngx.thread.spawn(hold)
+    ngx.print(ngx.thread.wait(first), ngx.thread.wait(second))
+  } }
   location = /authorized { auth_request /locked-for-it; content_by_lua_block { ngx.print "authorized" } }
-  location = /locked-for-it { rewrite_by_lua_block { ngx.var.args = "name=authorized" } access_by_lua_block { lock() }
-    content_by_lua_block { ngx.print "yes" } }
+  location = /locked-for-it { rewrite_by_lua_block { ngx.var.args = "name=authorized" }
+    content_by_lua_block { lock() ngx.print "yes" } }
   location = /held { content_by_lua_block { lock() ngx.sleep(60) } }
   location = /held-upstream { access_by_lua_block { lock() } proxy_pass http://127.0.0.1:PORT/sleep; }
   location = /held-exec { content_by_lua_block { lock() ngx.exec "/sleep" } }
@@ -118,7 +147,11 @@ describe("a request's locks", function()
     wait.eventually(function() return places(name) == n end, nil, n .. " places in " .. name)
   end
 
+  local TWICE = "lockedthis request itself"
+
   local ENDINGS = {
+    ["/twice"] = TWICE, ["/twice-later"] = TWICE, ["/twice-exec"] = TWICE, ["/twice-rewritten"] = TWICE,
+    ["/twice-below"] = TWICE, ["/twice-in-two"] = TWICE, ["/twice-authorized"] = TWICE, ["/in-turn"] = "truetrue",
     ["/dead-backend"] = "sorry", ["/dead-backend-rewrite"] = "sorry", ["/fails"] = "sorry", ["/exits"] = "sorry",
     ["/exits-in-access"] = "on", ["/exec"] = "answered", ["/exec-named"] = "named", ["/set-uri"] = "answered",
     ["/redirect"] = "302 Found", ["/try"] = "answered", ["/accel"] = "accelerated", ["/closed"] = "x", ["/ctx"] = "x",
@@ -127,7 +160,7 @@ describe("a request's locks", function()
   }
   for path, answer in pairs(ENDINGS) do
     it("are given up at its end: " .. path, function()
-      local name = path == "/authorized" and "authorized" or "end" .. path .. "1"
+      local name = path:find "authorized" and "authorized" or "end" .. path .. "1"
       for _ = 1, 2 do
         local _, body = web:get(path .. (path == "/authorized" and "" or "?name=" .. name))
         assert.matches(answer, body, 1, true)

@@ -133,6 +133,17 @@ static void *read_request(lua_State *L, int index) {
     return NULL;
 }
 
+/* The handlers of a request and of its subrequests are in one list, the latest first. */
+static lua_Integer first_of(const struct endings *endings, const struct cleanup *latest) {
+    lua_Integer first = 0;
+    for (const struct cleanup *cleanup = latest; cleanup; cleanup = cleanup->next) {
+        const struct ending *ending = cleanup->data;
+        if (cleanup->handler == on_end && ending->endings == endings)
+            first = ending->number;
+    }
+    return first;
+}
+
 static int endings_watch(lua_State *L) {
     struct endings *endings = check(L);
     void *request = read_request(L, 2);
@@ -147,7 +158,7 @@ static int endings_watch(lua_State *L) {
     endings->refs++;
     cleanup->handler = on_end;
     cleanup->data = ending;
-    lua_pushboolean(L, true);
+    lua_pushinteger(L, first_of(endings, cleanup));
     return 1;
 }
 

@@ -13,6 +13,7 @@ local follow = require "lunarch.candidate.follow"
 local handlers = require "lunarch.candidate.handlers"
 local loop = require "lunarch.loop"
 local known = require "lunarch.candidate.options"
+local namesakes = require "lunarch.candidate.namesakes"
 local say = require "lunarch.say"
 local tasks = require "lunarch.candidate.tasks"
 local terms = require "lunarch.candidate.term"
@@ -105,6 +106,11 @@ function methods:_activity()
   return self.state
 end
 
+--- Its name is said by several on purpose: by the workers of an nginx.
+function methods:_share_name()
+  self.has_shared_name = true
+end
+
 --- What is added to its complaint when etcd has never answered.
 function methods:_set_hint(hint)
   self.hint = hint
@@ -184,6 +190,7 @@ function methods:_open_session()
     if session then
       self:_is_well()
       self:_introduce(session)
+      namesakes.look(self, session.ttl or self.options.ttl or DEFAULT_TTL_S)
       self.connect_backoff:reset()
       self.hint = nil
       return session
@@ -273,6 +280,7 @@ local function drive_to_the_end(self, runner)
   if not ok then self.driver:allow() end
   follow.stop(self)
   tasks.dismiss(self.loop_watcher)
+  namesakes.leave(self)
   if not self.options.client then self.client:close(CLOSE_S) end
   self.state = "ended"
   ending.leave(runner)
@@ -317,6 +325,7 @@ function methods:run()
   local runner = new_runner(self)
   self.driver = tasks.spawn(self, drive_to_the_end, runner)
   ending.enter(runner)
+  namesakes.enter(self)
   local joined, ok, _, err = pcall(self.driver.join, self.driver)
   if not joined then end_in_order(self, ok) end
   if not ok then error(err, 0) end

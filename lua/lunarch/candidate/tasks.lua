@@ -10,8 +10,8 @@ local INSIST_S = 1         -- how long an interrupted task is waited for
 -- What stops the driver's own waits, and the tasks beside it.
 tasks.STOP = setmetatable({}, { __tostring = function() return "the candidate is being stopped" end })
 
---- The candidate whose handler runs here, or nil. A task keeps its candidate in a field: a table by tasks would keep both
---- for ever on LuaJIT, where a weak key is kept by its own value.
+--- The candidate whose handler runs here, or nil. A task keeps its candidate in a field: a table by tasks would keep
+--- both for ever on LuaJIT, where a weak key is kept by its own value.
 function tasks.current()
   local world = loop.world()
   local task = world.current and world.current()
@@ -20,9 +20,8 @@ end
 
 -- Beside the driver, the first of them, wherever this is called: stop() may be called from anywhere.
 local function spawn(candidate, ...)
-  if candidate.driver then return candidate.world.spawn_beside(candidate.driver, ...) end
-  candidate.world = loop.world()
-  return candidate.world.spawn(...)
+  if candidate.driver then return candidate.driver:beside(...) end
+  return candidate.lunarch.spawn(...)
 end
 
 --- Runs fn(candidate, ...) as a task of the candidate's.

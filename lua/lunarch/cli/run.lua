@@ -289,6 +289,8 @@ local function guard_output()
   host.set_notice(log.pattern("warn", nil, "@N@ dropped: @WHY@"))
   local say = require "lunarch.say"
   say.write, say.is_plain = host.log, false
+  local nameless = log.new(function() end)
+  function say.warn(text) nameless.warn("%s", text) end
 end
 
 -- What the script did, and not how we came to call it.

@@ -148,6 +148,12 @@ function task:interrupt(err) end
 --- Lets it wait again after an interruption.
 function task:allow() end
 
+--- Begins another task where this one lives, from anywhere: in a callback, or outside of a controller of cqueues.
+---@param fn function
+---@param ... any its arguments
+---@return lunarch.task
+function task:beside(fn, ...) end
+
 --- The task counts as ended from now on, without a failure or results, and is not resumed: its code does not go on from
 --- where it waits. What it waited for is cancelled. `<close>` variables in it are left to the collector.
 function task:abandon() end

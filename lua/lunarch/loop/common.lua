@@ -219,6 +219,12 @@ local function methods_of(world, methods, check)
     self.interruption = nil
   end
 
+  -- Begins another task where this one lives, whatever code calls it.
+  function methods:beside(fn, ...)
+    check(self, "beside")
+    return world.spawn_beside(self, args.callable("task:beside", "fn", fn), ...)
+  end
+
   -- The task counts as ended from now on, without a failure, and never goes on: see common.abandon.
   function methods:abandon()
     check(self, "abandon")

@@ -24,8 +24,8 @@ local world = {}
 local running = coroutine.running
 local is_yieldable = coroutine.isyieldable or function() return true end
 
--- By their coroutines, which keep them. Weak values too: on LuaJIT a weak key is kept by its own value, and a task knows
--- its coroutine.
+-- By their coroutines, which keep them. Weak values too: on LuaJIT a weak key is kept by its own value, and a task
+-- knows its coroutine.
 local tasks = setmetatable({}, { __mode = "kv" })
 
 -- Called once the program has loaded cqueues.
@@ -217,9 +217,10 @@ function world.spawn(fn, ...)
   return spawn_in(cqueues.running(), fn, ...)
 end
 
--- A task that still runs has its controller.
 function world.spawn_beside(task, fn, ...)
-  return spawn_in(task.weak.controller, fn, ...)
+  local controller = task.weak.controller
+  if not controller then args.misuse "task:beside: the controller of this task is gone" end
+  return spawn_in(controller, fn, ...)
 end
 
 function world.run()

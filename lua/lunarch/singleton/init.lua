@@ -203,6 +203,7 @@ local function candidate_of(self)
   end
   options.client, options.log, options.name, options.value = self:_client(), self.log, self.name, self.value
   local own = candidate(options)
+  own:_share_name()
   own:_set_hint(nginx.hint(options.client.endpoints))
   return own
 end

@@ -56,8 +56,8 @@ local function open()
   if requests.on_open then requests.on_open(endings:fd()) end
 end
 
---- The same, made where it is missing: { waits = set, on_end = list of functions, has_ended = true later }. Raises
---- where there is no request at all.
+--- The same, made where it is missing: { waits = set, on_end = list of functions, has_ended = true later, group = the
+--- same number for a request and its subrequests }. Raises where there is no request at all.
 function requests.keep()
   local record = requests.here()
   if record then return record end
@@ -65,8 +65,9 @@ function requests.keep()
   local request = get_request()
   n_kept = n_kept + 1
   record = { number = n_kept, address = address_of(request), waits = {}, on_end = {} }
-  local ok, message = endings:watch(request, record.number)
-  if not ok then error(message, 0) end
+  local message
+  record.group, message = endings:watch(request, record.number)
+  if not record.group then error(message, 0) end
   by_address[record.address], by_number[record.number] = record, record
   return record
 end

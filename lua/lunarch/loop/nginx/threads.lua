@@ -1,5 +1,5 @@
--- Light threads that can be ended from anywhere, with all that runs in their timer: nginx lets only the light thread that
--- has made another one kill it, and none of its descendants.
+-- Light threads that can be ended from anywhere, with all that runs in their timer: nginx lets only the light thread
+-- that has made another one kill it, and none of its descendants.
 local args = require "lunarch.args"
 
 args.is_ours()

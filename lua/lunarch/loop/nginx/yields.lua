@@ -1,7 +1,7 @@
 -- coroutine.yield() where nothing but nginx resumes the coroutine: nginx goes on with it at once, and a loop of such
--- yields holds up the whole worker. So coroutine.yield is replaced, in all of the worker. In a handler or a task of ours
--- it raises when the task was interrupted, and lets the loop of nginx turn now and then; elsewhere it yields as before,
--- unless nothing but yields of a handler was done for a second.
+-- yields holds up the whole worker. So coroutine.yield is replaced, in all of the worker. In the light thread of a
+-- handler or a task of ours it raises when the task was interrupted, and lets the loop of nginx turn now and then. In
+-- other coroutines of the task it yields as before, until the loop has not turned for a moment.
 local args = require "lunarch.args"
 local common = require "lunarch.loop.common"
 

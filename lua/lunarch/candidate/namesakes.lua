@@ -1,0 +1,55 @@
+-- Warns once of another candidate by our name in the same election: the log and `lunarch status` cannot tell them apart.
+local tasks = require "lunarch.candidate.tasks"
+
+require "lunarch.args".is_ours()
+
+local namesakes = {}
+
+local LOOK_AFTER_TTLS = 1.5      -- an earlier run of ours that was killed is gone by then
+local MOST_KEYS = 50             -- in a longer line not all are looked at
+
+-- How many candidates of this process run, by election and name.
+local running = {}
+
+local function identity_of(candidate)
+  local endpoints = table.concat(candidate.client.endpoints or {}, ",")
+  return table.concat({ candidate.election_name, candidate.name, endpoints }, "\0")
+end
+
+local function look(candidate, ttl)
+  candidate.lunarch.sleep(LOOK_AFTER_TTLS * ttl)
+  local election, place = candidate.election_name, candidate.place
+  for _, kv in ipairs(candidate.client:get(election .. "/", { prefix = true, limit = MOST_KEYS }, ttl) or {}) do
+    if kv.value == candidate.value and kv.key ~= place then
+      candidate.log.warn("another candidate by the name %s stands in %s (%s): give each a name of its own",
+        candidate.value, election, kv.key)
+      return
+    end
+  end
+end
+
+--- Looks once into the line, a while from now, beside the candidate.
+function namesakes.look(candidate, ttl)
+  if candidate.line_watcher or candidate.stopping or candidate.has_shared_name then return end
+  candidate.line_watcher = tasks.spawn(candidate, look, ttl)
+end
+
+--- The candidate begins to run.
+function namesakes.enter(candidate)
+  local identity = identity_of(candidate)
+  running[identity] = (running[identity] or 0) + 1
+  if running[identity] == 2 and not candidate.has_shared_name then
+    candidate.log.warn("two candidates of this process stand in %s by the name %s: give each a name of its own",
+      candidate.election_name, candidate.name)
+  end
+end
+
+--- It has ended.
+function namesakes.leave(candidate)
+  local identity = identity_of(candidate)
+  local n = running[identity]
+  running[identity] = n and n > 1 and n - 1 or nil
+  tasks.dismiss(candidate.line_watcher)
+end
+
+return namesakes
