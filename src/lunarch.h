@@ -178,6 +178,9 @@ struct lun_config {
  * in full. Any thread. 0, LUN_EINVALID (which is wrong, and why). */
 int lun_endpoints(const char *const *endpoints, size_t n_endpoints, void (*on_endpoint)(void *arg, const char *text),
                   void *arg, struct lun_err *ret_err);
+/* The strings of it that a program may take from its user as they are, by name. */
+#define LUN_CONFIG_STRINGS(X) X(cacert) X(cert) X(key) X(server_name) X(user) X(password) X(prefix)
+
 /* Makes a client; connects when first needed. Starts its thread. 0, LUN_EINVALID, LUN_ENOMEM,
  * LUN_EUNAVAILABLE (no thread or descriptor). */
 int lun_client_open(const struct lun_config *config, struct lun_client **ret_client, struct lun_err *ret_err);

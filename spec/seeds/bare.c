@@ -69,7 +69,8 @@ static void enter(struct stand *stand) {
                       (patience == SECONDS(120) ? patience : below(&machine->dice, patience));
     if (!machine_may(machine, ENTER) ||
         place_enter(&machine->session, lun_bytes_of(lines[stand->line]), lun_bytes_of(machine->name),
-                    stand->is_trying ? PLACE_TRY : PLACE_WAIT, &callbacks, stand, &stand->place, NULL))
+                    stand->is_trying ? PLACE_TRY : PLACE_WAIT, line_one_holds, &callbacks, stand, &stand->place,
+                    NULL))
         return;
     (void)text_of(place_key(stand->place), stand->key);
     stand->token = 0;

@@ -17,7 +17,7 @@ static const struct sm_state states[] = {
 static const struct sm_class claim_machine = {.name = "claim", .states = states, .n_states = sizeof states / sizeof *states};
 
 int claim_init(struct claim *claim, const struct claim_class *class, struct lun_session *session, const char *name) {
-    *claim = (struct claim){.class = class, .session = session, .name = strdup(name)};
+    *claim = (struct claim){.class = class, .rule = line_one_holds, .session = session, .name = strdup(name)};
     if (!claim->name)
         return LUN_ENOMEM;
     sm_init(&claim->sm, &claim_machine, etcd_trace(session->client->etcd), CLAIM_FREE);
@@ -203,8 +203,8 @@ static const struct place_callbacks place_callbacks = {on_entered, on_stop, on_l
 
 int claim_enter(struct claim *claim, struct lun_op *op, struct lun_bytes value, enum place_mode mode,
                 struct lun_err *ret_err) {
-    int rc = place_enter(&claim->session->core, lun_bytes_of(claim->name), value, mode, &place_callbacks, claim,
-                         &claim->place, ret_err);
+    int rc = place_enter(&claim->session->core, lun_bytes_of(claim->name), value, mode, claim->rule,
+                         &place_callbacks, claim, &claim->place, ret_err);
     if (rc)
         return lun_err_wrap(ret_err, "%s %s", claim->class->enter, claim->name), rc;
     place_set_deadline(claim->place, op_deadline_ns(op)); /* the owner is read anew by then */

@@ -34,6 +34,7 @@ struct claim_class {
 struct claim {
     struct sm sm;
     const struct claim_class *class;
+    struct line_rule rule;       /* of its line; another than one holder is set after claim_init */
     struct lun_session *session; /* referenced */
     char *name;
     struct place *place; /* NULL: none */

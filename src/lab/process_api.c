@@ -388,18 +388,14 @@ static struct asked *find_asked(struct process *process, const struct client_ref
     return NULL;
 }
 
-/* Whether what an answer says is ours is ours at this moment: S2 as taken. `mutex`: of a lock. */
-static bool is_true_now(lua_State *L, enum answer answer, struct lun_mutex *mutex) {
-    switch (answer) {
-    case ANSWER_TOKEN:
-        return lun_mutex_is_held(mutex);
-    case ANSWER_TERM:
-        return lun_term_valid_until_ns(handle_peek(L, -1, &term_class)->object) != 0;
-    case ANSWER_SESSION:
-        return lun_session_valid_until_ns(handle_peek(L, -1, &session_class)->object) != 0;
-    default:
-        return true;
-    }
+/* Whether what an answer says is ours is ours at this moment: S2 as taken. `asked`: whose method it was; an object that
+ * came with the answer is at the top. */
+static bool is_true_now(lua_State *L, enum answer answer, const struct handle *asked) {
+    const struct handle *of = answer == ANSWER_TOKEN     ? asked
+                              : answer == ANSWER_TERM    ? handle_peek(L, -1, &term_class)
+                              : answer == ANSWER_SESSION ? handle_peek(L, -1, &session_class)
+                                                         : NULL;
+    return !of || !of->object || !of->class->is_held || of->class->is_held(of->object);
 }
 
 /* take(id). Upvalue: the real one. */
@@ -408,10 +404,10 @@ static int taking(lua_State *L) {
     struct asked *asked = find_asked(process, client_ref_check(L, 1), luaL_checkinteger(L, 2));
     const struct pending *pending = pending_find(client_ref_check(L, 1), luaL_checkinteger(L, 2));
     enum answer answer = pending ? pending->answer : ANSWER_TRUE;
-    struct lun_mutex *mutex = answer == ANSWER_TOKEN && pending->handle ? pending->handle->object : NULL;
+    const struct handle *of = pending ? pending->handle : NULL;
     int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
     bool has_failed = keep_answer(process, L, n);
-    if (!has_failed && !is_true_now(L, answer, mutex))
+    if (!has_failed && !is_true_now(L, answer, of))
         run_fail(process->run, VERDICT_LUNARCH, process->name, "a call succeeded although its session was lost");
     if (asked && asked->text[0])
         run_report(process->run, process->name, "answer", "%s -> %s%s%s", asked->text,

@@ -134,15 +134,11 @@ int client_ref_connect(lua_State *L) {
     struct lun_config config = {.endpoints = endpoints,
                                 .n_endpoints = n,
                                 .name = name,
-                                .cacert = string_field(L, 4, "cacert"),
-                                .cert = string_field(L, 4, "cert"),
-                                .key = string_field(L, 4, "key"),
-                                .server_name = string_field(L, 4, "server_name"),
-                                .prefix = string_field(L, 4, "prefix"),
-                                .user = string_field(L, 4, "user"),
-                                .password = string_field(L, 4, "password"),
                                 .on_trace = wants_trace ? on_trace : NULL,
                                 .trace_arg = ref};
+#define TAKE(field) config.field = string_field(L, 4, #field);
+    LUN_CONFIG_STRINGS(TAKE)
+#undef TAKE
     lua_getfield(L, 4, "insecure_skip_tls_verify");
     config.insecure_skip_tls_verify = lua_toboolean(L, -1);
     lua_pop(L, 1);

@@ -149,8 +149,9 @@ static const luaL_Reg FUNCTIONS[] = {
     {NULL, NULL},
 };
 
-const struct class *const module_classes[] = {&session_class, &mutex_class,    &election_class, &term_class,
-                                              &observer_class, &watch_class, NULL};
+#define ADDRESS(class_name) &class_name,
+const struct class *const module_classes[] = {MODULE_CLASSES(ADDRESS) NULL};
+#undef ADDRESS
 
 int luaopen_lunarch_core(lua_State *L) {
     keep_for_close(L);

@@ -40,7 +40,7 @@ static void election_free(void *object) {
     lun_election_free(object);
 }
 
-const struct class election_class = {LUN_CORE ".election", election_free, ELECTION_METHODS, ELECTION_ASKS};
+const struct class election_class = {LUN_CORE ".election", election_free, ELECTION_METHODS, ELECTION_ASKS, NULL};
 
 /* ---- term ------------------------------------------------------------------------------------------- */
 
@@ -117,4 +117,8 @@ static void term_free(void *object) {
     lun_term_free(object);
 }
 
-const struct class term_class = {LUN_CORE ".term", term_free, TERM_METHODS, TERM_ASKS};
+static bool term_is_held(void *object) {
+    return lun_term_valid_until_ns(object) != 0;
+}
+
+const struct class term_class = {LUN_CORE ".term", term_free, TERM_METHODS, TERM_ASKS, term_is_held};

@@ -47,6 +47,9 @@ struct class {
     void (*free)(void *object);
     const luaL_Reg *methods;
     const struct asking *asks;
+    /* Whether what it stands for is ours now, by the clock; NULL: it stands for nothing of ours. For the simulator, which
+     * asks when an answer with a token, or the object itself, is taken. */
+    bool (*is_held)(void *object);
 };
 
 /* What the names of our classes begin with: another in the simulator, so that one Lua state may hold both. */
@@ -92,7 +95,11 @@ struct handle *handle_peek(lua_State *L, int index, const struct class *class);
 void handle_close(struct handle *handle);
 void handle_unref(struct handle *handle);
 
-extern const struct class session_class, mutex_class, election_class, term_class, observer_class, watch_class;
+/* All of them; one that is added stands here, and in a file of its own. */
+#define MODULE_CLASSES(X) X(session_class) X(mutex_class) X(election_class) X(term_class) X(observer_class) X(watch_class)
+#define MODULE_DECLARE(class_name) extern const struct class class_name;
+MODULE_CLASSES(MODULE_DECLARE)
+#undef MODULE_DECLARE
 
 /* ---- operations
  * ------------------------------------------------------------------------------------------------------- */

@@ -87,4 +87,8 @@ static const struct asking ASKS[] = {
     {.name = NULL},
 };
 
-const struct class mutex_class = {LUN_CORE ".mutex", mutex_free, METHODS, ASKS};
+static bool is_held(void *object) {
+    return lun_mutex_is_held(object);
+}
+
+const struct class mutex_class = {LUN_CORE ".mutex", mutex_free, METHODS, ASKS, is_held};

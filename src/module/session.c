@@ -105,4 +105,8 @@ static void session_free(void *object) {
 static const struct asking ASKS[] = {
     {"close", ANSWER_TRUE, 3, ask_close, ""}, {"await", ANSWER_STATE, 3, ask_await, NULL}, {.name = NULL}};
 
-const struct class session_class = {LUN_CORE ".session", session_free, METHODS, ASKS};
+static bool is_held(void *object) {
+    return lun_session_valid_until_ns(object) != 0;
+}
+
+const struct class session_class = {LUN_CORE ".session", session_free, METHODS, ASKS, is_held};

@@ -31,7 +31,7 @@ static void watch_free(void *object) {
     lun_watch_free(object);
 }
 
-const struct class watch_class = {LUN_CORE ".watch", watch_free, WATCH_METHODS, WATCH_ASKS};
+const struct class watch_class = {LUN_CORE ".watch", watch_free, WATCH_METHODS, WATCH_ASKS, NULL};
 
 /* ---- observer --------------------------------------------------------------------------------------- */
 
@@ -56,4 +56,4 @@ static void observer_free(void *object) {
     lun_observer_free(object);
 }
 
-const struct class observer_class = {LUN_CORE ".observer", observer_free, OBSERVER_METHODS, OBSERVER_ASKS};
+const struct class observer_class = {LUN_CORE ".observer", observer_free, OBSERVER_METHODS, OBSERVER_ASKS, NULL};

@@ -16,6 +16,7 @@
 #include "base/sm.h"
 #include "etcd/kv.h"
 #include "etcd/watch.h"
+#include "recipe/line.h"
 
 struct session;
 struct place;
@@ -37,10 +38,10 @@ struct place_callbacks {
 
 enum place_mode { PLACE_WAIT, PLACE_TRY };
 
-/* `name` without the '/' that is added; checked by place_check_name. `value` says who we are. 0 or
+/* `rule`: when a place in the line holds (line.h). `name` without the '/' that is added; checked by place_check_name. `value` says who we are. 0 or
  * LUN_ENOMEM, LUN_ELOST, LUN_ECLOSED. */
 int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes value, enum place_mode mode,
-                const struct place_callbacks *callbacks, void *owner, struct place **ret_place,
+                struct line_rule rule, const struct place_callbacks *callbacks, void *owner, struct place **ret_place,
                 struct lun_err *ret_err);
 /* Gives up a held place; on_left follows. */
 void place_leave(struct place *place);

@@ -63,7 +63,7 @@ static int start(struct place *place, struct lun_bytes name, struct lun_bytes va
 }
 
 int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes value, enum place_mode mode,
-                const struct place_callbacks *callbacks, void *owner, struct place **ret_place,
+                struct line_rule rule, const struct place_callbacks *callbacks, void *owner, struct place **ret_place,
                 struct lun_err *ret_err) {
     if (session_is_over(session))
         return refuse(session, ret_err);
@@ -74,7 +74,7 @@ int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes
     place->callbacks = callbacks;
     place->owner = owner;
     place->mode = mode;
-    place->rule = line_one_holds;
+    place->rule = rule;
     place->peek = mode == PLACE_TRY ? PEEK_ANY : PEEK_OVER;
     list_init(&place->in_session);
     list_init(&place->in_line);

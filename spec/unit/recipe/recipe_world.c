@@ -753,8 +753,8 @@ int stand_enter(struct stand *stand, struct person *person, const char *name, en
     (void)snprintf(value, sizeof value, "{\"name\":\"%s\",\"host\":\"h\",\"pid\":1}", name);
     struct lun_err err;
     rpc_enter(person->world->rpc);
-    int rc = place_enter(&person->session, lun_bytes_of("/line"), lun_bytes_of(value), mode, &callbacks,
-                         stand, &stand->place, &err);
+    int rc = place_enter(&person->session, lun_bytes_of("/line"), lun_bytes_of(value), mode, line_one_holds,
+                         &callbacks, stand, &stand->place, &err);
     if (!rc) {
         struct lun_bytes key = place_key(stand->place);
         (void)snprintf(stand->key, sizeof stand->key, "%.*s", (int)key.len, (const char *)key.data);
