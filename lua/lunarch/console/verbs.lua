@@ -46,11 +46,11 @@ verbs.groups = {
   },
   {
     title = "time",
-    { "run", "run(seconds)", "let time pass", SIM },
+    { "run", "run(seconds)", "let time pass", BREAKABLE },
     { "step", "step()", "go to the next event", SIM },
     { "back", "back(n)", "go back before the last n calls", SIM },
     { "seed", "seed(n)", "begin again with another seed", SIM },
-    { "until_", "until_(fn)", "let time pass until fn() is true", SIM },
+    { "until_", "until_(fn)", "let time pass until fn() is true", BREAKABLE },
   },
   {
     title = "keeping",

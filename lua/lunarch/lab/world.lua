@@ -201,14 +201,23 @@ function verbs.candidate(self, election, who, options)
   return machine.handle
 end
 
+-- All of those that lead.
+local function resign_all(self)
+  local n = 0
+  for _, machine in ipairs(self.machines) do
+    if machine.handle.leads and self:ask(machine, { verb = "resign" }) then n = n + 1 end
+  end
+  if n > 0 then return true end
+  return nil, "no candidate leads here", "not_leader"
+end
+
 function verbs.resign(self, x)
-  local machine = self:machine("resign", x)
-  return self:ask(machine, { verb = "resign" })
+  if x == nil then return resign_all(self) end
+  return self:ask(self:machine("resign", x), { verb = "resign" })
 end
 
 function verbs.leave(self, x)
-  local machine = self:machine("leave", x)
-  return self:ask(machine, { verb = "leave" })
+  return self:ask(self:machine("leave", x), { verb = "leave" })
 end
 
 function verbs.start(self, x)
@@ -529,6 +538,11 @@ function worlds.share(world, own_of)
   local leave = world.verbs.leave
   function world.verbs.leave(x, ...)
     if handles.machine(x) or world.by_name[x] then return leave(x, ...) end
+    local n = 0
+    for _, machine in ipairs(x == nil and world.machines or {}) do
+      if machine.handle.is_up and leave(machine.handle) then n = n + 1 end
+    end
+    if n > 0 and not own_of().holds() then return true end
     return own_of().verbs.leave(x, ...)
   end
   function world.session() return own_of().session() end

@@ -91,6 +91,17 @@ function candidate(name, who, options) end
 ---@field name string
 ---@field election string
 ---@field term lunarch.term? its latest term, whether it lasts or not
+---@field is_up boolean in a lab: its process runs
+---@field is_paused boolean in a lab
+---@field leads boolean in a lab: it was elected and has not lost its term, by its own clock
+---@field token integer? in a lab, like all that follows: of its latest term
+---@field elected_at number? seconds of the world
+---@field lost_at number? when its on_lost began
+---@field reason lunarch.reason? what on_lost was given
+---@field expiry number? the earliest instant at which etcd may elect another
+---@field terms table[] { token, elected, lost, reason, stop_at, valid_until, expiry }, in order
+---@field place integer? its place in the line when it stood again
+---@field lease string?
 
 --- Locks `name` if nobody holds it: the lock, which leave() gives up. "locked": somebody else has it. Waits for etcd's answer
 --- only.
@@ -196,6 +207,24 @@ function seed(n) end
 ---@param fn fun(): any
 ---@param limit? number seconds at most
 function until_(fn, limit) end
+
+-- ---- experiments ------------------------------------------------------------------------------------------------
+
+--- In an experiment (`lunarch lab`): something that has to be so now. One that is not is reported at the end, with the
+--- timeline, and the exit status is 1. A function that raises has failed, too.
+---@param condition any a value, or a function that returns it
+---@param text? string what is expected, as a sentence
+---@return true? ok
+---@return string? message
+function expect(condition, text) end
+
+--- In a lab and in the simulated world: the member that leads etcd, or nil. Waits in a lab.
+---@return string? member "m1", "m2" or "m3"
+function etcd_leader() end
+
+--- In a lab and in the simulated world: seconds since it began.
+---@return number
+function now() end
 
 -- ---- keeping ----------------------------------------------------------------------------------------------------
 

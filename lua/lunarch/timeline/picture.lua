@@ -138,7 +138,7 @@ end
 
 local function tip_of(page, lane, term)
   local how = term.is_open and "still leading" or term.is_killed and "killed" or term.reason or "over"
-  return ("%s, token %s: %s to %s, %s"):format(lane.name, term.token, page:seconds(term.from), page:seconds(term.to),
+  return ("%s, token %s: %s to %s, %s"):format(lane.name, term.token or "?", page:seconds(term.from), page:seconds(term.to),
     how)
 end
 
@@ -149,7 +149,7 @@ function Page:draw_term(own, term, y)
       tip_of(self, own.lane, term))
   end
   self:bar(term.from, led_until, y + 2, LANE_H - 4, "leads", tip_of(self, own.lane, term))
-  local label = ("token %s"):format(term.token)
+  local label = term.token and ("token %s"):format(term.token) or ""
   if self:x(led_until) - self:x(term.from) > CHAR_W * #label then
     self:text(self:x(term.from) + 6, y + LANE_H / 2 + 4, label, "on-leads", { ["font-size"] = 11 })
   end
