@@ -228,4 +228,39 @@ describe("the prompt", function()
     t:wait "^> ?$"
     assert.equal("", (keys("/ask/"):gsub("%s", "")))
   end)
+
+  it("reads plain lines where there is no line editor", function()
+    local t = terminal.start { "lunarch", "console", "--plain", "--endpoints", server.endpoint }
+    t:wait "^> ?$"
+    t:enter "1+1"
+    assert.truthy(t:text():find("\n2\n", 1, true), t:text())
+    t:enter("x = {", ">> ?$")
+    t:enter "1 } do end"
+    t:type "lock('/prompt/plain', 5).name\r"
+    t:wait "^%[/prompt/plain %d+%.%ds%]> ?$"
+    t:type "lunarch.sleep(600)\r"
+    wait.pass(0.3)
+    t:type "\3"
+    t:wait "^%[/prompt/plain %d+%.%ds%]> ?$"
+    t:type "\4"
+    assert.equal(0, t:wait_exit())
+    assert.truthy(t:history():find("unlocked /prompt/plain\n", 1, true), t:history())
+  end)
+
+  it("gives the terminal to other programs as they expect it, and takes it again", function()
+    local t = start()
+    t:enter("os.execute 'stty -a | grep -o -- \"-\\\\?icanon\\\\|-\\\\?echo \"'", "> ?$")
+    assert.truthy(t:text():find("\nicanon\necho", 1, true), t:text())
+    t:enter "'again'"
+    assert.truthy(t:text():find('\n"again"\n', 1, true), t:text())
+  end)
+
+  it("is `lunarch` alone on a terminal, and leaves the terminal as it was", function()
+    local t = terminal.start({ "sh", "-c", "stty -a > $0; $1; stty -a | diff $0 - && echo the same", os.tmpname(),
+      require("support.tree").program }, { env = { LUNARCH_ENDPOINTS = server.endpoint } })
+    t:wait "^> ?$"
+    t:enter "1+1"
+    t:type "\4"
+    t:wait "^the same$"
+  end)
 end)
