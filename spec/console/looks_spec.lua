@@ -133,6 +133,16 @@ describe("a look", function()
     assert.equal(130, (watch:wait_exit()))
   end)
 
+  it("says once that etcd does not answer, and goes on when it does", function()
+    local own = etcd.start()
+    own:freeze()
+    local watch = start("watch", "/looks/silent", "--endpoints", own.endpoint)
+    watch:wait_line "no etcd member answered within 3 s .*; trying again"
+    own:thaw()
+    watch:wait_line "nobody is in the line"
+    own:stop()
+  end)
+
   it("observes the leader of an election", function()
     assert.equal(3, select(2, run("observe", "/looks/observed", "--once")))
     local observe = start("observe", "/looks/observed", "--endpoints", server.endpoint)

@@ -95,12 +95,22 @@ local function told_handlers(self, options, tell)
   end
 end
 
+-- What on_jeopardy and on_safe say themselves.
+local SAID = { "^etcd has not answered for half a TTL", "^etcd answers again" }
+
+local function is_said(text)
+  for _, pattern in ipairs(SAID) do
+    if text:find(pattern) then return true end
+  end
+  return false
+end
+
 local function log_of(tell)
   local log = {}
   for _, level in ipairs { "info", "warn", "error" } do
     log[level] = function(format, ...)
       local text = select("#", ...) > 0 and format:format(...) or tostring(format)
-      tell("say", text:match "^(stands in .*TTL %d+ s)" or text, level)
+      if not is_said(text) then tell("say", text:match "^(stands in .*TTL %d+ s)" or text, level) end
     end
   end
   return log

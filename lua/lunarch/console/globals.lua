@@ -16,7 +16,7 @@ end
 
 local function session_of(world)
   local session, message = world.session()
-  if not session then args.misuse("session: %s", message) end
+  if not session then args.misuse("%s", message) end
   return session
 end
 

@@ -8,6 +8,7 @@ args.is_ours()
 local follow = {}
 
 local AGAIN_S = 1
+local LOOK_S = 3
 local HOPELESS = { permission_denied = true, unauthenticated = true, invalid = true }
 
 local Follower = {}
@@ -56,7 +57,7 @@ end
 
 -- What is there at the beginning, or after events were missed.
 function Follower:read()
-  local places, revision, code = look.places(self.client, self.name)
+  local places, revision, code = look.places(self.client, self.name, LOOK_S)
   if not places then return nil, revision, code end
   self.places = {}
   for _, found in ipairs(places) do
@@ -110,14 +111,27 @@ function Follower:take_events(revision)
   end
 end
 
+-- Said once, until etcd answers again.
+function Follower:tell_silence(message)
+  if self.is_silent then return end
+  self.is_silent = true
+  self.on_event { what = "fault", level = "warn", name = self.name, text = ("%s; trying again"):format(message) }
+end
+
 --- Tells until stop() is called. Waits. Returns nil, message, code when nothing can be told: etcd refuses it.
 function Follower:run()
   while not self.is_stopped do
     local revision, message, code = self:read()
-    if revision then code, message = self:take_events(revision) end
+    if revision then
+      self.is_silent = nil
+      code, message = self:take_events(revision)
+    end
     if self.is_stopped or code == "closed" then return true end
     if HOPELESS[code] then return nil, message, code end
-    if code ~= "compacted" then self.sleep(AGAIN_S) end
+    if code ~= "compacted" then
+      self:tell_silence(message)
+      self.sleep(AGAIN_S)
+    end
   end
   return true
 end
