@@ -1,6 +1,6 @@
--- ./dev demo [FLAGS]: three candidates of failover.lua on a private etcd, side by side. The leader is asked to stop, the
--- next one is killed, and each time another takes over. Flags are handed on: `./dev demo --endpoints etcd-1:2379,...`
--- shows the same on your own etcd.
+-- ./dev demo [FLAGS]: three candidates of failover.lua on a private etcd, side by side. The leader is asked to stop,
+-- the next one is killed, and each time another takes over. Flags are handed on: `./dev demo --endpoints
+-- etcd-1:2379,...` shows the same on your own etcd.
 local uv = require "luv"
 local json = require "cjson"
 

@@ -1,5 +1,5 @@
--- How a client proves who it is, which servers it trusts, and which part of the keys is its own: options of connect(), else
--- the environment. The program's flags are made of the same table.
+-- How a client proves who it is, which servers it trusts, and which part of the keys is its own: options of connect(),
+-- else the environment. The program's flags are made of the same table.
 local args = require "lunarch.args"
 local each = require "lunarch.each"
 
@@ -7,8 +7,8 @@ args.is_ours()
 
 local connection = {}
 
--- Each with the name of its value on the command line (none: it is no flag) and what help says of it. In the environment
--- it is LUNARCH_<NAME>, then ETCDCTL_<NAME> unless etcdctl has no such thing (`is_ours`).
+-- Each with the name of its value on the command line (none: it is no flag) and what help says of it. In the
+-- environment it is LUNARCH_<NAME>, then ETCDCTL_<NAME> unless etcdctl has no such thing (`is_ours`).
 connection.ROWS = {
   { name = "prefix", check = args.word, value = "TEXT", is_ours = true,
     help = "see, watch and write only keys below this one, and know them without it: \"/team-a\"" },

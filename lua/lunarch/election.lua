@@ -59,8 +59,8 @@ handle.add_calls("term", term_methods, check_term, {
   },
 })
 
--- By the clock, without a word to anybody, where that is enough. An answer that says so is looked at by the clock as well,
--- for it may have been taken late.
+-- By the clock, without a word to anybody, where that is enough. An answer that says so is looked at by the clock as
+-- well, for it may have been taken late.
 function term_methods:ensure(seconds, timeout)
   check_term(self, "ensure")
   args.seconds("term:ensure", "seconds", seconds)

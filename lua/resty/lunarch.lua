@@ -128,7 +128,8 @@ local function remember(mutex)
 end
 
 -- Whether this request has the lock, and nothing else of it would unlock it: it was locked by this very code, by code
--- that has ended (an earlier phase, one before an internal redirect, a subrequest), or by what waits for this subrequest.
+-- that has ended (an earlier phase, one before an internal redirect, a subrequest), or by what waits for this
+-- subrequest.
 local function waits_for_itself(session, name)
   local holder, locker = mutexes.holder(session, name)
   if not holder or not holder._request or holder._request.group ~= requests.keep().group then return false end

@@ -39,8 +39,8 @@ do
 end
 
 -- What is measured, in which unit it is shown, and the bars of the door and of Lua (`lua`; none: no bar): `ratio` to
--- the floor of the same round, or `absolute`. They are those of the design: what is met stays met. `over`: the etcd that
--- speaks tls or mtls; `less`: the same over another one is taken off ("": the plain one).
+-- the floor of the same round, or `absolute`. They are those of the design: what is met stays met. `over`: the etcd
+-- that speaks tls or mtls; `less`: the same over another one is taken off ("": the plain one).
 local function row(title, mode, args, field, unit, bar)
   local new = { title = title, mode = mode, args = args, field = field, unit = unit }
   for name, value in pairs(bar or {}) do new[name] = value end

@@ -9,7 +9,7 @@ local wait = require "support.wait"
 local watched = require "fuzz.watched"
 
 -- A minute in all under the sanitizers.
-local CALLS = math.tointeger(tonumber(os.getenv "LUNARCH_CALLS")) or tree.is_sanitized and 1000 or 2000
+local CALLS = math.tointeger(tonumber(os.getenv "LUNARCH_CALLS")) or tree.is_sanitized and 4000 or 2000
 
 describe("calls with senseless arguments", function()
   local server, seed

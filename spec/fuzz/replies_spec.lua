@@ -15,7 +15,7 @@ describe("replies changed on their way", function()
     local server = etcd.start()
     local chance = tree.is_sanitized and uv.hrtime() // 1000 % 1000000000 or 1
     local seed = math.tointeger(tonumber(os.getenv "LUNARCH_SEED")) or chance
-    local n_calls = math.tointeger(tonumber(os.getenv "LUNARCH_CALLS")) or tree.is_sanitized and 3000 or 6000
+    local n_calls = math.tointeger(tonumber(os.getenv "LUNARCH_CALLS")) or tree.is_sanitized and 8000 or 6000
     local findings, summary = changed.run(server, seed, n_calls, wait.LIMIT)
     server:stop()
     print(summary)

@@ -16,9 +16,9 @@
 -- true }: clients speak TLS; with wants_client they show certificates, and etcdctl shows ctl_cert, ctl_key),
 -- skips_probe (nobody asks it whether it serves: etcdctl would not trust it), ctl_user ("name:password", etcdctl's).
 --
--- Where the suite or the option is_secured wants a secured cluster (secured.lua), both start one, unless `tls` says what a spec needs; what
--- `start` gives is then a cluster whose `endpoint` is the list of all, and to kill, freeze or restart it is to do so to
--- every member.
+-- Where the suite or the option is_secured wants a secured cluster (secured.lua), both start one, unless `tls` says
+-- what a spec needs; what `start` gives is then a cluster whose `endpoint` is the list of all, and to kill, freeze or
+-- restart it is to do so to every member.
 local uv = require "luv"
 local ports = require "support.ports"
 local process = require "support.process"

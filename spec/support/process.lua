@@ -31,7 +31,8 @@ function process.state_of(pid)
   return tree.read("/proc/" .. pid .. "/stat"):match "^%d+ %(.*%) (%a)"
 end
 
--- A thread that began a process may end before the others: its files and sockets stay open until the last one has ended.
+-- A thread that began a process may end before the others: its files and sockets stay open until the last one has
+-- ended.
 local function has_threads(pid)
   local scan, n = uv.fs_scandir("/proc/" .. pid .. "/task"), 0
   while scan and uv.fs_scandir_next(scan) do

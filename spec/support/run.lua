@@ -5,9 +5,9 @@
 -- "N passed, N failed", or with status 77 where it cannot run. A spec file is a spec/**/*_spec.lua. Files whose names
 -- end in _serial_test or _serial_spec run at the end, alone, because they take all of the machine. A file is given
 -- 300 s; a line `-- limit: 600 s` near its top gives it more. A spec file runs on Lua 5.4, and below spec/module on
--- LuaJIT too, unless a line `-- vms: lua5.4 luajit` near its top says otherwise; and once more against a secured cluster
--- (secured.lua) where a line says `-- clusters: plain mtls`, or --cluster=mtls does. With --tsan only the unit tests are
--- run: the Lua VM is not instrumented.
+-- LuaJIT too, unless a line `-- vms: lua5.4 luajit` near its top says otherwise; and once more against a secured
+-- cluster (secured.lua) where a line says `-- clusters: plain mtls`, or --cluster=mtls does. With --tsan only the unit
+-- tests are run: the Lua VM is not instrumented.
 --
 -- What fails while the machine stood still (a thread of ours that reads the clock could not: stalls.lua) is run again,
 -- in the end, twice at most: S1 is a promise about time.
@@ -99,7 +99,8 @@ local function add_jobs(jobs, path, options)
     local clusters = options.cluster or head:match "%-%- clusters: ([%w ]+)\n" or "plain"
     for vm in vms:gmatch "%S+" do
       for cluster in clusters:gmatch "%S+" do
-        local name = path .. (vm == "lua5.4" and "" or " on " .. vm) .. (cluster == "plain" and "" or " over " .. cluster)
+        local on = vm == "lua5.4" and "" or " on " .. vm
+        local name = path .. on .. (cluster == "plain" and "" or " over " .. cluster)
         if not options.vm or options.vm == vm then add(name, nil, vm, cluster) end
       end
     end

@@ -1,7 +1,7 @@
--- What the etcds of a spec file become where its row of the suite says so (`-- clusters: plain mtls` near the top of the
--- file; LUNARCH_SPEC_CLUSTER=mtls): three members, each client shows a certificate and is one of etcd's users. What it
--- takes to be let in stands in our environment as LUNARCH_*, and so in that of the programs a spec starts. Where one spec
--- alone wants it (the option is_secured), it is `cluster.credentials`, an environment for process.lua.
+-- What the etcds of a spec file become where its row of the suite says so (`-- clusters: plain mtls` near the top of
+-- the file; LUNARCH_SPEC_CLUSTER=mtls): three members, each client shows a certificate and is one of etcd's users. What
+-- it takes to be let in stands in our environment as LUNARCH_*, and so in that of the programs a spec starts. Where one
+-- spec alone wants it (the option is_secured), it is `cluster.credentials`, an environment for process.lua.
 local pkis = require "support.pki"
 local uv = require "luv"
 

@@ -111,8 +111,8 @@ describe("the annotations", function()
   end)
 
   it("of a script name each setting and handler, and what it finds", function()
-    -- What a candidate takes can be set by globals, but for these: the last one only by candidate{}. Those of the second
-    -- line can, but are names that a script has for itself.
+    -- What a candidate takes can be set by globals, but for these: the last one only by candidate{}. Those of the
+    -- second line can, but are names that a script has for itself.
     local not_set = {
       client = true, value = true, log = true, backoff = true,
       cert = true, key = true, user = true, password = true, password_file = true,

@@ -1,4 +1,5 @@
--- Warns once of another candidate by our name in the same election: the log and `lunarch status` cannot tell them apart.
+-- Warns once of another candidate by our name in the same election: the log and `lunarch status` cannot tell them
+-- apart.
 local tasks = require "lunarch.candidate.tasks"
 
 require "lunarch.args".is_ours()

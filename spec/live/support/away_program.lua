@@ -1,5 +1,5 @@
--- A script for `lunarch`: many candidates of one process, each alone in its election. It says when all are elected, each
--- term that is lost, and how long it takes to renew all sessions once etcd, which was away, answers again.
+-- A script for `lunarch`: many candidates of one process, each alone in its election. It says when all are elected,
+-- each term that is lost, and how long it takes to renew all sessions once etcd, which was away, answers again.
 -- luacheck: globals candidate
 --
 --   lunarch run away_program.lua --endpoints ... -- N PREFIX

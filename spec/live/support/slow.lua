@@ -16,6 +16,7 @@ local LOOK_S = 0.1
 
 local function hold(session, mutex, term, seconds)
   local began, least = clock.now(), math.huge
+  -- timing: how long it lasts
   while clock.now() - began < seconds do
     local valid_until = session.valid_until
     if not valid_until then return least, ("the session was lost (%s)"):format(tostring(session.reason)) end
