@@ -100,7 +100,9 @@ function clients.connect(options)
     prefix = found.prefix,
   }, Client)
   client._log = options.log or say_level
-  watch_silence(client, options.log or say.is_plain and say_level or nil, options.endpoints or variable)
+  local log = options.log or say.is_plain and say_level or nil
+  watch_silence(client, log, options.endpoints or variable)
+  client._hub.on_warning = log and function(sentence) log("warn", sentence) end
   return client
 end
 

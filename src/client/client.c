@@ -48,11 +48,11 @@ int64_t client_deadline_ns(const struct lun_client *client, int64_t timeout_ms) 
 
 struct trace_entry {
     struct list in_client;
+    bool is_warning;
     char line[];
 };
 
-static void on_trace_line(void *arg, const char *line) {
-    struct lun_client *client = arg;
+static void keep_line(struct lun_client *client, const char *line, bool is_warning) {
     size_t n = strlen(line) + 1;
     struct trace_entry *entry =
         client->n_trace_lines < CLIENT_MAX_TRACE_LINES ? malloc(sizeof *entry + n) : NULL;
@@ -61,11 +61,26 @@ static void on_trace_line(void *arg, const char *line) {
         return;
     }
     memcpy(entry->line, line, n);
+    entry->is_warning = is_warning;
     list_init(&entry->in_client);
     list_push_back(&client->trace_lines, &entry->in_client);
     client->n_trace_lines++;
     if (!client->is_cut_off)
         rpc_deliver(client->rpc, &client->trace_note);
+}
+
+static void on_trace_line(void *arg, const char *line) {
+    keep_line(arg, line, false);
+}
+
+static void on_warning_line(void *arg, const char *line) {
+    keep_line(arg, line, true);
+}
+
+/* Nobody is to be called any more. */
+static void be_quiet(struct lun_client *client) {
+    client->on_trace = client->on_warning = NULL;
+    client->trace.on_line = client->warnings.on_line = NULL;
 }
 
 static void on_trace_poll(struct rpc_completion *note) {
@@ -81,11 +96,11 @@ static void on_trace_poll(struct rpc_completion *note) {
         struct trace_entry *entry = CONTAINER_OF(node, struct trace_entry, in_client);
         if (is_told) {
             client->n_called++;
-            client->on_trace(client->trace_arg, entry->line);
+            (entry->is_warning ? client->on_warning : client->on_trace)(client->trace_arg, entry->line);
         }
         free(entry);
     }
-    if (is_told && n_dropped > 0) {
+    if (is_told && n_dropped > 0 && client->on_trace) {
         char line[64];
         (void)snprintf(line, sizeof line, "(%d lines dropped: poll more often)", n_dropped);
         client->on_trace(client->trace_arg, line);
@@ -132,6 +147,8 @@ static int start(struct lun_client *client, const struct lun_config *config, str
         etcd_free(client->etcd);
     }
     if (!rc)
+        etcd_set_warnings(client->etcd, &client->warnings);
+    if (!rc)
         (void)etcd_survey(client->etcd); /* without memory for it: as each member comes to be asked */
     if (rc)
         rpc_timer_fini(&client->close_timer);
@@ -153,8 +170,12 @@ static int fill(struct lun_client *client, const struct lun_config *config, stru
     if (config && config->on_trace) {
         client->trace = (struct trace){on_trace_line, client};
         client->on_trace = config->on_trace;
-        client->trace_arg = config->trace_arg;
     }
+    if (config && config->on_warning) {
+        client->warnings = (struct trace){on_warning_line, client};
+        client->on_warning = config->on_warning;
+    }
+    client->trace_arg = config ? config->trace_arg : NULL;
     if (place_identity(&client->identity, config ? config->name : NULL))
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     return 0;
@@ -329,8 +350,7 @@ void lun_client_free(struct lun_client *client) {
     if (!client || !client_is_ours(client))
         return;
     rpc_enter(client->rpc);
-    client->on_trace = NULL;
-    client->trace.on_line = NULL;
+    be_quiet(client);
     cut_off(client);
     rpc_leave(client->rpc);
     /* What was answered before is still in the inbox; nobody is to be called any more. */
@@ -342,8 +362,7 @@ void lun_client_free(struct lun_client *client) {
 
 void client_dismiss(struct lun_client *client, int64_t timeout_ms) {
     rpc_enter(client->rpc);
-    client->on_trace = NULL;
-    client->trace.on_line = NULL;
+    be_quiet(client);
     client->is_cut_off = true;
     if (!client->is_closing)
         begin_closing(client, timeout_ms);

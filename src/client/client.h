@@ -35,11 +35,12 @@ struct lun_client {
     bool is_etcd_closed; /* nothing is in flight */
     int n_called;        /* callbacks run by the poll under way; the polling thread's own */
     struct rpc_timer close_timer;
-    struct trace trace;
+    struct trace trace, warnings;
     struct rpc_completion trace_note;
     struct list trace_lines;
     int n_trace_lines, n_trace_dropped;
     void (*on_trace)(void *arg, const char *line);
+    void (*on_warning)(void *arg, const char *sentence);
     void *trace_arg;
     struct list in_abandoned;
 };

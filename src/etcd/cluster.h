@@ -41,9 +41,16 @@ struct etcd_member {
     } confirm;
 };
 
+/* survey.c */
+struct survey {
+    size_t n_out;    /* members that have not said yet how they are */
+    bool is_to_come; /* again, as soon as a member answers: none has */
+    struct rpc_timer timer;
+};
+
 struct etcd {
     struct rpc *rpc;
-    const struct trace *trace;
+    const struct trace *trace, *warnings;
     size_t n_members;
     struct etcd_member members[ETCD_MAX_MEMBERS];
     size_t current;
@@ -51,6 +58,7 @@ struct etcd {
     struct auth auth;
     struct namespace namespace; /* of all keys */
     struct etcd_tally tally;
+    struct survey survey;
     struct list calls;                /* call.c */
     struct rpc_timer room_timer;      /* call.c: calls that wait for room at a member may find some */
     struct watch_stream watch_stream; /* watch.c */
@@ -81,6 +89,12 @@ const char *etcd_span_text(char *text, size_t n_bytes, int64_t ns);
 /* confirm.c */
 void etcd_confirm_init(struct etcd_member *member);
 void etcd_confirm_cancel(struct etcd_member *member);
+/* What is wrong with the member at present: "refused", "silent for 2 s"; empty: nothing. */
+void etcd_member_describe(const struct etcd_member *member, char *text, size_t n_bytes);
+
+/* survey.c: a member has answered, the first of all. */
+void etcd_survey_again(struct etcd *etcd);
+void etcd_survey_on_timer(struct rpc_timer *timer);
 /* call.c */
 void etcd_calls_cancel(struct etcd *etcd);
 /* Calls that wait for room there choose again, soon. */

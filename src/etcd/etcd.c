@@ -55,6 +55,8 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
     if (!rc)
         rc = rpc_timer_init(rpc, &etcd->room_timer, etcd_calls_on_room_timer);
     if (!rc)
+        rc = rpc_timer_init(rpc, &etcd->survey.timer, etcd_survey_on_timer);
+    if (!rc)
         rc = identity_init(etcd);
     if (!rc)
         rc = auth_init(&etcd->auth, etcd);
@@ -73,6 +75,10 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
     etcd->current = (size_t)(rpc_random(rpc) % etcd->n_members);
     *ret_etcd = etcd;
     return 0;
+}
+
+void etcd_set_warnings(struct etcd *etcd, const struct trace *warnings) {
+    etcd->warnings = warnings;
 }
 
 int etcd_set_user(struct etcd *etcd, const char *user, const char *password) {
@@ -120,6 +126,7 @@ void etcd_free(struct etcd *etcd) {
     namespace_fini(&etcd->namespace);
     identity_fini(etcd);
     rpc_timer_fini(&etcd->room_timer);
+    rpc_timer_fini(&etcd->survey.timer);
     rpc_timer_fini(&etcd->closed_timer);
     free(etcd);
 }
@@ -222,20 +229,26 @@ void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_ove
     fail(member, why);
 }
 
+void etcd_member_describe(const struct etcd_member *member, char *text, size_t n_bytes) {
+    char span[32];
+    bool is_silent = member->silent_since_ns != 0 && !member->is_guessed;
+    if (is_silent)
+        (void)snprintf(text, n_bytes, "silent for %s",
+                       etcd_span_text(span, sizeof span, rpc_now(member->etcd->rpc) - member->silent_since_ns));
+    else
+        (void)snprintf(text, n_bytes, "%s", member->failed_ns ? member->why : "");
+}
+
 void etcd_describe_failures(const struct etcd *etcd, char *text, size_t n_bytes) {
     size_t used = 0;
     text[0] = '\0';
     for (size_t i = 0; i < etcd->n_members && used < n_bytes; i++) {
-        const struct etcd_member *member = &etcd->members[i];
-        char span[32], silent[64] = "";
-        if (member->silent_since_ns != 0 && !member->is_guessed)
-            (void)snprintf(silent, sizeof silent, "silent for %s",
-                           etcd_span_text(span, sizeof span, rpc_now(etcd->rpc) - member->silent_since_ns));
-        const char *why = silent[0] ? silent : member->failed_ns ? member->why : "";
+        char why[ETCD_WHY_BYTES];
+        etcd_member_describe(&etcd->members[i], why, sizeof why);
         if (why[0] == '\0')
             continue;
         int n = snprintf(text + used, n_bytes - used, "%s%s %s", used ? "; " : "",
-                         etcd_member_address(member), why);
+                         etcd_member_address(&etcd->members[i]), why);
         used += n > 0 ? (size_t)n : 0;
     }
 }

@@ -26,6 +26,8 @@ enum { ETCD_MAX_MEMBERS = ENDPOINT_MAX };
  * LUN_EINVALID (which endpoint, and how one is written). */
 int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, const struct trace *trace,
              struct etcd **ret_etcd, struct lun_err *ret_err);
+/* Where sentences for a log go from now on: what somebody should mend although nothing fails for it. Borrowed. */
+void etcd_set_warnings(struct etcd *etcd, const struct trace *warnings);
 /* The user of every call from now on; before the first. Copies. 0 or LUN_ENOMEM. */
 int etcd_set_user(struct etcd *etcd, const char *user, const char *password);
 /* Puts `prefix` before every key, from now on; before the first call. Nothing above this floor sees it. NULL or empty:
@@ -40,8 +42,8 @@ int etcd_check_key(const struct etcd *etcd, struct lun_bytes key, struct lun_byt
  * etcd_free may be called then (or from it, last). */
 void etcd_close(struct etcd *etcd, void (*on_closed)(void *arg), void *arg);
 void etcd_free(struct etcd *etcd);
-/* Asks every member once which cluster it belongs to; one that does not answer is named in a trace line. Once two
- * clusters are found every call fails with LUN_EINVALID, and sessions are lost. 0 or LUN_ENOMEM. */
+/* Asks every member once which cluster it belongs to; one that does not answer although another does is warned of, once. Once
+ * two clusters are found every call fails with LUN_EINVALID, and sessions are lost. 0 or LUN_ENOMEM. */
 int etcd_survey(struct etcd *etcd);
 
 /* What was counted so far; to be added to. */

@@ -185,8 +185,10 @@ int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHead
     if (rc)
         return rc;
     bool is_old = heard.sent_ns < identity->began_ns;
-    if (identity->cluster_id == 0)
+    if (identity->cluster_id == 0) {
         identity->cluster_id = header->cluster_id;
+        etcd_survey_again(member->etcd);
+    }
     if (!is_old)
         member->shown_id = header->cluster_id;
     if (header->cluster_id != identity->cluster_id) {

@@ -1,15 +1,37 @@
 /* etcd/survey.c - at the start every endpoint is asked once which cluster it belongs to: two clusters in one list would
- * give two leaders, each client keeping to the first that answers it. What is found is kept by identity.c. */
+ * give two leaders, each client keeping to the first that answers it. What is found is kept by identity.c.
+ *
+ * An endpoint that cannot be used is warned of, although the others serve: else it would be noticed when they fail. Where none
+ * answers there are errors enough, and the survey is made again once one does. */
 #include "etcd/cluster.h"
 #include "etcd/kv.h"
 
-#define SURVEY_NS (3 * NS_PER_S)
+/* A connection may take so long where each answer takes seconds. */
+#define SURVEY_NS (10 * NS_PER_S)
+
+static void warn(const struct etcd_member *member, const char *why) {
+    trace_line(member->etcd->trace, "etcd: the endpoint %s cannot be used: %s", etcd_member_address(member), why);
+    trace_line(member->etcd->warnings, "the etcd endpoint %s cannot be used: %s", etcd_member_address(member), why);
+}
+
+static void finish(struct etcd *etcd) {
+    for (size_t i = 0; i < etcd->n_members; i++) {
+        const struct etcd_member *member = &etcd->members[i];
+        char why[ETCD_WHY_BYTES];
+        etcd_member_describe(member, why, sizeof why);
+        if (member->shown_id == 0 && why[0] != '\0')
+            warn(member, why);
+    }
+}
 
 static void on_status(void *arg, const struct etcd_reply *reply) {
-    struct etcd_member *member = arg;
-    if (reply->err && reply->err->code != LUN_ECANCELLED)
-        trace_line(member->etcd->trace, "etcd: the endpoint %s cannot be used: %s",
-                   etcd_member_address(member), reply->err->text);
+    struct etcd *etcd = arg;
+    (void)reply;
+    if (--etcd->survey.n_out > 0 || etcd->is_closing)
+        return;
+    etcd->survey.is_to_come = etcd->identity.cluster_id == 0;
+    if (!etcd->survey.is_to_come)
+        finish(etcd);
 }
 
 int etcd_survey(struct etcd *etcd) {
@@ -19,7 +41,22 @@ int etcd_survey(struct etcd *etcd) {
     for (size_t i = 0; i < etcd->n_members && !rc; i++) {
         struct etcd_call_options how = {.deadline_ns = rpc_now(etcd->rpc) + SURVEY_NS,
                                         .member = &etcd->members[i]};
-        rc = etcd_member_status(etcd, &how, on_status, &etcd->members[i], NULL);
+        rc = etcd_member_status(etcd, &how, on_status, etcd, NULL);
+        etcd->survey.n_out += rc == 0;
     }
     return rc;
+}
+
+void etcd_survey_again(struct etcd *etcd) {
+    if (!etcd->survey.is_to_come)
+        return;
+    etcd->survey.is_to_come = false;
+    rpc_timer_start(&etcd->survey.timer, rpc_now(etcd->rpc));
+}
+
+void etcd_survey_on_timer(struct rpc_timer *timer) {
+    struct survey *survey = CONTAINER_OF(timer, struct survey, timer);
+    struct etcd *etcd = CONTAINER_OF(survey, struct etcd, survey);
+    if (!etcd->is_closing)
+        (void)etcd_survey(etcd);
 }

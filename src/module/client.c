@@ -11,22 +11,31 @@ enum { MAX_LINES = 10000 };
 
 struct line {
     struct list link;
+    bool is_warning;
     bool is_being_told;
     size_t len;
     char text[];
 };
 
-static void on_trace(void *arg, const char *text) {
-    struct client_ref *ref = arg;
+static void keep_line(struct client_ref *ref, const char *text, bool is_warning) {
     size_t len = strlen(text);
     struct line *line = ref->n_lines < MAX_LINES ? malloc(sizeof *line + len) : NULL;
     if (!line)
         return;
     line->len = len;
+    line->is_warning = is_warning;
     line->is_being_told = false;
     memcpy(line->text, text, len);
     list_push_back(&ref->lines, &line->link);
     ref->n_lines++;
+}
+
+static void on_trace(void *arg, const char *text) {
+    keep_line(arg, text, false);
+}
+
+static void on_warning(void *arg, const char *text) {
+    keep_line(arg, text, true);
 }
 
 static void free_line(struct client_ref *ref, struct line *line) {
@@ -135,6 +144,7 @@ int client_ref_connect(lua_State *L) {
                                 .n_endpoints = n,
                                 .name = name,
                                 .on_trace = wants_trace ? on_trace : NULL,
+                                .on_warning = on_warning,
                                 .trace_arg = ref};
 #define TAKE(field) config.field = string_field(L, 4, #field);
     LUN_CONFIG_STRINGS(TAKE)
@@ -159,20 +169,24 @@ static int client_pollfd(lua_State *L) {
     return 1;
 }
 
-static struct line *first_untold(struct client_ref *ref) {
+static struct line *first_untold(struct client_ref *ref, bool is_warning) {
     for (struct list *node = ref->lines.next; node != &ref->lines; node = node->next) {
         struct line *line = CONTAINER_OF(node, struct line, link);
-        if (!line->is_being_told)
+        if (!line->is_being_told && line->is_warning == is_warning)
             return line;
     }
     return NULL;
 }
 
 /* To push a string may collect garbage, and a finalizer may come here again: it leaves alone what is being told. */
-static void push_lines(lua_State *L, struct client_ref *ref) {
-    struct line *line;
-    lua_createtable(L, (int)ref->n_lines, 0);
-    for (int i = 1; (line = first_untold(ref)); i++) {
+static void push_lines(lua_State *L, struct client_ref *ref, bool is_warning) {
+    struct line *line = first_untold(ref, is_warning);
+    if (!line) {
+        lua_pushnil(L);
+        return;
+    }
+    lua_newtable(L);
+    for (int i = 1; (line = first_untold(ref, is_warning)); i++) {
         line->is_being_told = true;
         lua_pushlstring(L, line->text, line->len);
         lua_rawseti(L, -2, i);
@@ -180,26 +194,24 @@ static void push_lines(lua_State *L, struct client_ref *ref) {
     }
 }
 
-/* drain(ids) -> n, lines or nil: runs what is due, fills `ids` with the numbers of the operations finished
- * since. */
+/* drain(ids) -> n, lines or nil, warnings or nil: runs what is due, fills `ids` with the numbers of the operations
+ * finished since. */
 static int client_drain(lua_State *L) {
     struct client_ref *ref = client_ref_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     lun_client_poll(ref->client, 0);
     int n = 0;
-    if (ref->n_lines > 0)
-        push_lines(L, ref); /* first: a finalizer may finish operations meanwhile */
-    else
-        lua_pushnil(L);
+    push_lines(L, ref, false); /* first: a finalizer may finish operations meanwhile */
+    push_lines(L, ref, true);
     for (struct list *node = ref->finished.next; node != &ref->finished; node = node->next) {
-        lua_pushinteger(L, CONTAINER_OF(node, struct pending, link)->id);
+        lua_pushinteger(L, CONTAINER_OF(node, struct op, link)->id);
         lua_rawseti(L, 2, ++n);
     }
     while (list_pop_front(&ref->finished)) { /* only now: an error raised before loses none */
     }
     lua_pushinteger(L, n);
-    lua_insert(L, -2);
-    return 2;
+    lua_insert(L, -3);
+    return 3;
 }
 
 /* wait(id or nil, timeout_ms) -> whether it is done (something was run); nil, message, code on a signal or
@@ -217,9 +229,15 @@ static int client_wait(lua_State *L) {
     return 1;
 }
 
-static struct pending *pending_check(lua_State *L, struct client_ref *ref) {
-    struct pending *pending = pending_find(ref, luaL_checkinteger(L, 2));
-    if (!pending)
+/* has_lines() -> whether drain has lines or warnings to give. */
+static int client_has_lines(lua_State *L) {
+    lua_pushboolean(L, client_ref_check(L, 1)->n_lines > 0);
+    return 1;
+}
+
+static struct op *op_check(lua_State *L, struct client_ref *ref) {
+    struct op *op = op_find(ref, luaL_checkinteger(L, 2));
+    if (!op)
         luaL_argerror(L, 2, "no such operation");
     return pending;
 }
@@ -365,6 +383,7 @@ const struct asking client_asks[] = {
 
 static const luaL_Reg METHODS[] = {
     {"pollfd", client_pollfd},
+    {"has_lines", client_has_lines},
     {"drain", client_drain},
     {"wait", client_wait},
     {"take", client_take},

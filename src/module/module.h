@@ -27,7 +27,7 @@ struct client_ref {
     size_t n_slots;
     struct pending *unused;
     struct list finished; /* struct pending: answered, and not yet returned by drain */
-    struct list lines;    /* struct line: of the trace */
+    struct list lines;    /* struct line: of the trace, and warnings */
     size_t n_lines;
 };
 

@@ -315,13 +315,20 @@ local function end_in_order(self, err)
   error(err, 0)
 end
 
+-- What the client has to say goes where the candidate's own words go.
+local function own_client_options(self)
+  local options = connection.pick(self.options)
+  options.log = function(level, sentence) self.log[level]("%s", sentence) end
+  return options
+end
+
 --- Stands, leads, loses and stands again until stop() is called. Waits; returns true.
 function methods:run()
   check_self(self, "run")
   if self.driver then args.misuse "candidate:run: it runs already, or has run: make another one" end
   local lunarch = require "lunarch"
   self.lunarch = lunarch
-  self.client = self.options.client or assert(lunarch.connect(connection.pick(self.options)))
+  self.client = self.options.client or assert(lunarch.connect(own_client_options(self)))
   local runner = new_runner(self)
   self.driver = tasks.spawn(self, drive_to_the_end, runner)
   ending.enter(runner)

@@ -109,11 +109,21 @@ local function is_bad_endpoint(message)
   return message:find("endpoint ", 1, true) ~= nil
 end
 
+-- The options of a client that says what it has to say in our log.
+local function with_log(options)
+  if options ~= nil and type(options) ~= "table" then return options end
+  local copy = { log = function(level, sentence) log[level]("%s", sentence) end }
+  for name, value in pairs(options or {}) do
+    copy[name] = value
+  end
+  return copy
+end
+
 -- Clients that a script makes for itself.
 function Run:watch_connect()
   local connect = self.lunarch.connect
   self.connect_quietly = function(options)
-    local ok, client, message, code = pcall(connect, options)
+    local ok, client, message, code = pcall(connect, with_log(options))
     if ok and client then return client end
     local trouble = self:blame(args.error_text(ok and message or client))
     if code == "invalid" or is_bad_endpoint(trouble) then self.hopeless[trouble] = true end

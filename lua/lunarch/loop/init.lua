@@ -127,8 +127,8 @@ local function report_trace_error(err)
 end
 
 -- What is traced because the trace function itself asks the client is counted, and told no further: else it would never
--- end.
-local function trace(hub, lines)
+-- end. `tell` is the function for these lines: of the trace, or of warnings.
+local function trace(hub, lines, tell)
   if hub.n_untold then
     hub.n_untold = hub.n_untold + #lines
     return
@@ -136,12 +136,12 @@ local function trace(hub, lines)
   local outer = tracing
   tracing, hub.n_untold = running(), 0
   for _, line in ipairs(lines) do
-    xpcall(function() hub.on_trace(line) end, report_trace_error)
+    xpcall(function() tell(line) end, report_trace_error)
   end
   local n_untold = hub.n_untold
   if n_untold > 0 then
     local line = ("(%d lines dropped, which came while the trace function waited)"):format(n_untold)
-    xpcall(function() hub.on_trace(line) end, report_trace_error)
+    xpcall(function() tell(line) end, report_trace_error)
   end
   tracing, hub.n_untold = outer, nil
 end
@@ -151,7 +151,7 @@ end
 function loop.dispatch(hub)
   local ids = hub.ids or {}
   hub.ids = nil
-  local n, lines = hub.core:drain(ids)
+  local n, lines, warnings = hub.core:drain(ids)
   for i = 1, n do
     local wait = hub.waits[ids[i]]
     if wait and not is_blocking then
@@ -160,7 +160,8 @@ function loop.dispatch(hub)
     end
   end
   hub.ids = ids
-  if lines and hub.on_trace then trace(hub, lines) end
+  if lines and hub.on_trace then trace(hub, lines, hub.on_trace) end
+  if warnings and hub.on_warning then trace(hub, warnings, hub.on_warning) end
   return n
 end
 
@@ -230,7 +231,7 @@ local function wait_blocking(hub, id, is_kept)
   local ok, err = true, nil
   if hub.on_silence then ok, err = pcall(first_wait, hub, id) end
   if ok then ok, err = block.wait(hub.core, id) end
-  if next(hub.waits) or hub.on_trace then loop.dispatch(hub) end
+  if next(hub.waits) or hub.core:has_lines() then loop.dispatch(hub) end
   if ok then return end
   if is_kept then hub.core:forget(id) else hub.core:cancel(id) end
   error(err, 0)

@@ -11,11 +11,11 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "rpc/grpc/tls_probe.h"
+#include "rpc/grpc/port_look.h"
 
 #define LIMIT_LEAST_NS NS_PER_S
 #define LIMIT_MOST_NS (16 * NS_PER_S)
-#define PROBE_AGAIN_NS (10 * NS_PER_S)
+#define LOOK_AGAIN_NS (10 * NS_PER_S)
 enum { TEXT_BYTES = 320 };
 
 struct connection {
@@ -25,9 +25,11 @@ struct connection {
     unsigned n;        /* counts the channels made */
     int64_t began_ns;  /* the first call through this one; 0: none yet */
     bool is_up;        /* it has heard from the server */
+    bool has_answered; /* this channel or one before it */
     char *host, *port;
-    struct tls_probe *probe; /* the latest */
-    int64_t probed_ns;
+    struct port_look *look; /* the latest */
+    bool is_looking;
+    int64_t looked_ns;
     unsigned generation; /* of the certificates that it was made with */
     char text[TEXT_BYTES];
 };
@@ -54,7 +56,7 @@ struct connection *connection_ref(struct connection *connection) {
 void connection_unref(struct connection *connection) {
     if (!connection || --connection->n_users > 0)
         return;
-    tls_probe_free(connection->probe);
+    port_look_free(connection->look);
     free(connection->host);
     free(connection->port);
     free(connection);
@@ -88,6 +90,7 @@ static int64_t within_limits(int64_t ns) {
 }
 
 void connection_answered(struct connection *connection, unsigned n, int64_t now_ns) {
+    connection->has_answered = true;
     if (n != connection->n || connection->is_up)
         return;
     connection->is_up = true;
@@ -113,31 +116,33 @@ static void saw_failure(struct connection *connection, const char *words, int64_
 
 /* ---- what stands in the way -------------------------------------------------------------------------- */
 
-static bool is_probe_due(const struct connection *connection, const struct tls *tls, int64_t now_ns) {
-    return !connection->probe || now_ns - connection->probed_ns >= PROBE_AGAIN_NS ||
-           connection->generation != tls->generation;
+static void start_look(struct connection *connection, const struct tls *tls, int64_t now_ns) {
+    port_look_free(connection->look);
+    connection->look = port_look_start(tls, connection->host, connection->port);
+    connection->looked_ns = now_ns;
+    connection->is_looking = connection->look != NULL;
 }
 
+/* What the latest look has found. A plaintext port that has answered before is an etcd's, whatever keeps it from answering now. */
 static const char *look(struct connection *connection, struct tls *tls, int64_t now_ns) {
-    if (!connection->host || !tls)
+    if (!connection->host || (!tls && connection->has_answered))
         return NULL;
-    const char *found = connection->probe && connection->generation == tls->generation &&
-                                tls_probe_result(connection->probe, connection->text, sizeof connection->text)
-                            ? connection->text
-                            : NULL;
-    tls_look(tls, now_ns, true);
-    if (is_probe_due(connection, tls, now_ns)) {
-        tls_probe_free(connection->probe);
-        connection->probe = tls_probe_start(tls, connection->host, connection->port);
-        connection->probed_ns = now_ns;
+    if (tls)
+        tls_look(tls, now_ns, true);
+    if (tls && connection->generation != tls->generation) {
         connection->generation = tls->generation;
+        connection->text[0] = '\0';
+        start_look(connection, tls, now_ns);
+    } else if (connection->is_looking) {
+        connection->is_looking = !port_look_result(connection->look, connection->text, sizeof connection->text);
+    } else if (!connection->look || now_ns - connection->looked_ns >= LOOK_AGAIN_NS) {
+        start_look(connection, tls, now_ns);
     }
-    return found;
+    return connection->text[0] ? connection->text : NULL;
 }
 
-const char *connection_failed(struct connection *connection, unsigned n, struct tls *tls, const char *words,
-                              int64_t now_ns) {
+const char *connection_failed(struct connection *connection, unsigned n, struct tls *tls, const char *words, int64_t now_ns) {
     if (n == connection->n && words)
         saw_failure(connection, words, now_ns);
-    return words ? look(connection, tls, now_ns) : NULL;
+    return words && is_prompt(words) ? NULL : look(connection, tls, now_ns);
 }
