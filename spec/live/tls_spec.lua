@@ -2,6 +2,7 @@
 local etcd = require "support.etcd"
 local lunarch = require "lunarch"
 local pkis = require "support.pki"
+local process = require "support.process"
 local scene = require "live.support.scene"
 local tree = require "support.tree"
 local uv = require "luv"
@@ -280,6 +281,16 @@ describe("TLS", function()
       restart_until(strict_server, client)
       client:close(1)
     end))
+  end)
+
+  it("a program may end in the middle of a handshake", function()
+    local text = ([[assert(require "lunarch".connect { endpoints = %q, cacert = %q }) os.exit(0)]]):format(
+      table.concat({ open_server.endpoint, "https://localhost:" .. open_server.client_port }, ","), pki:path "ca.crt")
+    for _ = 1, 40 do
+      local program = process.start { "lua5.4", "-e", text }
+      local status, signal = program:wait_exit()
+      assert.same({ 0, 0 }, { status, signal }, program:output())
+    end
   end)
 
   it("no key of a client's certificate is in an error or in what the core says of itself", scene.play(function()

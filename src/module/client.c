@@ -204,7 +204,7 @@ static int client_drain(lua_State *L) {
     push_lines(L, ref, false); /* first: a finalizer may finish operations meanwhile */
     push_lines(L, ref, true);
     for (struct list *node = ref->finished.next; node != &ref->finished; node = node->next) {
-        lua_pushinteger(L, CONTAINER_OF(node, struct op, link)->id);
+        lua_pushinteger(L, CONTAINER_OF(node, struct pending, link)->id);
         lua_rawseti(L, 2, ++n);
     }
     while (list_pop_front(&ref->finished)) { /* only now: an error raised before loses none */
@@ -235,9 +235,9 @@ static int client_has_lines(lua_State *L) {
     return 1;
 }
 
-static struct op *op_check(lua_State *L, struct client_ref *ref) {
-    struct op *op = op_find(ref, luaL_checkinteger(L, 2));
-    if (!op)
+static struct pending *pending_check(lua_State *L, struct client_ref *ref) {
+    struct pending *pending = pending_find(ref, luaL_checkinteger(L, 2));
+    if (!pending)
         luaL_argerror(L, 2, "no such operation");
     return pending;
 }

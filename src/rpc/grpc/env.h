@@ -110,6 +110,9 @@ void env_wake_due(struct env *env);
 /* 0, LUN_EINVALID in a child forked from a process that had gRPC running, or LUN_EUNAVAILABLE: too few threads or
  * descriptors for it. */
 int library_acquire(struct lun_err *ret_err);
+/* Before OpenSSL is used for the first time: it would otherwise take itself down at exit(), while gRPC's threads are in the middle of handshakes.
+ * Where the program has begun with it before us, it is the program's. Any thread. */
+void library_begin_openssl(void);
 void library_release(void);
 
 /* ---- queue.c ---- */

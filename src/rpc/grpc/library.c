@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include <grpc/support/log.h>
+#include <openssl/crypto.h>
 
 #include "base/clock.h"
 #include "base/fork.h"
@@ -32,6 +33,10 @@ static void wait_until_down(void) {
         (void)nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
 }
 
+void library_begin_openssl(void) {
+    (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+}
+
 int library_acquire(struct lun_err *ret_err) {
     long self = (long)fork_depth(), running_in = owner;
     /* Asked before locking: the lock may have been held when it forked. */
@@ -46,6 +51,7 @@ int library_acquire(struct lun_err *ret_err) {
         return rc;
     }
     if (n_users++ == 0) {
+        library_begin_openssl();
         if (!getenv("GRPC_VERBOSITY"))
             gpr_set_log_function(say_nothing);
         if (owner == NOBODY)

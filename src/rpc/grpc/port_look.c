@@ -1,4 +1,4 @@
-/* rpc/grpc/port_look.c - see port_look.h.
+/* rpc/grpc/port_look.c - finds out why a port cannot be used, from outside. See port_look.h.
  *
  * Where TLS is to be spoken: a handshake. In plaintext: what an etcd would answer to a client's first words, or whether the port speaks TLS. */
 #include "rpc/grpc/port_look.h"

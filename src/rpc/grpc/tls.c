@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "rpc/grpc/env.h"
 
 #define LOOK_NS (10 * NS_PER_S)
 #define LOOK_URGENT_NS NS_PER_S
@@ -97,6 +98,7 @@ static bool adopt(struct tls *tls, struct files *files) {
 
 int tls_new(const struct rpc_tls *config, struct tls **ret_tls, struct lun_err *ret_err) {
     struct files files;
+    library_begin_openssl();
     int rc = files_load(&files, config->cacert, config->cert, config->key, ret_err);
     if (rc)
         return rc;

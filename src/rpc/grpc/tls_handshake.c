@@ -1,4 +1,4 @@
-/* rpc/grpc/tls_handshake.c - see tls_handshake.h.
+/* rpc/grpc/tls_handshake.c - finds out why a TLS handshake fails, with one of our own. See tls_handshake.h.
  *
  * Shake hands, then read: in TLS 1.3 a server judges our certificate only after our side of the handshake is done, and its alert comes where the
  * first bytes of HTTP/2 are expected. */
