@@ -18,6 +18,7 @@ World.__index = World
 
 local ANSWER_S = 5
 local POLL_S, UNTIL_S = 0.01, 60
+local MOST_EVENTS = 50000 -- of the timeline; then the older half is forgotten
 -- Calls take no time that anybody counts: run(1) begins where the last run() ended.
 local NO_TIME_S = 0.1
 
@@ -37,6 +38,9 @@ function World:now() return self.driver:now() end
 function World:emit(event)
   event.at = event.at or self:now()
   event.level = event.level or "info"
+  if #self.events >= MOST_EVENTS then
+    self.events = table.move(self.events, MOST_EVENTS // 2, MOST_EVENTS, 1, {})
+  end
   self.events[#self.events + 1] = event
   if events.is_shown(event) then
     for _, fn in ipairs(not self.is_silent and self.listeners or {}) do

@@ -138,8 +138,8 @@ end
 
 local function tip_of(page, lane, term)
   local how = term.is_open and "still leading" or term.is_killed and "killed" or term.reason or "over"
-  return ("%s, token %s: %s to %s, %s"):format(lane.name, term.token or "?", page:seconds(term.from), page:seconds(term.to),
-    how)
+  return ("%s, token %s: %s to %s, %s"):format(lane.name, term.token or "?", page:seconds(term.from),
+    page:seconds(term.to), how)
 end
 
 function Page:draw_term(own, term, y)

@@ -18,7 +18,6 @@ local LOOK_S = 5
 local SILENCE_S = 2
 local SESSION_S = 5
 local STOP_S = 12
-local MOST_EVENTS = 20000 -- of a timeline; then the older half is forgotten
 -- Of a timeline: what comes later is printed and not drawn.
 local MOST_EVENTS = 10000
 
@@ -26,12 +25,6 @@ local MOST_EVENTS = 10000
 
 local function emit(world, event)
   event.at = event.at or world.now()
-  local events = world.events
-  if #events >= MOST_EVENTS then
-    world.events = table.move(events, MOST_EVENTS // 2, MOST_EVENTS, 1, {})
-    events = world.events
-  end
-  events[#events + 1] = event
   if world.story and #world.story < MOST_EVENTS then world.story[#world.story + 1] = event end
   for _, fn in ipairs(world.listeners) do
     fn(event)
@@ -203,16 +196,6 @@ local function timeline_of(world, path)
   local story = timeline.story(events, { till = world.now() - world.began_at, names = names })
   if path ~= nil then return timeline.write(story, args.text("timeline", "path", path)) end
   return setmetatable(timeline.lines(story), Said)
-end
-
--- Of what was seen here: our candidates, and the lines that are followed.
-function looking.timeline(world, path)
-  local timeline = require "lunarch.timeline"
-  local from = world.events[1] and world.events[1].at or world.now()
-  local story = timeline.story(world.events, { from = from, origin = from, till = world.now() })
-  if path == nil then return require "lunarch.lab.said"(timeline.lines(story)) end
-  args.text("timeline", "path", path)
-  return timeline.write(story, path)
 end
 
 -- ---- standing ---------------------------------------------------------------------------------------------------
@@ -472,7 +455,7 @@ end
 -- What every world on a client has to begin with.
 local function begin(world)
   world.listeners, world.followed, world.candidates, world.mutexes = {}, {}, {}, {}
-  world.n_candidates, world.missing, world.now, world.events = 0, {}, world.now or host.time, {}
+  world.n_candidates, world.missing, world.now = 0, {}, world.now or host.time
   function world.session() return session_of(world) end
   function world.prompt() return prompt(world) end
   function world.on_event(fn) world.listeners[#world.listeners + 1] = fn end
