@@ -60,7 +60,7 @@ end
 --- To be called when a leader was observed, on_elected begins, or on_lost has returned.
 function follow.look(candidate)
   if candidate.teller or candidate.stopping or not candidate.observed then return end
-  if is_due(candidate, candidate.observed) then candidate.teller = tasks.spawn(candidate, tell_due) end
+  if is_due(candidate, candidate.observed) then candidate.teller = tasks.keep(candidate, tell_due) end
 end
 
 --- The term is over, and with it what was known of us as the leader.
@@ -92,7 +92,7 @@ end
 --- Observes as long as the candidate runs, where a handler wants to know.
 function follow.start(candidate)
   if not candidate.handlers.on_leader and not candidate.handlers.do_standby then return end
-  candidate.follower = tasks.spawn(candidate, observe)
+  candidate.follower = tasks.keep(candidate, observe)
 end
 
 function follow.stop(candidate)

@@ -48,6 +48,20 @@ local function stderr_log(name)
   return log
 end
 
+-- A log of the user's: where it fails, the line goes to stderr, and the candidate goes on.
+local function guarded_log(given, name)
+  local own, log = stderr_log(name), {}
+  for _, level in ipairs(known.LEVELS) do
+    log[level] = function(format, ...)
+      local ok, err = pcall(given[level], format, ...)
+      if ok then return end
+      own.error("the log failed: %s", args.error_text(err))
+      own[level](format, ...)
+    end
+  end
+  return log
+end
+
 -- ---- making and stopping ----------------------------------------------------------------------------------------
 
 local function new(_, options)
@@ -71,7 +85,7 @@ local function new(_, options)
   self.value = options.value or self.name
   self.interval = options.interval or 1
   self.stop_timeout = options.stop_timeout or 10
-  self.log = options.log or stderr_log(self.name)
+  self.log = options.log and guarded_log(options.log, self.name) or stderr_log(self.name)
   self.connect_backoff = backoff.new("connect", options.backoff)
   self.stand_backoff = backoff.new("stand", options.backoff)
   return setmetatable(self, Candidate)
@@ -254,7 +268,7 @@ end
 
 local function drive(self)
   follow.start(self)
-  self.loop_watcher = tasks.spawn(self, watch_loop)
+  self.loop_watcher = tasks.keep(self, watch_loop)
   while not self.stopping do
     local session = self:_open_session()
     if session then
@@ -272,12 +286,24 @@ local function drive(self)
   self.state = "stopping"
 end
 
+local MOST_TRIES = 3
+
+-- The driver has failed, by an interruption or by an error that may come again (no memory): the term ends in order, and
+-- nothing of us stays in the line.
+local function recover(self)
+  self.driver:allow()
+  for _ = 1, MOST_TRIES do
+    if pcall(terms.recover, self) then break end
+  end
+  if self.session then pcall(self.session.close, self.session, CLOSE_S) end
+end
+
 -- The driver's task, whatever it ends by.
 local function drive_to_the_end(self, runner)
   local ok, failure = xpcall(drive, function(err)
     return type(err) == "string" and args.without_ours(debug.traceback(err, 2)) or err
   end, self)
-  if not ok then self.driver:allow() end
+  if not ok then recover(self) end
   follow.stop(self)
   tasks.dismiss(self.loop_watcher)
   namesakes.leave(self)

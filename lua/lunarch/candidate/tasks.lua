@@ -33,6 +33,24 @@ function tasks.spawn(candidate, fn, ...)
   return task
 end
 
+local PAUSE_S = 1
+
+local function go_on(candidate, fn, ...)
+  while true do
+    local ok, err = pcall(fn, candidate, ...)
+    if ok then return end
+    local task = loop.world().current()
+    if err == tasks.STOP or task and task.interruption then error(err, 0) end
+    candidate.log.error("a task beside the handlers failed, and begins anew: %s", tostring(err))
+    candidate.lunarch.sleep(PAUSE_S)
+  end
+end
+
+--- The same, and begins anew after an error, which may be anything: no memory, or on LuaJIT a finalizer that failed.
+function tasks.keep(candidate, fn, ...)
+  return tasks.spawn(candidate, go_on, fn, ...)
+end
+
 --- Ends a helper's task. False: its handler did not end, and is abandoned.
 function tasks.dismiss(task)
   if not task then return true end

@@ -44,12 +44,12 @@ end
 function terms.stop(candidate, reason)
   local worker = candidate.worker
   if not worker then return end
-  if not candidate.overseer then
-    candidate.overseer = oversee(candidate, candidate.term, worker, function() return candidate.working end, true)
+  if not candidate.over then
+    candidate.over = reason
+    worker:interrupt(handlers.lost_error(reason))
   end
-  if candidate.over then return end
-  candidate.over = reason
-  worker:interrupt(handlers.lost_error(reason))
+  if candidate.overseer then return end
+  candidate.overseer = oversee(candidate, candidate.term, worker, function() return candidate.working end, true)
 end
 
 -- Asked at the beginning and end of every wait of the worker: an error to raise, or nil.
@@ -153,8 +153,8 @@ local function serve(candidate, session, term)
   local worker = tasks.spawn(candidate, work, term)
   worker:guard(function() return guard(candidate, term) end)
   candidate.worker, candidate.overseer, candidate.working = worker, nil, "on_elected"
-  local watcher = tasks.spawn(candidate, watch_term, term)
-  local session_watcher = tasks.spawn(candidate, watch_session, session)
+  local watcher = tasks.keep(candidate, watch_term, term)
+  local session_watcher = tasks.keep(candidate, watch_session, session)
   -- stop() came between the last look and the worker's birth.
   if candidate.stopping then terms.stop(candidate, candidate.stopping) end
   local ok, trace, err = join(candidate, worker)
@@ -176,8 +176,8 @@ local function on_lost() return "on_lost" end
 -- on_lost is given its time, then interrupted at every wait. One that goes on all the same is abandoned, and the place
 -- left until the deadline takes it: what on_lost had to undo may still be there. False then.
 local function lose(candidate, session, term)
-  candidate.is_losing = true
   local task = tasks.spawn(candidate, handlers.tell, "on_lost", term, candidate.over)
+  candidate.loser = task
   local overseer = candidate.handlers.on_lost and oversee(candidate, term, task, on_lost, false)
   local has_ended = join(candidate, task, candidate.stop_timeout) ~= nil
   if not has_ended then
@@ -190,8 +190,8 @@ local function lose(candidate, session, term)
     session:orphan()
     task:abandon()
   end
+  candidate.is_entered, candidate.loser = false, nil
   tasks.dismiss(overseer)
-  candidate.is_losing = false
   return has_ended
 end
 
@@ -233,11 +233,29 @@ function terms.lead(candidate, session, term)
   return candidate.connect_backoff:next()
 end
 
+--- The driver has failed in the middle of a term: the work is ended, on_lost is called if it was not, and the place is
+--- given up. May be called again if it fails itself.
+function terms.recover(candidate)
+  local term = candidate.term
+  if not term then return end
+  terms.stop(candidate, "error")
+  if candidate.worker then join(candidate, candidate.worker) end
+  candidate.worker, candidate.over = nil, candidate.over or "error"
+  if candidate.loser then
+    join(candidate, candidate.loser, candidate.stop_timeout)
+    candidate.loser:abandon()
+  elseif candidate.is_entered then
+    lose(candidate, candidate.session, term)
+  end
+  candidate.is_entered, candidate.loser, candidate.term = false, nil, nil
+  resign(candidate, term)
+end
+
 --- The rest of the term where no task goes on any more (lunarch.loop.ending): every wait blocks.
 function terms.finish(candidate, reason)
   local term = candidate.term
   if not term then return end
-  if candidate.is_entered and not candidate.is_losing then
+  if candidate.is_entered and not candidate.loser then
     block.limit(candidate.stop_timeout, handlers.late_error())
     handlers.tell(candidate, "on_lost", term, candidate.over or reason)
     block.limit(nil)
