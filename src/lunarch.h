@@ -315,6 +315,10 @@ int64_t lun_session_stop_at_ns(struct lun_session *session);     /* 0: lost */
 int64_t lun_session_away_limit_ns(const struct lun_session *session);
 enum lun_session_state lun_session_state(struct lun_session *session);
 enum lun_reason lun_session_reason(struct lun_session *session);
+/* What etcd said when it refused to renew the lease, or did not accept the user any more (LUN_LOST_PERMISSION,
+ * LUN_LOST_UNAUTHENTICATED): with the user and a key, "" if it did not; until a renewal is confirmed again, or for good when the
+ * session was lost. `text` is terminated and at most `n_bytes` long; its whole length is returned. */
+int lun_session_refusal(struct lun_session *session, char *text, size_t n_bytes);
 /* Also closes it, in the background, if it is not closed; an adopted lease is left to lapse. */
 void lun_session_free(struct lun_session *session);
 

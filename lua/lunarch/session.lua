@@ -61,7 +61,7 @@ function methods:election(name)
   return elections.new(self, name)
 end
 
--- The state, and for a session that is over the reason.
+-- The state, and for a session that is over the reason, and what etcd said if it refused to renew it.
 function methods:state()
   check(self, "state")
   return self._core:state()

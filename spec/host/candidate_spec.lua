@@ -679,6 +679,14 @@ describe("a candidate", function()
     assert.equal(1, n)
   end)
 
+  it("says with etcd's words why etcd does not renew its session any more", function()
+    world:at(5, function() world.session:lose("permission_denied", "renew the lease of /e/1: user alice: no") end)
+    local calls = {}
+    run(make { on_lost = function(_, reason) calls[#calls + 1] = reason end }, 30)
+    assert.equal("permission_denied", calls[1])
+    assert.truthy(world:has_logged "error: the term ends: permission_denied: renew the lease of /e/1: user alice: no")
+  end)
+
   it("hands its settings on", function()
     run(make { ttl = 7, grace = 2 }, 1)
     assert.same({ ttl = 7, grace = 2 }, world.session_options)

@@ -214,8 +214,11 @@ end
 
 function Session:remaining() return 5 end
 
-function Session:lose(reason)
-  self.reason, self.state_now = reason, "lost"
+function Session:state() return self.state_now, self.reason, self.refusal end
+
+-- `refusal`: what etcd said, where it was etcd's users that ended it.
+function Session:lose(reason, refusal)
+  self.reason, self.state_now, self.refusal = reason, "lost", refusal
   if self.world.term then self.world.term:lose(reason) end
 end
 

@@ -163,7 +163,7 @@ function parts.fuzz()
   end
 end
 
-local ORDER = { "stops", "cuts", "deaths", "members", "nginx", "lines", "slow", "tls", "fuzz" }
+local ORDER = { "stops", "cuts", "deaths", "members", "nginx", "lines", "away", "slow", "tls", "fuzz" }
 local ONLY_BY_NAME = { slow = true, tls = true, fuzz = true }
 
 local function wanted(name)

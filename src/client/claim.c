@@ -265,11 +265,11 @@ static int start_awaiting(struct lun_op *op, const void *args, struct lun_err *r
                            claim->class->busy[CLAIM_HELD]);
     if (is_due && is_term && claim->sm.state == CLAIM_HELD) {
         sm_move(&claim->sm, CLAIM_STOPPED);
-        claim->reason = LUN_LOST_EXPIRED;
+        claim->reason = session_lapse_reason(&claim->session->core);
     }
     list_push_back(&claim->loss_ops, &op->in_object);
     if (claim->reason || is_due)
-        answer_loss(claim, claim->reason ? claim->reason : LUN_LOST_EXPIRED);
+        answer_loss(claim, claim->reason ? claim->reason : session_lapse_reason(&claim->session->core));
     return 0;
 }
 

@@ -72,7 +72,7 @@ static int start_lock(struct lun_op *op, const void *args, struct lun_err *ret_e
     if (is_held || state == CLAIM_ENTERING || state == CLAIM_LEAVING)
         return lun_err_set(ret_err, LUN_EINVALID, "lock %s: this object is %s already: one object is one owner",
                            claim->name, claim->class->busy[state]);
-    claim_drop(claim, LUN_LOST_EXPIRED); /* lost, by the clock alone perhaps */
+    claim_drop(claim, session_lapse_reason(&claim->session->core)); /* lost, by the clock alone perhaps */
     return claim_enter(claim, op, bytes_view(&op->client->identity), *mode, ret_err);
 }
 

@@ -1,6 +1,7 @@
 /* client/session.c - sessions, as lunarch.h shows them. */
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "client/check.h"
@@ -255,6 +256,17 @@ enum lun_session_state lun_session_state(struct lun_session *session) {
         state = LUN_SESSION_LOST; /* the clock knows it before the machine has been told */
     client_leave(session->client);
     return state;
+}
+
+int lun_session_refusal(struct lun_session *session, char *text, size_t n_bytes) {
+    if (client_enter_closed(session->client)) {
+        if (n_bytes > 0)
+            text[0] = '\0';
+        return 0;
+    }
+    int n = snprintf(text, n_bytes, "%s", session_refusal(&session->core));
+    client_leave(session->client);
+    return n;
 }
 
 enum lun_reason lun_session_reason(struct lun_session *session) {

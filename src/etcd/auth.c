@@ -181,6 +181,12 @@ void auth_silent(struct auth *auth, unsigned generation) {
     auth_refused(auth, generation);
 }
 
+bool auth_is_refused(const struct auth *auth, const struct lun_err *err) {
+    if (err->code != LUN_EUNAUTHENTICATED)
+        return false;
+    return !auth->user || (auth->n_refused > 0 && auth->err.code == LUN_EUNAUTHENTICATED);
+}
+
 void auth_explain(const struct auth *auth, struct lun_err *err) {
     char text[LUN_ERR_TEXT_BYTES];
     memcpy(text, err->text, sizeof text);

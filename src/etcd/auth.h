@@ -70,6 +70,9 @@ void auth_silent(struct auth *auth, unsigned generation);
 static inline void auth_answered(struct auth *auth) {
     auth->n_silent = 0;
 }
+/* Does etcd refuse this client for good, as `err`, the answer to something that carried the token in force or none, seems to
+ * say? Not before a new token was refused too. */
+bool auth_is_refused(const struct auth *auth, const struct lun_err *err);
 /* Adds to the text of a refusal what the reader can do, or which user it was. */
 void auth_explain(const struct auth *auth, struct lun_err *err);
 

@@ -81,9 +81,25 @@ static void ask_again(struct renewals *renewals, struct renewal *renewal, int64_
 
 /* ---- streams ---------------------------------------------------------------------------------------- */
 
+/* Etcd does not accept this client any more: what each lease that was to be renewed on the stream hears. */
+static void tell_refusal(struct renewal_stream *stream, const struct lun_err *err) {
+    const struct auth *auth = &stream->renewals->etcd->auth;
+    struct lun_err copy = auth->user ? auth->err : *err;
+    if (!auth_is_refused(auth, err))
+        return;
+    for (size_t i = 0; i < stream->n; i++) { /* what is told may stop any, and so end the stream's use */
+        struct renewal *renewal = stream->entries[stream->first + i].renewal;
+        if (renewal)
+            renewal->callbacks->on_refused(renewal, &copy);
+    }
+}
+
 void renewals_stream_failed(struct renewal_stream *stream, const struct lun_err *err) {
     struct renewals *renewals = stream->renewals;
-    struct renewal *refused = err && !err->is_retriable ? renewal_stream_next(stream) : NULL;
+    if (err)
+        tell_refusal(stream, err);
+    struct renewal *refused =
+        err && err->code == LUN_EPERMISSION && !err->is_retriable ? renewal_stream_next(stream) : NULL;
     int64_t at_ns = retry_at(renewals);
     for (size_t i = 0; i < stream->n; i++)
         if (stream->entries[stream->first + i].renewal)
@@ -340,6 +356,8 @@ void renewals_confirmed(struct renewal_stream *stream, const struct lun_err *err
     if (err || !are_all_confirmed) {
         trace_line(renewals->etcd->trace, "renewal: answer of %s not confirmed (%s)",
                    etcd_member_address(member), err ? err->text : "of an earlier raft term");
+        if (err)
+            tell_refusal(stream, err);
         renewals_stream_failed(stream, NULL);
         return;
     }

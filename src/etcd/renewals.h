@@ -80,7 +80,7 @@ int64_t renewal_stream_oldest_ns(const struct renewal_stream *stream);
 
 /* The read is back: `err` NULL: the member lives in that raft term. */
 void renewals_confirmed(struct renewal_stream *stream, const struct lun_err *err, uint64_t raft_term);
-/* The stream cannot be used any more. `err` NULL: for want of memory, or because of what the member said. */
+/* The stream cannot be used any more. `err` NULL: for want of memory, or because it lives in the past. */
 void renewals_stream_failed(struct renewal_stream *stream, const struct lun_err *err);
 /* An answer has come: a read may be due, now or soon. */
 void renewals_answered(struct renewal_stream *stream);

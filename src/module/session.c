@@ -46,15 +46,20 @@ static int session_away_limit(lua_State *L) {
     return 1;
 }
 
-/* state() -> state, reason or nil */
+/* state() -> state, reason or nil, etcd's words or nil */
 static int session_state(lua_State *L) {
     struct lun_session *session = handle_check(L, 1, &session_class)->object;
     lua_pushstring(L, lun_session_state_name(lun_session_state(session)));
     enum lun_reason reason = lun_session_reason(session);
-    if (reason == LUN_NOT_LOST)
+    char text[LUN_ERR_TEXT_BYTES];
+    bool is_refused = lun_session_refusal(session, text, sizeof text) > 0;
+    if (reason == LUN_NOT_LOST && !is_refused)
         return 1;
-    lua_pushstring(L, lun_reason_name(reason));
-    return 2;
+    lua_pushstring(L, reason == LUN_NOT_LOST ? NULL : lun_reason_name(reason));
+    if (!is_refused)
+        return 2;
+    lua_pushstring(L, text);
+    return 3;
 }
 
 /* mutex(name, is_reentrant) */

@@ -496,7 +496,7 @@ void place_set_deadline(struct place *place, int64_t deadline_ns) {
 
 void place_on_stop(struct place *place) {
     if (place_is_held(place) && place->callbacks && place->is_told && !place->is_leaving_asked)
-        place->callbacks->on_stop(place, LUN_LOST_EXPIRED, false);
+        place->callbacks->on_stop(place, session_lapse_reason(place->session), false);
 }
 
 void place_on_session_over(struct place *place, enum lun_reason reason) {

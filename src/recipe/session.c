@@ -28,6 +28,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "etcd/tally.h"
@@ -97,19 +98,27 @@ enum lun_session_state session_state(const struct session *session) {
     return session->is_in_jeopardy ? LUN_SESSION_JEOPARDY : LUN_SESSION_ALIVE;
 }
 
-static enum lun_reason reason_of_passing(int64_t late_ns) {
-    return late_ns > FROZEN_NS ? LUN_LOST_FROZEN : LUN_LOST_EXPIRED;
+enum lun_reason session_lapse_reason(const struct session *session) {
+    return session->refused ? session->refused : LUN_LOST_EXPIRED;
+}
+
+static enum lun_reason reason_of_passing(const struct session *session, int64_t late_ns) {
+    return late_ns > FROZEN_NS ? LUN_LOST_FROZEN : session_lapse_reason(session);
 }
 
 /* What the clock says of a session that nobody has declared lost yet. */
 static enum lun_reason reason_by_clock(struct session *session) {
     if (session->sm.state != ALIVE || session_valid_until_ns(session) != 0)
         return LUN_NOT_LOST;
-    return reason_of_passing(rpc_now(session->rpc) - valid_until_for(session, session->confirmed_send_ns));
+    return reason_of_passing(session, rpc_now(session->rpc) - valid_until_for(session, session->confirmed_send_ns));
 }
 
 enum lun_reason session_reason(struct session *session) {
     return session->reason ? session->reason : reason_by_clock(session);
+}
+
+const char *session_refusal(const struct session *session) {
+    return session->refusal ? session->refusal : "";
 }
 
 int64_t session_valid_until_ns(struct session *session) {
@@ -161,6 +170,8 @@ static void on_end_timer(struct rpc_timer *timer) {
     etcd_unfollow(&session->follower);
     renewal_stop(&session->renewal);
     place_index_fini(&session->own_index);
+    free(session->refusal);
+    session->refusal = NULL;
     session->callbacks->on_ended(session);
 }
 
@@ -214,7 +225,7 @@ static void lose(struct session *session, enum lun_reason reason) {
 static void on_validity(struct rpc_validity *validity, bool is_lost) {
     struct session *session = CONTAINER_OF(validity, struct session, validity);
     if (is_lost)
-        lose(session, reason_of_passing(validity->late_ns));
+        lose(session, reason_of_passing(session, validity->late_ns));
     else
         for_each_place(session, tell_stop);
 }
@@ -266,6 +277,8 @@ static void become_alive(struct session *session, int64_t sent_ns) {
     tell_opened(session, NULL);
 }
 
+static void forget_refusal(struct session *session);
+
 static void on_renewed(struct renewal *renewal, int64_t sent_ns, int64_t ttl_s) {
     struct session *session = CONTAINER_OF(renewal, struct session, renewal);
     if (session->sm.state == ADOPTING) {
@@ -274,6 +287,7 @@ static void on_renewed(struct renewal *renewal, int64_t sent_ns, int64_t ttl_s) 
         return;
     }
     assert(session->sm.state == ALIVE);
+    forget_refusal(session);
     int64_t now_ns = rpc_now(session->rpc), slack_ns = session_stop_at_ns(session) - now_ns;
     if (!rpc_validity_raise(&session->validity, valid_until_for(session, sent_ns)))
         return;
@@ -315,10 +329,36 @@ static void on_began_anew(struct etcd_follower *follower, int64_t began_ns) {
         lose(session, LUN_LOST_REPLACED);
 }
 
+static void forget_refusal(struct session *session) {
+    session->refused = LUN_NOT_LOST;
+    free(session->refusal);
+    session->refusal = NULL;
+}
+
+/* "renew the lease of /a/b/694d...: user alice: 127.0.0.1:2379 etcdserver: permission denied": which key it is about etcd
+ * does not say. */
+static void describe_refusal(const struct session *session, struct lun_err *err) {
+    if (list_is_empty(&session->places)) {
+        (void)lun_err_wrap(err, "renew lease %016" PRIx64, (uint64_t)session->lease);
+        return;
+    }
+    struct lun_bytes key = place_key(place_of(session->places.next));
+    (void)lun_err_wrap(err, "renew the lease of %.*s", (int)key.len, (const char *)key.data);
+}
+
 static void on_refused(struct renewal *renewal, const struct lun_err *err) {
     struct session *session = CONTAINER_OF(renewal, struct session, renewal);
-    trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": renewal refused: %s", (uint64_t)session->lease,
-               err->text);
+    struct lun_err copy = *err;
+    describe_refusal(session, &copy);
+    if (session->sm.state == ADOPTING && session->is_adopted) {
+        fail_opening(session, &copy, false);
+        return;
+    }
+    if (!session->refused)
+        trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": %s", (uint64_t)session->lease, copy.text);
+    forget_refusal(session);
+    session->refused = copy.code == LUN_EPERMISSION ? LUN_LOST_PERMISSION : LUN_LOST_UNAUTHENTICATED;
+    session->refusal = strdup(copy.text);
 }
 
 static const struct renewal_callbacks renewal_callbacks = {on_renewed, on_gone, on_refused};

@@ -62,6 +62,8 @@ struct session {
     struct list places;
     struct place_index *index, own_index;
     enum lun_reason reason;
+    enum lun_reason refused; /* by etcd, since the latest renewal: why no other was confirmed; LUN_NOT_LOST: no */
+    char *refusal;           /* its words; NULL: none, or no memory for them */
     bool is_adopted;
     bool is_opened_told;
     bool is_in_jeopardy;
@@ -98,6 +100,10 @@ bool session_is_dispersing(const struct session *session);
 enum lun_session_state session_state(const struct session *session);
 /* By the clock too: the machine may not have been told yet. */
 enum lun_reason session_reason(struct session *session);
+/* Why it is lost if no renewal is confirmed from now on. */
+enum lun_reason session_lapse_reason(const struct session *session);
+/* What etcd said when it refused to renew, or to know us: for LUN_LOST_UNAUTHENTICATED and LUN_LOST_PERMISSION. "": nothing. */
+const char *session_refusal(const struct session *session);
 
 /* ---- for places
  * ------------------------------------------------------------------------------------------------------- */

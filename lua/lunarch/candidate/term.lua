@@ -204,6 +204,12 @@ local function resign(candidate, term)
   end
 end
 
+-- Why etcd does not renew the session any more, where it is etcd's users that keep it from that.
+local function say_refusal(candidate, session)
+  local _, _, refusal = session:state()
+  if refusal then candidate.log.error("the term ends: %s: %s", candidate.over, refusal) end
+end
+
 --- From being elected to having given the place up. Waits. The seconds until we stand again, and whether they are there
 --- so that others go first; nil: the session is given up.
 function terms.lead(candidate, session, term)
@@ -222,6 +228,7 @@ function terms.lead(candidate, session, term)
   serve(candidate, session, term)
   candidate.state = "stepping down"
   -- on_lost is called only where on_elected was entered.
+  say_refusal(candidate, session)
   local is_ours_to_give = not candidate.is_entered or lose(candidate, session, term)
   local reason = candidate.over
   candidate.term, candidate.over = nil, nil

@@ -47,6 +47,7 @@ local lunarch = {}
 ---| '"closed"'          # we gave it up ourselves
 ---| '"unauthenticated"' # etcd accepts our credentials no more
 ---| '"replaced"'        # etcd began anew: restored, wiped or rebuilt
+---| '"permission_denied"' # etcd's user may not renew the lease any more: it has no right to one of its keys
 
 -- ---- connecting -------------------------------------------------------------------------------------------------
 
@@ -492,9 +493,11 @@ local session = {}
 ---@alias lunarch.state "alive"|"jeopardy"|"lost"|"closed"
 
 --- The state now; "jeopardy": no renewal was confirmed for half a TTL, still safe for session:remaining() seconds.
---- For a session that is over, the reason too. Answers from memory and the clock.
+--- For a session that is over, the reason too; where etcd refused to renew it, what etcd said, with the user and a key.
+--- Answers from memory and the clock.
 ---@return lunarch.state state
 ---@return lunarch.reason? reason
+---@return string? refusal
 function session:state() end
 
 --- Seconds until stop_at; 0 when it has passed. From memory and the clock.

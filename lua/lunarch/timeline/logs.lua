@@ -5,8 +5,8 @@ local logs = {}
 
 local DAY_S = 86400
 local REASONS = {
-  "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated", "replaced", "stopping", "resigned",
-  "error", "exit",
+  "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated", "replaced", "permission_denied", "stopping",
+  "resigned", "error", "exit",
 }
 local ESCAPES = { n = "\n", t = "\t", r = "\r", b = "\b", f = "\f" }
 

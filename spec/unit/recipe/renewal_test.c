@@ -411,7 +411,7 @@ static void a_suspicion_renews_at_once_and_not_twice(void) {
 
 /* ---- many sessions of one client --------------------------------------------------------------------- */
 
-enum { MANY = 200 };
+enum { MANY = 100 };
 static struct person people[MANY];
 
 static void many_begin(size_t n_members) {
@@ -529,6 +529,8 @@ static void a_lease_that_etcd_refuses_to_renew_costs_the_others_nothing(void) {
     world_advance(world, SECONDS(15));
     CHECK(n_valid() == MANY - 1 && !person_is_valid(&people[7]));
     CHECK(fake_n_streams_opened(world->fake) - n <= 20); /* its own, as long as it lives */
+    CHECK(people[7].session.reason == LUN_LOST_PERMISSION);
+    CHECK(strstr(session_refusal(&people[7].session), "permission denied") != NULL);
     many_end();
 }
 
