@@ -41,6 +41,7 @@
 /* A write that cannot be repeated: longer than etcd itself waits (7 s), for giving up helps nobody. */
 #define ONLY_ATTEMPT_NS (10 * NS_PER_S)
 enum { ATTEMPT_MOST_TIMES = 4 };
+enum { MOST_PACKED_BYTES = 400 }; /* of most requests: entering a line, looking, leaving */
 /* A server that answers slowly is waited for so many times as long as it took lately, and asked again as much
  * later: what is given up and asked again is work that it does twice. */
 enum { ATTEMPT_ANSWERS = 4 };
@@ -84,7 +85,8 @@ struct etcd_call {
     unsigned round, n_sent;
     unsigned generation, n_stale; /* of the token the attempt carries; how many were refused */
     bool is_cancelled, has_unanswered;
-    char why[ETCD_WHY_BYTES]; /* what the latest failure was, for the last error's text */
+    const char *why; /* what the latest failure was, for the last error's text */
+    char *why_room;  /* ours, if it is there; NULL: nothing has failed yet */
 
     size_t n_kinds, n_packed;
     uint8_t tail[]; /* the kinds, then the request packed, for every attempt */
@@ -117,7 +119,27 @@ static int64_t answer_ns(const struct etcd_call *call) {
 
 static const char mend_space[] = " (compact and defragment etcd's database, then: etcdctl alarm disarm)";
 
+/* Where the text of a failure is written. Most calls never fail: it is theirs from their first failure on, or without
+ * memory one that all share. */
+static char *room_for_why(struct etcd_call *call) {
+    if (!call->why_room)
+        call->why_room = malloc(ETCD_WHY_BYTES);
+    char *room = call->why_room ? call->why_room : call->etcd->spare_why;
+    call->why = room;
+    return room;
+}
+
 /* ---- the end ---------------------------------------------------------------------------------------- */
+
+static void call_free(struct etcd_call *call) {
+    free(call->why_room);
+    pool_free(&call->etcd->call_pool, call);
+}
+
+void etcd_calls_init(struct etcd *etcd) {
+    list_init(&etcd->calls);
+    pool_init(&etcd->call_pool, sizeof(struct etcd_call) + MOST_PACKED_BYTES);
+}
 
 static void discard(struct etcd_call *call) {
     list_remove(&call->in_calls);
@@ -132,7 +154,7 @@ static void finish(struct etcd_call *call, struct etcd_reply *reply) {
     discard(call);
     reply->has_unanswered = call->has_unanswered;
     call->on_reply(call->arg, reply);
-    free(call);
+    call_free(call);
 }
 
 static void finish_error(struct etcd_call *call, struct lun_err *err) {
@@ -301,7 +323,7 @@ static int begin_or_queue(struct etcd_call *call) {
     struct window *window = window_of(call);
     if (!window || (list_is_empty(&window->waiting) && window_has_room(window, rpc_now(call->etcd->rpc))))
         return begin_attempt(call);
-    (void)snprintf(call->why, sizeof call->why, "has not answered earlier requests");
+    call->why = "has not answered earlier requests";
     list_push_back(&window->waiting, &call->in_window);
     sm_move(&call->sm, QUEUEING);
     rpc_timer_start(&call->timer, call->how.deadline_ns);
@@ -431,7 +453,7 @@ static void go_on(struct etcd_call *call, const struct status_class *class) {
 
 /* The member said something that cannot be used. */
 static void on_bad_reply(struct etcd_call *call, const struct lun_err *err, bool may_be_done) {
-    (void)snprintf(call->why, sizeof call->why, "%.*s", (int)sizeof call->why - 1, err->text);
+    (void)snprintf(room_for_why(call), ETCD_WHY_BYTES, "%.*s", ETCD_WHY_BYTES - 1, err->text);
     etcd_member_failed(call->member, call->why);
     go_on(call, &(struct status_class){
                     .code = LUN_EUNAVAILABLE, .again = AGAIN_ELSEWHERE, .is_outcome_unknown = may_be_done});
@@ -440,7 +462,7 @@ static void on_bad_reply(struct etcd_call *call, const struct lun_err *err, bool
 static void on_silence(struct etcd_call *call, const struct rpc_result *result) {
     int64_t now_ns = rpc_now(call->etcd->rpc);
     char span[32];
-    (void)snprintf(call->why, sizeof call->why, "silent for %s",
+    (void)snprintf(room_for_why(call), ETCD_WHY_BYTES, "silent for %s",
                    etcd_span_text(span, sizeof span, now_ns - call->sent_ns));
     etcd_member_silent(call->member, call->sent_ns, call->attempt_until_ns < call->how.deadline_ns, result->guess);
     go_on(call, &(struct status_class){
@@ -479,7 +501,7 @@ static void on_status(struct etcd_call *call, const struct rpc_result *result) {
     struct status_class class = status_classify(result->status, result->message, result->is_unsent);
     if (class.is_token_stale && auth_has_user(&call->etcd->auth) && !call->meta.is_tokenless) {
         etcd_member_answered(call->member);
-        status_describe(call->why, sizeof call->why, result);
+        status_describe(room_for_why(call), ETCD_WHY_BYTES, result);
         on_stale_token(call, &class);
         return;
     }
@@ -498,7 +520,7 @@ static void on_status(struct etcd_call *call, const struct rpc_result *result) {
         finish_error(call, &err);
         return;
     }
-    status_describe(call->why, sizeof call->why, result);
+    status_describe(room_for_why(call), ETCD_WHY_BYTES, result);
     if (class.is_member_fault)
         etcd_member_failed(call->member, call->why);
     go_on(call, &class);
@@ -575,12 +597,12 @@ static struct etcd_call *call_new(struct etcd *etcd, const struct request_meta *
                                   const ProtobufCMessage *request) {
     size_t n_kinds = kinds ? meta->n_success + meta->n_failure : 0;
     size_t n_packed = protobuf_c_message_get_packed_size(request);
-    struct etcd_call *call = malloc(sizeof *call + n_kinds + n_packed);
+    struct etcd_call *call = pool_alloc(&etcd->call_pool, sizeof *call + n_kinds + n_packed);
     if (!call)
         return NULL;
-    *call = (struct etcd_call){.etcd = etcd, .meta = *meta, .n_kinds = n_kinds, .n_packed = n_packed};
+    *call = (struct etcd_call){.etcd = etcd, .why = "", .meta = *meta, .n_kinds = n_kinds, .n_packed = n_packed};
     if (rpc_timer_init(etcd->rpc, &call->timer, on_timer)) {
-        free(call);
+        call_free(call);
         return NULL;
     }
     if (n_kinds > 0)
@@ -626,7 +648,7 @@ int call_start(struct etcd *etcd, const struct request_meta *meta, const uint8_t
     rc = first_attempt(call);
     if (rc) {
         discard(call);
-        free(call);
+        call_free(call);
         return rc;
     }
     if (ret_call)

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "base/pool.h"
 #include "etcd/auth.h"
 #include "etcd/etcd.h"
 #include "etcd/identity.h"
@@ -60,10 +61,12 @@ struct etcd {
     struct etcd_tally tally;
     struct survey survey;
     struct list calls;                /* call.c */
+    struct pool call_pool;            /* call.c: what they are made of */
     struct rpc_timer room_timer;      /* call.c: calls that wait for room at a member may find some */
     struct watch_stream watch_stream; /* watch.c */
     struct renewals renewals;         /* renewal.c */
     size_t n_out;                     /* calls, reads and streams that have not had their last callback */
+    char spare_why[ETCD_WHY_BYTES];   /* call.c: of calls for whose failures there was no memory */
     bool is_closing;
     struct rpc_timer closed_timer;
     void (*on_closed)(void *arg);
@@ -96,6 +99,7 @@ void etcd_member_describe(const struct etcd_member *member, char *text, size_t n
 void etcd_survey_again(struct etcd *etcd);
 void etcd_survey_on_timer(struct rpc_timer *timer);
 /* call.c */
+void etcd_calls_init(struct etcd *etcd);
 void etcd_calls_cancel(struct etcd *etcd);
 /* Calls that wait for room there choose again, soon. */
 void etcd_calls_member_failed(struct etcd_member *member);

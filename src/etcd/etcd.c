@@ -50,7 +50,7 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
     etcd->rpc = rpc;
     etcd->trace = trace;
     etcd->tally.least_slack_ns = INT64_MAX;
-    list_init(&etcd->calls);
+    etcd_calls_init(etcd);
     rc = rpc_timer_init(rpc, &etcd->closed_timer, on_closed_due);
     if (!rc)
         rc = rpc_timer_init(rpc, &etcd->room_timer, etcd_calls_on_room_timer);

@@ -62,7 +62,7 @@ static const struct sm_state states[] = {
 static bool invariant(const struct sm *sm) {
     const struct place *place = CONTAINER_OF(sm, struct place, sm);
     bool is_in_line = !list_is_empty(&place->in_line);
-    bool is_watching = watch_is_running(&place->own_watch) || watch_is_running(&place->predecessor_watch);
+    bool is_watching = watch_is_running(&place->own_watch) || place_is_watching_predecessor(place);
     switch (sm->state) {
     case ENTERING:
         return !is_in_line && !is_watching && !place->is_told;
@@ -199,7 +199,7 @@ static void go_on_waiting(struct place *place) {
         look(place, ask, ask == LINE_BLOCKER && wants_owner(place));
         return;
     }
-    if (!watch_is_running(&place->predecessor_watch) && !place_watch_predecessor(place))
+    if (!place_is_watching_predecessor(place) && !place_watch_predecessor(place))
         place_plan_retry(place);
     place_schedule(place);
 }

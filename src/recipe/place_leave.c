@@ -17,6 +17,7 @@ void place_maybe_free(struct place *place) {
     rpc_timer_fini(&place->timer);
     bytes_fini(&place->predecessor);
     free(place->obstacle);
+    free(place->predecessor_watch);
     bytes_fini(&place->value);
     free(place->key);
     free(place);

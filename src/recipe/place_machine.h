@@ -30,6 +30,11 @@ enum { PLACE_N_HEDGES = 6 };
 /* What a try asks before it writes. */
 enum place_peek { PEEK_OVER, PEEK_ANY, PEEK_OWNER };
 
+struct predecessor_watch {
+    struct watcher watcher;
+    struct place *place;
+};
+
 struct place {
     struct sm sm;
     struct session *session;
@@ -75,7 +80,8 @@ struct place {
 
     /* Watches, and when to read without cause. */
     struct rpc_timer timer;
-    struct watcher own_watch, predecessor_watch;
+    struct watcher own_watch;
+    struct predecessor_watch *predecessor_watch; /* NULL: none was needed yet. Most wait for a place of this client */
     bool is_own_watch_lost;
     bool has_slot;                   /* of the pace: reread_at_ns is it */
     bool is_urgent;                  /* the re-read makes good a watch that ended */
@@ -104,6 +110,10 @@ static inline struct pace *place_pace(const struct place *place) {
 
 static inline struct line_key place_line_key(const struct place *place) {
     return (struct line_key){place_key(place), place->create_rev};
+}
+
+static inline bool place_is_watching_predecessor(const struct place *place) {
+    return place->predecessor_watch && watch_is_running(&place->predecessor_watch->watcher);
 }
 
 /* Neither wanted nor owned any more: whatever is in etcd has to go. */

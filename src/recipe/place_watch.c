@@ -19,8 +19,13 @@ enum { NO_HEDGES_NEEDED = -1 };
 
 /* ---- the predecessor -------------------------------------------------------------------------------- */
 
+static void stop_predecessor_watch(struct place *place) {
+    if (place->predecessor_watch)
+        watch_stop(&place->predecessor_watch->watcher);
+}
+
 void place_forget_predecessor(struct place *place) {
-    watch_stop(&place->predecessor_watch);
+    stop_predecessor_watch(place);
     bytes_fini(&place->predecessor);
     free(place->obstacle);
     place->obstacle = NULL;
@@ -52,7 +57,7 @@ bool place_learn_predecessor(struct place *place, const struct lun_kv *kv) {
     }
     bool is_same = lun_bytes_equal(bytes_view(&place->predecessor), kv->key) &&
                    (place->predecessor_rev == 0 || place->predecessor_rev == kv->create_rev);
-    if (!is_same || !watch_is_running(&place->predecessor_watch)) {
+    if (!is_same || !place_is_watching_predecessor(place)) {
         place_forget_predecessor(place);
         if (bytes_copy(&place->predecessor, kv->key))
             return false;
@@ -63,9 +68,20 @@ bool place_learn_predecessor(struct place *place, const struct lun_kv *kv) {
     return true;
 }
 
+static const struct watch_callbacks predecessor_callbacks;
+
 bool place_watch_predecessor(struct place *place) {
-    place->predecessor_watch.key = bytes_view(&place->predecessor);
-    return watch_start(place_etcd(place), &place->predecessor_watch) == 0;
+    struct predecessor_watch *watch = place->predecessor_watch;
+    if (!watch && (watch = calloc(1, sizeof *watch))) {
+        watch->place = place;
+        watch->watcher.callbacks = &predecessor_callbacks;
+        watch->watcher.is_deletes_only = true;
+        place->predecessor_watch = watch;
+    }
+    if (!watch)
+        return false;
+    watch->watcher.key = bytes_view(&place->predecessor);
+    return watch_start(place_etcd(place), &watch->watcher) == 0;
 }
 
 /* ---- the places of this client ---------------------------------------------------------------------- */
@@ -112,7 +128,7 @@ void place_step_in(struct place *place) {
 static void inherit(struct place *behind, struct place *place, bool is_gone) {
     behind->is_proven = is_gone && place->is_proven && behind->is_right_behind;
     behind->is_far_back = false;
-    watch_stop(&place->predecessor_watch); /* borrows what is handed on */
+    stop_predecessor_watch(place); /* it borrows what is handed on */
     place_forget_predecessor(behind);
     if (behind->is_proven || place->predecessor_rev == 0)
         return;
@@ -245,7 +261,7 @@ void place_schedule(struct place *place) {
 /* ---- the watches ------------------------------------------------------------------------------------ */
 
 static void on_predecessor_created(struct watcher *watcher, int64_t revision) {
-    struct place *place = CONTAINER_OF(watcher, struct place, predecessor_watch);
+    struct place *place = CONTAINER_OF(watcher, struct predecessor_watch, watcher)->place;
     place->predecessor_watched_rev = revision;
     place->hedge = PLACE_N_HEDGES;
     place->hedge_base_ns = 0;
@@ -254,7 +270,7 @@ static void on_predecessor_created(struct watcher *watcher, int64_t revision) {
 }
 
 static void on_predecessor_event(struct watcher *watcher, const struct watch_event *event) {
-    struct place *place = CONTAINER_OF(watcher, struct place, predecessor_watch);
+    struct place *place = CONTAINER_OF(watcher, struct predecessor_watch, watcher)->place;
     if (!event->is_delete)
         return;
     place->predecessor_rev = 0;
@@ -264,7 +280,7 @@ static void on_predecessor_event(struct watcher *watcher, const struct watch_eve
 
 static void on_predecessor_watch_end(struct watcher *watcher, const struct lun_err *err,
                                      int64_t compact_rev) {
-    struct place *place = CONTAINER_OF(watcher, struct place, predecessor_watch);
+    struct place *place = CONTAINER_OF(watcher, struct predecessor_watch, watcher)->place;
     (void)err, (void)compact_rev;
     place_plan_reread(place, REWATCH_NS, true); /* looks, and watches again */
     if (place->sm.state == WAITING)
@@ -315,12 +331,10 @@ void place_watch_init(struct place *place) {
     place->own_watch_at_ns = place->reread_at_ns = place->owner_at_ns = RPC_NEVER;
     place->own_watch.callbacks = &own_callbacks;
     place->own_watch.is_deletes_only = place->own_watch.is_resumed = true;
-    place->predecessor_watch.callbacks = &predecessor_callbacks;
-    place->predecessor_watch.is_deletes_only = true;
 }
 
 void place_stop_watching(struct place *place) {
     watch_stop(&place->own_watch);
-    watch_stop(&place->predecessor_watch);
+    stop_predecessor_watch(place);
     rpc_timer_stop(&place->timer);
 }
