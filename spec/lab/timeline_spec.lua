@@ -1,5 +1,6 @@
 -- The timeline: one story, as text for 80 columns and as a picture.
 local play = require "lab.play"
+local script = require "host.script"
 local process = require "support.process"
 local timeline = require "lunarch.timeline"
 local tree = require "support.tree"
@@ -80,6 +81,13 @@ describe("the timeline", function()
       x[at] = x[at] or tonumber(name)
     end
     assert.is_true(x.stop_at < x.valid_until and x.valid_until < x.expiry)
+  end)
+
+  it("draws a history of lunarch sim", function()
+    local path = script.write "election, ttl = '/e', 3\nfunction do_work() return 0.5 end\n"
+    local output = process.run { "lunarch", "sim", path, "--seeds", "3", "--timeline" }
+    assert.matches("\n  A +[-=][-= ]+", output)
+    assert.matches("\n  = leads   %- waits", output)
   end)
 
   it("is written as text and as a picture also where nothing has happened", function()

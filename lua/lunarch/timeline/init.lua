@@ -1,5 +1,6 @@
 -- The timeline: who led when, what was done to whom, and the instants at which a term had to end. One story, drawn as
--- text for 80 columns and as a picture (SVG). Used by the console, `lunarch lab`, `lunarch explain` and `lunarch sim`.
+-- text for 80 columns and as a picture (SVG). Used by the console, `lunarch lab`, `lunarch explain` and `lunarch sim`;
+-- ./dev chaos draws with its drawing.lua.
 --
 --   local timeline = require "lunarch.timeline"
 --   local story = timeline.story(events, { names = { "A", "B" }, till = 10 })

@@ -22,7 +22,9 @@ local HEALED = { cut = true, slow = true, pause = true, freeze = true, fill = tr
 local Story = {}
 Story.__index = Story
 
-local function is_member_name(name) return name:match "^m%d+$" ~= nil or name == "etcd" end
+local function is_member_name(name)
+  return name:match "^m%d+$" ~= nil or name:match "^%w:1$" ~= nil or name == "etcd"
+end
 
 function Story:lane(name)
   local lane = self.by_name[name]
@@ -98,6 +100,7 @@ end
 function takes.life(self, event)
   local lane = self:lane(event.who)
   if event.text:find "^starts" then
+    close_spans(lane.faults, event.at, "down")
     if not has_open(lane.lives) then open_span(lane.lives, event.at) end
   else
     close_spans(lane.lives, event.at)

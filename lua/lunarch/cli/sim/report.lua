@@ -90,6 +90,17 @@ local function print_summary(plan, outcome)
   end
 end
 
+-- Who led when, at a glance.
+local function print_chart(plan, events, seconds)
+  local timelines = require "lunarch.timeline"
+  local found = require "lunarch.timeline.simulated".events(events)
+  print()
+  for _, line in ipairs(timelines.chart(timelines.story(found, { names = plan.names, till = seconds }))) do
+    print(line)
+  end
+  print()
+end
+
 local BY = { lunarch = "lunarch broke its word: " }
 
 local function print_failure(plan, seed)
@@ -99,7 +110,7 @@ local function print_failure(plan, seed)
       :format(seed))
     return
   end
-  print()
+  print_chart(plan, events, result.seconds)
   timeline.print(plan, events)
   print(("\nseed %d, after %.3f s: %s%s%s"):format(seed, result.seconds,
     result.culprit ~= "" and result.culprit .. ": " or "", BY[result.verdict] or "", result.reason))
@@ -111,8 +122,8 @@ local function report_to_people(plan, outcome)
   if outcome.first then
     print_failure(plan, outcome.first)
   elseif plan.flags.timeline and outcome.n_run == 1 then
-    local _, events = run_again(plan, plan.seeds.from)
-    print()
+    local result, events = run_again(plan, plan.seeds.from)
+    print_chart(plan, events, result.seconds)
     timeline.print(plan, events)
   end
 end
