@@ -24,6 +24,7 @@ struct etcd_member {
     int64_t failed_ns;       /* when it failed; 0: it is trusted */
     int64_t silent_since_ns; /* send time of the oldest attempt that was given up since it last answered; 0:
                                 none */
+    int64_t heard_ns;        /* its latest answer to anything */
     bool is_silent;          /* it failed by silence: asking it costs a whole attempt */
     bool is_verified;        /* it has shown our cluster's id */
     uint64_t shown_id;       /* the cluster's id that it has shown last; 0: none */
@@ -85,6 +86,9 @@ void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_ove
  * who failed longest ago. NULL: all were. */
 struct etcd_member *etcd_next(struct etcd *etcd, uint32_t tried);
 size_t etcd_member_index(const struct etcd_member *member);
+
+/* How long the member takes to answer, measured; 0: not known. */
+int64_t etcd_member_answer_ns(const struct etcd_member *member);
 
 /* "2 s", "1.5 s", "300 ms". */
 const char *etcd_span_text(char *text, size_t n_bytes, int64_t ns);

@@ -189,6 +189,7 @@ struct etcd_member *etcd_pick(struct etcd *etcd) {
 }
 
 void etcd_member_answered(struct etcd_member *member) {
+    member->heard_ns = rpc_now(member->etcd->rpc);
     member->silent_since_ns = 0;
     if (member->failed_ns == 0)
         return;
@@ -253,12 +254,16 @@ void etcd_describe_failures(const struct etcd *etcd, char *text, size_t n_bytes)
     }
 }
 
-int64_t etcd_answer_ns(struct etcd *etcd) {
+int64_t etcd_member_answer_ns(const struct etcd_member *member) {
     int64_t longest = 0;
     for (int i = 0; i < WINDOW_N_KINDS; i++)
-        if (etcd_pick(etcd)->windows[i].answer_ns > longest)
-            longest = etcd_pick(etcd)->windows[i].answer_ns;
+        if (member->windows[i].answer_ns > longest)
+            longest = member->windows[i].answer_ns;
     return longest;
+}
+
+int64_t etcd_answer_ns(struct etcd *etcd) {
+    return etcd_member_answer_ns(etcd_pick(etcd));
 }
 
 struct rpc_options etcd_options(const struct etcd *etcd, int64_t deadline_ns) {

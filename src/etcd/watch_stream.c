@@ -10,6 +10,7 @@
  *   backoff  when to open again
  *   open     at once when the member failed and another is better;
  *            when a creation has been waiting for long (the member is frozen: nothing else would tell);
+ *            when nothing was heard of the member for a while: is it still there? (a watch may be silent for hours)
  *            when there has been no watcher for long
  *
  * A stream is left behind by cancelling it and forgetting it: whatever it still says bears another pointer
@@ -20,12 +21,19 @@
 
 #include "etcd/backoff.h"
 #include "etcd/cluster.h"
+#include "etcd/kv.h"
 #include "etcd/malformed.h"
 #include "etcd/status_class.h"
 
 #define IDLE_NS (5 * NS_PER_S)
 #define SILENCE_NS (2 * NS_PER_S)
 #define SUSPICION_NS (2 * NS_PER_S)
+/* A member of which nothing was heard for LOOK_AFTER_NS, not by renewals either, is asked how it is, and left when it does not
+ * say within LOOK_NS, or within LOOK_ANSWERS times what its answers take: waiters move within 2 s. */
+#define LOOK_AFTER_NS NS_PER_S
+#define LOOK_NS (800 * NS_PER_MS)
+#define LOOK_MOST_NS (8 * NS_PER_S)
+enum { LOOK_ANSWERS = 4 };
 /* A stream that lived this long was a good one: its end is not the next failure in a row. */
 #define GOOD_NS NS_PER_S
 #define DELAY_FIRST_NS (5 * NS_PER_MS)
@@ -47,6 +55,14 @@ static bool has_watchers(const struct watch_stream *stream) {
            !list_is_empty(&stream->created);
 }
 
+/* When to ask next how the member is. */
+static int64_t look_at_ns(const struct watch_stream *stream) {
+    int64_t heard_ns = stream->heard_ns > stream->looked_ns ? stream->heard_ns : stream->looked_ns;
+    if (stream->look || stream->etcd->n_members == 1) /* nowhere else to go */
+        return RPC_NEVER;
+    return (heard_ns > stream->member->heard_ns ? heard_ns : stream->member->heard_ns) + LOOK_AFTER_NS;
+}
+
 void watch_stream_rearm(struct watch_stream *stream) {
     int64_t at_ns = RPC_NEVER;
     if (stream->sm.state == BACKOFF) {
@@ -60,6 +76,8 @@ void watch_stream_rearm(struct watch_stream *stream) {
             at_ns = stream->heard_ns + SILENCE_NS;
         else if (!has_watchers(stream))
             at_ns = rpc_now(stream->etcd->rpc) + IDLE_NS;
+        else
+            at_ns = look_at_ns(stream);
     }
     rpc_timer_start(&stream->timer, at_ns);
 }
@@ -69,6 +87,8 @@ static void leave(struct watch_stream *stream) {
     rpc_stream_cancel(stream->rpc_stream);
     stream->rpc_stream = NULL;
     stream->should_move = false;
+    if (stream->look)
+        etcd_cancel(stream->look);
 }
 
 /* There is no stream any more: again after a while, if anybody still wants it. */
@@ -218,6 +238,33 @@ int watch_stream_wake(struct watch_stream *stream) {
     return 0;
 }
 
+/* ---- is the member still there? --------------------------------------------------------------------- */
+
+/* One that does not answer has failed by now: etcd/call.c has said so, and the stream moves. */
+static void on_look(void *arg, const struct etcd_reply *reply) {
+    struct watch_stream *stream = arg;
+    (void)reply;
+    stream->look = NULL;
+    if (stream->sm.state == OPEN)
+        watch_stream_rearm(stream);
+}
+
+/* Without memory: again later. */
+static void look(struct watch_stream *stream) {
+    int64_t now_ns = rpc_now(stream->etcd->rpc), span_ns = LOOK_ANSWERS * etcd_member_answer_ns(stream->member);
+    if (span_ns < LOOK_NS)
+        span_ns = LOOK_NS;
+    else if (span_ns > LOOK_MOST_NS)
+        span_ns = LOOK_MOST_NS;
+    struct etcd_call_options how = {
+        .class = ETCD_LEASE, .deadline_ns = now_ns + span_ns, .member = stream->member};
+    if (now_ns >= look_at_ns(stream)) {
+        stream->looked_ns = now_ns;
+        (void)etcd_member_status(stream->etcd, &how, on_look, stream, &stream->look);
+    }
+    watch_stream_rearm(stream);
+}
+
 /* ---- the timer -------------------------------------------------------------------------------------- */
 
 static void open_again(struct watch_stream *stream) {
@@ -269,6 +316,8 @@ static void on_timer(struct rpc_timer *timer) {
     } else if (!has_watchers(stream)) {
         leave(stream);
         sm_move(&stream->sm, CLOSED);
+    } else {
+        look(stream);
     }
 }
 

@@ -182,6 +182,72 @@ static void a_member_that_creates_nothing_is_left(void) {
 }
 
 /* A stream that is to be left, but has not been yet, is heard: what it says counts. */
+static void a_member_that_falls_silent_is_left_within_two_seconds(void) {
+    struct world world = world_of(2);
+    struct seen seen;
+    set_up(&seen, &world, "k");
+    start(&seen);
+    (void)asked(open_on(&world, "a:1"));
+    say_created(open_on(&world, "a:1"), 0, 10);
+    fake_advance(world.fake, 999 * MS);
+    CHECK(fake_n_calls(world.fake, FAKE_ANY) == 0);
+    fake_advance(world.fake, 10 * MS);
+    struct fake_call *look = fake_call(world.fake, RPC_MEMBER_STATUS);
+    REQUIRE(look);
+    CHECK_TEXT(look->address, "a:1");
+    fake_advance(world.fake, 990 * MS);
+    (void)asked(open_on(&world, "b:1"));
+    stop(&seen);
+    world_close(&world);
+}
+
+static void a_member_that_says_that_it_is_there_is_kept(void) {
+    struct world world = world_of(2);
+    struct seen seen;
+    set_up(&seen, &world, "k");
+    start(&seen);
+    say_created(open_on(&world, "a:1"), 0, 10);
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 10, 2);
+    Etcdserverpb__StatusResponse reply = ETCDSERVERPB__STATUS_RESPONSE__INIT;
+    reply.header = &header;
+    for (int i = 0; i < 20; i++) {
+        fake_advance(world.fake, 1100 * MS);
+        struct fake_call *look = fake_call(world.fake, RPC_MEMBER_STATUS);
+        REQUIRE(look);
+        fake_reply(look, &reply.base);
+    }
+    CHECK(fake_n_streams_opened(world.fake) == 1 && fake_n_calls_made(world.fake) == 20);
+    (void)open_on(&world, "a:1");
+    stop(&seen);
+    world_close(&world);
+}
+
+static void a_member_that_is_heard_of_or_alone_is_not_asked(void) {
+    struct world world = world_of(2);
+    struct seen seen;
+    set_up(&seen, &world, "k");
+    start(&seen);
+    say_created(open_on(&world, "a:1"), 0, 10);
+    for (int i = 0; i < 20; i++) { /* by a renewal, say */
+        fake_advance(world.fake, 900 * MS);
+        rpc_enter(world.rpc);
+        etcd_member_answered(world_member(&world, 0));
+        rpc_leave(world.rpc);
+    }
+    CHECK(fake_n_calls_made(world.fake) == 0);
+    stop(&seen);
+    world_close(&world);
+
+    world = world_of(1);
+    set_up(&seen, &world, "k");
+    start(&seen);
+    say_created(open_on(&world, "a:1"), 0, 10);
+    fake_advance(world.fake, 3600 * S);
+    CHECK(fake_n_calls_made(world.fake) == 0 && fake_n_streams_opened(world.fake) == 1);
+    stop(&seen);
+    world_close(&world);
+}
+
 static void a_stream_is_heard_until_it_is_left(void) {
     struct world world = world_of(2);
     struct seen seen;
@@ -376,6 +442,9 @@ int main(void) {
     RUN(a_failed_member_is_left_for_a_better_one);
     RUN(a_member_that_answers_meanwhile_is_kept);
     RUN(a_member_that_creates_nothing_is_left);
+    RUN(a_member_that_falls_silent_is_left_within_two_seconds);
+    RUN(a_member_that_says_that_it_is_there_is_kept);
+    RUN(a_member_that_is_heard_of_or_alone_is_not_asked);
     RUN(a_stream_is_heard_until_it_is_left);
     RUN(a_member_of_another_cluster_is_not_heard);
     RUN(nonsense_breaks_the_stream_and_nothing_else);
