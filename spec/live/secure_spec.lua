@@ -30,6 +30,7 @@ describe("over TLS and with users", function()
   end)
 
   it("members that fail one after the other cost no session of 10 s", function()
+    math.randomseed(1) -- the same faults each time; ./dev soak tls draws others
     lives(holders.through_faults { sessions = 10, clients = 5, ttl = 10, lines = 2, every = 1, seconds = 15 })
   end)
 end)

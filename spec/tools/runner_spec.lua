@@ -139,6 +139,14 @@ end)
     assert.equal(0, status)
   end)
 
+  it("does not run again what hung until its limit", function()
+    local stall = "os.execute(('kill -STOP %d; sleep 0.5; kill -CONT %d'):format(uv.os_getppid(), uv.os_getppid()))"
+    local text = FAILS_ONCE:gsub("STALL", (stall:gsub("%%", "%%%%"))):gsub('error "too late"', "while true do end")
+    local output, _, last = run { ["a_spec.lua"] = "-- limit: 2 s\n" .. text }
+    assert.is_nil(output:find("again", 1, true), output)
+    assert.equal("0 passed, 1 failed", last)
+  end)
+
   it("fails with a unit test that fails, or ends early, or exits badly after success", function()
     local output, status, last = run {
       ["unit/a_test.c"] = unit "echo 'not ok it holds: a.c:3: x == y'; echo '1 passed, 1 failed'; exit 1",
