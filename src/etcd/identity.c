@@ -9,7 +9,12 @@
  *
  * A mark that one reply alone has borne, and that is undercut, was false or of an etcd that is no more: nobody can
  * tell. The watches end then too, for they may stand at a revision that never was, and would be silent; sessions
- * stay, for their leases tell. */
+ * stay, for their leases tell.
+ *
+ * What cannot be noticed here: an etcd begun anew that, before it answers us first, has come to the term and passed every
+ * revision that we have heard. The headers of its replies are those that the old one might have sent. A session is lost all
+ * the same, as revoked, within a tenth of its TTL (its lease is unknown), an observer and a waiter find out by their next
+ * read without cause; a plain watch goes on at the next revision of the new etcd and leaves out what that did before. */
 #include "etcd/identity.h"
 
 #include <inttypes.h>
