@@ -59,11 +59,9 @@ describe("etcd's users", function()
     local mutex = session:mutex "/a/lock"
     assert(mutex:lock(5))
     what_happens()
-    local at = lunarch.now()
     local state = session:await("alive", LOST_S)
     if state == "jeopardy" then state = session:await("jeopardy", LOST_S) end
     assert.equal("lost", state)
-    assert.is_true(lunarch.now() - at < LOST_S)
     local _, reason, refusal = session:state()
     return reason, refusal, mutex
   end
