@@ -57,18 +57,36 @@ describe("the prompt", function()
     t:wait "^> ?$"
   end)
 
-  for _, size in ipairs { { 25, 12 }, { 70, 20 }, { 40, 8 } } do
-    it(("keeps it whole after the size became %d x %d, too"):format(size[1], size[2]), function()
-      local t = start { columns = 40, rows = 12 }
-      t:enter(TALK:format(20, 0.1))
-      t:type(TYPED)
-      t:wait_text "line 4\n"
-      t:wait "89'$"
-      t:resize(size[1], size[2])
-      t:wait_text "line 20\n"
-      check(t, 20, TYPED, size[1])
-    end)
+  -- The three kinds of terminals: they cut rows, and say nothing or where their cursor is; or they wrap anew.
+  local KINDS = {
+    ["cuts"] = {}, ["cuts and answers"] = { answers = true }, ["wraps anew"] = { answers = true, rewraps = true },
+  }
+  for kind, options in pairs(KINDS) do
+    for _, size in ipairs { { 25, 12 }, { 70, 20 }, { 40, 8 } } do
+      it(("keeps it whole after it became %d x %d on a terminal that %s"):format(size[1], size[2], kind), function()
+        local t = start { columns = 40, rows = 12, answers = options.answers, rewraps = options.rewraps }
+        t:enter(TALK:format(20, 0.1))
+        t:type(TYPED)
+        t:wait_text "line 4\n"
+        t:wait "89'$"
+        t:resize(size[1], size[2])
+        t:wait_text "line 20\n"
+        t:wait "'$"
+        check(t, 20, TYPED, size[1])
+        t:type "\27[D\27[D!"
+        t:wait "8!9'$"
+      end)
+    end
   end
+
+  it("takes several lines that come at once, one after the other", function()
+    local t = start()
+    t:type "'a' .. 1\r'b' .. 2\rlunarch.sleep(0.3)\r'c' .. 3\r'd'"
+    t:wait "> 'd'$"
+    for _, text in ipairs { "a1", "b2", "c3" } do
+      assert.truthy(t:text():find('\n"' .. text .. '"\n', 1, true), t:text())
+    end
+  end)
 
   it("is not broken by a thousand lines a second", function()
     local t = start { columns = 60, rows = 12 }
@@ -203,8 +221,10 @@ describe("the prompt", function()
     t:wait_text "no etcd answers: [^\n]+refused"
     t:wait "^> ?$"
     t:enter("dev()", "^dev> ?$")
-    t:enter("try('/prompt/dev').name", "^dev %[/prompt/dev %d+%.%ds%]> ?$")
-    assert.truthy(t:text():find('\n"/prompt/dev"\n', 1, true), t:text())
+    -- A private etcd may have been there before.
+    local name = ("/dev/%d"):format(require("luv").hrtime() // 1)
+    t:enter(("try('%s').name"):format(name), "^dev %[/dev/%d+ %d+%.%ds%]> ?$")
+    assert.truthy(t:text():find('\n"' .. name .. '"\n', 1, true), t:text())
   end)
 
   it("asks before it changes keys of others, and not where they are its own", function()

@@ -8,7 +8,8 @@
 --   t.raw                            every byte so far
 --   t:wait_exit()                    its status
 --
--- The screen wraps as xterm does, and does not reflow when its size changes.
+-- The screen wraps as xterm does. When its size changes it cuts rows, or, with the option `rewraps`, wraps what is on
+-- it anew, as most terminals do today. With `answers` it says where its cursor is when it is asked.
 local tree = require "support.tree"
 local uv = require "luv"
 local wait = require "support.wait"
@@ -51,6 +52,7 @@ end
 function Screen:put(char)
   if self.x > self.columns then
     self.x = 1
+    self.rows[self.y].continues = true
     self:line_feed()
   end
   self.rows[self.y][self.x] = char
@@ -61,6 +63,7 @@ function Screen:erase_row(y, from, to)
   for x = from, to do
     self.rows[y][x] = nil
   end
+  if to == self.columns then self.rows[y].continues = nil end
 end
 
 local controls = {}
@@ -89,6 +92,12 @@ function controls.J(self, _, _, given)
     for y = self.y + 1, self.n_rows do self.rows[y] = {} end
   else
     for y = 1, self.n_rows do self.rows[y] = {} end
+  end
+end
+
+function controls.n(self, _, _, given)
+  if given == "6" and self.reply then
+    self.reply(("\27[%d;%dR"):format(self.y, math.min(self.x, self.columns)))
   end
 end
 
@@ -154,6 +163,50 @@ function Screen:write(text)
   self.rest = text:sub(at)
 end
 
+-- The rows from y on that are one line, as the characters of that line; and the row after them.
+function Screen:line_at(y)
+  local chars, n = {}, 0
+  repeat
+    local row = self.rows[y]
+    for x = 1, self.columns do chars[n + x] = row[x] end
+    n = n + self.columns
+    y = y + 1
+  until not row.continues or y > self.n_rows
+  return chars, y
+end
+
+local function length_of(chars)
+  local n = 0
+  for i in pairs(chars) do n = math.max(n, i) end
+  return n
+end
+
+-- As VTE: lines are wrapped anew, and the cursor stays at its character.
+function Screen:rewrap(columns, rows)
+  local found, y, cursor = {}, 1, nil
+  local last_used = self.y
+  while y <= last_used do
+    local chars, after = self:line_at(y)
+    local offset = self.y >= y and self.y < after and (self.y - y) * self.columns + self.x - 1
+    local n = math.max(1, (math.max(length_of(chars), offset and offset + 1 or 0) + columns - 1) // columns)
+    for i = 1, n do
+      local row = { continues = i < n or nil }
+      for x = 1, columns do row[x] = chars[(i - 1) * columns + x] end
+      found[#found + 1] = row
+      if offset and offset // columns == i - 1 then cursor = { #found, offset % columns + 1 } end
+    end
+    y = after
+  end
+  self.columns, self.n_rows, self.rows = columns, math.max(rows, #found), found
+  for i = #found + 1, rows do found[i] = {} end
+  self.y, self.x = cursor[1], cursor[2]
+  while #found > rows do
+    self:scroll()
+    self.rows[self.n_rows] = nil
+    self.n_rows, self.y = self.n_rows - 1, self.y - 1
+  end
+end
+
 -- As xterm: rows are cut or filled, and scroll off above when there is no room for the cursor's.
 function Screen:resize(columns, rows)
   while self.y > rows do
@@ -214,6 +267,8 @@ function terminal.start(words, options)
     self.screen:write(bytes)
   end)
   self.stderr:read_start(function(_, bytes) self.told = self.told .. (bytes or "") end)
+  self.rewraps = options.rewraps
+  if options.answers then self.screen.reply = function(text) self:type(text) end end
   alive[self] = true
   return self
 end
@@ -237,7 +292,7 @@ end
 
 -- The screen changes before the program hears of it, as a terminal's does.
 function Terminal:resize(columns, rows)
-  self.screen:resize(columns, rows)
+  if self.rewraps then self.screen:rewrap(columns, rows) else self.screen:resize(columns, rows) end
   self:order(("s %d %d"):format(columns, rows))
 end
 

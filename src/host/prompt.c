@@ -7,13 +7,19 @@
  *                        +------hide------+      what was typed so far is kept, and shown again
  *
  * readline writes to a FILE of the host's that never waits for the terminal (streams.h). One prompt per process; all
- * functions are for the Lua thread, and none waits, except for the rest of a key sequence or of a paste. */
+ * functions are for the Lua thread, and none waits, except for the rest of a key sequence or of a paste.
+ *
+ * A change of size. Some terminals wrap what is on them anew, others cut it: how far above the cursor the line begins
+ * then cannot be known. The terminal is asked where its cursor is (ESC [ 6 n), and the column tells which kind it is;
+ * what is typed meanwhile is kept. One that does not answer in time is taken for one that cuts. */
+#include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -65,14 +71,138 @@ static void on_line(char *line) {
     rl_callback_handler_remove();
 }
 
-static bool has_input(void) {
+static void write_text(const char *text, size_t len) {
+    (void)fwrite(text, 1, len, rl_outstream);
+    (void)fflush(rl_outstream);
+}
+
+/* ---- what is typed ----------------------------------------------------------------------------------- */
+
+/* Read by us, and not by readline: the terminal's answers are among it. */
+static struct {
+    char bytes[4096];
+    size_t at, len;
+    bool is_over;
+} typed;
+
+/* Reads what there is; waits for something if there is nothing. */
+static void read_more(void) {
+    if (typed.at > 0) {
+        memmove(typed.bytes, typed.bytes + typed.at, typed.len - typed.at);
+        typed.len -= typed.at;
+        typed.at = 0;
+    }
+    if (typed.len == sizeof typed.bytes)
+        return;
+    ssize_t n = read(STDIN_FILENO, typed.bytes + typed.len, sizeof typed.bytes - typed.len);
+    if (n > 0)
+        typed.len += (size_t)n;
+    else if (n == 0 || (errno != EINTR && errno != EAGAIN))
+        typed.is_over = true;
+}
+
+static bool is_readable(void) {
     struct pollfd pollfd = {.fd = STDIN_FILENO, .events = POLLIN};
     return poll(&pollfd, 1, 0) > 0;
 }
 
-static void write_text(const char *text, size_t len) {
-    (void)fwrite(text, 1, len, rl_outstream);
+static bool has_typed(void) {
+    return typed.at < typed.len || typed.is_over;
+}
+
+/* For readline, which asks whether a key sequence goes on. */
+static int has_input(void) {
+    return has_typed() || is_readable();
+}
+
+static int next_byte(FILE *file) {
+    (void)file;
+    while (!has_typed())
+        read_more();
+    return typed.at < typed.len ? (unsigned char)typed.bytes[typed.at++] : EOF;
+}
+
+/* ---- a change of size -------------------------------------------------------------------------------- */
+
+static struct {
+    int n_asked;     /* answers that are to come */
+    int old_columns; /* when the line was drawn last */
+} resizing;
+
+/* Where the cursor is, counted from the beginning of the prompt. */
+static void locate(const char *text, size_t len, int columns, int *row, int *column) {
+    mbstate_t state;
+    memset(&state, 0, sizeof state);
+    for (size_t i = 0; i < len;) {
+        wchar_t wide;
+        size_t n = mbrtowc(&wide, text + i, len - i, &state);
+        int width = n == 0 || n > len ? 1 : wide < L' ' || wide == 0x7f ? 2 : wcwidth(wide);
+        i += n == 0 || n > len ? 1 : n;
+        if (*column + width > columns || text[i - 1] == '\n') {
+            (*row)++;
+            *column = 0;
+        }
+        if (text[i - 1] != '\n' && width > 0)
+            *column += width;
+        if (*column == columns) {
+            (*row)++;
+            *column = 0;
+        }
+    }
+}
+
+static void locate_cursor(int columns, int *row, int *column) {
+    *row = *column = 0;
+    locate(prompt.text, strlen(prompt.text), columns, row, column);
+    locate(rl_line_buffer, (size_t)rl_point, columns, row, column);
+}
+
+/* The line is drawn anew. `column`: of the cursor as the terminal says, 0: it has not said. */
+static void settle(int column) {
+    int cut_row, cut_column, row, rows, columns;
+    locate_cursor(resizing.old_columns, &cut_row, &cut_column);
+    resizing.n_asked = 0;
+    rl_reset_screen_size();
+    rl_get_screen_size(&rows, &columns);
+    int wrapped_row, wrapped_column;
+    locate_cursor(columns, &wrapped_row, &wrapped_column);
+    if (cut_column >= columns)
+        cut_column = columns - 1;
+    bool may_be_cut = column == 0 || column == cut_column + 1;
+    bool may_be_wrapped = column != 0 && column == wrapped_column + 1;
+    row = may_be_wrapped && (!may_be_cut || wrapped_row < cut_row) ? wrapped_row : cut_row;
+    (void)fputc('\r', rl_outstream);
+    if (row > 0)
+        (void)fprintf(rl_outstream, "\033[%dA", row);
+    (void)fputs("\033[J", rl_outstream);
+    rl_set_prompt(prompt.text);
+    rl_forced_update_display();
     (void)fflush(rl_outstream);
+}
+
+static void settle_unanswered(void) {
+    if (resizing.n_asked > 0)
+        settle(0);
+}
+
+/* Takes an answer, ESC [ row ; column R, out of what was typed. */
+static void take_answer(void) {
+    for (size_t i = typed.at; resizing.n_asked > 0 && i + 5 < typed.len; i++) {
+        char answer[16];
+        size_t len = typed.len - i < sizeof answer - 1 ? typed.len - i : sizeof answer - 1;
+        memcpy(answer, typed.bytes + i, len);
+        answer[len] = '\0';
+        int row, column, n_read = 0;
+        if (sscanf(answer, "\033[%d;%dR%n", &row, &column, &n_read) != 2 || n_read == 0)
+            continue;
+        memmove(typed.bytes + i, typed.bytes + i + n_read, typed.len - i - (size_t)n_read);
+        typed.len -= (size_t)n_read;
+        if (resizing.n_asked == 1)
+            settle(column);
+        else
+            resizing.n_asked--;
+        i = typed.at - 1;
+    }
 }
 
 /* ---- completion -------------------------------------------------------------------------------------- */
@@ -162,6 +292,8 @@ static int l_open(lua_State *L) {
     prompt.complete_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     rl_readline_name = "lunarch";
     rl_instream = stdin;
+    rl_getc_function = next_byte;
+    rl_input_available_hook = has_input;
     rl_outstream = terminal->f;
     rl_catch_signals = 0;
     rl_catch_sigwinch = 0;
@@ -191,6 +323,7 @@ static int l_show(lua_State *L) {
     check_open(L);
     if (!lua_isnoneornil(L, 1))
         set_text(luaL_checkstring(L, 1));
+    settle_unanswered();
     const char *text = prompt.text != NULL ? prompt.text : "> ";
     if (!prompt.is_installed) {
         prompt.is_installed = true;
@@ -210,6 +343,7 @@ static int l_show(lua_State *L) {
 /* hide(): takes the line off the terminal; the cursor stands where it began */
 static int l_hide(lua_State *L) {
     check_open(L);
+    settle_unanswered();
     if (prompt.state == SHOWN) {
         rl_clear_visible_line();
         (void)fflush(rl_outstream);
@@ -234,7 +368,10 @@ static int l_read(lua_State *L) {
         return 0;
     prompt.has_ended = false;
     prompt.L = L;
-    while (!prompt.has_ended && has_input())
+    if (is_readable())
+        read_more();
+    take_answer();
+    while (!prompt.has_ended && resizing.n_asked == 0 && has_input())
         rl_callback_read_char();
     prompt.L = NULL;
     (void)fflush(rl_outstream);
@@ -255,6 +392,7 @@ static int l_discard(lua_State *L) {
     check_open(L);
     if (!prompt.is_installed)
         return 0;
+    settle_unanswered();
     rl_free_line_state();
     rl_callback_sigcleanup();
     rl_point = rl_end;
@@ -268,19 +406,33 @@ static int l_discard(lua_State *L) {
     return 0;
 }
 
-/* resize(): the terminal has another size */
+/* resize() -> whether settle() has to be called soon: the terminal has another size */
 static int l_resize(lua_State *L) {
     check_open(L);
-    bool is_shown = prompt.state == SHOWN;
-    if (is_shown)
-        rl_clear_visible_line();
-    rl_reset_screen_size();
-    if (prompt.is_installed)
-        rl_set_prompt(prompt.text);
-    if (is_shown)
-        rl_forced_update_display();
-    (void)fflush(rl_outstream);
+    if (prompt.state != SHOWN) {
+        rl_reset_screen_size();
+        return 0;
+    }
+    int rows;
+    if (resizing.n_asked == 0)
+        rl_get_screen_size(&rows, &resizing.old_columns);
+    resizing.n_asked++;
+    write_text("\033[6n", 4);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* settle(): a terminal that has not answered until now does not */
+static int l_settle(lua_State *L) {
+    check_open(L);
+    settle_unanswered();
     return 0;
+}
+
+/* has_more() -> whether something was typed that read() has not looked at yet */
+static int l_has_more(lua_State *L) {
+    lua_pushboolean(L, has_typed());
+    return 1;
 }
 
 /* typed() -> what was typed so far */
@@ -351,7 +503,9 @@ int luaopen_lunarch_prompt(lua_State *L) {
         {"read", l_read},
         {"discard", l_discard},
         {"resize", l_resize},
+        {"settle", l_settle},
         {"typed", l_typed},
+        {"has_more", l_has_more},
         {"release", l_release},
         {"resume", l_resume},
         {"load_history", l_load_history},

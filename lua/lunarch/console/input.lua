@@ -10,6 +10,7 @@ local uv = require "luv"
 args.is_ours()
 
 local FLUSH_MS = 30
+local SETTLE_MS = 100
 local CHUNK_BYTES = 4096
 
 local input = {}
@@ -65,6 +66,8 @@ function Edited:show(text)
     self.is_shown = true
   end
   editor.show(text)
+  -- Typed, or pasted, together with the line before.
+  if editor.has_more() then self.more:start(0, 0, function() self:on_readable() end) end
 end
 
 -- Nothing is held any more: what is printed goes to the terminal at once.
@@ -89,6 +92,7 @@ end
 -- What is held is written above the line.
 function Edited:flush()
   self.is_due = false
+  if self.is_settling then return end
   local held = self.is_shown and host.take_output()
   if not held then return end
   local editor = self.editor
@@ -101,7 +105,7 @@ end
 
 -- After each turn of the loop in which something may have been printed.
 function Edited:look()
-  if self.is_due or not self.is_shown or not host.has_output() then return end
+  if self.is_due or self.is_settling or not self.is_shown or not host.has_output() then return end
   local wait_ms = FLUSH_MS - (uv.now() - self.flushed_at)
   if wait_ms <= 0 then return self:flush() end
   self.is_due = true
@@ -123,6 +127,18 @@ function Edited:on_readable()
     if self.is_busy and self.is_busy() then self:show(self.text) end
     if not self.is_shown then return end
   end
+end
+
+-- What is printed waits until the terminal has said where the line is now.
+function Edited:resize()
+  if not self.editor.resize() then return end
+  self.is_settling = true
+  self.settling:start(SETTLE_MS, 0, function()
+    self.is_settling = false
+    self.editor.settle()
+    self:on_readable()
+    self:look()
+  end)
 end
 
 --- What was typed so far is left above, and forgotten.
@@ -151,6 +167,8 @@ end
 function Edited:close()
   self.poll:stop()
   self.timer:stop()
+  self.settling:stop()
+  self.more:stop()
   self.check:stop()
   for _, watched in ipairs(self.signals) do
     watched:stop()
@@ -175,7 +193,8 @@ local function open_edited(editor, options)
   self.timer, self.check = uv.new_timer(), uv.new_check()
   self.check:start(function() self:look() end)
   self.check:unref()
-  watch_signal(self, "sigwinch", function() editor.resize() end)
+  self.settling, self.more = uv.new_timer(), uv.new_timer()
+  watch_signal(self, "sigwinch", function() self:resize() end)
   watch_signal(self, "sigcont", function()
     editor.resume()
     if self.is_shown then
