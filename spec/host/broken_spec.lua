@@ -84,7 +84,7 @@ describe("a candidate", function()
     local c = make()
     world:at(1, function()
       local await = world.term.await_loss
-      world.term.await_loss = function(term)
+      world.term.await_loss = function()
         world.term.await_loss = await
         return error("no memory", 0)
       end

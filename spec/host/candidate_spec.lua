@@ -1,45 +1,12 @@
 -- The driver of handlers against an election in memory, under virtual time.
-local fake = require "host.fake_lunarch"
+local scene = require "host.candidate_scene"
 
 describe("a candidate", function()
-  local world, candidate, calls
+  local world, calls, candidate
+  local make, run, call, sleep = scene.make, scene.run, scene.call, scene.sleep
 
-  before_each(function()
-    world = fake.new()
-    package.loaded["lunarch"] = world.lunarch
-    package.loaded["lunarch.candidate"] = nil
-    candidate = require "lunarch.candidate"
-    calls = {}
-  end)
-
-  after_each(function()
-    package.loaded["lunarch"], package.loaded["lunarch.candidate"] = nil, nil
-  end)
-
-  local function call(name, ...)
-    calls[#calls + 1] = table.concat({ name, ... }, " ")
-    world:note(name, ...)
-  end
-
-  -- A candidate all of whose handlers tell that they were called; `own` are handlers and settings beside them.
-  local function make(own)
-    local options = {
-      election = "/e", name = "A", log = world.log,
-      on_elected = function(term) call("on_elected", term.token) end,
-      do_work = function(term) call("do_work", term.token) end,
-      on_lost = function(term, reason) call("on_lost", term.token, reason) end,
-    }
-    for name, value in pairs(own or {}) do options[name] = value or nil end
-    return candidate(options)
-  end
-
-  -- Runs it, and stops it at that time.
-  local function run(c, stop_at)
-    world:at(stop_at, function() c:stop() end)
-    world:run(function() c:run() end)
-  end
-
-  local sleep = function(seconds) return world.lunarch.sleep(seconds) end
+  before_each(function() world, calls, candidate = scene.begin() end)
+  after_each(scene.finish)
 
   describe("in a term", function()
     it("calls on_elected once, do_work again and again, on_lost once", function()
@@ -523,119 +490,6 @@ describe("a candidate", function()
     run(make(), 9)
     assert.equal("on_elected 1", calls[1])
     assert.equal(2, #world:said "campaign")
-  end)
-
-  describe("that follows", function()
-    it("tells on_leader of each change, and of nobody", function()
-      world.is_open = false
-      world.leader = { value = "B" }
-      world:at(2, function() world.leader = {} end)
-      world:at(4, function() world.leader = { value = "C" } end)
-      run(make { on_leader = function(leader) call("on_leader", leader.value or "nobody") end }, 5)
-      assert.same({ "on_leader B", "on_leader nobody", "on_leader C" }, calls)
-    end)
-
-    it("knows that others are others", function()
-      world.is_open = false
-      world:at(1, function() world.leader = { value = "A", key = "/e/00000000000000aa" } end)
-      run(make { do_work = false, on_leader = function(leader) call("on_leader", tostring(leader.is_me)) end }, 5)
-      assert.same({ "on_leader false" }, calls)
-    end)
-
-    it("knows itself", function()
-      world:at(1, function() world.leader = { value = "A", key = "/e/1234567890abcdef", token = 1 } end)
-      run(make { do_work = false, on_leader = function(leader) call("on_leader", tostring(leader.is_me)) end }, 5)
-      assert.equal("on_leader true", calls[2])
-    end)
-
-    local US = { value = "A", key = "/e/1234567890abcdef", token = 1 }
-
-    local function names(leader)
-      call("on_leader", leader.is_me and "us" or leader.value or "nobody")
-    end
-
-    it("tells on_leader of us once on_elected has begun, however early that was observed", function()
-      world.leader, world.is_open = US, false
-      world:at(3, function() world.is_open = true end)
-      run(make { do_work = false, on_leader = names }, 5)
-      assert.same({ "on_elected 1", "on_leader us", "on_lost 1 stopping" }, calls)
-      assert.equal(3, world:time_of "on_leader")
-    end)
-
-    it("tells on_leader of us while on_elected waits", function()
-      world:at(1, function() world.leader = US end)
-      run(make {
-        do_work = false, on_leader = names,
-        on_elected = function()
-          call "on_elected"
-          sleep(3)
-          call "on_elected returned"
-        end,
-      }, 5)
-      assert.same({ "on_elected", "on_leader us", "on_elected returned" }, { calls[1], calls[2], calls[3] })
-    end)
-
-    for reason, leader in pairs { expired = { value = "B", token = 2 }, revoked = {} } do
-      it("tells on_leader of " .. (leader.value or "nobody") .. " only after on_lost has returned", function()
-        world:at(1, function() world.leader = US end)
-        world:at(5, function() world.leader, world.is_open = leader, false end)
-        world:at(7, function() world.term:lose(reason) end)
-        run(make {
-          do_work = function() pcall(sleep, 1) end, on_leader = names,
-          on_lost = function()
-            call "on_lost"
-            sleep(2)
-            call "on_lost returned"
-          end,
-        }, 20)
-        assert.same({ "on_elected 1", "on_leader us", "on_lost", "on_lost returned",
-          "on_leader " .. (leader.value or "nobody") }, calls)
-      end)
-    end
-
-    it("tells on_leader only of the latest that came during a term", function()
-      world:at(1, function() world.leader = { value = "B", token = 2 } end)
-      world:at(2, function() world.leader = {} end)
-      world:at(3, function() world.leader = { value = "C", token = 3 } end)
-      world:at(5, function()
-        world.is_open = false
-        world.term:lose "expired"
-      end)
-      run(make { do_work = false, on_leader = names }, 9)
-      assert.same({ "on_elected 1", "on_lost 1 expired", "on_leader C" }, calls)
-    end)
-
-    it("does not tell on_leader of us when our term is over", function()
-      world:at(5, function()
-        world.is_open = false
-        world.term:lose "expired"
-      end)
-      world:at(6, function() world.leader = US end)
-      world:at(8, function() world.leader = { value = "B", token = 2 } end)
-      run(make { do_work = false, on_leader = names }, 9)
-      assert.same({ "on_elected 1", "on_lost 1 expired", "on_leader B" }, calls)
-    end)
-
-    it("calls do_standby periodically while it does not lead, and not while it does", function()
-      world.is_open = false
-      world.leader = { value = "B" }
-      world:at(3.5, function() world.is_open = true end)
-      run(make { do_work = false, do_standby = function(leader) call("do_standby", leader.value) end }, 10)
-      assert.same({
-        "do_standby B", "do_standby B", "do_standby B", "do_standby B", "on_elected 1", "on_lost 1 stopping",
-      }, calls)
-    end)
-
-    it("ends do_standby before on_elected begins", function()
-      world.is_open = false
-      world.leader = { value = "B" }
-      world:at(3, function() world.is_open = true end)
-      run(make { do_work = false, do_standby = function()
-        local ok = pcall(sleep, 100)
-        call("do_standby ended", tostring(ok))
-      end }, 10)
-      assert.same({ "do_standby ended false", "on_elected 1" }, { calls[1], calls[2] })
-    end)
   end)
 
   it("tells on_jeopardy and on_safe", function()
