@@ -186,16 +186,6 @@ static void calls_are_cancelled_by_timers(void) {
     }
 }
 
-static int n_threads(void) {
-    int n = 0;
-    DIR *dir = opendir("/proc/self/task");
-    for (struct dirent *entry; dir && (entry = readdir(dir));)
-        n += entry->d_name[0] != '.';
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
 /* The sanitizer's own thread is there before. */
 static int n_threads_before;
 

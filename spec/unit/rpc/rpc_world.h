@@ -2,6 +2,8 @@
 #ifndef LUN_UNIT_RPC_WORLD_H
 #define LUN_UNIT_RPC_WORLD_H
 
+#include <dirent.h>
+#include <poll.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -155,6 +157,21 @@ static inline bool wait_until_serving(struct rpc_channel *channel) {
         nap_ms(10);
     }
     return false;
+}
+
+/* Of this process. */
+static inline int n_threads(void) {
+    int n = 0;
+    DIR *dir = opendir("/proc/self/task");
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        n += entry->d_name[0] != '.';
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static inline bool is_readable(int fd) {
+    return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) == 1;
 }
 
 #endif
