@@ -27,8 +27,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/sm.h"
 #include "etcd/backoff.h"
+#include "etcd/call_machine.h"
 #include "etcd/cluster.h"
 #include "etcd/reply.h"
 #include "etcd/status_class.h"
@@ -41,7 +41,6 @@
 /* A write that cannot be repeated: longer than etcd itself waits (7 s), for giving up helps nobody. */
 #define ONLY_ATTEMPT_NS (10 * NS_PER_S)
 enum { ATTEMPT_MOST_TIMES = 4 };
-enum { MOST_PACKED_BYTES = 400 }; /* of most requests: entering a line, looking, leaving */
 /* A server that answers slowly is waited for so many times as long as it took lately, and asked again as much
  * later: what is given up and asked again is work that it does twice. */
 enum { ATTEMPT_ANSWERS = 4 };
@@ -49,8 +48,6 @@ enum { ATTEMPT_ANSWERS = 4 };
 #define DELAY_SLOW_NS (2 * NS_PER_S)
 /* Deadlines are kept by another clock than ours, which may be a little ahead. */
 #define SLACK_NS NS_PER_MS
-
-enum state { IDLE, AUTHENTICATING, QUEUEING, VERIFYING, ASKING, WAITING, DONE };
 
 #define TO_MEMBER (SM_ARC(AUTHENTICATING) | SM_ARC(QUEUEING) | SM_ARC(VERIFYING) | SM_ARC(ASKING))
 static const struct sm_state states[] = {
@@ -64,33 +61,6 @@ static const struct sm_state states[] = {
 };
 static const struct sm_class call_class = {
     .name = "call", .states = states, .n_states = sizeof states / sizeof states[0]};
-
-struct etcd_call {
-    struct sm sm;
-    struct etcd *etcd;
-    struct list in_calls;
-    struct list in_window;     /* queueing */
-    struct auth_waiter waiter; /* authenticating */
-    struct rpc_timer timer;
-    struct request_meta meta;
-    struct etcd_call_options how;
-    etcd_reply_cb on_reply;
-    void *arg;
-    int64_t started_ns;
-
-    struct etcd_member *member; /* of the attempt in flight, or the latest */
-    struct rpc_call *attempt;   /* NULL when none is in flight */
-    int64_t sent_ns, attempt_until_ns;
-    uint32_t tried; /* in this round: bit i for member i */
-    unsigned round, n_sent;
-    unsigned generation, n_stale; /* of the token the attempt carries; how many were refused */
-    bool is_cancelled, has_unanswered;
-    const char *why; /* what the latest failure was, for the last error's text */
-    char *why_room;  /* ours, if it is there; NULL: nothing has failed yet */
-
-    size_t n_kinds, n_packed;
-    uint8_t tail[]; /* the kinds, then the request packed, for every attempt */
-};
 
 static bool may_repeat(const struct etcd_call *call) {
     return call->how.is_idempotent || !call->meta.is_write;
@@ -127,81 +97,6 @@ static char *room_for_why(struct etcd_call *call) {
     char *room = call->why_room ? call->why_room : call->etcd->spare_why;
     call->why = room;
     return room;
-}
-
-/* ---- the end ---------------------------------------------------------------------------------------- */
-
-static void call_free(struct etcd_call *call) {
-    free(call->why_room);
-    pool_free(&call->etcd->call_pool, call);
-}
-
-void etcd_calls_init(struct etcd *etcd) {
-    list_init(&etcd->calls);
-    pool_init(&etcd->call_pool, sizeof(struct etcd_call) + MOST_PACKED_BYTES);
-}
-
-static void discard(struct etcd_call *call) {
-    list_remove(&call->in_calls);
-    list_remove(&call->in_window);
-    list_remove(&call->waiter.in_auth);
-    rpc_timer_fini(&call->timer);
-    etcd_out_end(call->etcd);
-}
-
-static void finish(struct etcd_call *call, struct etcd_reply *reply) {
-    sm_move(&call->sm, DONE);
-    discard(call);
-    reply->has_unanswered = call->has_unanswered;
-    call->on_reply(call->arg, reply);
-    call_free(call);
-}
-
-static void finish_error(struct etcd_call *call, struct lun_err *err) {
-    err->is_outcome_unknown = call->meta.is_write && call->has_unanswered;
-    finish(call, &(struct etcd_reply){.err = err});
-}
-
-static void finish_cancelled(struct etcd_call *call) {
-    struct lun_err err;
-    lun_err_set(&err, LUN_ECANCELLED, "cancelled");
-    finish_error(call, &err);
-}
-
-static void finish_memory(struct etcd_call *call) {
-    struct lun_err err;
-    lun_err_set(&err, LUN_ENOMEM, "out of memory");
-    finish_error(call, &err);
-}
-
-static void finish_unknown(struct etcd_call *call) {
-    struct lun_err err;
-    lun_err_set(&err, LUN_EUNKNOWN,
-                "the reply was lost (%s %s): the write may or may not have been carried out",
-                etcd_member_address(call->member), call->why);
-    finish_error(call, &err);
-}
-
-static void describe_failures(const struct etcd_call *call, char *text, size_t n_bytes) {
-    text[0] = '\0';
-    if (!call->how.member)
-        etcd_describe_failures(call->etcd, text, n_bytes);
-    if (text[0] == '\0')
-        (void)snprintf(text, n_bytes, "%s %s", etcd_member_address(call->member), call->why);
-}
-
-static void finish_unavailable(struct etcd_call *call) {
-    struct lun_err err;
-    if (!call->member) {
-        lun_err_set(&err, LUN_EUNAVAILABLE, "no time was left to ask etcd");
-    } else {
-        char failures[256], span[32];
-        describe_failures(call, failures, sizeof failures);
-        (void)etcd_span_text(span, sizeof span, call->how.deadline_ns - call->started_ns);
-        lun_err_set(&err, LUN_EUNAVAILABLE, "no etcd member answered within %s (%s)", span, failures);
-    }
-    err.is_retriable = true;
-    finish_error(call, &err);
 }
 
 static bool is_past_deadline(const struct etcd_call *call) {
@@ -334,13 +229,13 @@ static int begin_or_queue(struct etcd_call *call) {
 static void ask_next(struct etcd_call *call) {
     struct lun_err err;
     if (!call->how.member && identity_check(call->etcd, &err))
-        finish_error(call, &err);
+        call_finish_error(call, &err);
     else if (is_past_deadline(call))
-        finish_unavailable(call);
+        call_finish_unavailable(call);
     else if (!choose(call))
         wait(call);
     else if (begin_or_queue(call))
-        finish_memory(call);
+        call_finish_memory(call);
 }
 
 /* ---- waiting for room at a member ------------------------------------------------------------------- */
@@ -361,9 +256,9 @@ static void admit(struct etcd_member *member, struct window *window) {
         struct etcd_call *call = CONTAINER_OF(window->waiting.next, struct etcd_call, in_window);
         leave_queue(call);
         if (call->is_cancelled)
-            finish_cancelled(call);
+            call_finish_cancelled(call);
         else if (begin_attempt(call))
-            finish_memory(call);
+            call_finish_memory(call);
     }
 }
 
@@ -378,7 +273,7 @@ static void choose_again(struct etcd_member *member, struct window *window) {
         leave_queue(call);
         call->tried &= ~(UINT32_C(1) << etcd_member_index(member));
         if (call->is_cancelled)
-            finish_cancelled(call);
+            call_finish_cancelled(call);
         else
             ask_next(call);
     }
@@ -414,12 +309,12 @@ static void on_token(struct auth_waiter *waiter, const struct lun_err *err) {
     struct lun_err copy;
     rpc_timer_stop(&call->timer);
     if (call->is_cancelled) {
-        finish_cancelled(call);
+        call_finish_cancelled(call);
     } else if (err) {
         copy = *err;
-        finish_error(call, &copy);
+        call_finish_error(call, &copy);
     } else if (begin_or_queue(call)) {
-        finish_memory(call);
+        call_finish_memory(call);
     }
 }
 
@@ -427,7 +322,7 @@ static void on_timer(struct rpc_timer *timer) {
     struct etcd_call *call = CONTAINER_OF(timer, struct etcd_call, timer);
     list_remove(&call->waiter.in_auth);
     if (call->is_cancelled)
-        finish_cancelled(call);
+        call_finish_cancelled(call);
     else
         ask_next(call);
 }
@@ -440,11 +335,11 @@ static void go_on(struct etcd_call *call, const struct status_class *class) {
     bool may_be_done = class->is_outcome_unknown && call->sm.state == ASKING;
     call->has_unanswered = call->has_unanswered || may_be_done;
     if (call->is_cancelled)
-        finish_cancelled(call);
+        call_finish_cancelled(call);
     else if (may_be_done && !may_repeat(call))
-        finish_unknown(call);
+        call_finish_unknown(call);
     else if (is_past_deadline(call))
-        finish_unavailable(call);
+        call_finish_unavailable(call);
     else if (class->again == AGAIN_HERE)
         wait(call);
     else
@@ -471,11 +366,11 @@ static void on_silence(struct etcd_call *call, const struct rpc_result *result) 
 
 static void on_verified(struct etcd_call *call) {
     if (call->is_cancelled)
-        finish_cancelled(call);
+        call_finish_cancelled(call);
     else if (is_past_deadline(call))
-        finish_unavailable(call);
+        call_finish_unavailable(call);
     else if (send_request(call))
-        finish_memory(call);
+        call_finish_memory(call);
 }
 
 /* A new token, and the same member again; a second refusal waits first. */
@@ -484,7 +379,7 @@ static void on_stale_token(struct etcd_call *call, const struct status_class *cl
     if (call->is_cancelled || is_past_deadline(call) || ++call->n_stale > 1)
         go_on(call, class);
     else if (begin_or_queue(call))
-        finish_memory(call);
+        call_finish_memory(call);
 }
 
 static void on_status(struct etcd_call *call, const struct rpc_result *result) {
@@ -517,7 +412,7 @@ static void on_status(struct etcd_call *call, const struct rpc_result *result) {
         err.status = result->status;
         auth_explain(&call->etcd->auth, &err);
         call->has_unanswered = call->has_unanswered || class.is_outcome_unknown;
-        finish_error(call, &err);
+        call_finish_error(call, &err);
         return;
     }
     status_describe(room_for_why(call), ETCD_WHY_BYTES, result);
@@ -533,13 +428,13 @@ static void on_answer(struct etcd_call *call, const ProtobufCMessage *message) {
     int rc = reply_read(&room, &call->etcd->namespace, &call->meta, call->tail, message, &reply, &err);
     if (rc == LUN_ENOMEM) {
         call->has_unanswered = true;
-        finish_memory(call);
+        call_finish_memory(call);
     } else if (rc) {
         on_bad_reply(call, &err, true);
     } else {
         reply.member = call->member;
         reply.sent_ns = call->sent_ns;
-        finish(call, &reply);
+        call_finish(call, &reply);
     }
     reply_room_fini(&room);
 }
@@ -647,7 +542,7 @@ int call_start(struct etcd *etcd, const struct request_meta *meta, const uint8_t
     etcd_out_begin(etcd);
     rc = first_attempt(call);
     if (rc) {
-        discard(call);
+        call_discard(call);
         call_free(call);
         return rc;
     }
