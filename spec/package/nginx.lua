@@ -51,7 +51,7 @@ uv.os_setenv("LUNARCH_ENDPOINTS", type(endpoints) == "table" and table.concat(en
 assert(os.execute "nginx")
 local pid = read "/run/nginx.pid":match "%d+"
 eventually("the job", function() return ask "/leader":find "is it this instance: yes" end)
-eventually("a request under the lock", function() return ask "/order":find "served under the lock" end)
+eventually("a request under the lock", function() return ask "/orders":find "served under the lock" end)
 local user
 for worker in read(("/proc/%s/task/%s/children"):format(pid, pid)):gmatch "%d+" do
   user = uv.fs_stat("/proc/" .. worker).uid
