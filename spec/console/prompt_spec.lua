@@ -247,6 +247,15 @@ describe("the prompt", function()
     t:type "y\r"
     t:wait "^> ?$"
     assert.equal("", (keys("/ask/"):gsub("%s", "")))
+    for call, question in pairs {
+      ["client:revoke '77'"] = "^revoke the lease 77: all its keys go with it%? %[y/N%] ?$",
+      ["revoke '77'"] = "^revoke the lease 77: all its keys go with it%? %[y/N%] ?$",
+    } do
+      t:type(call .. "\r")
+      t:wait(question)
+      t:type "n\r"
+      t:wait "^> ?$"
+    end
   end)
 
   it("reads plain lines where there is no line editor", function()

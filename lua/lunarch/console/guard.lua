@@ -55,7 +55,16 @@ end
 ---@param world lunarch.console.World
 function guard.watch(world)
   local client = world.client
-  local get, put, delete, txn = client.get, client.put, client.delete, client.txn
+  local get, put, delete, txn, revoke = client.get, client.put, client.delete, client.txn, client.revoke
+  world.revoke_unasked = revoke
+  function client.revoke(self, lease, timeout)
+    local session = world.open_session
+    local is_foreign = type(lease) == "string" and not (session and session.lease == lease)
+    if is_foreign and not world.may(("revoke the lease %s: all its keys go with it"):format(lease)) then
+      return nil, REFUSED, "cancelled"
+    end
+    return revoke(self, lease, timeout)
+  end
   world.own_keys = {}
   function client.put(self, key, value, options, timeout)
     if type(key) == "string" and key ~= "" then

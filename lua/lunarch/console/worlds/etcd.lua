@@ -375,10 +375,12 @@ end
 function breaking.revoke(world, x)
   local lease, what = lease_of(world, x)
   if not lease then return nil, what, "invalid" end
-  if not world.may(("revoke the lease %s %s: all its keys go with it"):format(lease, what)) then
+  if what ~= "" then what = " " .. what end
+  if not world.may(("revoke the lease %s%s: all its keys go with it"):format(lease, what)) then
     return nil, "not revoked", "cancelled"
   end
-  return world.client:revoke(lease, LOOK_S)
+  local client = world.client
+  return (world.revoke_unasked or client.revoke)(client, lease, LOOK_S)
 end
 
 -- ---- the prompt and the end -------------------------------------------------------------------------------------
