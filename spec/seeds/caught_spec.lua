@@ -12,7 +12,7 @@ describe("the prover", function()
   local seeds, said = {}, {}
 
   for line in assert(io.open(root .. "/spec/seeds/known_seeds")):lines() do
-    local name, seed, invariant = line:match "^([%w_]+) (%d+) ([%w_]+)$"
+    local name, seed, invariant = line:match "^([%w_]+) (%d+) ([%w_]+)"
     if name then seeds[name] = { seed = seed, invariant = invariant } end
   end
 

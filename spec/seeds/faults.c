@@ -266,7 +266,7 @@ static int64_t how_long(uint64_t *dice, enum fault_kind kind) {
     }
 }
 
-static void add(struct world *world, uint64_t *dice, enum fault_kind kind, int64_t at_ns) {
+void add_fault(struct world *world, uint64_t *dice, enum fault_kind kind, int64_t at_ns) {
     if (world->n_faults == FAULTS)
         return;
     struct fault *fault = &world->faults[world->n_faults++];
@@ -284,9 +284,9 @@ static void plan_storm(struct world *world, uint64_t *dice) {
     faults->late_after_cancel = 900;
     faults->event_dropped = 600;
     for (int i = 0; i < 60; i++)
-        add(world, dice, DELETE, sim_now(world->sim) + SECONDS(8) + below(dice, world->faults_end_ns));
+        add_fault(world, dice, DELETE, sim_now(world->sim) + SECONDS(8) + below(dice, world->faults_end_ns));
     for (int i = 0; i < 30; i++)
-        add(world, dice, chance(dice, 300) ? FREEZE : SILENCE, below(dice, world->faults_end_ns));
+        add_fault(world, dice, chance(dice, 300) ? FREEZE : SILENCE, below(dice, world->faults_end_ns));
 }
 
 /* What happens to messages while faults are on. */
@@ -323,25 +323,8 @@ static void plan_operator(struct world *world, uint64_t *dice) {
     int compacts = chance(dice, 300) ? 900 : 400, deletes = chance(dice, 300) ? 100 : 650;
     for (int64_t i = 0; i < n; i++) {
         enum fault_kind kind = chance(dice, compacts) ? COMPACT : chance(dice, deletes) ? DELETE : REVOKE;
-        add(world, dice, kind, sim_now(world->sim) + below(dice, until));
+        add_fault(world, dice, kind, sim_now(world->sim) + below(dice, until));
     }
-}
-
-/* What a history has besides: from dice of its own, so that the rest stays as it is. */
-unsigned history_more;
-
-static void plan_more(struct world *world, uint64_t seed) {
-    uint64_t dice = dice_of(seed, 'A');
-    bool is_anew = chance(&dice, 50) || history_more & MORE_ANEW;
-    bool has_false_headers = chance(&dice, 50) || history_more & MORE_FALSE_HEADERS;
-    bool has_false_numbers = history_more & MORE_FALSE_NUMBERS;
-    int64_t n_anew = is_anew ? 1 + below(&dice, 2) : 0;
-    for (int64_t i = 0; i < n_anew; i++)
-        add(world, &dice, ANEW, sim_now(world->sim) + calm_ns(world) + below(&dice, world->faults_end_ns));
-    if (has_false_headers)
-        world->message_faults.false_header = 1 + (int)below(&dice, 30);
-    if (has_false_numbers)
-        world->message_faults.false_number = 1 + (int)below(&dice, 30);
 }
 
 /* Every history has its own mixture, and half of them a theme. */
@@ -359,7 +342,7 @@ static void plan_hurts(struct world *world, uint64_t *dice) {
     if (total == 0)
         return;
     for (int64_t at = 0; at < world->faults_end_ns; at += 1 + below(dice, SECONDS(20) / rate))
-        add(world, dice, draw(dice, weights, total), at);
+        add_fault(world, dice, draw(dice, weights, total), at);
 }
 
 void plan_faults(struct world *world, uint64_t seed) {
@@ -372,7 +355,7 @@ void plan_faults(struct world *world, uint64_t seed) {
     plan_hurts(world, &dice);
     if (chance(&dice, 60))
         plan_storm(world, &dice);
-    plan_more(world, seed);
+    plan_extras(world, seed);
     world->fault_tick.run = on_fault_tick;
     sim_at(world->sim, &world->fault_tick, sim_now(world->sim));
 }

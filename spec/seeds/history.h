@@ -70,10 +70,10 @@ struct decisions {
 /* The class of a decision, and whose it is: whole classes are the first that are left out. */
 uint64_t decision_class(uint64_t id);
 
-/* Faults that all histories of this program have besides those of their seeds: etcd begins anew, or says what is not
- * so. */
-enum history_more { MORE_ANEW = 1, MORE_FALSE_HEADERS = 2, MORE_FALSE_NUMBERS = 4 };
-extern unsigned history_more;
+/* What some histories have besides: see extras.c. */
+#define HISTORY_EXTRAS(X) X(anew) X(headers) X(numbers)
+/* All histories from now on have those of this list, "anew,headers", besides those of their seeds. False: one is unknown. */
+bool history_with(const char *list);
 
 struct history_options {
     const struct decisions *omitted;                              /* sorted; NULL: none */

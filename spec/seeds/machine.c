@@ -52,7 +52,7 @@ void on_session_lost(struct machine *machine, enum lun_reason reason, int64_t le
     machine->life = OVER;
     if (reason == LUN_LOST_REVOKED && !is_old && sim_never_lost_lease(world->sim, lease))
         broken(world, INVARIANT_revoked_is_true, machine->name, "TTL 0");
-    if (reason == LUN_LOST_REPLACED && world->n_anew == 0 && world->message_faults.false_header == 0)
+    if (reason == LUN_LOST_REPLACED && world->n_anew == 0 && !sim_client_is_misled(machine->client))
         broken(world, INVARIANT_replaced_is_true, machine->name, "replaced");
     if ((world->phase == CALM || is_calm_again) && reason != LUN_LOST_REVOKED && !machine->is_adopted &&
         !machine->is_lease_taken)

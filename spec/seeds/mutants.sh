@@ -3,6 +3,7 @@
 #   mutants.sh [--known | --record] [part of a name...]      LUNARCH_ROOT and LUNARCH_BUILD are set by ./dev
 # The seed that caught it last time (the file seeds) is tried first; then those of $SEEDS. --known: that one alone.
 # --record: the file seeds is written anew, which has to be done when histories have changed.
+# A patch may begin with a line "with WHAT": what its histories have besides (prove --with WHAT), where ordinary ones seldom do.
 # Only what a patch touches is compiled anew, from a copy; src stays as it is. Status 1 when one got away.
 set -eu
 here=$LUNARCH_ROOT/spec/seeds
@@ -39,7 +40,8 @@ make_mutant() { # PATCH
 
 is_caught_by() { # SEEDS
     status=0
-    "$work/prove" --quiet --seeds "$1" >"$work/said" 2>&1 || status=$?
+    # shellcheck disable=SC2086
+    "$work/prove" --quiet ${with:+--with $with} --seeds "$1" >"$work/said" 2>&1 || status=$?
     [ $status = 1 ]
 }
 
@@ -60,17 +62,18 @@ is_wanted() { # NAME PART...
 }
 
 cc -std=gnu11 -D_GNU_SOURCE= -O1 -I"$LUNARCH_ROOT/src" -I"$here" -c "$here/prove.c" -o "$work/prove.o"
-echo "# mutant, the seed that catches it, the invariant: written by ./dev prove --mutants --record" >"$work/seeds"
+echo "# mutant, the seed that catches it, the invariant, what --with: written by ./dev prove --mutants --record" >"$work/seeds"
 for patch in "$here"/mutants/*.patch; do
     name=$(basename "$patch" .patch)
     is_wanted "$name" "$@" || continue
+    with=$(sed -n '1s/^with //p' "$patch")
     if ! make_mutant "$patch"; then
         missed=$((missed + 1))
         echo "BROKEN  $name: the patch does not apply, or does not compile"
     elif is_caught "$name"; then
         caught=$((caught + 1))
         echo "caught  $name: $(sed -n 's/^FAILED //p' "$work/said")"
-        sed -n "s/^FAILED seed \([0-9]*\) \([a-z_]*\):.*/$name \1 \2/p" "$work/said" >>"$work/seeds"
+        sed -n "s/^FAILED seed \([0-9]*\) \([a-z_]*\):.*/$name \1 \2${with:+ $with}/p" "$work/said" >>"$work/seeds"
     else
         missed=$((missed + 1))
         if [ "$mode" = --known ]; then

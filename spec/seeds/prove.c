@@ -185,7 +185,7 @@ static int usage(void) {
                   "usage: prove [--seeds A..B] [--jobs N] [--quiet]   many histories, or\n"
                   "       prove --seeds A --trace                   the timeline of one, or\n"
                   "       prove --seeds A --shrink                  of the shortest that still fails\n"
-                  "--with anew,headers,numbers: etcd begins anew, or says what is not so\n");
+                  "--with anew,headers,numbers: what each of them has besides (see extras.c)\n");
     return 2;
 }
 
@@ -203,11 +203,8 @@ static bool read_flag(struct wish *wish, const char *flag, const char *value, in
         return true;
     }
     if (strcmp(flag, "--with") == 0) {
-        history_more |= strstr(value, "anew") ? MORE_ANEW : 0;
-        history_more |= strstr(value, "headers") ? MORE_FALSE_HEADERS : 0;
-        history_more |= strstr(value, "numbers") ? MORE_FALSE_NUMBERS : 0;
         (*i)++;
-        return history_more != 0;
+        return value[0] && history_with(value);
     }
     wish->is_traced |= strcmp(flag, "--trace") == 0;
     wish->is_shrunk |= strcmp(flag, "--shrink") == 0;

@@ -275,6 +275,12 @@ void door_ask_leader(struct stand *stand);
 void check_asked(struct machine *machine);
 void check_observer(struct machine *machine, int64_t within_ns);
 
+/* ---- what some histories have besides (extras.c) */
+#define LUN_X(name) EXTRA_##name,
+enum extra { HISTORY_EXTRAS(LUN_X) N_EXTRAS };
+#undef LUN_X
+void plan_extras(struct world *world, uint64_t seed);
+
 /* ---- etcd begins anew (anew.c) */
 void begin_anew(struct world *world, const struct fault *fault);
 bool machine_is_of_old_etcd(const struct machine *machine);
@@ -284,6 +290,7 @@ void check_old_sessions(struct world *world);
 
 /* ---- faults (faults.c) */
 void plan_faults(struct world *world, uint64_t seed);
+void add_fault(struct world *world, uint64_t *dice, enum fault_kind kind, int64_t at_ns);
 void begin_faults(struct world *world);
 void end_faults(struct world *world);
 

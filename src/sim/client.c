@@ -237,8 +237,11 @@ static void on_done(struct sim_event *event) {
 
 static void falsify(struct sim_client *client, ProtobufCMessage *message) {
     struct sim *sim = client->sim;
-    if (is_hit(client, SIM_FALSE_HEADER, sim->faults.false_header))
-        sim_falsify_header(sim, message, &client->way_seed);
+    bool is_early = client->n_answers++ < SIM_MEMBERS;
+    bool is_false = is_hit(client, SIM_FALSE_HEADER, sim->faults.false_header) &&
+                    sim_falsify_header(sim, message, &client->way_seed);
+    client->n_false_headers += is_false;
+    client->has_false_start |= is_false && is_early;
     if (is_hit(client, SIM_FALSE_NUMBER, sim->faults.false_number))
         sim_falsify_number(sim, message, &client->way_seed);
 }
@@ -708,6 +711,10 @@ void sim_client_drain(struct sim_client *client) {
 
 int64_t sim_client_served_ns(const struct sim_client *client) {
     return client->served_ns;
+}
+
+bool sim_client_is_misled(const struct sim_client *client) {
+    return client->n_false_headers > 1 || client->has_false_start;
 }
 
 struct sim_load sim_client_load(const struct sim_client *client, enum rpc_method method) {

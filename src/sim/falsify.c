@@ -58,10 +58,10 @@ static Etcdserverpb__ResponseHeader *header_of(ProtobufCMessage *message) {
     return *(Etcdserverpb__ResponseHeader **)member_at(message, first->offset);
 }
 
-void sim_falsify_header(struct sim *sim, ProtobufCMessage *message, uint64_t *dice) {
+bool sim_falsify_header(struct sim *sim, ProtobufCMessage *message, uint64_t *dice) {
     Etcdserverpb__ResponseHeader *header = header_of(message);
     if (!header)
-        return;
+        return false;
     uint64_t wrong = 1 + sim_draw(dice) % 1000;
     uint64_t which = sim_draw(dice) % 3;
     if (which == 0)
@@ -72,20 +72,44 @@ void sim_falsify_header(struct sim *sim, ProtobufCMessage *message, uint64_t *di
         header->raft_term += wrong;
     sim_say(sim, "fault: a header with a false %s, off by %llu",
             (const char *[]){"cluster id", "member id", "raft term"}[which], (unsigned long long)wrong);
+    return true;
+}
+
+/* What no etcd can mean by a number of that name. Others (the lease of a key, a cluster's id) may be anything. */
+static size_t impossible(const char *name, const int64_t **ret_numbers) {
+    static const int64_t below_zero[] = {-7, INT64_MIN, -1}, neither[] = {-7, INT64_MIN, -1, INT64_MAX},
+                         times[] = {-7, INT64_MIN, INT64_MAX, INT64_MAX / NS_PER_S + 1};
+    static const struct {
+        const char *name;
+        const int64_t *numbers;
+        size_t n;
+    } of_name[] = {{"ttl", times, 4},      {"grantedttl", times, 4},      {"revision", neither, 4},
+                   {"raft_term", neither, 4}, {"mod_revision", neither, 4}, {"create_revision", neither, 4},
+                   {"compact_revision", neither, 4}, {"watch_id", neither, 4}, {"id", neither, 4},
+                   {"count", below_zero, 3}, {"deleted", below_zero, 3}, {"version", below_zero, 3}};
+    for (size_t i = 0; i < sizeof of_name / sizeof of_name[0]; i++)
+        if (strcmp(of_name[i].name, name) == 0) {
+            *ret_numbers = of_name[i].numbers;
+            return of_name[i].n;
+        }
+    return 0;
 }
 
 void sim_falsify_number(struct sim *sim, ProtobufCMessage *message, uint64_t *dice) {
-    static const int64_t impossible[] = {-1, INT64_MIN, INT64_MAX, INT64_MAX / NS_PER_S + 1, -7};
     struct numbers numbers = {.n = 0};
     collect(&numbers, message);
     if (numbers.n == 0)
         return;
     size_t i = sim_draw(dice) % numbers.n;
-    int64_t number = impossible[sim_draw(dice) % (sizeof impossible / sizeof impossible[0])];
-    if (numbers.all[i].field->type == PROTOBUF_C_TYPE_ENUM)
-        *(int *)numbers.all[i].at = 7;
-    else
+    const ProtobufCFieldDescriptor *field = numbers.all[i].field;
+    const int64_t *all;
+    size_t n = impossible(field->name, &all);
+    int64_t number = n > 0 ? all[sim_draw(dice) % n] : 7;
+    if (field->type == PROTOBUF_C_TYPE_ENUM)
+        *(int *)numbers.all[i].at = (int)number;
+    else if (n > 0)
         *(int64_t *)numbers.all[i].at = number;
-    sim_say(sim, "fault: a false %s in a %s: %lld", numbers.all[i].field->name,
-            message->descriptor->short_name, (long long)number);
+    else
+        return;
+    sim_say(sim, "fault: a false %s in a %s: %lld", field->name, message->descriptor->short_name, (long long)number);
 }

@@ -179,6 +179,8 @@ struct sim_load {
     uint64_t n_requests, n_keys, most_keys; /* the last: by one request */
 };
 struct sim_load sim_client_load(const struct sim_client *client, enum rpc_method method);
+/* It was sent more than one false header, or one right at its start: it cannot have seen through that. */
+bool sim_client_is_misled(const struct sim_client *client);
 /* When etcd carried out what is being answered now: inside a callback of the core's. */
 int64_t sim_client_served_ns(const struct sim_client *client);
 /* What is left of calls, streams, channels, timers, validities and completions: NULL, or which. */

@@ -259,8 +259,8 @@ void sim_drop_watches(struct sim_server_stream *server);
 void sim_tell_watches(struct sim_member *member, bool is_slow_loop);
 
 /* ---- falsify.c */
-/* The cluster, the member or the term is another's; a message without a header stays as it is. */
-void sim_falsify_header(struct sim *sim, ProtobufCMessage *message, uint64_t *dice);
+/* The cluster, the member or the term is another's. False: a message without a header, which stays as it is. */
+bool sim_falsify_header(struct sim *sim, ProtobufCMessage *message, uint64_t *dice);
 /* One number, wherever it stands, becomes one that no etcd can mean. */
 void sim_falsify_number(struct sim *sim, ProtobufCMessage *message, uint64_t *dice);
 
@@ -273,7 +273,8 @@ struct sim_client {
     int64_t rate_ppm, offset_ns;
     uint64_t seed;     /* what it draws itself */
     uint64_t way_seed; /* what is drawn for its messages and its thread: others' doings do not move it */
-    unsigned n_hits[SIM_N_FAULTS];
+    unsigned n_hits[SIM_N_FAULTS], n_answers, n_false_headers;
+    bool has_false_start; /* one of its first answers bore a false header */
     struct sim_load loads[RPC_N_METHODS];
     const struct sim_host *host; /* NULL: nobody polls, completions run as they come */
     void *host_arg;

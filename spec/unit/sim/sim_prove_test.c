@@ -86,12 +86,15 @@ static void nothing_breaks_under_the_seeds_that_catch_mutants(void) {
     REQUIRE(file != NULL);
     while (fgets(line, sizeof line, file)) {
         uint64_t seed;
+        char with[64] = "";
         struct history history;
-        if (sscanf(line, "%*[a-z_] %" SCNu64, &seed) != 1)
+        if (sscanf(line, "%*[a-z_] %" SCNu64 " %*[a-z_] %63[a-z,]", &seed, with) < 1)
             continue;
+        CHECK(history_with(with) || with[0] == '\0');
         run_unbroken(seed, &history);
         n++;
     }
+    (void)history_with("");
     (void)fclose(file);
     CHECK(n >= 16);
 }
