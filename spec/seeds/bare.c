@@ -165,7 +165,7 @@ static void on_ended(struct session *session) {
 
 static void open_session(struct machine *machine) {
     static const struct session_callbacks callbacks = {on_opened, on_state, on_ended, NULL};
-    struct session_options options = {.ttl_s = 2 + below(&machine->dice, 9),
+    struct session_options options = {.ttl_s = machine_ttl_s(machine),
                                       .grace_ns = machine_has_grace(machine) ? -1 : 0,
                                       .lease = machine_adopts(machine),
                                       .index = &machine->places};

@@ -140,7 +140,7 @@ static void on_session_open(struct asked *asked, const struct lun_result *result
 }
 
 static void open_session(struct machine *machine) {
-    struct lun_session_options options = {.ttl_s = 2 + below(&machine->dice, 9),
+    struct lun_session_options options = {.ttl_s = machine_ttl_s(machine),
                                           .grace_ms = machine_has_grace(machine) ? -1 : 0,
                                           .lease = machine_adopts(machine)};
     struct lun_ask ask;

@@ -174,7 +174,7 @@ void door_look(struct machine *machine) {
         observe(machine);
     if (!machine->watch && phase < SETTLING && chance(&machine->dice, 20))
         watch(machine);
-    if (phase == CALM && machine->observer)
+    if (phase == CALM && machine->observer && !world_far_ns(machine->world))
         check_observer(machine, SECONDS(4));
 }
 

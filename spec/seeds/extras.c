@@ -3,7 +3,8 @@
  *
  *   anew     etcd begins anew, once or twice
  *   headers  headers of another cluster, member or term
- *   numbers  numbers that no etcd can mean */
+ *   numbers  numbers that no etcd can mean
+ *   far      answers take 0.3 to 3 s from the beginning until the faults end; most sessions have a TTL that allows it */
 #include <string.h>
 
 #include "world.h"
@@ -32,12 +33,31 @@ static bool has(uint64_t *dice, enum extra extra) {
     return chance(dice, 50) || wanted & 1U << extra;
 }
 
+/* ---- members that are far away --------------------------------------------------------------------------- */
+
+/* A TTL of so many round trips must do: 15 s where one takes 1.2 s. */
+enum { ROUND_TRIPS_OF_A_TTL = 12 };
+
+int64_t machine_ttl_s(struct machine *machine) {
+    int64_t far_ns = world_far_ns(machine->world);
+    int64_t needed_s = (ROUND_TRIPS_OF_A_TTL * far_ns + NS_PER_S - 1) / NS_PER_S;
+    int64_t ttl_s = 2 + below(&machine->dice, 9);
+    machine->ttl_s = far_ns && chance(&machine->dice, 700) ? ttl_s + needed_s : ttl_s;
+    return machine->ttl_s;
+}
+
+bool machine_reaches(const struct machine *machine) {
+    return machine->ttl_s * NS_PER_S >= ROUND_TRIPS_OF_A_TTL * world_far_ns(machine->world);
+}
+
 void plan_extras(struct world *world, uint64_t seed) {
     uint64_t dice = dice_of(seed, 'A');
-    int64_t calm_again_ns = sim_now(world->sim) + calm_ns(world);
+    if (has(&dice, EXTRA_far) && !world->is_patient)
+        world->message_faults.far_ns = MS(300) + below(&dice, MS(2700));
+    sim_set_faults(world->sim, &(struct sim_faults){.far_ns = world->message_faults.far_ns});
     int64_t n_anew = has(&dice, EXTRA_anew) ? 1 + below(&dice, 2) : 0;
     for (int64_t i = 0; i < n_anew; i++)
-        add_fault(world, &dice, ANEW, calm_again_ns + below(&dice, world->faults_end_ns));
+        add_fault(world, &dice, ANEW, sim_now(world->sim) + calm_ns(world) + below(&dice, world->faults_end_ns));
     if (has(&dice, EXTRA_headers))
         world->message_faults.false_header = 1 + (int)below(&dice, 30);
     if (has(&dice, EXTRA_numbers))

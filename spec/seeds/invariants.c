@@ -108,7 +108,7 @@ static void check_owners(struct world *world) {
 
 static void check_told(struct world *world) {
     int64_t now = sim_now(world->sim);
-    if (world->phase != CALM)
+    if (world->phase != CALM || world_far_ns(world))
         return;
     for (size_t i = 0; i < ALL_STANDS; i++) {
         struct stand *stand = stand_at(world, i);
@@ -224,7 +224,8 @@ static void check_gone(struct stand *stand) {
     int64_t now = sim_now(world->sim);
     bool is_ours = !grave || grave->cause == SIM_BY_EXPIRY || grave->cause == SIM_BY_REQUEST;
     bool was_gone = grave && !machine->is_door && grave->at_ns < sim_client_served_ns(machine->client);
-    bool is_long_ago = grave && world->phase == CALM && now - grave->at_ns > SECONDS(3);
+    bool is_calm = world->phase == CALM && !world_far_ns(world);
+    bool is_long_ago = grave && is_calm && now - grave->at_ns > SECONDS(3);
     if (is_ours || was_gone || is_long_ago)
         broken(world, INVARIANT_win_is_alive, machine->name, stand->key);
     stand->robbed_ns = now;

@@ -54,7 +54,8 @@ void on_session_lost(struct machine *machine, enum lun_reason reason, int64_t le
         broken(world, INVARIANT_revoked_is_true, machine->name, "TTL 0");
     if (reason == LUN_LOST_REPLACED && world->n_anew == 0 && !sim_client_is_misled(machine->client))
         broken(world, INVARIANT_replaced_is_true, machine->name, "replaced");
-    if ((world->phase == CALM || is_calm_again) && reason != LUN_LOST_REVOKED && !machine->is_adopted &&
+    bool is_calm = (world->phase == CALM && machine_reaches(machine)) || is_calm_again;
+    if (is_calm && reason != LUN_LOST_REVOKED && !machine->is_adopted &&
         !machine->is_lease_taken)
         broken(world, INVARIANT_session_survives, machine->name, lun_reason_name(reason));
 }

@@ -12,7 +12,7 @@ void plan_rest(struct world *world, uint64_t seed) {
 }
 
 int64_t calm_ns(const struct world *world) {
-    return world->is_patient ? SECONDS(40) : SECONDS(8);
+    return world->is_patient ? SECONDS(40) : world_far_ns(world) ? SECONDS(30) : SECONDS(8);
 }
 
 /* A line has changed. */

@@ -72,6 +72,7 @@ struct machine {
     struct stand stands[STANDS];
     enum life life;    /* of its session */
     int64_t opened_ns; /* asked for */
+    int64_t ttl_s;
     bool is_adopted, is_lease_taken;
     uint64_t n_read; /* keys that its transactions had read when the lines came to rest */
     int64_t old_lease; /* its session's, in the etcd that is no more */
@@ -184,6 +185,11 @@ struct world {
 
 extern const char *const lines[LINES];
 
+/* How much longer answers take until the faults end; 0: etcd is near. */
+static inline int64_t world_far_ns(const struct world *world) {
+    return world->message_faults.far_ns;
+}
+
 /* ---- chance, decisions (decide.c) */
 uint64_t dice_of(uint64_t seed, uint64_t whose);
 int64_t below(uint64_t *dice, int64_t n);
@@ -280,6 +286,10 @@ void check_observer(struct machine *machine, int64_t within_ns);
 enum extra { HISTORY_EXTRAS(LUN_X) N_EXTRAS };
 #undef LUN_X
 void plan_extras(struct world *world, uint64_t seed);
+/* Drawn for its next session. */
+int64_t machine_ttl_s(struct machine *machine);
+/* The TTL of its session allows for how far etcd is away. */
+bool machine_reaches(const struct machine *machine);
 
 /* ---- etcd begins anew (anew.c) */
 void begin_anew(struct world *world, const struct fault *fault);

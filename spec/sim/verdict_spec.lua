@@ -224,6 +224,16 @@ describe("lunarch sim", function()
       ]], "--seeds", "1..60", "--faults", "delay,network,pause"))
     end)
 
+    it("nothing wrong with a term whose TTL allows for how far etcd is away, as a shorter one's would", function()
+      local text = [[
+        election = "/e"
+        function do_work() return 1 end
+        function on_lost(_, reason) if reason == "expired" then error "lost" end end
+      ]]
+      assert.is_nil(failure_of(text, "--faults", "far", "--ttl", "40", "--seeds", "1..30"))
+      assert.matches("^on_lost failed: .*lost", failure_of(text, "--faults", "far", "--ttl", "2", "--seeds", "1..30").reason)
+    end)
+
     it("two leaders, where an operator takes keys away", function()
       -- Not promised, and so not a verdict: a robbed leader is no leader.
       assert.is_nil(failure_of(HANDLERS, "--faults", "all", "--seeds", "1..10"))

@@ -514,7 +514,17 @@ static int per_mille(lua_State *L, const char *field) {
     return value;
 }
 
-/* messages { reply_lost =, request_lost =, delayed =, late_after_cancel =, event_dropped =, busy = }, per mille */
+static int64_t far_ns(lua_State *L) {
+    lua_getfield(L, 1, "far");
+    double seconds = luaL_optnumber(L, -1, 0);
+    lua_pop(L, 1);
+    if (seconds > 0)
+        run_report(the_run, "etcd", "fault", "answers take %.1f s from now on", seconds);
+    return (int64_t)(seconds * 1e9);
+}
+
+/* messages { reply_lost =, request_lost =, delayed =, late_after_cancel =, event_dropped =, busy = }, per mille; far =,
+ * seconds that all answers take */
 static int l_messages(lua_State *L) {
     struct run *run = run_under_way(L);
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -523,7 +533,8 @@ static int l_messages(lua_State *L) {
                                 .delayed = per_mille(L, "delayed"),
                                 .late_after_cancel = per_mille(L, "late_after_cancel"),
                                 .event_dropped = per_mille(L, "event_dropped"),
-                                .busy = per_mille(L, "busy")};
+                                .busy = per_mille(L, "busy"),
+                                .far_ns = far_ns(L)};
     sim_set_faults(run->sim, &faults);
     return 0;
 }

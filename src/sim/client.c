@@ -195,7 +195,9 @@ static int64_t crossing(struct sim_client *client, int member) {
 }
 
 static int64_t coming_back(struct sim_client *client, int member) {
-    int64_t at = crossing(client, member), held = client->answers_held_until_ns[member];
+    int64_t far_ns = client->sim->faults.far_ns;
+    int64_t at = crossing(client, member) + (far_ns ? far_ns - below(client, far_ns / 10 + 1) : 0);
+    int64_t held = client->answers_held_until_ns[member];
     return at > held ? at : held;
 }
 

@@ -34,11 +34,12 @@ end
 
 function Faults:begin()
   if self.wanted.delay then sim.delays(chance(500) and 1 + sim.below(40) or 0) end
-  if not self.wanted.messages then return end
+  local wanted = self.wanted
   local function upto(per_mille, most)
-    return chance(per_mille) and 1 + sim.below(most) or 0
+    return wanted.messages and chance(per_mille) and 1 + sim.below(most) or 0
   end
   sim.messages {
+    far = wanted.far and chance(wanted.messages and 80 or 500) and seconds(0.3, 3) or 0,
     reply_lost = upto(500, chance(300) and 100 or 25), request_lost = upto(500, 25), delayed = upto(600, 60),
     late_after_cancel = upto(600, 300), event_dropped = upto(300, 50),
   }

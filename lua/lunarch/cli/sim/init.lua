@@ -19,8 +19,8 @@ local command = {
 
 command.description = [[
 Runs a script against a simulated etcd, under virtual time, with faults: requests and
-answers delayed or lost, members frozen, cut off and restarted, candidates paused, killed
-and stopped. Each seed is one history, and always the same one.
+answers delayed or lost, members frozen, cut off, restarted or seconds away, candidates
+paused, killed and stopped. Each seed is one history, and always the same one.
 
 The script may define check(world), called after every step: it fails a history by an error,
 or by returning false and a reason. Found without it: two leaders at once, handlers out of

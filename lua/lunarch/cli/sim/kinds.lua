@@ -3,8 +3,9 @@ require "lunarch.args".is_ours()
 
 return {
   all = {
-    "messages", "network", "freeze", "partition", "restart", "pause", "kill", "stop", "delay", "compact", "revoke",
+    "messages", "network", "freeze", "partition", "restart", "pause", "kill", "stop", "delay", "far", "compact",
+    "revoke",
   },
   -- No script can withstand an operator who takes keys away.
-  usual = "messages,network,freeze,partition,restart,pause,kill,stop,delay,compact",
+  usual = "messages,network,freeze,partition,restart,pause,kill,stop,delay,far,compact",
 }
