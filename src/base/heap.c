@@ -6,7 +6,7 @@
 #include "base/err.h"
 
 void heap_init(struct heap *heap) {
-    *heap = (struct heap){NULL, 0, 0};
+    *heap = (struct heap){NULL, 0, 0, 0};
 }
 
 void heap_fini(struct heap *heap) {
@@ -33,8 +33,12 @@ static void place(struct heap *heap, struct heap_node *node, size_t i) {
     node->index = i + 1;
 }
 
+static bool is_before(const struct heap_node *a, const struct heap_node *b) {
+    return a->key != b->key ? a->key < b->key : a->turn < b->turn;
+}
+
 static void sift_up(struct heap *heap, struct heap_node *node, size_t i) {
-    while (i > 0 && heap->nodes[(i - 1) / 2]->key > node->key) {
+    while (i > 0 && is_before(node, heap->nodes[(i - 1) / 2])) {
         place(heap, heap->nodes[(i - 1) / 2], i);
         i = (i - 1) / 2;
     }
@@ -46,9 +50,9 @@ static void sift_down(struct heap *heap, struct heap_node *node, size_t i) {
         size_t child = 2 * i + 1;
         if (child >= heap->n)
             break;
-        if (child + 1 < heap->n && heap->nodes[child + 1]->key < heap->nodes[child]->key)
+        if (child + 1 < heap->n && is_before(heap->nodes[child + 1], heap->nodes[child]))
             child++;
-        if (heap->nodes[child]->key >= node->key)
+        if (is_before(node, heap->nodes[child]))
             break;
         place(heap, heap->nodes[child], i);
         i = child;
@@ -71,6 +75,7 @@ void heap_remove(struct heap *heap, struct heap_node *node) {
 void heap_insert(struct heap *heap, struct heap_node *node, int64_t key) {
     heap_remove(heap, node);
     node->key = key;
+    node->turn = heap->n_turns++;
     sift_up(heap, node, heap->n++);
 }
 

@@ -1,4 +1,4 @@
-/* base/heap.h - an intrusive binary min-heap of instants: the timers. */
+/* base/heap.h - an intrusive binary min-heap of instants: the timers. Of equal ones the first to be inserted comes first. */
 #ifndef LUN_BASE_HEAP_H
 #define LUN_BASE_HEAP_H
 
@@ -8,12 +8,14 @@
 
 struct heap_node {
     int64_t key;
+    uint64_t turn; /* which insertion it was */
     size_t index; /* place in heap->nodes, plus one; 0: in no heap */
 };
 
 struct heap {
     struct heap_node **nodes;
     size_t n, capacity;
+    uint64_t n_turns;
 };
 
 void heap_init(struct heap *heap);

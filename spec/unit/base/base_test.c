@@ -51,6 +51,23 @@ static void a_heap_gives_the_smallest_key_first(void) {
     heap_fini(&heap);
 }
 
+static void a_heap_gives_equal_keys_in_the_order_of_their_insertion(void) {
+    enum { N = 20 };
+    struct heap heap;
+    struct heap_node nodes[N] = {{0}};
+    heap_init(&heap);
+    REQUIRE(heap_reserve(&heap, N) == 0);
+    for (int i = 0; i < N; i++)
+        heap_insert(&heap, &nodes[i], 7);
+    heap_insert(&heap, &nodes[3], 7); /* moved: it comes after all others */
+    for (int i = 0; i < N; i++) {
+        int expected = i < 3 ? i : i < N - 1 ? i + 1 : 3;
+        CHECK(heap_first(&heap) == &nodes[expected]);
+        heap_remove(&heap, heap_first(&heap));
+    }
+    heap_fini(&heap);
+}
+
 static void a_heap_survives_any_order_of_inserts_moves_and_removals(void) {
     enum { N = 64, ROUNDS = 20000 };
     struct heap heap;
@@ -290,6 +307,7 @@ static void a_fork_is_counted_in_the_child_alone(void) {
 
 int main(void) {
     RUN(a_heap_gives_the_smallest_key_first);
+    RUN(a_heap_gives_equal_keys_in_the_order_of_their_insertion);
     RUN(a_heap_survives_any_order_of_inserts_moves_and_removals);
     RUN(a_list_keeps_the_order_of_arrival);
     RUN(lists_are_moved_and_appended);

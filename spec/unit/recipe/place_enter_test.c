@@ -68,7 +68,7 @@ static void entering_ends_when_the_session_is_lost(void) {
         scene->world->is_held[i] = true;
     CHECK(stand_enter(&scene->a, &scene->ann, "a", PLACE_WAIT) == 0);
     world_advance(scene->world, MS(9500));
-    STORY(scene->world, "Bob jeopardy, Ann jeopardy, a fails lost, Ann lost expired, Bob lost expired");
+    STORY(scene->world, "Ann jeopardy, Bob jeopardy, a fails lost, Ann lost expired, Bob lost expired");
     scene_end(scene);
 }
 
