@@ -57,7 +57,7 @@ static void enter(struct stand *stand) {
     static const struct place_callbacks callbacks = {on_entered, on_stop, on_left};
     struct machine *machine = stand->machine;
     bool is_resting = machine_rests(machine);
-    stand->line = is_resting ? 0 : (int)below(&machine->dice, LINES);
+    stand->line = is_resting ? 0 : draw_line(machine);
     stand->is_trying = chance(&machine->dice, 250) && !is_resting;
     stand->has_written = false;
     int64_t patience = chance(&machine->dice, 400) ? SECONDS(3) : SECONDS(120);

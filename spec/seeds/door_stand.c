@@ -133,7 +133,7 @@ static void enter(struct stand *stand) {
     if (chance(&machine->dice, 400))
         door_drop_stand(stand);
     bool is_mutex = chance(&machine->dice, 500);
-    int line = (int)below(&machine->dice, LINES);
+    int line = draw_line(machine);
     if (!stand->mutex && !stand->election)
         stand->line = line;
     if (stand->mutex || (!stand->election && is_mutex))

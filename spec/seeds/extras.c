@@ -4,7 +4,11 @@
  *   anew     etcd begins anew, once or twice
  *   headers  headers of another cluster, member or term
  *   numbers  numbers that no etcd can mean
- *   far      answers take 0.3 to 3 s from the beginning until the faults end; most sessions have a TTL that allows it */
+ *   far      answers take 0.3 to 3 s from the beginning until the faults end; most sessions have a TTL that allows it
+ *
+ * and only by --with, for mutants that ordinary histories seldom catch:
+ *   crowd    all stand in one line, and end their sessions often
+ *   guests   most sessions adopt another's lease; an operator deletes keys, machines pause */
 #include <string.h>
 
 #include "world.h"
@@ -29,8 +33,12 @@ bool history_with(const char *list) {
     return true;
 }
 
+static bool is_wanted(enum extra extra) {
+    return wanted & 1U << extra;
+}
+
 static bool has(uint64_t *dice, enum extra extra) {
-    return chance(dice, 50) || wanted & 1U << extra;
+    return chance(dice, 50) || is_wanted(extra);
 }
 
 /* ---- members that are far away --------------------------------------------------------------------------- */
@@ -50,6 +58,21 @@ bool machine_reaches(const struct machine *machine) {
     return machine->ttl_s * NS_PER_S >= ROUND_TRIPS_OF_A_TTL * world_far_ns(machine->world);
 }
 
+/* ---- rare by themselves ------------------------------------------------------------------------------------ */
+
+static void plan_guests(struct world *world, uint64_t *dice) {
+    world->adoption = 900;
+    for (int i = 0; i < 40; i++)
+        add_fault(world, dice, DELETE, sim_now(world->sim) + SECONDS(4) + below(dice, world->faults_end_ns));
+    for (int i = 0; i < 40; i++)
+        add_fault(world, dice, PAUSE, below(dice, world->faults_end_ns));
+}
+
+int draw_line(struct machine *machine) {
+    int line = (int)below(&machine->dice, LINES);
+    return machine->world->is_crowd ? 0 : line;
+}
+
 void plan_extras(struct world *world, uint64_t seed) {
     uint64_t dice = dice_of(seed, 'A');
     if (has(&dice, EXTRA_far) && !world->is_patient)
@@ -62,4 +85,10 @@ void plan_extras(struct world *world, uint64_t seed) {
         world->message_faults.false_header = 1 + (int)below(&dice, 30);
     if (has(&dice, EXTRA_numbers))
         world->message_faults.false_number = 1 + (int)below(&dice, 30);
+    if (is_wanted(EXTRA_crowd)) {
+        world->is_crowd = true;
+        world->restlessness = 100;
+    }
+    if (is_wanted(EXTRA_guests))
+        plan_guests(world, &dice);
 }

@@ -169,6 +169,7 @@ struct world {
     struct fault faults[FAULTS];
     size_t n_faults;
     int64_t faults_begin_ns, faults_end_ns;
+    bool is_crowd;   /* all stand in one line */
     bool is_patient; /* all are bare, in one line, and wait for long */
     int64_t changed_ns, at_rest_ns; /* the lines did last; since when what is read is counted, 0: it is not */
     int restlessness; /* per mille of their thoughts in which machines end their session */
@@ -286,6 +287,8 @@ void check_observer(struct machine *machine, int64_t within_ns);
 enum extra { HISTORY_EXTRAS(LUN_X) N_EXTRAS };
 #undef LUN_X
 void plan_extras(struct world *world, uint64_t seed);
+/* In which it stands next. */
+int draw_line(struct machine *machine);
 /* Drawn for its next session. */
 int64_t machine_ttl_s(struct machine *machine);
 /* The TTL of its session allows for how far etcd is away. */
