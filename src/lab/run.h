@@ -109,11 +109,16 @@ extern struct process *the_process;
 
 /* ---- run.c */
 double run_seconds(const struct run *run);
+/* Raises when there is none. */
+struct run *run_under_way(lua_State *L);
 void run_report(struct run *run, const char *who, const char *kind, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* The first verdict stands. */
 void run_fail(struct run *run, enum verdict verdict, const char *who, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* ---- run_faults.c: functions of lunarch.sim */
+extern const luaL_Reg run_fault_functions[];
 
 /* ---- process.c: on the main stack, unless said otherwise */
 /* Begins a life in the state that was saved. */
