@@ -44,7 +44,7 @@ function world.controller()
   return (cqueues.running())
 end
 
-function world.way()
+function world.wait_mode()
   return is_yieldable() and "park" or "block"
 end
 
@@ -53,7 +53,7 @@ function world.current()
 end
 
 function world.nap(seconds)
-  if world.way() == "park" then cqueues.sleep(seconds) else block.sleep(seconds) end
+  if world.wait_mode() == "park" then cqueues.sleep(seconds) else block.sleep(seconds) end
 end
 
 function world.enter()
@@ -99,7 +99,7 @@ end
 
 function world.sleep(seconds)
   world.enter()
-  if world.way() == "block" then
+  if world.wait_mode() == "block" then
     block.sleep(seconds)
   else
     world.suspend({}, seconds)

@@ -69,7 +69,7 @@ local function await_all()
   local task = world.current and world.current()
   if not share_the_world(world) or task and not retire(task) then return false end
   if world.drive then return (world.drive(has_ended)) end
-  if world.way() ~= "park" then return false end
+  if world.wait_mode() ~= "park" then return false end
   while not has_ended() do
     world.nap(PAUSE_S)
   end

@@ -19,7 +19,7 @@ function foreign.new(given)
   local world = { leave = nothing }
   local is_here = given.is_here or is_in_a_coroutine
 
-  function world.way()
+  function world.wait_mode()
     return is_here() and "park" or "block"
   end
 

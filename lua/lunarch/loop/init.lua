@@ -54,16 +54,16 @@ end
 
 -- How a wait is made here: as the world says; but a trace function blocks, and a finalizer, which comes in the middle
 -- of anything, turns no loop.
-local function way_in(world)
-  local way = world.way()
-  if way and tracing == running() then return "block" end
-  if way and way ~= "block" and collector.is_in_finalizer() then return nil end
-  return way
+local function mode_in(world)
+  local mode = world.wait_mode()
+  if mode and tracing == running() then return "block" end
+  if mode and mode ~= "block" and collector.is_in_finalizer() then return nil end
+  return mode
 end
 
 function loop.enter()
   local world = here()
-  if collector.is_in_finalizer() and not way_in(world) then
+  if collector.is_in_finalizer() and not mode_in(world) then
     args.misuse "nothing but a release can be called in a finalizer (__gc) here: nothing may wait in it"
   end
   return world.enter()
@@ -79,7 +79,7 @@ end
 
 last = { enter = nothing, leave = nothing, current = nothing, spawn = refuse, run = refuse }
 
-function last.way() return "block" end
+function last.wait_mode() return "block" end
 
 function last.sleep(seconds)
   block.sleep(seconds)
@@ -238,11 +238,11 @@ local function wait_blocking(hub, id, is_kept)
 end
 
 -- A wish for another world than this one leaves nothing but to block.
-local function way_of(hub, world)
+local function mode_of(hub, world)
   if is_blocking then return "block" end
   local wish = hub.wish
   local is_elsewhere = wish == "luv" and world == cqueues or wish == "cqueues" and world ~= cqueues
-  return (wish == "block" or is_elsewhere) and "block" or way_in(world)
+  return (wish == "block" or is_elsewhere) and "block" or mode_in(world)
 end
 
 -- Waits for operation `id` and returns what it came to. When the wait is interrupted, or has lasted too long, the
@@ -251,12 +251,12 @@ end
 -- they are still needed there: what no later instruction names is already garbage to LuaJIT.
 function loop.await(hub, id, is_kept, token, owner)
   local world = not is_blocking and hub.own or here()
-  local way = way_of(hub, world)
-  if not way then
+  local mode = mode_of(hub, world)
+  if not mode then
     -- Only releases come here: `enter` lets nobody else begin.
     hub.core:forget(id)
     return true
-  elseif way == "block" then
+  elseif mode == "block" then
     wait_blocking(hub, id, is_kept)
   else
     wait_in_loop(hub, id, is_kept, world)

@@ -59,7 +59,7 @@ end
 -- ---- waiting ----------------------------------------------------------------------------------------------------
 
 -- How a wait that begins here will be made: "park" (the task yields), "turn" (it turns the loop), or "block".
-function tasks.way()
+function tasks.wait_mode()
   if current and running() == current.thread and is_yieldable() then return "park" end
   if n_alive > 0 and not luv.is_inside() then return "turn" end
   return "block"
@@ -115,7 +115,7 @@ function tasks.nap(seconds)
   local task = current
   local wait = { task = task }
   luv.timer(seconds, function() tasks.wake(wait) end)
-  if tasks.way() == "park" then
+  if tasks.wait_mode() == "park" then
     task.wait = wait
     repeat coroutine.yield() until wait.is_done
     task.wait = nil
@@ -130,7 +130,7 @@ local function suspend(wait)
   local failure
   if task and task.interruption then
     failure = task.interruption
-  elseif tasks.way() == "park" then
+  elseif tasks.wait_mode() == "park" then
     task.wait = wait
     -- Whoever else resumes this coroutine is sent back.
     repeat coroutine.yield() until wait.is_done or task.interruption
@@ -176,10 +176,10 @@ end
 
 function tasks.sleep(seconds)
   tasks.enter()
-  local way = tasks.way()
-  if way == "block" then
+  local mode = tasks.wait_mode()
+  if mode == "block" then
     block.sleep(seconds)
-  elseif way == "park" and seconds == 0 then
+  elseif mode == "park" and seconds == 0 then
     coroutine.yield()
     tasks.enter()
   else
@@ -399,7 +399,7 @@ function tasks.rouse(task)
 end
 
 function tasks.may_join(task)
-  if not task.has_ended and tasks.way() == "block" then
+  if not task.has_ended and tasks.wait_mode() == "block" then
     args.misuse "task:join: inside a callback of libuv's nothing can wait for a task: spawn one that does"
   end
 end

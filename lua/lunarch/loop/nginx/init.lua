@@ -49,7 +49,7 @@ end
 
 -- ---- where we are -------------------------------------------------------------------------------------------------
 
-nginx.way = phase.way
+nginx.wait_mode = phase.wait_mode
 
 -- Raises where nginx is about to fork, or has not begun to.
 function nginx.connect(call)
@@ -132,7 +132,7 @@ end
 
 function nginx.sleep(seconds)
   nginx.enter()
-  if nginx.way() == "block" then
+  if nginx.wait_mode() == "block" then
     require "lunarch.loop.block".sleep(seconds)
   elseif seconds == 0 then
     -- Debian's nginx warns of ngx.sleep(0) in its log each time.

@@ -19,7 +19,7 @@ local CANNOT_WAIT = {
 
 --- How a wait that begins here is made: "park" (the light thread yields), "block" where nothing else is left to be held
 --- up; nil: not at all.
-function phase.way()
+function phase.wait_mode()
   local name = get_phase()
   if name == "exit_worker" then return "block" end
   return not CANNOT_WAIT[name] and core.is_yieldable() and "park" or nil
