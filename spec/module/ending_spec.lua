@@ -19,11 +19,16 @@ describe("a program that ends itself while it leads", function()
     io.stdout:setvbuf "line"
     lunarch = require "lunarch"
     uv = require "luv"
+    -- Until do_work was called.
+    function led(sleep) while not works do (sleep or lunarch.sleep)(0.01) end end
     function make(own)
       local options = {
         election = election, name = "A", ttl = 30, interval = 0.05,
         on_elected = function() print "on_elected" end,
-        do_work = function() print "do_work" end,
+        do_work = function()
+          print "do_work"
+          works = true
+        end,
         on_lost = function(_, reason)
           print("on_lost " .. reason)
           lunarch.sleep(0.2)
@@ -68,7 +73,7 @@ describe("a program that ends itself while it leads", function()
     ["on_leader"] = "make { on_leader = function(l) if l.is_me then os.exit(3) print 'unreachable' end end }:run()",
     ["a spawned task"] = [[
       lunarch.run(function()
-        lunarch.spawn(function() lunarch.sleep(0.3) os.exit(3) print 'unreachable' end)
+        lunarch.spawn(function() led() os.exit(3) print 'unreachable' end)
         make():run()
       end)]],
     ["a coroutine of the user's"] = [[
@@ -92,7 +97,7 @@ describe("a program that ends itself while it leads", function()
       uv.run()]],
     ["the main chunk"] = [[
       lunarch.spawn(function() make():run() end)
-      lunarch.sleep(0.3)
+      led()
       os.exit(3)]],
     ["a variable kept from before"] = [[
       make { do_work = function() exit(3) end }:run()]],
@@ -336,7 +341,7 @@ describe("a program that ends itself while it leads", function()
     ["os.exit(0, true)"] = "os.exit(0, true)",
   } do
     it("by " .. what, function()
-      local child = start("lunarch.spawn(function() make():run() end) lunarch.sleep(0.3) " .. text)
+      local child = start("lunarch.spawn(function() make():run() end) led() " .. text)
       ended_in_order(child, "exit", { text:find "error" and 1 or 0, 0 })
     end)
   end
@@ -346,7 +351,7 @@ describe("a program that ends itself while it leads", function()
       lunarch.spawn(function()
         make { stop_timeout = 0.5, on_lost = function() print 'on_lost' lunarch.sleep(100) end }:run()
       end)
-      lunarch.sleep(0.3)]]
+      led()]]
     assert.equal(0, (child:wait_exit()))
     assert.truthy(child:find "on_lost")
     assert.equal("", server:etcdctl("get", "--prefix", "--keys-only", "/ending/" .. n))
@@ -366,7 +371,7 @@ describe("a program that ends itself while it leads", function()
       ["on_elected"] = [[
         begin { on_elected = function() print "on_elected" os.exit(3) print 'unreachable' end } assert(cq:loop())]],
       ["another coroutine of the controller"] = [[
-        begin() cq:wrap(function() cqueues.sleep(0.3) os.exit(3) print 'unreachable' end) assert(cq:loop())]],
+        begin() cq:wrap(function() led(cqueues.sleep) os.exit(3) print 'unreachable' end) assert(cq:loop())]],
       ["a generator"] = [[
         begin { do_work = function() coroutine.wrap(function() os.exit(3) print 'unreachable' end)() end }
         assert(cq:loop())]],
@@ -385,7 +390,7 @@ describe("a program that ends itself while it leads", function()
     end)
 
     it("by an error of another coroutine", function()
-      local child = start(CQUEUES .. "begin() cq:wrap(function() cqueues.sleep(0.3) error 'x' end) assert(cq:loop())")
+      local child = start(CQUEUES .. "begin() cq:wrap(function() led(cqueues.sleep) error 'x' end) assert(cq:loop())")
       ended_in_order(child, "exit", { 1, 0 })
     end)
 
