@@ -170,7 +170,7 @@ struct lun_config {
     const char *prefix;
     bool insecure_skip_tls_verify; /* accepts any certificate: no protection against a false server */
     /* Both are called from lun_client_poll; NULL: none. Trace: one line for each step of the core. Warning: a sentence for a log, once for
-     * each thing that somebody should mend though nothing fails for it: an endpoint that cannot be used. */
+     * each thing that an operator should mend though nothing fails for it: an endpoint that cannot be used. */
     void (*on_trace)(void *arg, const char *line);
     void (*on_warning)(void *arg, const char *sentence);
     void *trace_arg;

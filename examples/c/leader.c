@@ -74,7 +74,7 @@ static void hand_over(struct lun_mutex *mutex) {
     await("close", lun_client_close(client, &ask, NULL, &closed.err), &closed, false);
 }
 
-/* Until told to stop, or until the lock is about to be somebody else's. */
+/* Until told to stop, or until the lock is about to be another's. */
 static void work(struct lun_mutex *mutex, int64_t token) {
     struct answer loss = {0};
     struct lun_ask ask = {.timeout_ms = FOR_EVER, .on_done = on_done, .arg = &loss};

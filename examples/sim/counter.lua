@@ -1,4 +1,4 @@
--- The leader counts: /counter/value goes up by one, five times a second, whoever leads.
+-- The leader counts: /counter/value goes up by one, five times a second, whichever process leads.
 --
 --   lunarch sim examples/sim/counter.lua           a thousand histories against a simulated etcd
 --   lunarch run examples/sim/counter.lua --dev     the same script against a real one
@@ -29,7 +29,7 @@ function do_work(term)
   local ok, why, code = term:put(KEY, tostring(count + 1))
   if not ok then
     log.warn("not counted: %s (%s)", why, code)
-    -- It may have been carried out, or be carried out later: whoever leads next reads what became of it.
+    -- It may have been carried out, or be carried out later: the next leader reads what became of it.
     return false
   end
   count = count + 1

@@ -2,7 +2,7 @@
 --
 --   lunarch sim examples/sim/unguarded.lua
 --
--- Most of the time it works. But a write that was sent while we led may be carried out when somebody else leads
+-- Most of the time it works. But a write that was sent while we led may be carried out when another process leads
 -- already, and takes back what the other has counted: the simulator shows how, within a hundred seeds or so.
 election = "/counter/leader"
 ttl      = 3
@@ -28,7 +28,7 @@ function do_work(term)
   local ok, why, code = term.election.session.client:put(KEY, tostring(count + 1))
   if not ok then
     log.warn("not counted: %s (%s)", why, code)
-    -- It may have been carried out, or be carried out later: whoever leads next reads what became of it.
+    -- It may have been carried out, or be carried out later: the next leader reads what became of it.
     return false
   end
   count = count + 1

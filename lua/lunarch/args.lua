@@ -124,7 +124,7 @@ function args.name(call, name, value)
   return value
 end
 
--- Who somebody is: stands in the log, and in etcd for others to read.
+-- A name: stands in the log, and in etcd for others to read.
 local LONGEST_WHO = 255
 
 function args.who(call, name, value)

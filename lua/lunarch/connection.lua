@@ -22,7 +22,8 @@ connection.ROWS = {
   { name = "user", check = args.secret, value = "NAME",
     help = "one of etcd's users; its password is in --password-file or LUNARCH_PASSWORD" },
   { name = "password", check = args.secret },
-  { name = "password_file", check = args.word, value = "FILE", help = "a file whose first line is the user's password" },
+  { name = "password_file", check = args.word, value = "FILE",
+    help = "a file whose first line is the user's password" },
   { name = "insecure_skip_tls_verify", check = args.boolean, value = false,
     help = "do not check etcd's certificate: for tests" },
 }

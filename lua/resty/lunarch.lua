@@ -53,7 +53,7 @@ local function key_of(options)
   return table.concat(parts, " ")
 end
 
---- What this worker has: nil, message, code when there is no memory or thread to be had.
+--- What this worker has: nil, message, code when there is no memory, or no thread can be created.
 function resty.new(options)
   options = args.options("resty.lunarch.new", options, OPTIONS)
   local key = key_of(options)

@@ -440,7 +440,7 @@ describe("a candidate", function()
   describe("whose etcd does not answer", function()
     it("may be looked for elsewhere only before it has answered", function()
       world.session_troubles[1] = "connection refused"
-      local candidate = make()
+      candidate = make()
       candidate.hint = " (a hint)"
       world:at(20, function()
         world.session_troubles[1] = "connection refused again"
@@ -524,8 +524,9 @@ describe("a candidate", function()
   it("says once where it stands, with which TTL, and how long etcd may be away", function()
     world:at(5, function() world.session:lose "revoked" end)
     run(make { ttl = 1 }, 30)
-    assert.truthy(world:has_logged("info: stands in /e as A: TTL 2 s %(1 s was asked for%); etcd may be away for 0.5 s; told to "
-      .. "stop after 0.3 s without a renewal, lost after 1.8 s, replaced after 2 s at the earliest; etcd at fake:2379"))
+    assert.truthy(world:has_logged("info: stands in /e as A: TTL 2 s %(1 s was asked for%); "
+      .. "etcd may be away for 0.5 s; told to stop after 0.3 s without a renewal, lost after 1.8 s, "
+      .. "replaced after 2 s at the earliest; etcd at fake:2379"))
     local n = 0
     for _, text in ipairs(world.logged) do
       if text:find "stands in" then n = n + 1 end
@@ -535,9 +536,9 @@ describe("a candidate", function()
 
   it("says with etcd's words why etcd does not renew its session any more", function()
     world:at(5, function() world.session:lose("permission_denied", "renew the lease of /e/1: user alice: no") end)
-    local calls = {}
-    run(make { on_lost = function(_, reason) calls[#calls + 1] = reason end }, 30)
-    assert.equal("permission_denied", calls[1])
+    local reasons = {}
+    run(make { on_lost = function(_, reason) reasons[#reasons + 1] = reason end }, 30)
+    assert.equal("permission_denied", reasons[1])
     assert.truthy(world:has_logged "error: the term ends: permission_denied: renew the lease of /e/1: user alice: no")
   end)
 

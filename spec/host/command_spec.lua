@@ -118,7 +118,8 @@ describe("lunarch", function()
       { "is not a name", "run", script.write "", "--dev=a/b" },
       { "a password on the command line", "run", "x.lua", "--user", "alice:secret" },
       { "cacert /nowhere", "run", candidate "", "--election", "/e", "--cacert", "/nowhere" },
-      { "password_file /nowhere", "run", candidate "", "--election", "/e", "--user", "a", "--password-file", "/nowhere" },
+      { "password_file /nowhere", "run", candidate "", "--election", "/e", "--user", "a",
+        "--password-file", "/nowhere" },
       { "LUNARCH_ENDPOINTS: ", "run", candidate "", "--election", "/e", env = { LUNARCH_ENDPOINTS = "nonsense" } },
     }
 

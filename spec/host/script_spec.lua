@@ -296,7 +296,8 @@ describe("lunarch run", function()
         end }
       ]]
       for prefix, case in pairs {
-        ["/flag"] = { stands, { "--endpoints", server.endpoint, "--prefix", "/flag", env = { LUNARCH_PREFIX = "/x" } } },
+        ["/flag"] = { stands, { "--endpoints", server.endpoint, "--prefix", "/flag",
+          env = { LUNARCH_PREFIX = "/x" } } },
         ["/env"] = { stands, { "--endpoints", server.endpoint, env = { LUNARCH_PREFIX = "/env" } } },
         ["/script"] = { stands, { "--endpoints", server.endpoint, env = nowhere } },
         ["/own"] = { own:format(server.endpoint), { "--endpoints", server.endpoint, env = nowhere } },

@@ -208,10 +208,10 @@ describe("a signal", function()
         wait.pass(0.1)
         child:signal "sigterm"
         assert.equal(143, (child:wait_exit()))
-        local said = child:find "second signal".text
-        if format == "json" then said = require "cjson".decode(said).message end
-        local left = said:match "ended at once by a second signal; the place lapses in (%d+%.%d) s$"
-        assert.truthy(left, said)
+        local text = child:find "second signal".text
+        if format == "json" then text = require "cjson".decode(text).message end
+        local left = text:match "ended at once by a second signal; the place lapses in (%d+%.%d) s$"
+        assert.truthy(left, text)
         assert.truthy(tonumber(left) > 0 and tonumber(left) <= 5)
         n = n + 1
         flags[4] = "/signals/" .. n

@@ -157,7 +157,7 @@ describe("etcd's users", function()
     client:close(1)
   end))
 
-  it("of an etcd that was restored from a snapshot, whose tokens it cannot know, are served again", scene.play(function()
+  it("of an etcd that was restored from a snapshot, whose tokens it cannot know, go on", scene.play(function()
     server.options.ctl_user = "root:rootpw"
     enable()
     local snapshot = server:save()

@@ -4,9 +4,9 @@ local lunarch = require "lunarch"
 local wait = require "support.wait"
 
 describe("a warning", function()
-  local client, server, session
+  local _, server, session
 
-  setup(function() client, server, session = fixture.open { ttl = 60 } end)
+  setup(function() _, server, session = fixture.open { ttl = 60 } end)
   teardown(fixture.close)
 
   local function new_log()

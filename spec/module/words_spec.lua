@@ -31,7 +31,8 @@ describe("the words of the module", function()
 
   it("explain the lease id 0", function()
     local _, err = pcall(client.put, client, "/words/k", "v", { lease = "00" })
-    assert.matches("client:put: 'lease' is 00, which etcd takes for \"no lease\": leave it out, or give the id of a lease$", err)
+    assert.matches("client:put: 'lease' is 00, which etcd takes for \"no lease\": leave it out, or give the id of a "
+      .. "lease$", err)
   end)
 
   it("name who leads when a campaign takes too long", function()
@@ -78,7 +79,8 @@ describe("the words of the module", function()
       message, code = said, as
       return code == "no_space"
     end)
-    assert.matches("database space exceeded %(compact and defragment etcd's database, then: etcdctl alarm disarm%)$", message)
+    assert.matches("database space exceeded %(compact and defragment etcd's database, then: "
+      .. "etcdctl alarm disarm%)$", message)
     assert.same({ "NOSPACE" }, own:status(5)[1].alarms)
     assert.matches(", alarm NOSPACE$", tostring(own:status(5)[1]))
     own:close(5)

@@ -231,7 +231,8 @@ describe("lunarch sim", function()
         function on_lost(_, reason) if reason == "expired" then error "lost" end end
       ]]
       assert.is_nil(failure_of(text, "--faults", "far", "--ttl", "40", "--seeds", "1..30"))
-      assert.matches("^on_lost failed: .*lost", failure_of(text, "--faults", "far", "--ttl", "2", "--seeds", "1..30").reason)
+      local failure = failure_of(text, "--faults", "far", "--ttl", "2", "--seeds", "1..30")
+      assert.matches("^on_lost failed: .*lost", failure.reason)
     end)
 
     it("two leaders, where an operator takes keys away", function()

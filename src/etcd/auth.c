@@ -140,7 +140,7 @@ static void ask(struct auth *auth) {
     }
 }
 
-/* Either somebody waits, or the renewal is due. */
+/* Either a call waits for a token, or the renewal is due. */
 static void on_timer(struct rpc_timer *timer) {
     struct auth *auth = CONTAINER_OF(timer, struct auth, timer);
     if (auth->call || auth->etcd->is_closing)

@@ -1,4 +1,4 @@
-/* etcd/call.c - the attempt machine: one request, one attempt at a time, until somebody has answered.
+/* etcd/call.c - the attempt machine: one request, one attempt at a time, until a member has answered.
  *
  *             +------------- next member --------------+
  *             v                                        |

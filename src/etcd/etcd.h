@@ -26,7 +26,7 @@ enum { ETCD_MAX_MEMBERS = ENDPOINT_MAX };
  * LUN_EINVALID (which endpoint, and how one is written). */
 int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, const struct trace *trace,
              struct etcd **ret_etcd, struct lun_err *ret_err);
-/* Where sentences for a log go from now on: what somebody should mend although nothing fails for it. Borrowed. */
+/* Where sentences for a log go from now on: what an operator should mend although nothing fails for it. Borrowed. */
 void etcd_set_warnings(struct etcd *etcd, const struct trace *warnings);
 /* The user of every call from now on; before the first. Copies. 0 or LUN_ENOMEM. */
 int etcd_set_user(struct etcd *etcd, const char *user, const char *password);

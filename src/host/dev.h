@@ -8,7 +8,7 @@
  *                the last user is gone
  *   start.lock   held (LOCK_EX) while one user joins
  *   keeper       a fifo whose reading end the keeper holds for life: opening it for writing tells at once
- *                whether there is a keeper, and whoever holds the writing end is told by POLLERR when the
+ *                whether there is a keeper, and holders of the writing end see POLLERR when the
  *                keeper dies
  *   etcd:0       the socket of its clients (peer:0 that of other members, which there are none of)
  *   endpoint     "unix://<directory>/etcd:0", written by rename once etcd serves

@@ -30,7 +30,7 @@
 struct keeper {
     const char *dir, *program;
     int users_fd;
-    /* Held while etcd is forked or reaped, so that `etcd` is never a number that has gone to somebody else;
+    /* Held while etcd is forked or reaped, so that `etcd` is never a number that has gone to another process;
      * and for ever at the end. */
     pthread_mutex_t lock;
     pid_t etcd; /* 0: none */

@@ -6,7 +6,7 @@
  *
  *   listening --a connection of our own process--> connected --it is closed--> silent
  *
- * The socket lies in a folder of its own that only our user may enter; both are gone once somebody has connected. Who
+ * The socket lies in a folder of its own that only our user may enter; both are gone once a socket has connected. Who
  * is let in is this very process and nobody else. What is rung before that is rung again then. */
 #include "module/module.h"
 

@@ -248,7 +248,7 @@ static void remember_owner(struct place *place, const struct lun_kv *owner) {
     place->line->owner_text = text.data;
 }
 
-/* Our own key is there, and somebody is before us, or may be. */
+/* Our own key is there, and another place is before it, or may be. */
 static void looked_in_vain(struct place *place, enum line_verdict verdict, const struct lun_kv *blocker,
                            int64_t revision) {
     bool is_whole_line = place->ask == LINE_BEFORE || place->ask == LINE_FRONT;
@@ -311,7 +311,7 @@ static void entering_failed(struct place *place, const struct lun_err *err) {
         place_maybe_free(place);
 }
 
-/* PLACE_TRY found somebody there. It may be ourselves: an earlier attempt whose reply was lost. */
+/* PLACE_TRY found a place there. It may be our own: of an earlier attempt whose reply was lost. */
 static void busy(struct place *place, const struct etcd_reply *reply) {
     const struct lun_kv_result *owner = &reply->results[0];
     if (owner->n_kvs > 0 && place->create_rev && owner->kvs[0].create_rev == place->create_rev) {

@@ -58,7 +58,7 @@ void place_tell_over(struct place *place, enum lun_reason reason) {
 }
 
 static const struct lun_err not_ours = {
-    .code = LUN_ENOTOWNER, .status = -1, .text = "the key had been deleted by somebody else"};
+    .code = LUN_ENOTOWNER, .status = -1, .text = "the key had been deleted by another client"};
 
 /* ---- leaving: what a place may have in etcd is removed, however often that takes ---------------------- */
 

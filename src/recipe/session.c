@@ -12,10 +12,10 @@
  *
  * What is in flight, and who cleans up:
  *   GRANTING     the grant. Cancelled by close: if it may have been carried out, REVOKING removes the lease.
- *   ADOPTING     the first renewal. Nothing to clean up: the lease is somebody else's. (Or ours, the
+ *   ADOPTING     the first renewal. Nothing to clean up: the lease is another program's. (Or ours, the
  *                grant's reply lost: then close revokes it, and GRANTING follows if it has lapsed.)
  *   ALIVE        the renewals. The validity and the jeopardy timer run. Places stand.
- *   LOST         nothing. Places have been told; their keys go with the lease. (Adopted lease: somebody else
+ *   LOST         nothing. Places have been told; their keys go with the lease. (Adopted lease: another program
  *                may renew it; each place leaves by itself.)
  *   REVOKING     the revocation, until answered or the lease has surely lapsed.
  *   DISPERSING   (adopted lease) each place leaves by itself. One that owes waits for the late copy a few
@@ -403,7 +403,7 @@ static void on_granted(void *arg, const struct etcd_reply *reply) {
         return;
     }
     if (etcd_is_lease_exists(reply->err) && grant(session) == 0)
-        return; /* somebody else drew the same number */
+        return; /* another client drew the same number */
     struct lun_err err = *reply->err;
     (void)lun_err_wrap(&err, "session: grant a lease of %" PRId64 " s", session->asked_ttl_s);
     fail_opening(session, &err, session->is_grant_unsure);

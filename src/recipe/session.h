@@ -95,7 +95,7 @@ int64_t session_away_limit_ns(const struct session *session);
 /* The most that is ever left until valid_until: TTL less margin. */
 int64_t session_longest_ns(const struct session *session);
 bool session_is_over(const struct session *session); /* lost, closing or closed */
-/* Over, but its adopted lease may live on, renewed by somebody else: places are removed one by one. */
+/* Over, but its adopted lease may live on, renewed by another program: places are removed one by one. */
 bool session_is_dispersing(const struct session *session);
 enum lun_session_state session_state(const struct session *session);
 /* By the clock too: the machine may not have been told yet. */

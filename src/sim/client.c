@@ -58,7 +58,7 @@ static int64_t next_instant(const struct sim_client *client) {
     return client->host || list_is_empty(&client->inbox) ? at : 0;
 }
 
-/* Whoever is woken runs a little later, now and then much later. */
+/* A thread that is woken runs a little later, now and then much later. */
 static void set_wake(struct sim_client *client) {
     struct sim *sim = client->sim;
     int64_t at = world_instant(client, next_instant(client));
@@ -142,7 +142,7 @@ static int run_inbox(struct sim_client *client) {
     return n;
 }
 
-/* Whoever frees a dead client polls until nothing is in flight. */
+/* Code that frees a dead client polls until nothing is in flight. */
 static int op_poll(struct rpc *rpc, int64_t until_ns) {
     struct sim_client *client = sim_client_of(rpc);
     if (client->is_dead)

@@ -98,7 +98,7 @@ static void list_keys(struct sim *sim, int64_t id, int64_t applied_rev,
             response->keys[response->n_keys++] = sim_lend(sim_key_of(&sim->keys.kvs[i]));
 }
 
-/* The leader is asked, whoever is: it may not have applied yet what the others have. */
+/* Whichever member leads is asked: it may not have applied yet what the others have. */
 struct sim_answer sim_time_to_live(struct sim *sim, const Etcdserverpb__LeaseTimeToLiveRequest *request) {
     const struct sim_member *leader = &sim->members[sim->leader];
     const struct sim_lease *lease = sim_lease_known(leader, request->id);

@@ -26,11 +26,11 @@ uint64_t sim_random(struct sim *sim);
 /* Below `n`. */
 int64_t sim_below(struct sim *sim, int64_t n);
 bool sim_chance(struct sim *sim, int per_mille);
-/* Whoever wants to know what happens; NULL: nobody. `line` is borrowed. */
+/* Calls `on_line` with all that happens; NULL: no more. `line` is borrowed. */
 void sim_trace(struct sim *sim, void (*on_line)(void *arg, int64_t now_ns, const char *line), void *arg);
 void sim_say(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Something that happens at an instant of the world's time. Memory of whoever starts it. */
+/* Something that happens at an instant of the world's time. Its starter's memory. */
 struct sim_event {
     struct heap_node node;
     void (*run)(struct sim_event *event);
@@ -55,7 +55,7 @@ struct sim_faults {
 void sim_set_faults(struct sim *sim, const struct sim_faults *faults);
 
 /* Each fault that hits a message to or from a client has a name: its kind, the client, and a number that counts
- * those of its kind at that client. Whoever wants to leave one out says so; NULL: none. */
+ * those of its kind at that client. A history that leaves one out says so; NULL: none. */
 enum sim_fault {
     SIM_REPLY_LOST, SIM_REQUEST_LOST, SIM_DELAYED, SIM_LATE_AFTER_CANCEL, SIM_FALSE_HEADER, SIM_FALSE_NUMBER,
     SIM_N_FAULTS
@@ -104,7 +104,7 @@ void sim_set_full(struct sim *sim, bool is_full);
 void sim_add_user(struct sim *sim, const char *name, const char *password, const char *prefix);
 /* From now on everybody shows a token. */
 void sim_enable_auth(struct sim *sim);
-/* Somebody changes a user or a role: whoever asks in that moment has to ask again. */
+/* A user or a role is changed: what is asked in that moment has to be asked again. */
 void sim_touch_auth(struct sim *sim);
 /* That member knows none any more; it does so too when it is stopped. */
 void sim_forget_tokens(struct sim *sim, int member);
@@ -144,7 +144,7 @@ void sim_look_on(struct sim *sim, const struct sim_watcher *watcher);
 /* `rate_ppm` is how much faster than the world its clock goes. Ended by sim_free, after sim_client_end. */
 struct sim_client *sim_client_new(struct sim *sim, const char *name, int64_t rate_ppm);
 struct rpc *sim_client_rpc(struct sim_client *client);
-/* Whoever lives on a client's thread, as a user's code does. Its completions then run in rpc_poll and nowhere else. */
+/* Code that lives on a client's thread, as a user's does. Its completions then run in rpc_poll and nowhere else. */
 struct sim_host {
     void (*on_note)(void *arg); /* rpc_poll would have something to do. Inside: only takes note of it */
     /* rpc_poll waits: returns after on_note was called, or once the client's clock shows `until_ns`. */

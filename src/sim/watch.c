@@ -1,6 +1,6 @@
 /* sim/watch.c - the servers' ends of watches.
  *
- * One that starts with what comes next is told of each revision when it is applied. One that starts earlier
+ * One that starts with what comes next gets each revision when it is applied. One that starts earlier
  * is slow: a loop, every 100 ms, tells it of all it missed in one message, and it is slow no more. So two
  * watches are not ordered against each other. */
 #include <stdlib.h>
@@ -78,7 +78,7 @@ static struct sim_watch *new_watch(struct sim_server_stream *server,
         watch->id = server->next_watch_id++;
     int64_t applied_rev = sim_applied_rev(server->member);
     watch->next_rev = request->start_revision ? request->start_revision : applied_rev + 1;
-    /* "From now on" becomes a number before the watcher is registered: now and then somebody writes between.
+    /* "From now on" becomes a number before the watcher is registered: now and then a write comes between.
      */
     watch->is_slow = watch->next_rev <= applied_rev || (!request->start_revision && sim_chance(sim, 30));
     list_push_back(&server->watches, &watch->in_watches);

@@ -162,7 +162,7 @@ struct sim_answer sim_check(struct sim *sim, enum rpc_method method, const Proto
 
 /* ---- auth.c */
 struct sim_answer sim_authenticate(struct sim *sim, const Etcdserverpb__AuthenticateRequest *request);
-/* RPC_OK: whoever shows that token (NULL: none) to that member may. A watch: the request to create it. */
+/* RPC_OK: a request with that token (NULL: none) may be made at that member. A watch: the request to create it. */
 struct sim_answer sim_authorize(struct sim_member *member, const char *token, enum rpc_method method,
                                 const ProtobufCMessage *message);
 void sim_auth_fini(struct sim *sim);
@@ -172,7 +172,7 @@ struct sim_answer sim_tell_status(struct sim_member *member);
 struct sim_answer sim_list_members(struct sim_member *member);
 
 /* ---- apply.c */
-/* Carries out a request on what is committed, through `member`, for whoever shows `token` (NULL: nobody); a
+/* Carries out a request on what is committed, through `member`, for a client that shows `token` (NULL: none); a
  * write makes an entry. */
 struct sim_answer sim_carry_out(struct sim_member *member, const char *token, enum rpc_method method,
                                 const ProtobufCMessage *request);

@@ -1,7 +1,7 @@
--- Beside the election: a *follower* observes the leader, on_leader is told of it, and one more task calls do_standby
--- while we do not lead.
+-- Beside the election: a *follower* observes the leader, on_leader is called with it, and one more task calls
+-- do_standby while we do not lead.
 --
--- on_leader fits in with the handlers of a term (DESIGN.md, S3): it is told of us once on_elected has begun, and of
+-- on_leader fits in with the handlers of a term (DESIGN.md, S3): it is called with us once on_elected has begun, and of
 -- another, or of no leader, once our on_lost has returned. Until then the latest leader is kept; where a later one is
 -- observed first, the earlier one is never told.
 local backoff = require "lunarch.candidate.backoff"

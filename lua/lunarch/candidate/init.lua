@@ -189,7 +189,8 @@ function methods:_introduce(session)
   local asked = self.options.ttl or DEFAULT_TTL_S
   local lost_s = ttl - math.max(LEAST_MARGIN_S, ttl * MARGIN_OF_TTL)
   self.log.info("stands in %s as %s: TTL %d s%s; etcd may be away for %.1f s; told to stop after %.1f s without a "
-    .. "renewal, lost after %.1f s, replaced after %d s at the earliest; etcd at %s", self.election_name, self.name, ttl,
+    .. "renewal, lost after %.1f s, replaced after %d s at the earliest; etcd at %s",
+    self.election_name, self.name, ttl,
     asked ~= ttl and (" (%d s was asked for)"):format(asked) or "", math.floor(session.away_limit * 10) / 10,
     lost_s - (valid_until - stop_at), lost_s, ttl, names_of(self.client.endpoints))
 end

@@ -199,7 +199,7 @@ function Run:keep_telling(period_ms)
   self.timers[timer] = true
 end
 
--- What stands in line is held up by no reader of its output, whoever drives it.
+-- A candidate is held up by no reader of its output, whatever drives it.
 local function watch_candidates(lunarch)
   local meta = getmetatable(lunarch.candidate)
   local make = meta.__call

@@ -2,7 +2,7 @@
 -- luacheck: ignore 212 241
 -- What candidate.lua and the program `lunarch` offer, for editors.
 
---- What a handler is told of a leader. `value` is nil while there is none.
+--- What a handler gets to know of a leader. `value` is nil while there is none.
 ---@class lunarch.followed_leader: lunarch.leader
 ---@field is_me boolean
 
@@ -17,8 +17,8 @@
 --- instruction. One that has not ended when the place may be another's, or `stop_timeout` seconds after it was told to,
 --- is not resumed any more. A handler that does not come back to the loop (a long loop, os.execute) cannot be stopped.
 ---
---- `on_leader` is told of us once `on_elected` has begun, and of another, or of no leader, once our `on_lost` has
---- returned. It is told of the latest leader, not of every one.
+--- `on_leader` is called with us once `on_elected` has begun, and with another, or with no leader, once our `on_lost`
+--- has returned. It gets the latest leader, not every one.
 ---
 --- The end of the process. A program that ends itself while a candidate runs stops it first: `on_lost`, then the place
 --- is given up, then it ends as it would have ended. That holds for
@@ -57,7 +57,7 @@
 --- length and all of it, and the length doubles from the first to the longest.
 ---@class lunarch.backoff
 ---@field connect? number[] no answer from etcd: to get a session, a place, the leader. Default: { 0.25, 5 }
----@field stand? number[] a term ended by an error or by do_work's false. Default: { 1, 30 }; a term of 30 s ends the row
+---@field stand? number[] a term ended by an error or do_work's false. Default: { 1, 30 }; a term of 30 s ends the row
 ---@field standby? number[] do_standby failed. Default: { 1, 30 }
 
 --- A driver of handlers: stands, leads, loses, and stands again.

@@ -103,7 +103,7 @@ function candidate(name, who, options) end
 ---@field place integer? its place in the line when it stood again
 ---@field lease string?
 
---- Locks `name` if nobody holds it: the lock, which leave() gives up. "locked": somebody else has it. Waits for etcd's answer
+--- Locks `name` if nobody holds it: the lock, which leave() gives up. "locked": another has it. Waits for etcd's answer
 --- only.
 ---@param name string
 ---@return lunarch.mutex? lock

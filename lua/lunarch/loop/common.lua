@@ -1,5 +1,5 @@
 -- What a task is in every world: how it is joined and interrupted, and what becomes of it when it ends. In nginx and in
--- cqueues somebody else resumes its coroutine, elsewhere we do (lunarch.loop.task).
+-- cqueues another scheduler resumes its coroutine, elsewhere we do (lunarch.loop.task).
 --
 -- The world it lives in offers
 --   name_of(task)             what it is called in messages
@@ -13,7 +13,7 @@
 --   report(task)              tells of a task that failed while nobody waited to join it
 --   abandon(task)            the task counts as ended, and never goes on: see common.abandon
 --   may_join(task)            optional: raises where nothing can wait for it
---   on_joined(task)           optional: somebody is about to be told what became of it
+--   on_joined(task)           optional: a joiner is about to get its outcome
 --   farewell                  optional: an error that a task may end by without having failed
 local args = require "lunarch.args"
 local each = require "lunarch.each"
@@ -158,7 +158,7 @@ function common.finish(world, task, ok, ...)
   task.joiners = nil
 end
 
--- Runs a task in the coroutine that somebody else has given it.
+-- Runs a task in the coroutine that another scheduler has given it.
 function common.run(world, task, fn, ...)
   common.finish(world, task, xpcall(fn, function(err)
     task.traceback = debug.traceback(args.error_text(err), 2)

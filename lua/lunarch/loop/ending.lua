@@ -24,7 +24,7 @@ local ending = {}
 local unpack = table.unpack or unpack
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 
-local PAUSE_S = 0.01         -- between two looks where the loop is somebody else's
+local PAUSE_S = 0.01         -- between two looks where the loop is not ours
 
 local runners = {}
 local fate                   -- how the process ends once there is no runner: a function

@@ -146,7 +146,7 @@ local function trace(hub, lines, tell)
   tracing, hub.n_untold = outer, nil
 end
 
--- Runs what is due, and wakes whoever waited for it: they go on later, not now. The number of finished operations. A
+-- Runs what is due, and wakes what waited for it: that goes on later, not now. The number of finished operations. A
 -- trace function or a finalizer may come here in the middle of it.
 function loop.dispatch(hub)
   local ids = hub.ids or {}

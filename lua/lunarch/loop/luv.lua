@@ -34,7 +34,7 @@ end
 -- The status with which luv ends the process.
 luv.CALLBACK_STATUS = 255
 
--- Called with the error of a callback that nobody has caught, as text. Whoever hosts scripts puts his own here.
+-- Called with the error of a callback that nobody has caught, as text. A program that hosts scripts puts its own here.
 function luv.on_callback_error(text)
   say.write("Uncaught Error in a callback: " .. text .. "\n")
 end

@@ -1,6 +1,6 @@
 -- Tasks: coroutines of ours that wait without holding anybody up, on the loop of libuv.
 --
--- Only a coroutine that was started here may yield to the loop: whoever resumes a coroutine of the user's own (a
+-- Only a coroutine that was started here may yield to the loop: code that resumes a coroutine of the user's own (a
 -- generator) would take our yield for one of its values. A wait in such a coroutine, or outside of every task while
 -- tasks are alive, *turns the loop itself* until it is over: other tasks go on meanwhile. Two tasks that wait in
 -- this way at the same time end their waits in the reverse order of their beginning. Inside a callback of libuv's
@@ -36,7 +36,7 @@ local n_turners = 0     -- how many waits and runs are turning the loop, one ins
 local ready, first_ready, last_ready = {}, 1, 0
 local first_failed      -- the first task that failed with nobody to join it
 local all_interrupted = false
-local broken            -- Ctrl-C that Lua has raised inside a task: for whoever turns the loop outside of them
+local broken            -- Ctrl-C that Lua has raised inside a task: for the code that turns the loop outside of them
 
 local run_ready
 
@@ -132,7 +132,7 @@ local function suspend(wait)
     failure = task.interruption
   elseif tasks.wait_mode() == "park" then
     task.wait = wait
-    -- Whoever else resumes this coroutine is sent back.
+    -- Any other code that resumes this coroutine is sent back.
     repeat coroutine.yield() until wait.is_done or task.interruption
     task.wait = nil
     failure = task.interruption
@@ -191,7 +191,7 @@ end
 
 -- ---- running ----------------------------------------------------------------------------------------------------
 
--- Called with a task that failed while nobody waited to join it. Whoever hosts scripts puts his own here.
+-- Called with a task that failed while nobody waited to join it. A program that hosts scripts puts its own here.
 function tasks.on_failure(task)
   say.line("a task failed: %s", task.traceback)
 end
@@ -404,7 +404,7 @@ function tasks.may_join(task)
   end
 end
 
--- Whoever joins it sees to its failure.
+-- Its joiner sees to its failure.
 function tasks.on_joined(task)
   if first_failed == task then first_failed = nil end
   if task.group and task.group.failed == task then task.group.failed = nil end

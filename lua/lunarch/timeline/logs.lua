@@ -5,8 +5,8 @@ local logs = {}
 
 local DAY_S = 86400
 local REASONS = {
-  "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated", "replaced", "permission_denied", "stopping",
-  "resigned", "error", "exit",
+  "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated", "replaced", "permission_denied",
+  "stopping", "resigned", "error", "exit",
 }
 local ESCAPES = { n = "\n", t = "\t", r = "\r", b = "\b", f = "\f" }
 
@@ -106,7 +106,7 @@ local function end_term(event, term)
   term.how_ended = event.reason and ("on_lost (%s)"):format(event.reason) or (event.text:gsub("\n.*", ""))
 end
 
---- Finds in the events what is told of the terms: a line with its token begins one, a later one that says "lost" ends
+--- Finds in the events what happened to the terms: a line with its token begins one, a later one that says "lost" ends
 --- it. Sets at, lost_at and how_ended of the terms, and the kind of those events.
 function logs.match(events, terms)
   local by_token, open = {}, {}

@@ -81,8 +81,9 @@ function Away:try(away_s)
     end
     local result = { away_s = be_away(self, away_s), lost = 0, recovered_s = 0 }
     for i, child in ipairs(self.children) do
-      wait.eventually(function() return count(child, "^recovered", seen[i]) > 0 or count(child, "^lost", seen[i]) > 0 end,
-        3 * wait.LIMIT, "sessions to be renewed")
+      wait.eventually(function()
+        return count(child, "^recovered", seen[i]) > 0 or count(child, "^lost", seen[i]) > 0
+      end, 3 * wait.LIMIT, "sessions to be renewed")
       result.lost = result.lost + count(child, "^lost", seen[i])
       for j, line in ipairs(child:lines()) do
         local took = j > seen[i] and line.text:match "^recovered in ([%d.]+) s"

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-/* Every piece by itself, so that whoever keeps a borrowed slice too long is found out. */
+/* Every piece by itself, so that code that keeps a borrowed slice too long is found out. */
 static const size_t ROOM_BYTES = 0;
 #else
 static const size_t ROOM_BYTES = ARENA_BYTES;

@@ -18,7 +18,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 enum { NOBODY = -1 };
 static atomic_long owner = NOBODY; /* the fork depth of the process it runs in */
 static int n_users;
-static bool is_shared; /* somebody else in the process had it running before us */
+static bool is_shared; /* other code in the process had it running before us */
 enum { LONGEST_SHUTDOWN_MS = 1000 };
 
 static void say_nothing(gpr_log_func_args *args) {
@@ -26,7 +26,7 @@ static void say_nothing(gpr_log_func_args *args) {
 }
 
 /* A channel destroyed a moment ago may hold the library for some milliseconds more; the end then comes on a
- * thread of gRPC's own. Until then its threads run, and a fork would be fatal to the child. Somebody else's
+ * thread of gRPC's own. Until then its threads run, and a fork would be fatal to the child. Other code's
  * use of it is not waited for. */
 static void wait_until_down(void) {
     for (int i = 0; i < LONGEST_SHUTDOWN_MS && !is_shared && grpc_is_initialized(); i++)

@@ -1,5 +1,5 @@
 /* rpc/grpc/validity_thread.c - the validity thread: one per process, asleep on one timer for the earliest instant that any
- * session has to be told of.
+ * session has to learn.
  *
  * It never takes a core lock, so nothing that the core does can keep it from seeing that a session is lost;
  * it only links what is due into the environment and wakes it. The first thread inside calls on_due: the one

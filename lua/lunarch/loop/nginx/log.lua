@@ -1,4 +1,4 @@
--- What nginx's error log is told of the limits of nginx itself: once a minute for each limit.
+-- Writes to nginx's error log what reached a limit of nginx itself: once a minute for each limit.
 local args = require "lunarch.args"
 
 args.is_ours()
