@@ -23,7 +23,7 @@ return function(say, verdict)
     end
     scene:stop()
     verdict(lost == 0, ("%s: %d terms lost; away for %.2f s at most"):format(where, lost, longest_s))
-    verdict(slowest <= RECOVERED_S,
-      ("%s: etcd's first answer to the last renewal confirmed: %.2f s at most (bar: %g)"):format(where, slowest, RECOVERED_S))
+    verdict(slowest <= RECOVERED_S, ("%s: etcd's first answer to the last renewal confirmed: %.2f s at most (bar: %g)")
+      :format(where, slowest, RECOVERED_S))
   end
 end
