@@ -88,9 +88,9 @@ struct lun_event {
 
 struct lun_member {
     const char *endpoint;
-    const char *error; /* NULL: it answered */
+    const char *error;   /* NULL: it answered */
     const char *trouble; /* what was last wrong with it, though it may answer again; NULL: nothing, so far */
-    int64_t trouble_ns;    /* and when */
+    int64_t trouble_ns;  /* and when */
     int64_t round_trip_ns; /* of this very question; 0: not answered */
     const char *version;
     const char *alarms; /* "": none; else "NOSPACE", "CORRUPT" or both, with a comma */
@@ -178,8 +178,8 @@ struct lun_config {
 
 /* Reads endpoints as lun_client_open does, without opening anything, and calls `on_endpoint` for each address once, written
  * in full. Any thread. 0, LUN_EINVALID (which is wrong, and why). */
-int lun_endpoints(const char *const *endpoints, size_t n_endpoints, void (*on_endpoint)(void *arg, const char *text),
-                  void *arg, struct lun_err *ret_err);
+int lun_endpoints(const char *const *endpoints, size_t n_endpoints,
+                  void (*on_endpoint)(void *arg, const char *text), void *arg, struct lun_err *ret_err);
 /* The strings of it that a program may take from its user as they are, by name. */
 #define LUN_CONFIG_STRINGS(X) X(cacert) X(cert) X(key) X(server_name) X(user) X(password) X(prefix)
 
@@ -235,16 +235,19 @@ int lun_status(struct lun_client *client, const struct lun_ask *ask, struct lun_
 
 /* What this client has done and met since it was opened, in all its sessions. */
 struct lun_stats {
-    size_t n_sessions; /* not ended */
-    size_t n_waits;    /* locks and campaigns that wait: lun_client_waits */
-    uint64_t n_renewals;                                  /* confirmed */
-    int64_t renewal_ns, renewal_mean_ns, renewal_most_ns; /* from sending one until it was confirmed; 0: none was */
-    uint64_t n_confirmed, n_unconfirmed;                  /* reads that confirm a member's raft term, and those that did not */
-    int64_t least_slack_ns; /* the least that was left until a session's stop_at when a renewal was confirmed; below 0: it
+    size_t n_sessions;   /* not ended */
+    size_t n_waits;      /* locks and campaigns that wait: lun_client_waits */
+    uint64_t n_renewals; /* confirmed */
+    int64_t renewal_ns, renewal_mean_ns,
+        renewal_most_ns;                 /* from sending one until it was confirmed; 0: none was */
+    uint64_t n_confirmed, n_unconfirmed; /* reads that confirm a member's raft term, and those that did not */
+    int64_t
+        least_slack_ns; /* the least that was left until a session's stop_at when a renewal was confirmed; below 0: it
                                came after that. INT64_MAX: none was */
     uint64_t n_losses[LUN_N_REASONS]; /* of sessions, by enum lun_reason */
     uint64_t n_retries;               /* attempts of calls after their first */
-    uint64_t n_streams_replaced;      /* streams of watches and renewals that broke, or were left for their silence */
+    uint64_t
+        n_streams_replaced; /* streams of watches and renewals that broke, or were left for their silence */
 };
 /* At once, from memory; any thread. 0 or LUN_ECLOSED (in a forked child). */
 int lun_client_stats(struct lun_client *client, struct lun_stats *ret_stats);
@@ -252,7 +255,8 @@ struct lun_wait {
     char name[256]; /* cut, if need be */
     bool is_campaign;
     int64_t waited_ns, token; /* 0: not entered yet */
-    char behind[LUN_ERR_TEXT_BYTES]; /* "locked by web-2 (pid 4711)", "blocked by ...": as last seen; "": not known */
+    char behind
+        [LUN_ERR_TEXT_BYTES]; /* "locked by web-2 (pid 4711)", "blocked by ...": as last seen; "": not known */
 };
 /* At once, from memory; any thread. Fills in at most `n_waits`, the oldest first; how many. */
 size_t lun_client_waits(struct lun_client *client, struct lun_wait *ret_waits, size_t n_waits);

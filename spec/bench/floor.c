@@ -24,10 +24,7 @@
 #include "floor/locks.h"
 #include "floor/wire.h"
 
-    enum {
-        N_LOCKS = 64,
-        WARM_UP = 200
-    };
+enum { N_LOCKS = 64, WARM_UP = 200 };
 
 extern char **environ;
 

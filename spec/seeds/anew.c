@@ -42,8 +42,7 @@ void forget_old_leases(struct world *world) {
             continue;
         if (machine->is_up && etcd_began_ns(etcd_of(machine)) != machine->old_began_ns)
             continue; /* it knows */
-        if (machine->is_up && machine_lease(machine) == machine->old_lease &&
-            world->n_forsaken < FORSAKEN)
+        if (machine->is_up && machine_lease(machine) == machine->old_lease && world->n_forsaken < FORSAKEN)
             world->forsaken[world->n_forsaken++] = machine->old_lease;
         machine->old_lease = 0;
     }

@@ -69,8 +69,8 @@ static void enter(struct stand *stand) {
                       (patience == SECONDS(120) ? patience : below(&machine->dice, patience));
     if (!machine_may(machine, ENTER) ||
         place_enter(&machine->session, lun_bytes_of(lines[stand->line]), lun_bytes_of(machine->name),
-                    stand->is_trying ? PLACE_TRY : PLACE_WAIT, line_one_holds, &callbacks, stand, &stand->place,
-                    NULL))
+                    stand->is_trying ? PLACE_TRY : PLACE_WAIT, line_one_holds, &callbacks, stand,
+                    &stand->place, NULL))
         return;
     (void)text_of(place_key(stand->place), stand->key);
     stand->token = 0;
@@ -210,8 +210,7 @@ static void live_session(struct machine *machine) {
     } else if (machine->life == OVER) {
         bare_close_session(machine, !machine->is_adopted || chance(&machine->dice, 500));
     } else if (machine->life == OPEN && phase < SETTLING &&
-               chance(&machine->dice, machine->world->restlessness) &&
-               !machine_rests(machine)) {
+               chance(&machine->dice, machine->world->restlessness) && !machine_rests(machine)) {
         bool is_orphaned = chance(&machine->dice, 150), is_revoked = chance(&machine->dice, 700);
         if (!machine_may(machine, END_SESSION))
             return;

@@ -29,7 +29,8 @@ static void on_done(void *arg, const struct lun_result *result) {
     if (asked->is_taken_late && chance(&machine->dice, 300)) {
         lun_op_keep(op);
         asked->kept = op;
-        asked->take_at_ns = machine_now(machine) + below(&machine->dice, chance(&machine->dice, 500) ? MS(100) : SECONDS(6));
+        asked->take_at_ns =
+            machine_now(machine) + below(&machine->dice, chance(&machine->dice, 500) ? MS(100) : SECONDS(6));
         return;
     }
     hand_over(asked, result);

@@ -80,7 +80,8 @@ void plan_extras(struct world *world, uint64_t seed) {
     sim_set_faults(world->sim, &(struct sim_faults){.far_ns = world->message_faults.far_ns});
     int64_t n_anew = has(&dice, EXTRA_anew) ? 1 + below(&dice, 2) : 0;
     for (int64_t i = 0; i < n_anew; i++)
-        add_fault(world, &dice, ANEW, sim_now(world->sim) + calm_ns(world) + below(&dice, world->faults_end_ns));
+        add_fault(world, &dice, ANEW,
+                  sim_now(world->sim) + calm_ns(world) + below(&dice, world->faults_end_ns));
     if (has(&dice, EXTRA_headers))
         world->message_faults.false_header = 1 + (int)below(&dice, 30);
     if (has(&dice, EXTRA_numbers))

@@ -158,7 +158,8 @@ static void on_delete(void *arg, const struct sim_kv *kv, enum sim_cause cause) 
         if (stand->is_trying && cause != SIM_BY_REQUEST && strcmp(stand->key, kv->key) == 0)
             stand->has_written =
                 false; /* it had won, and somebody took that away: the next answer is another's */
-        if (stand->state != HOLDING || stand->token != kv->create_rev || strcmp(stand->key, kv->key) != 0 || stand->robbed_ns)
+        if (stand->state != HOLDING || stand->token != kv->create_rev || strcmp(stand->key, kv->key) != 0 ||
+            stand->robbed_ns)
             continue;
         if (cause == SIM_BY_EXPIRY && believes(stand))
             broken(world, INVARIANT_belief_ends_early, stand->machine->name, kv->key);
@@ -187,7 +188,7 @@ static void on_data(struct world *world, const char *key, const char *value) {
     if (!is_firsts && !is_of_old_etcd(world, atoll(value)))
         broken(world, INVARIANT_guarded_write, key, value);
     if (world->n_puts < PUTS)
-        world->puts[world->n_puts++] = 
+        world->puts[world->n_puts++] =
             (struct put){sim_now(world->sim), atoll(value), sim_revision(world->sim) + 1};
     world->history->n_writes++;
 }

@@ -55,8 +55,7 @@ void on_session_lost(struct machine *machine, enum lun_reason reason, int64_t le
     if (reason == LUN_LOST_REPLACED && world->n_anew == 0 && !sim_client_is_misled(machine->client))
         broken(world, INVARIANT_replaced_is_true, machine->name, "replaced");
     bool is_calm = (world->phase == CALM && machine_reaches(machine)) || is_calm_again;
-    if (is_calm && reason != LUN_LOST_REVOKED && !machine->is_adopted &&
-        !machine->is_lease_taken)
+    if (is_calm && reason != LUN_LOST_REVOKED && !machine->is_adopted && !machine->is_lease_taken)
         broken(world, INVARIANT_session_survives, machine->name, lun_reason_name(reason));
 }
 
@@ -75,7 +74,8 @@ void stand_holds(struct stand *stand, const char *key, int64_t token) {
     int64_t longest = chance(&machine->dice, 500) ? MS(60) : SECONDS(4);
     if (chance(&machine->dice, 80))
         longest = SECONDS(20); /* longer than any lease */
-    stand->until_ns = stand->held_since_ns + (machine_rests(machine) ? SECONDS(60) : below(&machine->dice, longest));
+    stand->until_ns =
+        stand->held_since_ns + (machine_rests(machine) ? SECONDS(60) : below(&machine->dice, longest));
     tell(machine, "holds %s, token %lld", stand->key, (long long)token);
     check_win(stand);
 }

@@ -48,6 +48,7 @@ void check_rest(struct world *world) {
             machine->n_read = n_read(machine);
         int64_t most = n_places(machine) * KEYS_OF_A_LOOK * n_looks + KEYS_TO_SPARE;
         if ((int64_t)(n_read(machine) - machine->n_read) > most)
-            broken(world, INVARIANT_waiting_is_cheap, machine->name, "reads more than its own and its predecessor's key");
+            broken(world, INVARIANT_waiting_is_cheap, machine->name,
+                   "reads more than its own and its predecessor's key");
     }
 }

@@ -74,10 +74,10 @@ struct machine {
     int64_t opened_ns; /* asked for */
     int64_t ttl_s;
     bool is_adopted, is_lease_taken;
-    uint64_t n_read; /* keys that its transactions had read when the lines came to rest */
-    int64_t old_lease; /* its session's, in the etcd that is no more */
+    uint64_t n_read;      /* keys that its transactions had read when the lines came to rest */
+    int64_t old_lease;    /* its session's, in the etcd that is no more */
     int64_t old_began_ns; /* when its client believed by then that etcd had begun */
-    int64_t old_rev; /* what it had heard of the old etcd by then */
+    int64_t old_rev;      /* what it had heard of the old etcd by then */
     /* A bare one uses sessions and places directly. */
     struct trace trace;
     struct etcd *etcd;
@@ -169,11 +169,11 @@ struct world {
     struct fault faults[FAULTS];
     size_t n_faults;
     int64_t faults_begin_ns, faults_end_ns;
-    bool is_crowd;   /* all stand in one line */
-    bool is_patient; /* all are bare, in one line, and wait for long */
+    bool is_crowd;                  /* all stand in one line */
+    bool is_patient;                /* all are bare, in one line, and wait for long */
     int64_t changed_ns, at_rest_ns; /* the lines did last; since when what is read is counted, 0: it is not */
-    int restlessness; /* per mille of their thoughts in which machines end their session */
-    int adoption;     /* per mille of their sessions that adopt another's lease */
+    int restlessness;               /* per mille of their thoughts in which machines end their session */
+    int adoption;                   /* per mille of their sessions that adopt another's lease */
     int64_t forsaken
         [FORSAKEN]; /* leases that others share, of machines that left places behind: the operator's */
     size_t n_forsaken;

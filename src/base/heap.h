@@ -9,7 +9,7 @@
 struct heap_node {
     int64_t key;
     uint64_t turn; /* which insertion it was */
-    size_t index; /* place in heap->nodes, plus one; 0: in no heap */
+    size_t index;  /* place in heap->nodes, plus one; 0: in no heap */
 };
 
 struct heap {

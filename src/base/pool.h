@@ -11,7 +11,7 @@
 #include "base/list.h"
 
 struct pool {
-    size_t cell_bytes;     /* larger ones, and the first few, are malloc's */
+    size_t cell_bytes; /* larger ones, and the first few, are malloc's */
     size_t n_alive;
     struct list with_room; /* blocks that have a free cell */
 };

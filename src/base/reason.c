@@ -3,9 +3,8 @@
 
 #include <stddef.h>
 
-static const char *const reasons[] = {"",       "expired", "revoked",         "key_deleted",
-                                      "frozen", "closed",  "unauthenticated", "replaced",
-                                      "permission_denied"};
+static const char *const reasons[] = {"",       "expired",         "revoked",  "key_deleted",      "frozen",
+                                      "closed", "unauthenticated", "replaced", "permission_denied"};
 static const char *const states[] = {"alive", "jeopardy", "lost", "closed"};
 
 const char *lun_reason_name(enum lun_reason reason) {

@@ -12,7 +12,7 @@ enum lun_reason {
     LUN_LOST_CLOSED,          /* the session or client was closed, the place given up */
     LUN_LOST_UNAUTHENTICATED, /* etcd accepts our credentials no more */
     LUN_LOST_REPLACED,        /* etcd began anew: restored, wiped or rebuilt */
-    LUN_LOST_PERMISSION,      /* etcd's user may not renew the lease any more: it has no right to one of its keys */
+    LUN_LOST_PERMISSION, /* etcd's user may not renew the lease any more: it has no right to one of its keys */
 };
 enum { LUN_N_REASONS = LUN_LOST_PERMISSION + 1 };
 /* "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated", "replaced", "permission_denied"; "" for

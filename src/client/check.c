@@ -14,8 +14,8 @@ int check_bytes(struct lun_bytes bytes, const char *what, struct lun_err *ret_er
     if (bytes.len > 0 && !bytes.data)
         return lun_err_set(ret_err, LUN_EINVALID, "the %s is NULL, and %zu bytes long", what, bytes.len);
     if (bytes.len > CHECK_MAX_BYTES)
-        return lun_err_set(ret_err, LUN_EINVALID, "the %s is %zu bytes long: no etcd takes more than %d", what,
-                           bytes.len, CHECK_MAX_BYTES);
+        return lun_err_set(ret_err, LUN_EINVALID, "the %s is %zu bytes long: no etcd takes more than %d",
+                           what, bytes.len, CHECK_MAX_BYTES);
     return 0;
 }
 
@@ -116,7 +116,8 @@ int check_txn(const struct etcd *etcd, const struct lun_txn *txn, struct lun_err
 int check_lease(int64_t lease, const char *what, struct lun_err *ret_err) {
     if (lease > 0)
         return 0;
-    return lun_err_set(ret_err, LUN_EINVALID, "%s: no lease has the id %" PRId64 ": ids are above 0", what, lease);
+    return lun_err_set(ret_err, LUN_EINVALID, "%s: no lease has the id %" PRId64 ": ids are above 0", what,
+                       lease);
 }
 
 int check_config(const struct lun_config *config, struct lun_err *ret_err) {
@@ -125,8 +126,8 @@ int check_config(const struct lun_config *config, struct lun_err *ret_err) {
     if (!config || !config->endpoints)
         return 0;
     if (config->n_endpoints > ENDPOINT_MAX)
-        return lun_err_set(ret_err, LUN_EINVALID, "%zu endpoints: between 1 and %d are needed", config->n_endpoints,
-                           ENDPOINT_MAX);
+        return lun_err_set(ret_err, LUN_EINVALID, "%zu endpoints: between 1 and %d are needed",
+                           config->n_endpoints, ENDPOINT_MAX);
     for (size_t i = 0; i < config->n_endpoints; i++)
         if (!config->endpoints[i])
             return lun_err_set(ret_err, LUN_EINVALID, "endpoint %zu is NULL", i + 1);

@@ -37,10 +37,10 @@ struct claim {
     struct line_rule rule;       /* of its line; another than one holder is set after claim_init */
     struct lun_session *session; /* referenced */
     char *name;
-    struct place *place; /* NULL: none */
-    struct bytes key;    /* of the place; of a term also when it is over */
-    int64_t token;       /* of the latest one */
-    int64_t entered_ns;  /* when it was asked for */
+    struct place *place;    /* NULL: none */
+    struct bytes key;       /* of the place; of a term also when it is over */
+    int64_t token;          /* of the latest one */
+    int64_t entered_ns;     /* when it was asked for */
     enum lun_reason reason; /* why it is over, or has to stop */
     struct lun_op *op;      /* ENTERING, LEAVING: the call under way */
     struct list loss_ops;   /* those who await the loss */
@@ -48,7 +48,8 @@ struct claim {
 };
 
 /* 0 or LUN_ENOMEM. */
-int claim_init(struct claim *claim, const struct claim_class *class, struct lun_session *session, const char *name);
+int claim_init(struct claim *claim, const struct claim_class *class, struct lun_session *session,
+               const char *name);
 /* Drops it; what is still to be taken is a loss. */
 void claim_fini(struct claim *claim);
 
@@ -73,12 +74,14 @@ enum lun_reason claim_reason(const struct claim *claim); /* by the clock, too */
 bool claim_is_blocked(const struct claim *claim, char *ret_text, size_t n_bytes);
 
 /* Begins the call that completes with `position`; `claim` NULL: there is none. 0 or an error, wrapped. */
-int claim_start_position(struct lun_op *op, const struct claim *claim, const char *name, struct lun_err *ret_err);
+int claim_start_position(struct lun_op *op, const struct claim *claim, const char *name,
+                         struct lun_err *ret_err);
 /* Asks for the loss: completes with `reason`. Outside. */
-int claim_await_loss(struct claim *claim, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err);
-/* Asks for the first place of its line. Outside. */
-int claim_ask_leader(const struct claim *claim, const char *what, const struct lun_ask *ask, struct lun_op **ret_op,
+int claim_await_loss(struct claim *claim, const struct lun_ask *ask, struct lun_op **ret_op,
                      struct lun_err *ret_err);
+/* Asks for the first place of its line. Outside. */
+int claim_ask_leader(const struct claim *claim, const char *what, const struct lun_ask *ask,
+                     struct lun_op **ret_op, struct lun_err *ret_err);
 
 static inline struct lun_client *claim_client(const struct claim *claim) {
     return claim->session->client;

@@ -113,8 +113,8 @@ static void on_close_timer(struct rpc_timer *timer);
 
 static const char *const default_endpoints[] = {"127.0.0.1:2379"};
 
-int lun_endpoints(const char *const *endpoints, size_t n_endpoints, void (*on_endpoint)(void *arg, const char *text),
-                  void *arg, struct lun_err *ret_err) {
+int lun_endpoints(const char *const *endpoints, size_t n_endpoints,
+                  void (*on_endpoint)(void *arg, const char *text), void *arg, struct lun_err *ret_err) {
     struct endpoints found = {0};
     int rc = check_config(&(struct lun_config){.endpoints = endpoints, .n_endpoints = n_endpoints}, ret_err);
     if (!rc)

@@ -41,7 +41,8 @@ static void on_renewed(struct lun_op *op) {
     else if (left >= ensure->span_ns)
         op_finish(op, NULL);
     else if (session->confirmed_send_ns >= ensure->asked_ns)
-        (void)op_fail(op, LUN_EUNAVAILABLE, "ensure %s: etcd renews too slowly: %.1f s are left after a renewal",
+        (void)op_fail(op, LUN_EUNAVAILABLE,
+                      "ensure %s: etcd renews too slowly: %.1f s are left after a renewal",
                       ensure->term->claim.name, (double)left / (double)NS_PER_S);
     else
         (void)session_suspect(&ensure->term->claim.session->core); /* renews again, now */
@@ -75,10 +76,11 @@ static int start(struct lun_op *op, const void *args, struct lun_err *ret_err) {
     struct session *session = &claim->session->core;
     int64_t most_ns = session_longest_ns(session);
     if (*span_ns > most_ns)
-        return lun_err_set(ret_err, LUN_EINVALID,
-                           "ensure %s: never are more than %.1f s certain at a TTL of %d s: %.1f s cannot be ensured",
-                           claim->name, (double)most_ns / (double)NS_PER_S, (int)session->ttl_s,
-                           (double)*span_ns / (double)NS_PER_S);
+        return lun_err_set(
+            ret_err, LUN_EINVALID,
+            "ensure %s: never are more than %.1f s certain at a TTL of %d s: %.1f s cannot be ensured",
+            claim->name, (double)most_ns / (double)NS_PER_S, (int)session->ttl_s,
+            (double)*span_ns / (double)NS_PER_S);
     if (!lasts(claim))
         return lun_err_set(ret_err, LUN_ELOST, "ensure %s: the term is over: %s", claim->name,
                            lun_reason_name(claim_reason(claim)));

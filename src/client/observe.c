@@ -44,7 +44,8 @@ static int start_asking(struct lun_op *op, const void *args, struct lun_err *ret
 
 int leader_ask(struct lun_client *client, const char *what, const char *name, const struct lun_ask *ask,
                struct lun_op **ret_op, struct lun_err *ret_err) {
-    static const struct ask_kind kind = {.start = start_asking, .on_give_up = op_give_up_call, .has_own_deadline = true};
+    static const struct ask_kind kind = {
+        .start = start_asking, .on_give_up = op_give_up_call, .has_own_deadline = true};
     const struct leader_args args = {what, name};
     return client_ask(client, &kind, NULL, &args, ask, ret_op, ret_err);
 }

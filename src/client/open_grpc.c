@@ -58,7 +58,8 @@ static int wants_tls(const struct lun_config *config, bool *ret_wants, struct lu
     struct endpoints endpoints = {0};
     bool has_options = is_set(config->cacert) || is_set(config->cert) || is_set(config->key) ||
                        is_set(config->server_name) || config->insecure_skip_tls_verify;
-    int rc = config->endpoints ? endpoints_parse(config->endpoints, config->n_endpoints, &endpoints, ret_err) : 0;
+    int rc =
+        config->endpoints ? endpoints_parse(config->endpoints, config->n_endpoints, &endpoints, ret_err) : 0;
     return rc ? rc : endpoints_want_tls(&endpoints, has_options, ret_wants, ret_err);
 }
 

@@ -12,12 +12,14 @@ static void on_reply(void *arg, const struct etcd_reply *reply) {
 }
 
 /* Their keys are read, for etcd counts without regard to the revision. */
-int claim_start_position(struct lun_op *op, const struct claim *claim, const char *name, struct lun_err *ret_err) {
+int claim_start_position(struct lun_op *op, const struct claim *claim, const char *name,
+                         struct lun_err *ret_err) {
     struct bytes prefix = {NULL, 0}, prefix_end = {NULL, 0};
     int64_t own_rev = claim && claim->place ? place_create_rev(claim->place) : 0;
     int rc = LUN_ENOMEM;
     if (own_rev == 0)
-        return lun_err_set(ret_err, LUN_ENOTOWNER, "position in %s: this object has no place in the line", name);
+        return lun_err_set(ret_err, LUN_ENOTOWNER, "position in %s: this object has no place in the line",
+                           name);
     if (!bytes_printf(&prefix, "%s/", name) && !bytes_prefix_end(&prefix_end, bytes_view(&prefix)) &&
         !op_name(op, "position in %s", name)) {
         struct lun_kv_op read = {.kind = LUN_OP_RANGE,

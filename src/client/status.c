@@ -33,7 +33,8 @@ static const char *alarms_of(struct lun_op *op, const struct etcd_reply *reply) 
         for (size_t i = 0; i < reply->n_complaints; i++)
             is_raised |= strstr(reply->complaints[i], "alarm:") && strstr(reply->complaints[i], known[k]);
         if (is_raised)
-            (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", text[0] ? "," : "", known[k]);
+            (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", text[0] ? "," : "",
+                           known[k]);
     }
     return op_string(op, text);
 }
@@ -62,8 +63,9 @@ static void on_member_status(void *arg, const struct etcd_reply *reply) {
     struct lun_member *member = &status->members[call - status->calls];
     call->call = NULL;
     status->n_out--;
-    member->trouble = trouble_of(status->op, etcd_member_at(status->op->client->etcd, (size_t)(call - status->calls)),
-                                 &member->trouble_ns);
+    member->trouble =
+        trouble_of(status->op, etcd_member_at(status->op->client->etcd, (size_t)(call - status->calls)),
+                   &member->trouble_ns);
     if (reply->err) {
         member->error = op_string(status->op, reply->err->text);
     } else {
@@ -122,6 +124,7 @@ static int start_status(struct lun_op *op, const void *args, struct lun_err *ret
 
 int lun_status(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
                struct lun_err *ret_err) {
-    static const struct ask_kind kind = {.start = start_status, .on_give_up = give_up_status, .has_own_deadline = true};
+    static const struct ask_kind kind = {
+        .start = start_status, .on_give_up = give_up_status, .has_own_deadline = true};
     return client_ask(client, &kind, NULL, NULL, ask, ret_op, ret_err);
 }

@@ -44,7 +44,8 @@ static int start_kv(struct lun_op *op, const void *args, struct lun_err *ret_err
 
 int lun_kv(struct lun_client *client, const struct lun_kv_op *kv_op, const struct lun_ask *ask,
            struct lun_op **ret_op, struct lun_err *ret_err) {
-    static const struct ask_kind kind = {.start = start_kv, .on_give_up = op_give_up_call, .has_own_deadline = true};
+    static const struct ask_kind kind = {
+        .start = start_kv, .on_give_up = op_give_up_call, .has_own_deadline = true};
     int rc = check_kv_op(client->etcd, kv_op, ret_err);
     return rc ? rc : client_ask(client, &kind, NULL, kv_op, ask, ret_op, ret_err);
 }
@@ -68,7 +69,8 @@ static int start_txn(struct lun_op *op, const void *args, struct lun_err *ret_er
 
 int lun_txn(struct lun_client *client, const struct lun_txn *txn, const struct lun_ask *ask,
             struct lun_op **ret_op, struct lun_err *ret_err) {
-    static const struct ask_kind kind = {.start = start_txn, .on_give_up = op_give_up_call, .has_own_deadline = true};
+    static const struct ask_kind kind = {
+        .start = start_txn, .on_give_up = op_give_up_call, .has_own_deadline = true};
     int rc = check_txn(client->etcd, txn, ret_err);
     return rc ? rc : client_ask(client, &kind, NULL, txn, ask, ret_op, ret_err);
 }
@@ -93,7 +95,8 @@ static int start_grant(struct lun_op *op, const void *args, struct lun_err *ret_
 
 int lun_lease_grant(struct lun_client *client, int64_t lease, int64_t ttl_s, const struct lun_ask *ask,
                     struct lun_op **ret_op, struct lun_err *ret_err) {
-    static const struct ask_kind kind = {.start = start_grant, .on_give_up = op_give_up_call, .has_own_deadline = true};
+    static const struct ask_kind kind = {
+        .start = start_grant, .on_give_up = op_give_up_call, .has_own_deadline = true};
     const struct lease_args args = {lease, ttl_s};
     if (lease < 0)
         return check_lease(lease, "lease", ret_err);
@@ -114,12 +117,14 @@ static int start_revoke(struct lun_op *op, const void *args, struct lun_err *ret
     const struct lease_args *asked = args;
     struct etcd_call_options how = how_of(op, true);
     op->what = "revoke";
-    return begun(op, etcd_lease_revoke(op->client->etcd, asked->lease, &how, on_revoked, op, &op->call), ret_err);
+    return begun(op, etcd_lease_revoke(op->client->etcd, asked->lease, &how, on_revoked, op, &op->call),
+                 ret_err);
 }
 
 int lun_lease_revoke(struct lun_client *client, int64_t lease, const struct lun_ask *ask,
                      struct lun_op **ret_op, struct lun_err *ret_err) {
-    static const struct ask_kind kind = {.start = start_revoke, .on_give_up = op_give_up_call, .has_own_deadline = true};
+    static const struct ask_kind kind = {
+        .start = start_revoke, .on_give_up = op_give_up_call, .has_own_deadline = true};
     const struct lease_args args = {.lease = lease};
     int rc = check_lease(lease, "revoke", ret_err);
     return rc ? rc : client_ask(client, &kind, NULL, &args, ask, ret_op, ret_err);
@@ -135,7 +140,8 @@ static int start_time_to_live(struct lun_op *op, const void *args, struct lun_er
 
 int lun_lease_time_to_live(struct lun_client *client, int64_t lease, const struct lun_ask *ask,
                            struct lun_op **ret_op, struct lun_err *ret_err) {
-    static const struct ask_kind kind = {.start = start_time_to_live, .on_give_up = op_give_up_call, .has_own_deadline = true};
+    static const struct ask_kind kind = {
+        .start = start_time_to_live, .on_give_up = op_give_up_call, .has_own_deadline = true};
     const struct lease_args args = {.lease = lease};
     int rc = check_lease(lease, "time to live", ret_err);
     return rc ? rc : client_ask(client, &kind, NULL, &args, ask, ret_op, ret_err);

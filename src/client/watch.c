@@ -209,7 +209,8 @@ static int start_next(struct lun_op *op, const void *args, struct lun_err *ret_e
     struct lun_watch *watch = op->object;
     (void)args;
     if (watch->next_op)
-        return lun_err_set(ret_err, LUN_EINVALID, "watch: another call is waiting for its next events already");
+        return lun_err_set(ret_err, LUN_EINVALID,
+                           "watch: another call is waiting for its next events already");
     watch->next_op = op;
     deliver(watch);
     if (watch->next_op && watch->end)

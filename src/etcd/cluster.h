@@ -21,18 +21,18 @@ enum { ETCD_WHY_BYTES = 240 }; /* a sentence about a certificate, at the most */
 struct etcd_member {
     struct etcd *etcd;
     struct rpc_channel *channel;
-    int64_t failed_ns;       /* when it failed; 0: it is trusted */
-    int64_t silent_since_ns; /* send time of the oldest attempt that was given up since it last answered; 0:
+    int64_t failed_ns;        /* when it failed; 0: it is trusted */
+    int64_t silent_since_ns;  /* send time of the oldest attempt that was given up since it last answered; 0:
                                 none */
-    int64_t heard_ns;        /* its latest answer to anything */
-    bool is_silent;          /* it failed by silence: asking it costs a whole attempt */
-    bool is_verified;        /* it has shown our cluster's id */
-    uint64_t shown_id;       /* the cluster's id that it has shown last; 0: none */
-    bool was_ours;           /* it has shown the cluster's id that counts */
-    unsigned n_other;        /* answers in a row that showed another */
+    int64_t heard_ns;         /* its latest answer to anything */
+    bool is_silent;           /* it failed by silence: asking it costs a whole attempt */
+    bool is_verified;         /* it has shown our cluster's id */
+    uint64_t shown_id;        /* the cluster's id that it has shown last; 0: none */
+    bool was_ours;            /* it has shown the cluster's id that counts */
+    unsigned n_other;         /* answers in a row that showed another */
     char why[ETCD_WHY_BYTES]; /* what was last wrong, even if it is trusted again */
     int64_t why_ns;           /* and when; 0: nothing ever was */
-    bool is_guessed;         /* why: of a silent member, what a look from outside has found */
+    bool is_guessed;          /* why: of a silent member, what a look from outside has found */
     struct window windows[WINDOW_N_KINDS]; /* what it is asked at a time; call.c */
     struct {                               /* confirm.c */
         struct list served, queued;        /* by the read under way; by the next one */

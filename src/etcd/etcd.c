@@ -234,8 +234,9 @@ void etcd_member_describe(const struct etcd_member *member, char *text, size_t n
     char span[32];
     bool is_silent = member->silent_since_ns != 0 && !member->is_guessed;
     if (is_silent)
-        (void)snprintf(text, n_bytes, "silent for %s",
-                       etcd_span_text(span, sizeof span, rpc_now(member->etcd->rpc) - member->silent_since_ns));
+        (void)snprintf(
+            text, n_bytes, "silent for %s",
+            etcd_span_text(span, sizeof span, rpc_now(member->etcd->rpc) - member->silent_since_ns));
     else
         (void)snprintf(text, n_bytes, "%s", member->failed_ns ? member->why : "");
 }
@@ -282,4 +283,3 @@ const char *etcd_span_text(char *text, size_t n_bytes, int64_t ns) {
         (void)snprintf(text, n_bytes, "%.1f s", (double)ms / 1000);
     return text;
 }
-

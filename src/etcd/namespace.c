@@ -112,7 +112,8 @@ static struct lun_bytes bytes_of(ProtobufCBinaryData data) {
 }
 
 static void rewrite(struct writer *writer, ProtobufCBinaryData *key, ProtobufCBinaryData *range_end) {
-    struct lun_bytes new_key = bytes_of(*key), new_end = range_end ? bytes_of(*range_end) : (struct lun_bytes){NULL, 0};
+    struct lun_bytes new_key = bytes_of(*key),
+                     new_end = range_end ? bytes_of(*range_end) : (struct lun_bytes){NULL, 0};
     int rc = move(writer, &new_key, &new_end);
     if (rc)
         writer->rc = rc;
@@ -148,7 +149,8 @@ static void for_each_of_txn(Etcdserverpb__TxnRequest *txn, visitor *visit, struc
 }
 
 /* Every method stands here: one that is added says whether it has keys. */
-static void for_each(enum rpc_method method, ProtobufCMessage *request, visitor *visit, struct writer *writer) {
+static void for_each(enum rpc_method method, ProtobufCMessage *request, visitor *visit,
+                     struct writer *writer) {
     switch (method) {
     case RPC_RANGE: {
         Etcdserverpb__RangeRequest *range = (Etcdserverpb__RangeRequest *)request;
@@ -218,7 +220,8 @@ int namespace_check(const struct namespace *space, struct lun_bytes key, struct 
         return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
     int rc = move(&writer, &key, &range_end);
     free(memory);
-    return rc ? lun_err_set(ret_err, rc, "with the prefix \"%.200s\" keys and names begin with '/'", space->prefix.data)
+    return rc ? lun_err_set(ret_err, rc, "with the prefix \"%.200s\" keys and names begin with '/'",
+                            space->prefix.data)
               : 0;
 }
 

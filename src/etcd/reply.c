@@ -279,8 +279,9 @@ static int read_token(const Etcdserverpb__AuthenticateResponse *answer, struct e
     return 0;
 }
 
-int reply_read(struct reply_room *room, const struct namespace *space, const struct request_meta *meta, const uint8_t *kinds,
-               const ProtobufCMessage *message, struct etcd_reply *ret_reply, struct lun_err *ret_err) {
+int reply_read(struct reply_room *room, const struct namespace *space, const struct request_meta *meta,
+               const uint8_t *kinds, const ProtobufCMessage *message, struct etcd_reply *ret_reply,
+               struct lun_err *ret_err) {
     room->results = room->few_results;
     room->kvs = room->few_kvs;
     *ret_reply = (struct etcd_reply){.is_success = true};
@@ -296,7 +297,8 @@ int reply_read(struct reply_room *room, const struct namespace *space, const str
     case RPC_DELETE_RANGE:
         return read_single(room, space, meta->method, message, ret_reply, ret_err);
     case RPC_TXN:
-        return read_txn(room, space, meta, kinds, (const Etcdserverpb__TxnResponse *)message, ret_reply, ret_err);
+        return read_txn(room, space, meta, kinds, (const Etcdserverpb__TxnResponse *)message, ret_reply,
+                        ret_err);
     case RPC_LEASE_GRANT:
         return read_grant(meta, (const Etcdserverpb__LeaseGrantResponse *)message, ret_reply, ret_err);
     case RPC_LEASE_TIME_TO_LIVE:

@@ -23,8 +23,9 @@ const Etcdserverpb__ResponseHeader *reply_header(enum rpc_method method, const P
 /* Fills in all but who answered and when. Slices point into `message` and `room`. `kinds`: as request_kinds
  * gave them. 0, LUN_ENOMEM, LUN_EUNAVAILABLE (malformed: the text goes on where the member's name left off,
  * "sent ..."). */
-int reply_read(struct reply_room *room, const struct namespace *space, const struct request_meta *meta, const uint8_t *kinds,
-               const ProtobufCMessage *message, struct etcd_reply *ret_reply, struct lun_err *ret_err);
+int reply_read(struct reply_room *room, const struct namespace *space, const struct request_meta *meta,
+               const uint8_t *kinds, const ProtobufCMessage *message, struct etcd_reply *ret_reply,
+               struct lun_err *ret_err);
 /* To be called after reply_read, whatever it returned. */
 void reply_room_fini(struct reply_room *room);
 

@@ -176,8 +176,7 @@ int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_met
         memory.compare_pointers[i] = &memory.compares[i];
     }
     Etcdserverpb__RequestOp **failure = memory.op_pointers + txn->n_success;
-    *ret_meta = (struct request_meta){
-        .method = RPC_TXN,
+    *ret_meta = (struct request_meta){.method = RPC_TXN,
                                       .is_serializable = true,
                                       .n_success = (uint16_t)txn->n_success,
                                       .n_failure = (uint16_t)txn->n_failure};

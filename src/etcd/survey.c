@@ -10,8 +10,10 @@
 #define SURVEY_NS (10 * NS_PER_S)
 
 static void warn(const struct etcd_member *member, const char *why) {
-    trace_line(member->etcd->trace, "etcd: the endpoint %s cannot be used: %s", etcd_member_address(member), why);
-    trace_line(member->etcd->warnings, "the etcd endpoint %s cannot be used: %s", etcd_member_address(member), why);
+    trace_line(member->etcd->trace, "etcd: the endpoint %s cannot be used: %s", etcd_member_address(member),
+               why);
+    trace_line(member->etcd->warnings, "the etcd endpoint %s cannot be used: %s", etcd_member_address(member),
+               why);
 }
 
 static void finish(struct etcd *etcd) {

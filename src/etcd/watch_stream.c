@@ -251,7 +251,8 @@ static void on_look(void *arg, const struct etcd_reply *reply) {
 
 /* Without memory: again later. */
 static void look(struct watch_stream *stream) {
-    int64_t now_ns = rpc_now(stream->etcd->rpc), span_ns = LOOK_ANSWERS * etcd_member_answer_ns(stream->member);
+    int64_t now_ns = rpc_now(stream->etcd->rpc),
+            span_ns = LOOK_ANSWERS * etcd_member_answer_ns(stream->member);
     if (span_ns < LOOK_NS)
         span_ns = LOOK_NS;
     else if (span_ns > LOOK_MOST_NS)
@@ -271,7 +272,8 @@ static void open_again(struct watch_stream *stream) {
     if (!open_stream(stream))
         return;
     sm_move(&stream->sm, BACKOFF);
-    rpc_timer_start(&stream->timer, rpc_now(stream->etcd->rpc) + backoff_around(stream->etcd->rpc, DELAY_MOST_NS));
+    rpc_timer_start(&stream->timer,
+                    rpc_now(stream->etcd->rpc) + backoff_around(stream->etcd->rpc, DELAY_MOST_NS));
 }
 
 static void move_elsewhere(struct watch_stream *stream) {

@@ -23,10 +23,10 @@ struct watch_stream {
     struct etcd_member *member;
     struct rpc_timer timer; /* what for depends on the state, see watch_stream.c */
     int64_t opened_ns;
-    int64_t heard_ns; /* the latest message, or the asking that nothing was heard after */
+    int64_t heard_ns;       /* the latest message, or the asking that nothing was heard after */
     struct etcd_call *look; /* asks the member how it is; NULL: none is out */
     int64_t looked_ns;      /* when that was last asked */
-    bool should_move; /* the member failed: go on elsewhere */
+    bool should_move;       /* the member failed: go on elsewhere */
     unsigned n_failures;
     struct confirm suspicion; /* its member knows less than was heard: is it another etcd? */
 

@@ -136,8 +136,8 @@ static int enter(const char *name, struct dev_user *user, struct dev_text *why) 
 /* ---- the keeper ------------------------------------------------------------------------------------- */
 
 static bool is_credential(const char *entry) {
-    static const char *const names[] = {"LUNARCH_USER=", "LUNARCH_PASSWORD=", "LUNARCH_CERT=", "LUNARCH_KEY=",
-                                        "ETCDCTL_"};
+    static const char *const names[] = {
+        "LUNARCH_USER=", "LUNARCH_PASSWORD=", "LUNARCH_CERT=", "LUNARCH_KEY=", "ETCDCTL_"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strncmp(entry, names[i], strlen(names[i])) == 0)
             return true;

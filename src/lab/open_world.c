@@ -332,7 +332,8 @@ static int l_send(lua_State *L) {
 
 static void each_client(struct process *process, void (*set)(struct sim_client *, int, int64_t), int member,
                         int64_t value) {
-    for (struct list *node = process->clients.next; process->is_up && node != &process->clients; node = node->next)
+    for (struct list *node = process->clients.next; process->is_up && node != &process->clients;
+         node = node->next)
         set(CONTAINER_OF(node, struct process_client, in_process)->sim, member, value);
 }
 
@@ -371,7 +372,8 @@ static int l_skew(lua_State *L) {
     struct process *process = process_check(L);
     int64_t rate_ppm = (int64_t)(luaL_checknumber(L, 2) * 1e6);
     sim_client_set_rate(process->clock, rate_ppm);
-    for (struct list *node = process->clients.next; process->is_up && node != &process->clients; node = node->next)
+    for (struct list *node = process->clients.next; process->is_up && node != &process->clients;
+         node = node->next)
         sim_client_set_rate(CONTAINER_OF(node, struct process_client, in_process)->sim, rate_ppm);
     wake(process);
     return 0;
@@ -402,24 +404,15 @@ static int l_modules(lua_State *L) {
 
 int luaopen_lunarch_sim_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"enter", l_enter},
-        {"leave", l_leave},
-        {"run", l_run},
-        {"halt", l_halt},
-        {"poke", l_poke},
-        {"interrupt", l_interrupt},
-        {"now", l_now},
-        {"outside", l_outside},
-        {"as_you", l_as_you},
-        {"start", l_start},
-        {"send", l_send},
-        {"cut", l_cut},
-        {"slow", l_slow},
-        {"skew", l_skew},
-        {"fill", l_fill},
-        {"on_answer", l_set_on_answer},
-        {"modules", l_modules},
-        {NULL, NULL},
+        {"enter", l_enter},     {"leave", l_leave},
+        {"run", l_run},         {"halt", l_halt},
+        {"poke", l_poke},       {"interrupt", l_interrupt},
+        {"now", l_now},         {"outside", l_outside},
+        {"as_you", l_as_you},   {"start", l_start},
+        {"send", l_send},       {"cut", l_cut},
+        {"slow", l_slow},       {"skew", l_skew},
+        {"fill", l_fill},       {"on_answer", l_set_on_answer},
+        {"modules", l_modules}, {NULL, NULL},
     };
     luaL_newlib(L, functions);
     return 1;

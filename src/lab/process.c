@@ -108,7 +108,7 @@ void process_pause(struct process *process, int64_t for_ns) {
     process->pause_in = 0;
     process->run->n_pauses++;
     run_report(process->run, process->name, "fault", "paused (SIGSTOP)%s",
-              process->is_stopped_short ? " right before it sends" : "");
+               process->is_stopped_short ? " right before it sends" : "");
     set_clients(process, sim_client_pause);
     sim_at(sim, &process->resume, sim_now(sim) + for_ns);
 }
@@ -199,7 +199,8 @@ void process_start(struct process *process) {
 void process_exit(struct process *process) {
     for (int i = 0; i < process->n_candidates; i++)
         if (process->candidates[i].is_entered)
-            run_fail(process->run, VERDICT_LUNARCH, process->name, "the program ended without on_lost, after on_elected");
+            run_fail(process->run, VERDICT_LUNARCH, process->name,
+                     "the program ended without on_lost, after on_elected");
     process->has_ended = true;
     for (;;)
         leave(process);
@@ -228,6 +229,6 @@ void process_kill(struct process *process) {
 }
 
 bool process_leads(struct process *process, const struct candidate *candidate) {
-    return process->is_up && candidate->is_entered && !candidate->is_robbed && candidate->term && candidate->term->object &&
-           lun_term_valid_until_ns(candidate->term->object) != 0;
+    return process->is_up && candidate->is_entered && !candidate->is_robbed && candidate->term &&
+           candidate->term->object && lun_term_valid_until_ns(candidate->term->object) != 0;
 }

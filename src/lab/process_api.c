@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "rpc/rpc.h"
 #include "lab/run.h"
+#include "rpc/rpc.h"
 
 /* Of a process's calendar: an instant in 2026. */
 #define EPOCH_S 1790000000.0
@@ -63,7 +63,8 @@ static int l_delay(lua_State *L) {
         return 0;
     int64_t for_ns = sim_below(sim, sim_chance(sim, 300) ? 8 * NS_PER_S : 300 * NS_PER_MS);
     int64_t until_ns = process_now_ns(process) + for_ns;
-    run_report(process->run, process->name, "fault", "its other tasks take %lld ms", (long long)(for_ns / NS_PER_MS));
+    run_report(process->run, process->name, "fault", "its other tasks take %lld ms",
+               (long long)(for_ns / NS_PER_MS));
     while (process_now_ns(process) < until_ns)
         process_sleep(process, until_ns);
     return 0;
@@ -137,7 +138,8 @@ static int l_candidate(lua_State *L) {
     struct process *process = self(L);
     const char *election = luaL_checkstring(L, 1);
     if (process->n_candidates >= RUN_MAX_CANDIDATES)
-        return luaL_error(L, "candidate: at most %d of them in one script can be simulated", RUN_MAX_CANDIDATES);
+        return luaL_error(L, "candidate: at most %d of them in one script can be simulated",
+                          RUN_MAX_CANDIDATES);
     struct candidate *candidate = &process->candidates[process->n_candidates++];
     (void)snprintf(candidate->election, sizeof candidate->election, "%s", election);
     lua_pushinteger(L, process->n_candidates);
@@ -158,13 +160,13 @@ static void check_alone(struct process *process, const struct candidate *candida
             if (other != candidate && strcmp(other->election, candidate->election) == 0 &&
                 process_leads(&run->processes[i], other))
                 run_fail(run, VERDICT_LUNARCH, process->name,
-                          "leads %s while %s still does (tokens %lld, %lld)", candidate->election,
-                          run->processes[i].name, (long long)candidate->token, (long long)other->token);
+                         "leads %s while %s still does (tokens %lld, %lld)", candidate->election,
+                         run->processes[i].name, (long long)candidate->token, (long long)other->token);
             if (other != candidate && strcmp(other->election, candidate->election) == 0 &&
                 other->token >= candidate->token)
                 run_fail(run, VERDICT_LUNARCH, process->name,
-                          "token %lld of %s does not rise above %s's %lld", (long long)candidate->token,
-                          candidate->election, run->processes[i].name, (long long)other->token);
+                         "token %lld of %s does not rise above %s's %lld", (long long)candidate->token,
+                         candidate->election, run->processes[i].name, (long long)other->token);
         }
 }
 
@@ -206,8 +208,8 @@ static int l_leader(lua_State *L) {
     if (is_me && token > candidate->token)
         run_fail(process->run, VERDICT_LUNARCH, process->name, "on_leader(us) before on_elected");
     if (!is_me && candidate->is_entered)
-        run_fail(process->run, VERDICT_LUNARCH, process->name, "on_leader(%s) before our on_lost has returned",
-                 token ? "another" : "nobody");
+        run_fail(process->run, VERDICT_LUNARCH, process->name,
+                 "on_leader(%s) before our on_lost has returned", token ? "another" : "nobody");
     return 0;
 }
 
@@ -219,10 +221,12 @@ static int l_enter(lua_State *L) {
     const char *name = names[luaL_checkoption(L, 2, NULL, names)];
     if (!candidate->is_entered || candidate->handler)
         run_fail(process->run, VERDICT_LUNARCH, process->name, "%s is called %s %s", name,
-                  candidate->handler ? "during" : "outside of a term", candidate->handler ? candidate->handler : "");
+                 candidate->handler ? "during" : "outside of a term",
+                 candidate->handler ? candidate->handler : "");
     bool is_work = strcmp(name, "on_lost") != 0;
     if (is_work && candidate->term && lun_term_stop_at_ns(candidate->term->object) <= lun_now_ns())
-        run_fail(process->run, VERDICT_LUNARCH, process->name, "%s is called after the end of its term", name);
+        run_fail(process->run, VERDICT_LUNARCH, process->name, "%s is called after the end of its term",
+                 name);
     candidate->handler = name;
     return 0;
 }
@@ -243,7 +247,7 @@ void process_lost(struct run *run, const struct sim_kv *kv, enum sim_cause cause
                 continue;
             if (cause == SIM_BY_EXPIRY && process_leads(&run->processes[i], candidate))
                 run_fail(run, VERDICT_LUNARCH, run->processes[i].name,
-                          "believes to lead %s although its lease has expired", candidate->election);
+                         "believes to lead %s although its lease has expired", candidate->election);
             candidate->is_robbed = true;
         }
 }
@@ -408,11 +412,12 @@ static int taking(lua_State *L) {
     int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
     bool has_failed = keep_answer(process, L, n);
     if (!has_failed && !is_true_now(L, answer, of))
-        run_fail(process->run, VERDICT_LUNARCH, process->name, "a call succeeded although its session was lost");
+        run_fail(process->run, VERDICT_LUNARCH, process->name,
+                 "a call succeeded although its session was lost");
     if (asked && asked->text[0])
         run_report(process->run, process->name, "answer", "%s -> %s%s%s", asked->text,
-                  has_failed ? lua_tostring(L, -1) : "ok", has_failed ? ": " : "",
-                  has_failed ? lua_tostring(L, -2) : "");
+                   has_failed ? lua_tostring(L, -1) : "ok", has_failed ? ": " : "",
+                   has_failed ? lua_tostring(L, -2) : "");
     if (asked)
         asked->ref = NULL;
     return n;
@@ -440,7 +445,7 @@ int luaopen_lunarch_sim_core(lua_State *L) {
     lua_pushcfunction(L, l_sleep);
     lua_setfield(L, -2, "sleep");
     wrap_asks(L, CLIENT_CLASS, client_asks);
-    for (const struct class *const *class = module_classes; *class; class++)
+    for (const struct class *const *class = module_classes; *class; class ++)
         wrap_asks(L, (*class)->name, (*class)->asks);
     wrap(L, CLIENT_CLASS, "take", "", taking);
     return 1;

@@ -167,8 +167,7 @@ static void boot_on_fiber(void *arg) {
 
 /* Makes a state, boots it with the caller's options, and keeps it. On failure pushes why. On a fiber from the
  * beginning: Lua keeps strings by the address from which they were made, on the stack too. */
-static bool prepare_vm(lua_State *caller, struct vm *vm, int place, struct fiber *fiber,
-                       const char *module) {
+static bool prepare_vm(lua_State *caller, struct vm *vm, int place, struct fiber *fiber, const char *module) {
     if (!fiber || vm_init(vm, place) != 0) {
         lua_pushliteral(caller, "no memory for a Lua state");
         return false;

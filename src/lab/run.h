@@ -16,10 +16,10 @@
 
 #include "base/clock.h"
 #include "base/list.h"
-#include "module/module.h"
-#include "sim/sim.h"
 #include "lab/fiber.h"
 #include "lab/vm.h"
+#include "module/module.h"
+#include "sim/sim.h"
 
 enum { RUN_MAX_PROCESSES = 16, RUN_MAX_CANDIDATES = 8, RUN_MAX_ASKED = 64, RUN_NAME_BYTES = 8 };
 #define RUN_BEGIN_NS (1000 * NS_PER_S) /* of the world's time */

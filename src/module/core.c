@@ -13,8 +13,8 @@
 
 #include "base/output.h"
 #include "module/bell.h"
-#include "module/ending.h"
 #include "module/callbacks.h"
+#include "module/ending.h"
 #include "module/signals.h"
 
 /* Exported by name. */
@@ -159,7 +159,7 @@ int luaopen_lunarch_core(lua_State *L) {
     pending_register(L);
     bell_register(L);
     endings_register(L);
-    for (const struct class *const *class = module_classes; *class; class++)
+    for (const struct class *const *class = module_classes; *class; class ++)
         handle_register(L, *class);
     luaL_newlib(L, FUNCTIONS);
     lua_pushliteral(L, LUN_VERSION);

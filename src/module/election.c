@@ -40,7 +40,8 @@ static void election_free(void *object) {
     lun_election_free(object);
 }
 
-const struct class election_class = {LUN_CORE ".election", election_free, ELECTION_METHODS, ELECTION_ASKS, NULL};
+const struct class election_class = {LUN_CORE ".election", election_free, ELECTION_METHODS, ELECTION_ASKS,
+                                     NULL};
 
 /* ---- term ------------------------------------------------------------------------------------------- */
 
@@ -109,8 +110,8 @@ static const struct asking TERM_ASKS[] = {
 };
 
 static const luaL_Reg TERM_METHODS[] = {
-    {"token", term_token},             {"key", term_key},       {"stop_at", term_stop_at},
-    {"valid_until", term_valid_until}, {"reason", term_reason}, {NULL, NULL},
+    {"token", term_token},   {"key", term_key}, {"stop_at", term_stop_at}, {"valid_until", term_valid_until},
+    {"reason", term_reason}, {NULL, NULL},
 };
 
 static void term_free(void *object) {

@@ -100,7 +100,7 @@ static int ask(lua_State *L) {
 void asking_register(lua_State *L, const struct asking *asks, const struct class *class) {
     for (const struct asking *asking = asks; asking && asking->name; asking++) {
         lua_pushlightuserdata(L, (void *)(uintptr_t)asking);
-        lua_pushlightuserdata(L, (void *)(uintptr_t)class);
+        lua_pushlightuserdata(L, (void *)(uintptr_t) class);
         lua_pushcclosure(L, ask, 2);
         lua_setfield(L, -2, asking->name);
     }

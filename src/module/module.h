@@ -96,7 +96,8 @@ void handle_close(struct handle *handle);
 void handle_unref(struct handle *handle);
 
 /* All of them; one that is added stands here, and in a file of its own. */
-#define MODULE_CLASSES(X) X(session_class) X(mutex_class) X(election_class) X(term_class) X(observer_class) X(watch_class)
+#define MODULE_CLASSES(X)                                                                                    \
+    X(session_class) X(mutex_class) X(election_class) X(term_class) X(observer_class) X(watch_class)
 #define MODULE_DECLARE(class_name) extern const struct class class_name;
 MODULE_CLASSES(MODULE_DECLARE)
 #undef MODULE_DECLARE
@@ -124,8 +125,8 @@ enum answer {
 };
 
 struct pending {
-    struct list link; /* in ref->finished */
-    struct client_ref *ref;  /* not counted: it owns its operations */
+    struct list link;       /* in ref->finished */
+    struct client_ref *ref; /* not counted: it owns its operations */
     struct handle *handle;
     struct pending *next_unused;
     lua_Integer id;
@@ -138,7 +139,7 @@ struct pending {
 /* A new operation, whose timeout in milliseconds is argument `timeout_index`. `handle` may be NULL. Raises
  * when out of memory. */
 struct pending *pending_new(lua_State *L, struct client_ref *ref, struct handle *handle, enum answer answer,
-                  int timeout_index);
+                            int timeout_index);
 void pending_register(lua_State *L);
 /* Ends an asking call: pushes its number and its token, or nil, message, code. An operation that was neither
  * taken nor given up when its token is collected is given up then: an error was raised (Ctrl-C) where nobody

@@ -55,7 +55,7 @@ static struct pending *grow(lua_State *L, struct client_ref *ref) {
 }
 
 struct pending *pending_new(lua_State *L, struct client_ref *ref, struct handle *handle, enum answer answer,
-                  int timeout_index) {
+                            int timeout_index) {
     lua_Integer timeout_ms = luaL_checkinteger(L, timeout_index);
     struct token *token = lua_newuserdatauv(L, sizeof *token, 0);
     *token = (struct token){0};
@@ -86,7 +86,8 @@ void pending_recycle(struct pending *pending) {
     pending->handle = NULL;
     pending->lun = NULL;
     pending->is_used = pending->is_done = pending->is_forgotten = false;
-    pending->id = pending->id + USE_STEP < MAX_ID ? pending->id + USE_STEP : pending->id % USE_STEP + USE_STEP;
+    pending->id =
+        pending->id + USE_STEP < MAX_ID ? pending->id + USE_STEP : pending->id % USE_STEP + USE_STEP;
     pending->next_unused = ref->unused;
     ref->unused = pending;
 }

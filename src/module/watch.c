@@ -14,8 +14,9 @@ static int ask_ready(lua_State *L, void *watch, struct pending *pending, struct 
     return lun_watch_ready(watch, &pending->ask, &pending->lun, err);
 }
 
-static const struct asking WATCH_ASKS[] = {
-    {"next", ANSWER_EVENTS, 2, ask_next_events, NULL}, {"ready", ANSWER_TRUE, 2, ask_ready, NULL}, {.name = NULL}};
+static const struct asking WATCH_ASKS[] = {{"next", ANSWER_EVENTS, 2, ask_next_events, NULL},
+                                           {"ready", ANSWER_TRUE, 2, ask_ready, NULL},
+                                           {.name = NULL}};
 
 static int watch_close(lua_State *L) {
     handle_close(handle_peek(L, 1, &watch_class));
@@ -40,7 +41,8 @@ static int ask_next_leader(lua_State *L, void *observer, struct pending *pending
     return lun_observer_next(observer, &pending->ask, &pending->lun, err);
 }
 
-static const struct asking OBSERVER_ASKS[] = {{"next", ANSWER_LEADER, 2, ask_next_leader, NULL}, {.name = NULL}};
+static const struct asking OBSERVER_ASKS[] = {{"next", ANSWER_LEADER, 2, ask_next_leader, NULL},
+                                              {.name = NULL}};
 
 static int observer_close(lua_State *L) {
     handle_close(handle_peek(L, 1, &observer_class));
@@ -56,4 +58,5 @@ static void observer_free(void *object) {
     lun_observer_free(object);
 }
 
-const struct class observer_class = {LUN_CORE ".observer", observer_free, OBSERVER_METHODS, OBSERVER_ASKS, NULL};
+const struct class observer_class = {LUN_CORE ".observer", observer_free, OBSERVER_METHODS, OBSERVER_ASKS,
+                                     NULL};

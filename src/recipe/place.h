@@ -41,8 +41,8 @@ enum place_mode { PLACE_WAIT, PLACE_TRY };
 /* `rule`: when a place in the line holds (line.h). `name` without the '/' that is added; checked by place_check_name. `value` says who we are. 0 or
  * LUN_ENOMEM, LUN_ELOST, LUN_ECLOSED. */
 int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes value, enum place_mode mode,
-                struct line_rule rule, const struct place_callbacks *callbacks, void *owner, struct place **ret_place,
-                struct lun_err *ret_err);
+                struct line_rule rule, const struct place_callbacks *callbacks, void *owner,
+                struct place **ret_place, struct lun_err *ret_err);
 /* Gives up a held place; on_left follows. */
 void place_leave(struct place *place);
 /* In any state: the owner wants it no more and is not called any more. What is in etcd is removed in the

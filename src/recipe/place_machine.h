@@ -81,7 +81,8 @@ struct place {
     /* Watches, and when to read without cause. */
     struct rpc_timer timer;
     struct watcher own_watch;
-    struct predecessor_watch *predecessor_watch; /* NULL: none was needed yet. Most wait for a place of this client */
+    struct predecessor_watch
+        *predecessor_watch; /* NULL: none was needed yet. Most wait for a place of this client */
     bool is_own_watch_lost;
     bool has_slot;                   /* of the pace: reread_at_ns is it */
     bool is_urgent;                  /* the re-read makes good a watch that ended */

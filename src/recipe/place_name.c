@@ -77,8 +77,9 @@ static int describe_identity(struct bytes *ret_text, const struct lun_kv *kv) {
         !json_string(value, "host", host, sizeof host))
         return 0;
     long number = strtol(pid + 6, NULL, 10);
-    return strcmp(name, host) == 0 ? bytes_printf(ret_text, "locked by %s (pid %ld)", host, number)
-                                   : bytes_printf(ret_text, "locked by %s on %s (pid %ld)", name, host, number);
+    return strcmp(name, host) == 0
+               ? bytes_printf(ret_text, "locked by %s (pid %ld)", host, number)
+               : bytes_printf(ret_text, "locked by %s on %s (pid %ld)", name, host, number);
 }
 
 static int describe_holder(struct bytes *ret_text, const struct lun_kv *kv) {
@@ -127,8 +128,8 @@ int place_describe_obstacle(struct bytes *ret_text, struct lun_bytes prefix, con
     *ret_text = (struct bytes){NULL, 0};
     if (kv->lease == 0) {
         printable(key, sizeof key, kv->key);
-        return bytes_printf(ret_text, "blocked by the key %s, which is bound to no lease: it stays until it is deleted",
-                            key);
+        return bytes_printf(
+            ret_text, "blocked by the key %s, which is bound to no lease: it stays until it is deleted", key);
     }
     if (inner_len > 0) {
         printable(key, sizeof key, (struct lun_bytes){kv->key.data, prefix.len + inner_len});
@@ -137,8 +138,9 @@ int place_describe_obstacle(struct bytes *ret_text, struct lun_bytes prefix, con
     if (is_named_after_lease(rest, kv->lease))
         return 0;
     printable(key, sizeof key, kv->key);
-    return bytes_printf(ret_text, "blocked by the key %s of lease %016" PRIx64 ", which is no lock's and no candidate's",
-                        key, (uint64_t)kv->lease);
+    return bytes_printf(
+        ret_text, "blocked by the key %s of lease %016" PRIx64 ", which is no lock's and no candidate's", key,
+        (uint64_t)kv->lease);
 }
 
 int place_describe(struct bytes *ret_text, struct lun_bytes prefix, const struct lun_kv *kv) {

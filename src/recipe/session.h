@@ -21,9 +21,9 @@ struct session;
 enum { SESSION_DEFAULT_TTL_S = 10, SESSION_MAX_TTL_S = 86400 };
 
 struct session_options {
-    int64_t ttl_s;       /* asked for */
-    int64_t grace_ns;    /* below 0: a sixth of the granted TTL */
-    int64_t lease;       /* 0: a new one; else adopted */
+    int64_t ttl_s;             /* asked for */
+    int64_t grace_ns;          /* below 0: a sixth of the granted TTL */
+    int64_t lease;             /* 0: a new one; else adopted */
     struct place_index *index; /* of the client; NULL: its own */
 };
 
@@ -62,8 +62,9 @@ struct session {
     struct list places;
     struct place_index *index, own_index;
     enum lun_reason reason;
-    enum lun_reason refused; /* by etcd, since the latest renewal: why no other was confirmed; LUN_NOT_LOST: no */
-    char *refusal;           /* its words; NULL: none, or no memory for them */
+    enum lun_reason
+        refused;   /* by etcd, since the latest renewal: why no other was confirmed; LUN_NOT_LOST: no */
+    char *refusal; /* its words; NULL: none, or no memory for them */
     bool is_adopted;
     bool is_opened_told;
     bool is_in_jeopardy;

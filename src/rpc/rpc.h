@@ -135,7 +135,8 @@ struct rpc_result {
     int status;          /* enum rpc_status */
     const char *message; /* the server's or the transport's words; never NULL; borrowed for the callback */
     bool is_unsent;      /* certain that no byte of the request reached a server (there was no connection) */
-    const char *guess;   /* is_unsent: why, found by a look from outside; NULL: nothing found. Borrowed likewise */
+    const char
+        *guess; /* is_unsent: why, found by a look from outside; NULL: nothing found. Borrowed likewise */
 };
 
 /* `reply` is NULL unless status is RPC_OK. A reply that does not unpack comes as RPC_INTERNAL. */

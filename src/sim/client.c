@@ -300,7 +300,8 @@ void sim_client_reset(struct sim_client *client, int member) {
         if (call->member != member || call->is_settled)
             continue;
         sim_call_forget(call, sim_way_chance(client, 500));
-        sim_call_settle(call, RPC_UNAVAILABLE, "Socket closed", sim->now_ns + sim_way_below(client, NS_PER_MS));
+        sim_call_settle(call, RPC_UNAVAILABLE, "Socket closed",
+                        sim->now_ns + sim_way_below(client, NS_PER_MS));
     }
     for (struct list *node = client->streams.next; node != &client->streams; node = node->next) {
         struct sim_stream *stream = stream_at(node);

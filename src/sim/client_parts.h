@@ -76,9 +76,12 @@ void sim_stream_close(struct sim_stream *stream, int status, const char *text);
 
 /* Of struct rpc_ops. */
 int sim_op_call(struct rpc_channel *base, enum rpc_method method, struct lun_bytes packed,
-                const struct rpc_options *options, rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);
+                const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
+                struct rpc_call **ret_call);
 void sim_op_cancel(struct rpc_call *base);
-int sim_op_stream_open(struct rpc_channel *base, enum rpc_method method, const struct rpc_options *options, const struct rpc_stream_callbacks *callbacks, void *arg, struct rpc_stream **ret_stream);
+int sim_op_stream_open(struct rpc_channel *base, enum rpc_method method, const struct rpc_options *options,
+                       const struct rpc_stream_callbacks *callbacks, void *arg,
+                       struct rpc_stream **ret_stream);
 int sim_op_stream_send(struct rpc_stream *base, const ProtobufCMessage *message);
 void sim_op_stream_cancel(struct rpc_stream *base);
 

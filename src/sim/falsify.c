@@ -83,10 +83,18 @@ static size_t impossible(const char *name, const int64_t **ret_numbers) {
         const char *name;
         const int64_t *numbers;
         size_t n;
-    } of_name[] = {{"ttl", times, 4},      {"grantedttl", times, 4},      {"revision", neither, 4},
-                   {"raft_term", neither, 4}, {"mod_revision", neither, 4}, {"create_revision", neither, 4},
-                   {"compact_revision", neither, 4}, {"watch_id", neither, 4}, {"id", neither, 4},
-                   {"count", below_zero, 3}, {"deleted", below_zero, 3}, {"version", below_zero, 3}};
+    } of_name[] = {{"ttl", times, 4},
+                   {"grantedttl", times, 4},
+                   {"revision", neither, 4},
+                   {"raft_term", neither, 4},
+                   {"mod_revision", neither, 4},
+                   {"create_revision", neither, 4},
+                   {"compact_revision", neither, 4},
+                   {"watch_id", neither, 4},
+                   {"id", neither, 4},
+                   {"count", below_zero, 3},
+                   {"deleted", below_zero, 3},
+                   {"version", below_zero, 3}};
     for (size_t i = 0; i < sizeof of_name / sizeof of_name[0]; i++)
         if (strcmp(of_name[i].name, name) == 0) {
             *ret_numbers = of_name[i].numbers;
@@ -111,5 +119,6 @@ void sim_falsify_number(struct sim *sim, ProtobufCMessage *message, uint64_t *di
         *(int64_t *)numbers.all[i].at = number;
     else
         return;
-    sim_say(sim, "fault: a false %s in a %s: %lld", field->name, message->descriptor->short_name, (long long)number);
+    sim_say(sim, "fault: a false %s in a %s: %lld", field->name, message->descriptor->short_name,
+            (long long)number);
 }

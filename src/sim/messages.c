@@ -33,7 +33,8 @@ static bool is_carried_out_late(struct sim_client *client) {
 /* On its way from or to that member, at the earliest. */
 static int64_t crossing(struct sim_client *client, int member) {
     /* Mostly under 2 ms, with a tail. */
-    int64_t at = client->sim->now_ns + 100000 + sim_way_below(client, 2 * NS_PER_MS) + client->slow_ns[member];
+    int64_t at =
+        client->sim->now_ns + 100000 + sim_way_below(client, 2 * NS_PER_MS) + client->slow_ns[member];
     if (is_hit(client, SIM_DELAYED, client->sim->faults.delayed))
         at += sim_way_below(client, sim_way_chance(client, 200) ? 3 * NS_PER_S : 200 * NS_PER_MS);
     int64_t held = client->held_until_ns[member];
@@ -116,8 +117,8 @@ void sim_answer_call(struct sim_call *call, int status, const char *text, bool i
 }
 
 int sim_op_call(struct rpc_channel *base, enum rpc_method method, struct lun_bytes packed,
-                   const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
-                   struct rpc_call **ret_call) {
+                const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
+                struct rpc_call **ret_call) {
     struct sim_client *client = sim_client_of(base->rpc);
     struct sim *sim = client->sim;
     struct sim_call *call = sim_alloc(sizeof *call);
@@ -260,8 +261,8 @@ void sim_say_on(struct sim_server_stream *server, ProtobufCMessage *message, int
 }
 
 int sim_op_stream_open(struct rpc_channel *base, enum rpc_method method, const struct rpc_options *options,
-                          const struct rpc_stream_callbacks *callbacks, void *arg,
-                          struct rpc_stream **ret_stream) {
+                       const struct rpc_stream_callbacks *callbacks, void *arg,
+                       struct rpc_stream **ret_stream) {
     struct sim_client *client = sim_client_of(base->rpc);
     struct sim *sim = client->sim;
     struct sim_stream *stream = sim_alloc(sizeof *stream);

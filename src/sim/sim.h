@@ -47,7 +47,7 @@ void sim_step(struct sim *sim);
  * numbers are such as no etcd can mean (below zero, beyond every limit). */
 struct sim_faults {
     int reply_lost, request_lost, delayed, late_after_cancel, event_dropped;
-    int busy;  /* a write is refused before it is proposed: too many requests */
+    int busy; /* a write is refused before it is proposed: too many requests */
     int false_header, false_number;
     int64_t far_ns; /* how much longer all answers take, within a tenth: members that are far away */
     int hasty; /* a leader carries out late, and answers renewals by that: etcd before 3.4.20 and 3.5.3 */
@@ -57,7 +57,12 @@ void sim_set_faults(struct sim *sim, const struct sim_faults *faults);
 /* Each fault that hits a message to or from a client has a name: its kind, the client, and a number that counts
  * those of its kind at that client. A history that leaves one out says so; NULL: none. */
 enum sim_fault {
-    SIM_REPLY_LOST, SIM_REQUEST_LOST, SIM_DELAYED, SIM_LATE_AFTER_CANCEL, SIM_FALSE_HEADER, SIM_FALSE_NUMBER,
+    SIM_REPLY_LOST,
+    SIM_REQUEST_LOST,
+    SIM_DELAYED,
+    SIM_LATE_AFTER_CANCEL,
+    SIM_FALSE_HEADER,
+    SIM_FALSE_NUMBER,
     SIM_N_FAULTS
 };
 struct sim_fault_filter {

@@ -4,8 +4,8 @@
 
 void sim_client_slow(struct sim_client *client, int member, int64_t by_ns) {
     client->slow_ns[member] = by_ns;
-    sim_say(client->sim, "fault: %lld ms more each way between %s and %s", (long long)(by_ns / NS_PER_MS), client->name,
-            sim_addresses[member]);
+    sim_say(client->sim, "fault: %lld ms more each way between %s and %s", (long long)(by_ns / NS_PER_MS),
+            client->name, sim_addresses[member]);
 }
 
 /* Its clock goes on from what it shows. */

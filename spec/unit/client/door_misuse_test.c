@@ -26,7 +26,7 @@ static void arguments_that_make_no_sense_are_refused(void) {
         REFUSED(lun_kv(client, &op, &ask, NULL, &err), sentence);                                            \
     } while (0)
     WITH(kind, (enum lun_op_kind)7, "there is no kind of operation 7");
-    WITH(kind, (enum lun_op_kind)-1, "there is no kind of operation -1");
+    WITH(kind, (enum lun_op_kind) - 1, "there is no kind of operation -1");
     WITH(sort_order, (enum lun_sort_order)3, "there is no order of sorting 3");
     WITH(sort_target, (enum lun_sort_target)9, "there is no target of sorting 9");
     WITH(limit, -1, "a limit or revision is below 0: -1");
@@ -54,7 +54,8 @@ static void arguments_that_make_no_sense_are_refused(void) {
     compare = (struct lun_cmp){.result = (enum lun_cmp_result)4, .key = key};
     REFUSED(lun_txn(client, &txn, &ask, NULL, &err), "txn: compare 1: there is no relation of a compare 4");
     REFUSED(lun_txn(client, NULL, &ask, NULL, &err), "the transaction is NULL");
-    REFUSED(lun_lease_grant(client, -1, 5, &ask, NULL, &err), "lease: no lease has the id -1: ids are above 0");
+    REFUSED(lun_lease_grant(client, -1, 5, &ask, NULL, &err),
+            "lease: no lease has the id -1: ids are above 0");
     REFUSED(lun_lease_revoke(client, 0, &ask, NULL, &err), "revoke: no lease has the id 0: ids are above 0");
     REFUSED(lun_lease_time_to_live(client, -2, &ask, NULL, &err),
             "time to live: no lease has the id -2: ids are above 0");
@@ -66,10 +67,12 @@ static void arguments_that_make_no_sense_are_refused(void) {
     REFUSED(lun_session_open(client, &options, &ask, NULL, &err),
             "session: a grace of 9223372036854775807 ms is longer than any TTL");
     options = (struct lun_session_options){.lease = -1, .grace_ms = -1};
-    REFUSED(lun_session_open(client, &options, &ask, NULL, &err), "session: no lease has the id -1: ids are above 0");
+    REFUSED(lun_session_open(client, &options, &ask, NULL, &err),
+            "session: no lease has the id -1: ids are above 0");
     struct lun_watch_options watched = {.key = key, .range_end = hollow};
     struct lun_watch *watch;
-    REFUSED(lun_watch_open(client, &watched, &watch, &err), "watch: the end of the range is NULL, and 5 bytes long");
+    REFUSED(lun_watch_open(client, &watched, &watch, &err),
+            "watch: the end of the range is NULL, and 5 bytes long");
     REFUSED(lun_watch_open(client, NULL, &watch, &err), "watch: the options are NULL");
     struct lun_mutex *mutex;
     REFUSED(lun_mutex_new(session, NULL, false, &mutex, &err), "mutex: the name is NULL");

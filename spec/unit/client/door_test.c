@@ -432,7 +432,8 @@ static int look_in_child(struct lun_client *client, struct lun_session *session,
         n_wrong += refused[i] != LUN_ECLOSED;
     n_wrong += !strstr(err.text, "before fork") + answer.is_there;
     n_wrong += lun_session_valid_until_ns(session) != 0 || lun_session_stop_at_ns(session) != 0;
-    n_wrong += lun_session_state(session) != LUN_SESSION_CLOSED || lun_session_reason(session) != LUN_LOST_CLOSED;
+    n_wrong +=
+        lun_session_state(session) != LUN_SESSION_CLOSED || lun_session_reason(session) != LUN_LOST_CLOSED;
     n_wrong += lun_mutex_is_held(mutex) || lun_mutex_token(mutex) != 0 || lun_mutex_stop_at_ns(mutex) != 0;
     n_wrong += lun_mutex_key(mutex).len != 0 || lun_client_fd(client) != -1;
     n_wrong += lun_term_stop_at_ns(term) != 0 || lun_term_valid_until_ns(term) != 0;

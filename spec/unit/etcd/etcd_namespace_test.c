@@ -10,7 +10,7 @@
 /* ---- one key, one range ------------------------------------------------------------------------------ */
 
 static const struct {
-    const char *prefix, *key, *range_end;             /* "\\0" stands for one zero byte */
+    const char *prefix, *key, *range_end;    /* "\\0" stands for one zero byte */
     const char *expected_key, *expected_end; /* NULL: refused */
 } rows[] = {
     /* without a prefix nothing is touched */
@@ -105,13 +105,15 @@ static void every_key_of_every_request_is_moved(void) {
     struct lun_kv_op success[] = {{.kind = LUN_OP_PUT, .key = lun_bytes_of("/b")},
                                   {.kind = LUN_OP_DELETE, .key = {"", 1}, .range_end = {"", 1}},
                                   {.kind = LUN_OP_RANGE, .key = lun_bytes_of("/c")}};
-    struct lun_kv_op failure[] = {{.kind = LUN_OP_RANGE, .key = lun_bytes_of("/d"), .range_end = lun_bytes_of("/e")}};
+    struct lun_kv_op failure[] = {
+        {.kind = LUN_OP_RANGE, .key = lun_bytes_of("/d"), .range_end = lun_bytes_of("/e")}};
     struct lun_txn txn = {compares, 2, success, failure, 3, 1};
     REQUIRE(namespace_init(&space, "/t") == 0);
     REQUIRE(request_of_txn(&request, &meta, &txn) == 0);
     REQUIRE(namespace_enter(&space, RPC_TXN, &request.message.base, &memory) == 0);
     CHECK(is_data(request.message.compare[0]->key, "/t/a") && request.message.compare[0]->range_end.len == 0);
-    CHECK(is_data(request.message.compare[1]->key, "/t/") && is_data(request.message.compare[1]->range_end, "/t0"));
+    CHECK(is_data(request.message.compare[1]->key, "/t/") &&
+          is_data(request.message.compare[1]->range_end, "/t0"));
     CHECK(is_data(request.message.success[0]->request_put->key, "/t/b"));
     CHECK(is_data(request.message.success[1]->request_delete_range->key, "/t/"));
     CHECK(is_data(request.message.success[1]->request_delete_range->range_end, "/t0"));
@@ -175,9 +177,11 @@ static void a_range_means_the_same_keys_with_a_prefix_and_none_outside(void) {
                 for (size_t k = 1; k < n; k++) { /* every key there might be in etcd */
                     char room[8];
                     struct lun_bytes key = nth(k, room), known;
-                    bool is_meant = is_sent && is_in(key, (struct lun_bytes){range.key.data, range.key.len},
-                                                     (struct lun_bytes){range.range_end.data, range.range_end.len});
-                    bool is_ours = namespace_leave(&space, (ProtobufCBinaryData){key.len, (uint8_t *)room}, &known);
+                    bool is_meant =
+                        is_sent && is_in(key, (struct lun_bytes){range.key.data, range.key.len},
+                                         (struct lun_bytes){range.range_end.data, range.range_end.len});
+                    bool is_ours =
+                        namespace_leave(&space, (ProtobufCBinaryData){key.len, (uint8_t *)room}, &known);
                     if (is_meant != (is_ours && is_in(known, begin, end)))
                         check_fail(__FILE__, __LINE__, prefixes[p]);
                 }
@@ -203,7 +207,8 @@ static void a_pair_comes_back_as_the_client_knows_it_and_a_foreign_one_is_malfor
     struct got got;
     struct lun_kv_op op = {.kind = LUN_OP_RANGE, .key = lun_bytes_of("/k")};
     (void)ask(&world, &got, &op, within(&world, 5 * S));
-    const Etcdserverpb__RangeRequest *range = (const Etcdserverpb__RangeRequest *)flight(&world, RPC_RANGE, "a:1")->request;
+    const Etcdserverpb__RangeRequest *range =
+        (const Etcdserverpb__RangeRequest *)flight(&world, RPC_RANGE, "a:1")->request;
     CHECK(is_data(range->key, "/team-a/k"));
     reply_range(flight(&world, RPC_RANGE, "a:1"), "/team-a/k", 5);
     CHECK(got.n == 1 && got.code == 0);

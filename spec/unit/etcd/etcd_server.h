@@ -31,9 +31,8 @@ struct etcd_server {
 /* A socket of that type on the loopback's port, or -1. */
 static inline int bound_socket(int type, int port) {
     int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
-    struct sockaddr_in name = {.sin_family = AF_INET,
-                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                               .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in name = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
     if (fd >= 0 && bind(fd, (struct sockaddr *)&name, sizeof name) == 0)
         return fd;
     if (fd >= 0)

@@ -467,9 +467,9 @@ static void a_member_that_cannot_be_reached_is_told_by_its_reason(void) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[100];
-        status_describe(text, sizeof text,
-                        &(struct rpc_result){
-                            .status = RPC_UNAVAILABLE, .message = rows[i].message, .is_unsent = true});
+        status_describe(
+            text, sizeof text,
+            &(struct rpc_result){.status = RPC_UNAVAILABLE, .message = rows[i].message, .is_unsent = true});
         CHECK_TEXT(text, rows[i].text);
     }
 }

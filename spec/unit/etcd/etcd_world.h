@@ -128,7 +128,7 @@ struct got {
     int n;
     int code;
     struct lun_err err;
-    struct etcd_reply reply; /* its pointers are dead */
+    struct etcd_reply reply;             /* its pointers are dead */
     char address[64], text[64], key[64]; /* key: of the first pair */
     struct lun_kv_result results[8];
     int64_t revs[8]; /* create revision of each result's first pair */

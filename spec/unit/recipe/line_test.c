@@ -8,7 +8,8 @@
 
 #define N(array) (sizeof(array) / sizeof *(array))
 
-static const struct line_rule semaphore = {LINE_EXCLUSIVE, 3}, shared = {LINE_SHARED, 0}, barrier = {LINE_GATHERING, 3};
+static const struct line_rule semaphore = {LINE_EXCLUSIVE, 3}, shared = {LINE_SHARED, 0},
+                              barrier = {LINE_GATHERING, 3};
 static const struct line_key own = {{"/l/c", 4}, 30}, blocker = {{"/l/b", 4}, 20};
 
 static struct line *line_of(const char *name) {
@@ -68,7 +69,8 @@ static void without_our_own_key_nothing_is_held(void) {
         struct line_question question;
         const struct lun_kv *blockers;
         size_t n;
-        struct lun_kv_result absent[] = {{.n_kvs = 0}, {.n_kvs = 0}}, other[] = {{.kvs = &another, .n_kvs = 1}, {.n_kvs = 0}};
+        struct lun_kv_result absent[] = {{.n_kvs = 0}, {.n_kvs = 0}},
+                             other[] = {{.kvs = &another, .n_kvs = 1}, {.n_kvs = 0}};
         line_question(&question, line, line_one_holds, asks[i], own, &blocker, false);
         CHECK(line_judge(&question, absent, &blockers, &n) == LINE_GONE);
         CHECK(line_judge(&question, other, &blockers, &n) == LINE_GONE);
@@ -80,7 +82,8 @@ static void a_blocker_of_the_same_name_but_another_life_is_gone(void) {
     struct lun_kv there = kv("/l/b", 20), again = kv("/l/b", 40);
     const struct lun_kv *blockers;
     size_t n;
-    CHECK(judge(line_one_holds, LINE_BLOCKER, &there, 1, &blockers, &n) == LINE_BLOCKED && blockers == &there);
+    CHECK(judge(line_one_holds, LINE_BLOCKER, &there, 1, &blockers, &n) == LINE_BLOCKED &&
+          blockers == &there);
     CHECK(judge(line_one_holds, LINE_BLOCKER, &again, 1, &blockers, &n) == LINE_UNKNOWN);
     CHECK(judge(line_one_holds, LINE_BLOCKER, NULL, 0, &blockers, &n) == LINE_UNKNOWN);
 }
@@ -100,9 +103,11 @@ static void the_front_of_a_line_names_the_one_before_us(void) {
     struct lun_kv first[] = {kv("/l/a", 10), kv("/l/b", 20), kv("/l/c", 30), kv("/l/d", 40)};
     const struct lun_kv *blockers;
     size_t n;
-    CHECK(judge(line_one_holds, LINE_FRONT, first, 4, &blockers, &n) == LINE_BLOCKED && blockers == &first[1]);
+    CHECK(judge(line_one_holds, LINE_FRONT, first, 4, &blockers, &n) == LINE_BLOCKED &&
+          blockers == &first[1]);
     CHECK(judge(line_one_holds, LINE_FRONT, first + 2, 2, &blockers, &n) == LINE_HOLDS);
-    CHECK(judge(line_one_holds, LINE_FRONT, first, 2, &blockers, &n) == LINE_UNKNOWN); /* farther back than it reaches */
+    CHECK(judge(line_one_holds, LINE_FRONT, first, 2, &blockers, &n) ==
+          LINE_UNKNOWN); /* farther back than it reaches */
 }
 
 static void a_semaphore_of_three_holds_with_two_before_it(void) {
@@ -127,7 +132,8 @@ static void a_shared_place_is_blocked_by_exclusive_ones_alone(void) {
     CHECK(judge(shared, LINE_BEFORE, &writer, 1, &blockers, &n) == LINE_BLOCKED && blockers == &writer);
     struct line *line = line_of("/l");
     struct line_question question;
-    line_question(&question, line, line_one_holds, LINE_BEFORE, own, NULL, false); /* a writer: by readers too */
+    line_question(&question, line, line_one_holds, LINE_BEFORE, own, NULL,
+                  false); /* a writer: by readers too */
     CHECK(is_text(question.reads[1].range_end, "/l0"));
     free(line);
 }

@@ -31,8 +31,8 @@ static void set_term(struct world *world, ProtobufCMessage *reply) {
 }
 
 /* The reply is the caller's; NULL: failed. */
-static ProtobufCMessage *carry_out(struct world *world, enum rpc_method method, const ProtobufCMessage *request,
-                                   struct failure *failure) {
+static ProtobufCMessage *carry_out(struct world *world, enum rpc_method method,
+                                   const ProtobufCMessage *request, struct failure *failure) {
     ProtobufCMessage *reply =
         sim_still_ask(world->etcd_store, method, request, &failure->status, &failure->message);
     if (reply)
@@ -505,8 +505,8 @@ static bool tell_an_event(struct world *world, const char *key) {
     kv.lease = first.lease;
     Etcdserverpb__Event message = ETCDSERVERPB__EVENT__INIT;
     Etcdserverpb__Event *messages[] = {&message};
-    message.type = first.version == 0 ? ETCDSERVERPB__EVENT__EVENT_TYPE__DELETE
-                                      : ETCDSERVERPB__EVENT__EVENT_TYPE__PUT;
+    message.type =
+        first.version == 0 ? ETCDSERVERPB__EVENT__EVENT_TYPE__DELETE : ETCDSERVERPB__EVENT__EVENT_TYPE__PUT;
     message.kv = &kv;
     Etcdserverpb__WatchResponse response = ETCDSERVERPB__WATCH_RESPONSE__INIT;
     response.watch_id = told->id;
@@ -659,7 +659,8 @@ static void on_ended(struct session *session) {
 void person_open(struct person *person, struct world *world, const char *name, int64_t ttl_s, int64_t lease) {
     static const struct session_callbacks callbacks = {on_opened, on_state, on_ended, NULL};
     *person = (struct person){.world = world, .name = name};
-    struct session_options options = {.ttl_s = ttl_s, .grace_ns = -1, .lease = lease, .index = &world->places};
+    struct session_options options = {
+        .ttl_s = ttl_s, .grace_ns = -1, .lease = lease, .index = &world->places};
     struct lun_err err;
     rpc_enter(world->rpc);
     if (session_start(&person->session, world->etcd, &options, &callbacks, &err))

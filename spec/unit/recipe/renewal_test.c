@@ -515,7 +515,8 @@ static void etcd_may_be_away_as_long_as_is_said(void) {
 static void what_is_said_is_computed_from_the_ttl_and_the_grace(void) {
     begin(1, 10);
     /* 10 - margin 1 - grace 10/6 - the age of the last renewal 1 - recovery 0.8 */
-    CHECK(session_away_limit_ns(&ann.session) == SECONDS(10) - SECONDS(1) - SECONDS(10) / 6 - SECONDS(1) - MS(800));
+    CHECK(session_away_limit_ns(&ann.session) ==
+          SECONDS(10) - SECONDS(1) - SECONDS(10) / 6 - SECONDS(1) - MS(800));
     end();
 }
 

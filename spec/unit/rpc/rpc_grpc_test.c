@@ -142,7 +142,8 @@ static void addresses_that_are_none_are_refused(void) {
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         struct rpc_channel *got = NULL;
         struct lun_err err = {0};
-        CHECK(rpc_channel_open(rpc, wrong[i], &got, &err) == LUN_EINVALID && !got && err.code == LUN_EINVALID);
+        CHECK(rpc_channel_open(rpc, wrong[i], &got, &err) == LUN_EINVALID && !got &&
+              err.code == LUN_EINVALID);
     }
     rpc_leave(rpc);
     world_close_channel(rpc, world_channel(rpc, "[::1]:2379"));

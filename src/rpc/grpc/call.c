@@ -93,7 +93,8 @@ static bool start(struct call *call, struct lun_bytes request) {
         rest++;
         n--;
     }
-    bool is_started = (call->is_sending || !call->is_apart) && call_state_start(&call->state, rest, n, &call->on_done);
+    bool is_started =
+        (call->is_sending || !call->is_apart) && call_state_start(&call->state, rest, n, &call->on_done);
     grpc_byte_buffer_destroy(ops[1].data.send_message.send_message);
     if (is_started || !call->is_sending)
         return is_started;

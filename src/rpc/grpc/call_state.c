@@ -125,7 +125,8 @@ void call_state_heard(struct call_state *state) {
     connection_answered(state->connection, state->n_channel, clock_boottime_ns());
 }
 
-void call_state_result(struct call_state *state, bool was_never_sent, struct rpc_result *ret_result, char **ret_text) {
+void call_state_result(struct call_state *state, bool was_never_sent, struct rpc_result *ret_result,
+                       char **ret_text) {
     *ret_text = NULL;
     *ret_result = (struct rpc_result){.status = RPC_OK, .message = ""};
     if (was_heard(state))

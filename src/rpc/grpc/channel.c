@@ -57,7 +57,9 @@ static int target_of(const char *address, char target[TARGET_BYTES], struct lun_
         (void)snprintf(target, TARGET_BYTES, "%s", address);
     else if (!split(address, host, &port))
         return lun_err_set(ret_err, LUN_EINVALID, "\"%s\" is not the address of a member", address);
-    else if (strchr(host, ':')) /* the zone of an IPv6 address begins with a percent sign: escaped, as all in a URI */
+    else if (strchr(
+                 host,
+                 ':')) /* the zone of an IPv6 address begins with a percent sign: escaped, as all in a URI */
         (void)snprintf(target, TARGET_BYTES, "ipv6:%%5B%.*s%s%s%%5D:%s", (int)strcspn(host, "%"), host,
                        strchr(host, '%') ? "%25" : "", strchr(host, '%') ? strchr(host, '%') + 1 : "", port);
     else if (inet_pton(AF_INET, host, &scratch) == 1)
@@ -69,7 +71,8 @@ static int target_of(const char *address, char target[TARGET_BYTES], struct lun_
 
 /* The arguments, the limit of an attempt to connect (by a name of gRPC's that says something else), and the name that certificates are
  * checked for. */
-static grpc_channel *new_grpc_channel(const struct env *env, const char *target, struct connection *connection) {
+static grpc_channel *new_grpc_channel(const struct env *env, const char *target,
+                                      struct connection *connection) {
     grpc_channel_credentials *plain = env->tls ? NULL : grpc_insecure_credentials_create();
     enum { N_ARGS = sizeof args / sizeof args[0] };
     grpc_arg all[N_ARGS + 2];
@@ -148,6 +151,7 @@ void channel_refresh(struct channel *channel) {
     if (env->tls)
         tls_look(env->tls, clock_boottime_ns(), false);
     bool has_old_certificates = env->tls && channel->generation != env->tls->generation;
-    if (has_old_certificates || (connection_is_outgrown(channel->connection) && !channel_is_connected(channel)))
+    if (has_old_certificates ||
+        (connection_is_outgrown(channel->connection) && !channel_is_connected(channel)))
         replace(channel);
 }

@@ -134,14 +134,16 @@ static const char *look(struct connection *connection, struct tls *tls, int64_t 
         connection->text[0] = '\0';
         start_look(connection, tls, now_ns);
     } else if (connection->is_looking) {
-        connection->is_looking = !port_look_result(connection->look, connection->text, sizeof connection->text);
+        connection->is_looking =
+            !port_look_result(connection->look, connection->text, sizeof connection->text);
     } else if (!connection->look || now_ns - connection->looked_ns >= LOOK_AGAIN_NS) {
         start_look(connection, tls, now_ns);
     }
     return connection->text[0] ? connection->text : NULL;
 }
 
-const char *connection_failed(struct connection *connection, unsigned n, struct tls *tls, const char *words, int64_t now_ns) {
+const char *connection_failed(struct connection *connection, unsigned n, struct tls *tls, const char *words,
+                              int64_t now_ns) {
     if (n == connection->n && words)
         saw_failure(connection, words, now_ns);
     return words && is_prompt(words) ? NULL : look(connection, tls, now_ns);

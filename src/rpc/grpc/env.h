@@ -195,7 +195,7 @@ struct call_state {
     grpc_slice details;
     struct connection *connection; /* shared with the channel, which may be closed before */
     unsigned n_channel;            /* which of gRPC's channels it goes through (connection_use) */
-    const char *error;         /* gRPC's own account of a failure, NULL when there was none */
+    const char *error;             /* gRPC's own account of a failure, NULL when there was none */
 };
 
 /* call_state.c. 0, or LUN_EINVALID for a token that cannot be a header. Inside. */
@@ -211,7 +211,8 @@ bool call_state_start(struct call_state *state, const grpc_op *ops, size_t n_ops
 void call_state_heard(struct call_state *state);
 /* The result; `ret_text` owns what result->message points to, and is freed with gpr_free after the callback. `was_never_sent`: certain by
  * other signs than gRPC's words. */
-void call_state_result(struct call_state *state, bool was_never_sent, struct rpc_result *ret_result, char **ret_text);
+void call_state_result(struct call_state *state, bool was_never_sent, struct rpc_result *ret_result,
+                       char **ret_text);
 
 int env_call(struct rpc_channel *channel, enum rpc_method method, struct lun_bytes request,
              const struct rpc_options *options, rpc_reply_cb on_reply, void *arg, struct rpc_call **ret_call);

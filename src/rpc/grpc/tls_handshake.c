@@ -19,7 +19,8 @@
 
 enum { NAMES_BYTES = 160, N_STEPS = 40 };
 
-__attribute__((format(printf, 2, 3))) static void say(struct tls_handshake *handshake, const char *format, ...) {
+__attribute__((format(printf, 2, 3))) static void say(struct tls_handshake *handshake, const char *format,
+                                                      ...) {
     if (handshake->sentence[0] != '\0')
         return; /* the first reason is the reason */
     va_list args;
@@ -159,7 +160,8 @@ static SSL *new_session(struct tls_handshake *handshake, SSL_CTX *context, int f
         return ssl;
     (void)SSL_set_app_data(ssl, handshake);
     (void)SSL_set_alpn_protos(ssl, http2, sizeof http2 - 1);
-    if (inet_pton(AF_INET, handshake->name, address) == 1 || inet_pton(AF_INET6, handshake->name, address) == 1) {
+    if (inet_pton(AF_INET, handshake->name, address) == 1 ||
+        inet_pton(AF_INET6, handshake->name, address) == 1) {
         (void)X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), handshake->name);
     } else {
         (void)SSL_set1_host(ssl, handshake->name);

@@ -9,9 +9,9 @@ enum { HANDSHAKE_SENTENCE_BYTES = 300, HANDSHAKE_STEP_MS = 2000 };
 
 struct tls_handshake {
     bool is_unverified;
-    char *name;                /* to be found in the server's certificate */
-    char *cacert, *cert, *key; /* PEM text, or NULL */
-    char *cert_name;           /* of our certificate, for sentences */
+    char *name;                              /* to be found in the server's certificate */
+    char *cacert, *cert, *key;               /* PEM text, or NULL */
+    char *cert_name;                         /* of our certificate, for sentences */
     char sentence[HANDSHAKE_SENTENCE_BYTES]; /* what is wrong; empty: nothing */
 };
 
