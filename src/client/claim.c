@@ -8,15 +8,18 @@
 static const struct sm_state states[] = {
     [CLAIM_FREE] = {"FREE", SM_ARC(CLAIM_ENTERING)},
     [CLAIM_ENTERING] = {"ENTERING", SM_ARC(CLAIM_HELD) | SM_ARC(CLAIM_FREE)},
-    [CLAIM_HELD] = {"HELD", SM_ARC(CLAIM_STOPPED) | SM_ARC(CLAIM_LEAVING) | SM_ARC(CLAIM_LOST) | SM_ARC(CLAIM_FREE)},
+    [CLAIM_HELD] = {"HELD",
+                    SM_ARC(CLAIM_STOPPED) | SM_ARC(CLAIM_LEAVING) | SM_ARC(CLAIM_LOST) | SM_ARC(CLAIM_FREE)},
     [CLAIM_STOPPED] = {"STOPPED", SM_ARC(CLAIM_LEAVING) | SM_ARC(CLAIM_LOST) | SM_ARC(CLAIM_FREE)},
     [CLAIM_LEAVING] = {"LEAVING", SM_ARC(CLAIM_FREE)},
     [CLAIM_LOST] = {"LOST", SM_ARC(CLAIM_FREE)},
 };
 
-static const struct sm_class claim_machine = {.name = "claim", .states = states, .n_states = sizeof states / sizeof *states};
+static const struct sm_class claim_machine = {
+    .name = "claim", .states = states, .n_states = sizeof states / sizeof *states};
 
-int claim_init(struct claim *claim, const struct claim_class *class, struct lun_session *session, const char *name) {
+int claim_init(struct claim *claim, const struct claim_class *class, struct lun_session *session,
+               const char *name) {
     *claim = (struct claim){.class = class, .rule = line_one_holds, .session = session, .name = strdup(name)};
     if (!claim->name)
         return LUN_ENOMEM;
@@ -228,10 +231,11 @@ static void give_up_entering(struct claim *claim, struct lun_op *op, int code) {
     const char *obstacle = place_obstacle_text(claim->place), *owner = place_owner_text(claim->place);
     if (obstacle[0] && strncmp(owner, "blocked", 7) != 0)
         owner = obstacle;
-    const char *by = claim->class->is_term && strncmp(owner, "blocked", 7) != 0 ? strstr(owner, " by ") : NULL;
+    const char *by =
+        claim->class->is_term && strncmp(owner, "blocked", 7) != 0 ? strstr(owner, " by ") : NULL;
     if (code == LUN_ETIMEOUT && place_create_rev(claim->place) != 0)
-        (void)op_fail(op, code, "%s: %s within %s%s%s%s", what, claim->class->none, op_span(op, span, sizeof span),
-                      owner[0] ? ": " : "", by ? "led" : "", by ? by : owner);
+        (void)op_fail(op, code, "%s: %s within %s%s%s%s", what, claim->class->none,
+                      op_span(op, span, sizeof span), owner[0] ? ": " : "", by ? "led" : "", by ? by : owner);
     else
         op_fail_silent(op, what, code);
     fail(claim);
@@ -261,8 +265,8 @@ static int start_awaiting(struct lun_op *op, const void *args, struct lun_err *r
     bool is_due = session_stop_at_ns(&claim->session->core) <= rpc_now(op->client->rpc);
     (void)args;
     if (!is_term && !is_ours(claim) && claim->sm.state != CLAIM_LOST)
-        return lun_err_set(ret_err, LUN_ENOTOWNER, "await loss of %s: it is not %s by this object", claim->name,
-                           claim->class->busy[CLAIM_HELD]);
+        return lun_err_set(ret_err, LUN_ENOTOWNER, "await loss of %s: it is not %s by this object",
+                           claim->name, claim->class->busy[CLAIM_HELD]);
     if (is_due && is_term && claim->sm.state == CLAIM_HELD) {
         sm_move(&claim->sm, CLAIM_STOPPED);
         claim->reason = session_lapse_reason(&claim->session->core);
@@ -273,12 +277,13 @@ static int start_awaiting(struct lun_op *op, const void *args, struct lun_err *r
     return 0;
 }
 
-int claim_await_loss(struct claim *claim, const struct lun_ask *ask, struct lun_op **ret_op, struct lun_err *ret_err) {
+int claim_await_loss(struct claim *claim, const struct lun_ask *ask, struct lun_op **ret_op,
+                     struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_awaiting, .on_give_up = give_up_awaiting};
     return client_ask(claim_client(claim), &kind, claim, NULL, ask, ret_op, ret_err);
 }
 
-int claim_ask_leader(const struct claim *claim, const char *what, const struct lun_ask *ask, struct lun_op **ret_op,
-                     struct lun_err *ret_err) {
+int claim_ask_leader(const struct claim *claim, const char *what, const struct lun_ask *ask,
+                     struct lun_op **ret_op, struct lun_err *ret_err) {
     return leader_ask(claim_client(claim), what, claim->name, ask, ret_op, ret_err);
 }

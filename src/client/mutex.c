@@ -70,14 +70,15 @@ static int start_lock(struct lun_op *op, const void *args, struct lun_err *ret_e
     }
     enum claim_state state = claim_state(claim);
     if (is_held || state == CLAIM_ENTERING || state == CLAIM_LEAVING)
-        return lun_err_set(ret_err, LUN_EINVALID, "lock %s: this object is %s already: one object is one owner",
-                           claim->name, claim->class->busy[state]);
+        return lun_err_set(ret_err, LUN_EINVALID,
+                           "lock %s: this object is %s already: one object is one owner", claim->name,
+                           claim->class->busy[state]);
     claim_drop(claim, session_lapse_reason(&claim->session->core)); /* lost, by the clock alone perhaps */
     return claim_enter(claim, op, bytes_view(&op->client->identity), *mode, ret_err);
 }
 
-static int lock(struct lun_mutex *mutex, enum place_mode mode, const struct lun_ask *ask, struct lun_op **ret_op,
-                struct lun_err *ret_err) {
+static int lock(struct lun_mutex *mutex, enum place_mode mode, const struct lun_ask *ask,
+                struct lun_op **ret_op, struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start_lock, .on_give_up = claim_give_up};
     return client_ask(claim_client(&mutex->claim), &kind, &mutex->claim, &mode, ask, ret_op, ret_err);
 }
@@ -197,7 +198,8 @@ int64_t lun_mutex_stop_at_ns(struct lun_mutex *mutex) {
 }
 
 struct lun_bytes lun_mutex_key(const struct lun_mutex *mutex) {
-    return client_is_ours(claim_client(&mutex->claim)) ? bytes_view(&mutex->claim.key) : (struct lun_bytes){NULL, 0};
+    return client_is_ours(claim_client(&mutex->claim)) ? bytes_view(&mutex->claim.key)
+                                                       : (struct lun_bytes){NULL, 0};
 }
 
 void lun_mutex_free(struct lun_mutex *mutex) {

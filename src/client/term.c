@@ -182,12 +182,15 @@ static int send_proclaim(struct proclaim *proclaim) {
     struct lun_bytes key = bytes_view(&term->claim.key);
     struct lun_cmp compares[] = {{.target = LUN_CMP_CREATE, .key = key, .number = term->claim.token},
                                  {.target = LUN_CMP_MOD, .key = key, .number = term->mod_rev}};
-    struct lun_kv_op put = {
-        .kind = LUN_OP_PUT, .key = key, .value = proclaim->value, .lease = lun_session_lease(term->claim.session)};
+    struct lun_kv_op put = {.kind = LUN_OP_PUT,
+                            .key = key,
+                            .value = proclaim->value,
+                            .lease = lun_session_lease(term->claim.session)};
     struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = key};
     struct lun_txn txn = {compares, 2, &put, &read, 1, 1};
     struct etcd_call_options how = {.deadline_ns = RPC_NEVER, .is_idempotent = true};
-    return etcd_txn(claim_client(&term->claim)->etcd, &txn, &how, on_proclaimed, proclaim, &proclaim->op->call);
+    return etcd_txn(claim_client(&term->claim)->etcd, &txn, &how, on_proclaimed, proclaim,
+                    &proclaim->op->call);
 }
 
 static void give_up_proclaiming(struct lun_op *op, int code) {
@@ -278,7 +281,8 @@ static int start_txn(struct lun_op *op, const void *args, struct lun_err *ret_er
     int64_t *create_rev = op_alloc(op, sizeof *create_rev);
     int rc = check_term(term, "txn", ret_err);
     if (!rc)
-        rc = guard_init(&guard, args, bytes_view(&claim->key), strlen(claim->name) + 1, claim->token, ret_err);
+        rc =
+            guard_init(&guard, args, bytes_view(&claim->key), strlen(claim->name) + 1, claim->token, ret_err);
     if (rc)
         goto out;
     struct etcd_call_options how = {.deadline_ns = op_deadline_ns(op)};
@@ -300,7 +304,8 @@ out:
 
 int lun_term_txn(struct lun_term *term, const struct lun_txn *txn, const struct lun_ask *ask,
                  struct lun_op **ret_op, struct lun_err *ret_err) {
-    static const struct ask_kind kind = {.start = start_txn, .on_give_up = op_give_up_call, .has_own_deadline = true};
+    static const struct ask_kind kind = {
+        .start = start_txn, .on_give_up = op_give_up_call, .has_own_deadline = true};
     int rc = check_txn(claim_client(&term->claim)->etcd, txn, ret_err);
     return rc ? rc : client_ask(claim_client(&term->claim), &kind, term, txn, ask, ret_op, ret_err);
 }

@@ -359,9 +359,11 @@ static void on_silence(struct etcd_call *call, const struct rpc_result *result) 
     char span[32];
     (void)snprintf(room_for_why(call), ETCD_WHY_BYTES, "silent for %s",
                    etcd_span_text(span, sizeof span, now_ns - call->sent_ns));
-    etcd_member_silent(call->member, call->sent_ns, call->attempt_until_ns < call->how.deadline_ns, result->guess);
-    go_on(call, &(struct status_class){
-                    .code = LUN_EUNAVAILABLE, .again = AGAIN_ELSEWHERE, .is_outcome_unknown = !result->is_unsent});
+    etcd_member_silent(call->member, call->sent_ns, call->attempt_until_ns < call->how.deadline_ns,
+                       result->guess);
+    go_on(call, &(struct status_class){.code = LUN_EUNAVAILABLE,
+                                       .again = AGAIN_ELSEWHERE,
+                                       .is_outcome_unknown = !result->is_unsent});
 }
 
 static void on_verified(struct etcd_call *call) {
@@ -495,7 +497,8 @@ static struct etcd_call *call_new(struct etcd *etcd, const struct request_meta *
     struct etcd_call *call = pool_alloc(&etcd->call_pool, sizeof *call + n_kinds + n_packed);
     if (!call)
         return NULL;
-    *call = (struct etcd_call){.etcd = etcd, .why = "", .meta = *meta, .n_kinds = n_kinds, .n_packed = n_packed};
+    *call =
+        (struct etcd_call){.etcd = etcd, .why = "", .meta = *meta, .n_kinds = n_kinds, .n_packed = n_packed};
     if (rpc_timer_init(etcd->rpc, &call->timer, on_timer)) {
         call_free(call);
         return NULL;

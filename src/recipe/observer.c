@@ -60,7 +60,8 @@ static void take(struct observer *observer, const struct lun_kv *kv) {
 static void begin_again(struct observer *observer, int64_t began_ns) {
     observer->began_ns = began_ns;
     observer->revision = 0;
-    observer->is_known = observer->has_leader = false; /* in a snapshot another may be first: an event is not enough */
+    /* In a snapshot another may be first: an event is not enough. */
+    observer->is_known = observer->has_leader = false;
 }
 
 static void on_read(void *arg, const struct etcd_reply *reply) {

@@ -63,8 +63,8 @@ static int start(struct place *place, struct lun_bytes name, struct lun_bytes va
 }
 
 int place_enter(struct session *session, struct lun_bytes name, struct lun_bytes value, enum place_mode mode,
-                struct line_rule rule, const struct place_callbacks *callbacks, void *owner, struct place **ret_place,
-                struct lun_err *ret_err) {
+                struct line_rule rule, const struct place_callbacks *callbacks, void *owner,
+                struct place **ret_place, struct lun_err *ret_err) {
     if (session_is_over(session))
         return refuse(session, ret_err);
     struct place *place = calloc(1, sizeof *place);

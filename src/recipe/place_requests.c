@@ -108,8 +108,7 @@ int place_send_enter(struct place *place, struct lun_bytes value) {
 
 static void on_looked(void *arg, const struct etcd_reply *reply) {
     struct place *place = arg;
-    bool is_measured =
-        !reply->err || (reply->err->code != LUN_ENOMEM && reply->err->code != LUN_ECANCELLED);
+    bool is_measured = !reply->err || (reply->err->code != LUN_ENOMEM && reply->err->code != LUN_ECANCELLED);
     if (place->is_paced && is_measured)
         pace_end(place_pace(place), place_now(place) - place->sent_ns);
     else if (place->is_paced)

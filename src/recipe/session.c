@@ -46,7 +46,8 @@ static const struct sm_state states[] = {
     [ENDING] = {"ending", SM_ARC(ENDED)},
     [ENDED] = {"ended", 0},
 };
-static const struct sm_class session_class = {.name = "session", .states = states, .n_states = sizeof states / sizeof states[0]};
+static const struct sm_class session_class = {
+    .name = "session", .states = states, .n_states = sizeof states / sizeof states[0]};
 
 #define MIN_MARGIN_NS (100 * NS_PER_MS)
 #define FROZEN_NS (250 * NS_PER_MS) /* found lost that much too late: we were not running */
@@ -73,7 +74,8 @@ static int64_t valid_until_for(const struct session *session, int64_t sent_ns) {
 /* At the worst etcd went away just before a renewal was confirmed. */
 int64_t session_away_limit_ns(const struct session *session) {
     int64_t ttl = ttl_ns(session);
-    int64_t left_ns = ttl - margin_ns(ttl) - session->grace_ns - renewal_interval_ns(ttl) - RENEWAL_RECOVERY_NS;
+    int64_t left_ns =
+        ttl - margin_ns(ttl) - session->grace_ns - renewal_interval_ns(ttl) - RENEWAL_RECOVERY_NS;
     return left_ns > 0 ? left_ns : 0;
 }
 
@@ -110,7 +112,8 @@ static enum lun_reason reason_of_passing(const struct session *session, int64_t 
 static enum lun_reason reason_by_clock(struct session *session) {
     if (session->sm.state != ALIVE || session_valid_until_ns(session) != 0)
         return LUN_NOT_LOST;
-    return reason_of_passing(session, rpc_now(session->rpc) - valid_until_for(session, session->confirmed_send_ns));
+    return reason_of_passing(session,
+                             rpc_now(session->rpc) - valid_until_for(session, session->confirmed_send_ns));
 }
 
 enum lun_reason session_reason(struct session *session) {
@@ -380,7 +383,8 @@ static void on_granted(void *arg, const struct etcd_reply *reply) {
     struct session *session = arg;
     session->call = NULL;
     session->is_grant_unsure |= reply->has_unanswered || (reply->err && reply->err->is_outcome_unknown);
-    if (session->sm.state != GRANTING) { /* session_close ran while the grant was in flight: finish what it began */
+    if (session->sm.state !=
+        GRANTING) { /* session_close ran while the grant was in flight: finish what it began */
         if (session->sm.state == REVOKING && reply->err && !session->is_grant_unsure)
             sm_move(&session->sm, ENDING);
         else if (session->sm.state == REVOKING)
