@@ -388,8 +388,8 @@ void renewal_init(struct renewal *renewal, struct etcd *etcd, const struct renew
 static void forget(struct renewal *renewal) {
     struct renewals *renewals = &renewal->etcd->renewals;
     if (renewal->n_out > 0)
-        FOR_EACH_STREAM (stream, renewals)
-            renewal_stream_forget(stream, renewal);
+        for (int i = 0; i < RENEWAL_STREAMS; i++) /* those that have just broken too */
+            renewal_stream_forget(&renewals->streams[i], renewal);
     renewal->is_renewing = false;
 }
 
