@@ -257,8 +257,10 @@ static void look(struct watch_stream *stream) {
         span_ns = LOOK_NS;
     else if (span_ns > LOOK_MOST_NS)
         span_ns = LOOK_MOST_NS;
-    struct etcd_call_options how = {
-        .class = ETCD_LEASE, .deadline_ns = now_ns + span_ns, .member = stream->member};
+    struct etcd_call_options how = {.class = ETCD_LEASE,
+                                    .deadline_ns = now_ns + span_ns,
+                                    .attempt_ns = span_ns,
+                                    .member = stream->member};
     if (now_ns >= look_at_ns(stream)) {
         stream->looked_ns = now_ns;
         (void)etcd_member_status(stream->etcd, &how, on_look, stream, &stream->look);

@@ -1,6 +1,8 @@
 /* spec/unit/etcd/etcd_watch_stream_test.c - the stream that all watchers share: when it breaks, moves, is left and is closed. */
 #include "etcd_watching.h"
 
+#include "etcd/cluster.h"
+
 static void member_fails(struct world *world, size_t i, const char *why) {
     rpc_enter(world->rpc);
     etcd_member_failed(world_member(world, i), why);
@@ -218,6 +220,26 @@ static void a_member_that_says_that_it_is_there_is_kept(void) {
     }
     CHECK(fake_n_streams_opened(world.fake) == 1 && fake_n_calls_made(world.fake) == 20);
     (void)open_on(&world, "a:1");
+    stop(&seen);
+    world_close(&world);
+}
+
+static void a_member_whose_answers_take_long_is_waited_for_longer(void) {
+    struct world world = world_of(2);
+    struct seen seen;
+    set_up(&seen, &world, "k");
+    start(&seen);
+    say_created(open_on(&world, "a:1"), 0, 10);
+    world_member(&world, 0)->windows[WINDOW_USER].answer_ns = 1500 * MS;
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 10, 2);
+    Etcdserverpb__StatusResponse reply = ETCDSERVERPB__STATUS_RESPONSE__INIT;
+    reply.header = &header;
+    fake_advance(world.fake, 1100 * MS);
+    fake_advance(world.fake, 3 * S);
+    struct fake_call *look = fake_call(world.fake, RPC_MEMBER_STATUS);
+    REQUIRE(look);
+    fake_reply(look, &reply.base);
+    CHECK(fake_n_streams_opened(world.fake) == 1);
     stop(&seen);
     world_close(&world);
 }
@@ -444,6 +466,7 @@ int main(void) {
     RUN(a_member_that_creates_nothing_is_left);
     RUN(a_member_that_falls_silent_is_left_within_two_seconds);
     RUN(a_member_that_says_that_it_is_there_is_kept);
+    RUN(a_member_whose_answers_take_long_is_waited_for_longer);
     RUN(a_member_that_is_heard_of_or_alone_is_not_asked);
     RUN(a_stream_is_heard_until_it_is_left);
     RUN(a_member_of_another_cluster_is_not_heard);
