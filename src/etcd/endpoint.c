@@ -55,11 +55,14 @@ static bool consists_of(struct part part, const char *allowed) {
 
 #define LETTERS_AND_DIGITS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
-/* The endpoint as a message shows it: never what stands before an "@", which may be a password. */
+/* The endpoint as a message shows it: never what stands before an "@", which may be a password, and may have a comma
+ * in it. `whole` lies in a text that is terminated. */
 static int refuse(struct part whole, const char *why, struct lun_err *ret_err) {
     const char *at = memrchr(whole.from, '@', whole.len);
     bool is_unix = whole.len >= 5 && strncasecmp(whole.from, "unix:", 5) == 0;
     const char *dots = "";
+    if (!is_unix && strchr(whole.from + whole.len, '@'))
+        at = whole.from + whole.len; /* nothing of it is shown */
     if (at && !is_unix) {
         whole.len -= (size_t)(at - whole.from);
         whole.from = at;
