@@ -58,8 +58,8 @@ static int64_t life_ns(const char *token) {
     const char *expiry = strstr(text, "\"exp\":");
     if (!expiry)
         return 0;
-    int64_t left_s = strtoll(expiry + strlen("\"exp\":"), NULL, 10) - (int64_t)time(NULL);
-    return left_s > 0 && left_s < MAX_EXPIRY_S ? left_s * NS_PER_S : 0;
+    int64_t end_s = strtoll(expiry + strlen("\"exp\":"), NULL, 10), now_s = (int64_t)time(NULL);
+    return end_s > now_s && end_s - now_s < MAX_EXPIRY_S ? (end_s - now_s) * NS_PER_S : 0;
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------ */
