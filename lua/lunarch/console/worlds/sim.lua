@@ -9,8 +9,6 @@ args.is_ours()
 
 local sim = {}
 
-local CLOSE_S = 2
-
 -- ---- what the simulator tells ------------------------------------------------------------------------------------
 
 local MEMBERS = { ["a:1"] = "m1", ["b:1"] = "m2", ["c:1"] = "m3" }
@@ -150,9 +148,9 @@ local function describe(world, value)
   return as_you(world, world.driver.require "lunarch.console.describe".object, value)
 end
 
-local function close(world)
+local function close(world, seconds)
   local ok, said = pcall(world.driver.call, world.driver, function()
-    return world.own and world.own.close(CLOSE_S) or {}
+    return world.own and world.own.close(seconds) or {}
   end)
   world.driver:close()
   return ok and said or {}
@@ -192,7 +190,7 @@ function sim.open(options)
   function world.describe(value) return describe(world, value) end
   function world.call(fn, ...) return call(world, fn, ...) end
   function world.interrupt(_, err) driver:interrupt(err) end
-  function world.close() return close(world) end
+  function world.close(seconds) return close(world, seconds) end
   return world
 end
 
