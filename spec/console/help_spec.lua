@@ -105,6 +105,13 @@ describe("help", function()
     assert.truthy(explain(print):find("there is no annotation of this function", 1, true))
   end)
 
+  it("names a field once that a class declares anew", function()
+    local text, n = explain "lunarch.console.candidate_options", 0
+    for _ in text:gmatch "\n  election%?? " do n = n + 1 end
+    assert.equal(1, n, text)
+    assert.truthy(text:find("\n  script? ", 1, true) and text:find("\n  ttl? ", 1, true), text)
+  end)
+
   it("has no text of its own for what the library explains", function()
     for _, entry in ipairs(entries.all()) do
       assert.truthy(entry.name ~= "" and entry.comment)

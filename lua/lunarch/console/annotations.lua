@@ -145,16 +145,22 @@ function annotations.all()
   return known
 end
 
---- The fields of a class, those of its parents included.
+-- "election?" may be left out, and is called "election".
+local function plain_name(field) return (field.name:gsub("%?$", "")) end
+
+--- The fields of a class, and those of its parents that it does not declare anew.
 ---@param entry lunarch.console.Entry
 ---@return { name: string, text: string }[]
 function annotations.fields(entry)
-  local fields = {}
-  table.move(entry.fields, 1, #entry.fields, 1, fields)
+  local fields, is_own = {}, {}
+  for i, field in ipairs(entry.fields) do
+    fields[i], is_own[plain_name(field)] = field, true
+  end
   for _, parent in ipairs(annotations.all()) do
     if parent.kind == "class" and parent.class == entry.parent then
-      local more = annotations.fields(parent)
-      table.move(more, 1, #more, #fields + 1, fields)
+      for _, field in ipairs(annotations.fields(parent)) do
+        if not is_own[plain_name(field)] then fields[#fields + 1] = field end
+      end
     end
   end
   return fields

@@ -5,34 +5,49 @@
 --                               (flags by name; candidates of `lunarch lab`: seed, ttl, members ...); options.log;
 --                               options.ask(question) -> whether the user agrees, waits
 --
--- and a world is a table:
---
---   name              "cluster", "dev", "lab" or "sim"
---   banner            one line, printed at the beginning
---   clock             "wall": the `at` of events is seconds since 1970, printed as the time of day;
---                     "world": seconds since the world began, printed with three decimals
---   client            what looks read through: a client of lunarch, or the same calls in the simulator
---   session           a function () -> session, nil, message, code: a living one, opened when first needed
---   verbs             { name = function }: see verbs.lua. What is no verb of verbs.lua is no global
---   missing           { name = sentence }: why a verb does not exist here, where verbs.lua does not say it well
---   globals           optional: { name = value }: further globals, `world` or `sim` for example
---   prompt()          what stands before ">": "sim", "/jobs/nightly 7.1s in brackets", or nil
---   on_event(fn)      from now on fn is called with each event, from the loop, never inside another call of fn:
---                     { at =, who =, what = "elected" | "lost" | "leader" | "jeopardy" | "safe" | "joined" | "left" |
---                       "fault" | "say", text = what is printed, level = "info" | "warn" | "error" }
---   call(fn, ...)     runs a chunk that was typed, in a task: returns what it returns, and raises what it raises.
---                     Real worlds just call it. The simulator decides how time passes while the chunk waits
---   interrupt(task)   optional: Ctrl-C while `call` runs in this task; default: task:interrupt(error)
---   names()           optional: what may be named in a call beside the names in etcd, for the completion: { "A" }
---   describe(value)   optional: a value of the world's own (a candidate) as a sentence, or nil
---   timeline          optional: a function () -> the lines of its timeline (lunarch.timeline)
---   silence()         optional: why no member of etcd answers, or nil: one does. Waits. Asked behind the first prompt
---   is_default        optional: nobody said where etcd is, so that a private one is offered when it is silent
---   close(seconds)    gives up what is held, ends what was started; returns the sentences that say so. Waits
+-- and a world is a table: lunarch.console.World.
 --
 -- How a value prints at the prompt: an object with the metafield __console(self) -> string prints so; else tables as
 -- tables, and what has __tostring by that.
 require "lunarch.args".is_ours()
+
+---@class lunarch.console.World
+---@field name "cluster"|"dev"|"lab"|"sim"
+---@field banner string one line, printed at the beginning
+--- "wall": the `at` of events is seconds since 1970, printed as the time of day; "world": seconds since the world
+--- began, printed with three decimals.
+---@field clock "wall"|"world"
+---@field client table what looks read through: a client of lunarch, or the same calls in the simulator
+--- A living one, opened when first needed. Waits.
+---@field session fun(): table?, string?, string?
+--- See verbs.lua. What is no verb of verbs.lua is no global.
+---@field verbs table<string, function>
+---@field missing table<string, string> why a verb does not exist here, where verbs.lua does not say it well
+---@field globals? table<string, any> further globals, `world` or `sim` for example
+---@field prompt fun(): string? what stands before ">": "sim", "/jobs/nightly 7.1s in brackets"
+--- From now on fn is called with each event, from the loop, never inside another call of fn.
+---@field on_event fun(fn: fun(event: lunarch.console.Event))
+--- Runs a chunk that was typed, in a task: returns what it returns, and raises what it raises. Real worlds just call
+--- it. The simulator decides how time passes while the chunk waits.
+---@field call fun(fn: function, ...: any): any
+--- Ctrl-C while `call` runs in this task. Default: task:interrupt(err).
+---@field interrupt? fun(task: lunarch.task, err: any)
+--- What may be named in a call beside the names in etcd, for the completion: { "A" }.
+---@field names? fun(): string[]
+---@field describe? fun(value: any): string? a value of the world's own (a candidate) as a sentence, or nil
+---@field timeline? fun(): table the lines of its timeline (lunarch.timeline)
+--- Why no member of etcd answers, or nil: one does. Waits. Asked behind the first prompt.
+---@field silence? fun(): string?
+---@field is_default? boolean nobody said where etcd is, so that a private one is offered when it is silent
+--- Gives up what is held, ends what was started; returns the sentences that say so. Waits.
+---@field close fun(seconds?: number): string[]?
+
+---@class lunarch.console.Event
+---@field at number seconds, by the clock of the world
+---@field who? string
+---@field what "elected"|"lost"|"leader"|"jeopardy"|"safe"|"joined"|"left"|"fault"|"say"
+---@field text string what is printed
+---@field level? "info"|"warn"|"error"
 
 local world = {}
 

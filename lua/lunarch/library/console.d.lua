@@ -82,9 +82,14 @@ function history(name) end
 --- of `script`, a file; else the globals of their names. In a lab it is a process of its own. Does not wait.
 ---@param name string Default: the global `election`
 ---@param who? string Default: the global `name`, or the host and pid
----@param options? lunarch.candidate_options with `script`, the path of a file
+---@param options? lunarch.console.candidate_options those of lunarch.candidate, and `script`, the path of a file
 ---@return lunarch.console.candidate
 function candidate(name, who, options) end
+
+--- The options of candidate(): those of lunarch.candidate, and `script`.
+---@class lunarch.console.candidate_options: lunarch.candidate_options
+---@field election? string Default: the name that is given first
+---@field script? string the path of a file that defines the handlers
 
 --- What candidate() returns. It prints as a sentence.
 ---@class lunarch.console.candidate
