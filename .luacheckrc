@@ -27,9 +27,11 @@ for _, path in ipairs { "examples", "spec/annotated" } do
 end
 
 -- An experiment has the verbs of the console.
-files["examples/lab"] = {
-  read_globals = {
-    "candidate", "run", "until_", "expect", "stop", "kill", "pause", "cut", "slow", "heal", "freeze", "crash", "start",
-    "revoke", "fill", "skew", "try", "lock", "leave", "resign", "etcd_leader", "now", "client", "session",
-  },
-}
+for _, path in ipairs { "examples/lab", "spec/annotated/mistakes_lab.lua" } do
+  files[path] = {
+    read_globals = {
+      "candidate", "run", "until_", "expect", "stop", "kill", "pause", "cut", "slow", "heal", "freeze", "crash", "start",
+      "revoke", "fill", "skew", "try", "lock", "leave", "resign", "etcd_leader", "now", "client", "session",
+    },
+  }
+end

@@ -7,7 +7,7 @@ run(0.5)
 local b = candidate("/services/billing", "B", { ttl = 10 })
 run(1)
 
-local member, token = etcd_leader(), a.token
+local member, token = assert(etcd_leader()), a.token
 freeze(member, 6)
 run(5)
 

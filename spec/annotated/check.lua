@@ -1,5 +1,5 @@
--- ./dev check: the annotations, the module and the examples read by a checker (emmylua_check), and a script with five
--- planted mistakes, all of which it must find:  lua5.4 check.lua ROOT CHECKER
+-- ./dev check: the annotations, the module and the examples read by a checker (emmylua_check), and a script and an
+-- experiment with planted mistakes, all of which it must find:  lua5.4 check.lua ROOT CHECKER
 --
 -- The checker does not carry what script.d.lua declares of a global into the script that defines it, as editors do: the
 -- scripts are checked with those lines written before their definitions.
@@ -8,7 +8,12 @@ local uv = require "luv"
 
 local root, checker = arg[1], arg[2]
 local WORK = root .. "/build/annotated"
-local MISTAKES, N_MISTAKES = "mistakes.lua", 5
+-- A script and an experiment have globals of the same names (candidate, name), so each is read beside its own alone.
+local KINDS = {
+  { name = "scripts", without = { "console" }, mistakes = "mistakes.lua", n_mistakes = 5 },
+  { name = "experiments", without = { "script", "sim" }, mistakes = "mistakes_lab.lua", n_mistakes = 4 },
+}
+local EXPERIMENTS = "examples/lab/"
 
 -- Off: what a script that asserts little is full of, and what a machine may lack.
 local OFF_IN_SCRIPTS = {
@@ -120,35 +125,57 @@ local function complain(...)
   io.stderr:write("  ", ("%s:%d: %s [%s]"):format(...):gsub("%s+", " "), "\n")
 end
 
-local function check_scripts()
-  local workspace, declared, origins = WORK .. "/scripts", declarations(), {}
-  prepare(workspace, OFF_IN_SCRIPTS)
-  assert(os.execute(("cp -r '%s/lua/lunarch/library' '%s'"):format(root, workspace)))
-  local function add(path, name)
-    local text, origin = annotate(read(root .. "/" .. path), declared)
-    origins[name] = { path = path, lines = origin }
-    write(workspace .. "/" .. name, text)
-  end
-  scripts_below("examples", function(path) add(path, (path:gsub("/", "."))) end)
-  add("spec/annotated/" .. MISTAKES, MISTAKES)
-  local marked, n_found, number = {}, 0, 0
-  for line in (read(root .. "/spec/annotated/" .. MISTAKES)):gmatch "([^\n]*)\n" do
+-- The lines that say `mistake:`, as a set.
+local function marked_lines(path)
+  local marked, number = {}, 0
+  for line in read(root .. "/" .. path):gmatch "([^\n]*)\n" do
     number = number + 1
     if line:find "%-%- mistake:" then marked[number] = true end
   end
+  return marked
+end
+
+local function copy_library(workspace, without)
+  assert(os.execute(("cp -r '%s/lua/lunarch/library' '%s'"):format(root, workspace)))
+  for _, name in ipairs(without) do
+    assert(os.remove(("%s/library/%s.d.lua"):format(workspace, name)))
+  end
+end
+
+-- The examples of a kind and its planted mistakes in a workspace: where each of its files came from.
+local function fill(workspace, kind)
+  local origins, declared = {}, kind.name == "scripts" and declarations() or {}
+  local function add(path)
+    local name = path:gsub("/", ".")
+    local text, lines = annotate(read(root .. "/" .. path), declared)
+    origins[name] = { path = path, lines = lines }
+    write(workspace .. "/" .. name, text)
+  end
+  scripts_below("examples", function(path)
+    if (path:sub(1, #EXPERIMENTS) == EXPERIMENTS) == (kind.name == "experiments") then add(path) end
+  end)
+  add("spec/annotated/" .. kind.mistakes)
+  return origins
+end
+
+local function check_scripts(kind)
+  local workspace, planted = WORK .. "/" .. kind.name, "spec/annotated/" .. kind.mistakes
+  prepare(workspace, OFF_IN_SCRIPTS)
+  copy_library(workspace, kind.without)
+  local origins, marked, n_found = fill(workspace, kind), marked_lines(planted), 0
   for _, one in ipairs(findings_in(workspace)) do
     local from = origins[one.file]
     local line = from and from.lines[one.line] or one.line
-    if one.file == MISTAKES and marked[line] then
+    if from and from.path == planted and marked[line] then
       marked[line], n_found = nil, n_found + 1
     else
       complain(from and from.path or "lua/lunarch/" .. one.file, line, one.message, one.code)
     end
   end
-  if n_found ~= N_MISTAKES then
-    complain("spec/annotated/" .. MISTAKES, 1, ("only %d of %d were found"):format(n_found, N_MISTAKES), "planted")
+  if n_found ~= kind.n_mistakes then
+    complain(planted, 1, ("only %d of %d were found"):format(n_found, kind.n_mistakes), "planted")
     for line in pairs(marked) do
-      complain("spec/annotated/" .. MISTAKES, line, "was not found", "planted")
+      complain(planted, line, "was not found", "planted")
     end
   end
 end
@@ -162,6 +189,8 @@ local function check_module()
   end
 end
 
-check_scripts()
+for _, kind in ipairs(KINDS) do
+  check_scripts(kind)
+end
 check_module()
 os.exit(n_troubles == 0 and 0 or 1)

@@ -89,7 +89,7 @@ end
 -- What happens is told to on_message(machine's index, message), on_raw(at, who, kind, text).
 function driver.open(options)
   local self = setmetatable({ open = load_open(), sim = require "lunarch.sim", members = MEMBERS }, Sim)
-  self.on_raw, self.on_message = function() end, function() end
+  self.on_raw, self.on_message = function(_, _, _, _) end, function(_, _) end
   local names = {}
   for i = 1, N_MACHINES do
     names[i] = "p" .. i

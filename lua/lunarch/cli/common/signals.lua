@@ -20,7 +20,7 @@ function signals.catch(on_signal)
 end
 
 --- The number of the first signal, or nil.
----@return integer?
+---@type fun(): integer?
 signals.caught = host.caught_signal
 
 --- While libc waits for a command it ignores Ctrl-C: what ended the command was meant for us as well.
