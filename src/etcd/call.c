@@ -34,7 +34,11 @@
 #include "etcd/status_class.h"
 
 #define DELAY_LEAST_NS (50 * NS_PER_MS)
-#define DELAY_MOST_NS (500 * NS_PER_MS)
+/* For few calls; for each one more that is out a little longer, so that etcd, once it is there again, is found soon, and a
+ * thousand calls that wait for it do not keep a processor busy. */
+#define DELAY_MOST_NS (120 * NS_PER_MS)
+#define DELAY_EACH_NS NS_PER_MS
+#define DELAY_CROWD_NS (500 * NS_PER_MS)
 /* A member that was silent lately, while others are left to ask. */
 #define PROBE_NS (500 * NS_PER_MS)
 #define ATTEMPT_LEAST_NS (50 * NS_PER_MS)
@@ -193,8 +197,9 @@ static bool choose(struct etcd_call *call) {
 
 static void wait(struct etcd_call *call) {
     struct rpc *rpc = call->etcd->rpc;
-    int64_t delay = backoff_around(rpc, backoff_grown(DELAY_LEAST_NS, DELAY_MOST_NS, call->round));
-    delay = least(delay < DELAY_LEAST_NS ? DELAY_LEAST_NS : delay, DELAY_MOST_NS);
+    int64_t most = least(DELAY_MOST_NS + DELAY_EACH_NS * (int64_t)call->etcd->n_out, DELAY_CROWD_NS);
+    int64_t delay = backoff_around(rpc, backoff_grown(DELAY_LEAST_NS, most, call->round));
+    delay = least(delay < DELAY_LEAST_NS ? DELAY_LEAST_NS : delay, most);
     int64_t slow_ns = least(answer_ns(call), DELAY_SLOW_NS);
     delay = delay > slow_ns ? delay : slow_ns;
     call->round++;
