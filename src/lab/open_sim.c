@@ -20,6 +20,8 @@ static void on_note(void *arg) {
     struct process_client *own = arg;
     struct process *process = own->process;
     own->has_note = true;
+    if (!process->run->sim) /* the world was left */
+        return;
     if (own->is_abandoned || !process->is_up || !process->is_waiting || process->is_due)
         return;
     struct sim *sim = process->run->sim;
@@ -98,6 +100,10 @@ static struct process_client *find(struct process *process, const struct lun_cli
             return own;
     }
     return NULL;
+}
+
+bool process_has_client(struct process *process, const struct lun_client *client) {
+    return find(process, client) != NULL;
 }
 
 void lun_client_abandon(struct lun_client *client) {

@@ -369,11 +369,13 @@ static struct client_ref *ref_of(lua_State *L) {
 /* A call that sends something. Upvalues: the real one, its name. */
 static int asking(lua_State *L) {
     struct process *process = self(L);
+    struct client_ref *ref = ref_of(L);
+    if (ref && !process_has_client(process, ref->client))
+        return push_error(L, LUN_ECLOSED, "the world that it belongs to has ended");
     process_before_request(process);
     struct asked *asked = &process->asked[process->next_asked++ % RUN_MAX_ASKED];
     *asked = (struct asked){0};
     report_asked(L, lua_tostring(L, lua_upvalueindex(2)), asked);
-    struct client_ref *ref = ref_of(L);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
@@ -423,11 +425,16 @@ static int taking(lua_State *L) {
     return n;
 }
 
+/* Once in a state: its next world begins with the same classes. */
 static void wrap(lua_State *L, const char *class, const char *method, const char *name,
                  lua_CFunction wrapper) {
     luaL_getmetatable(L, class);
     lua_getfield(L, -1, "__index");
     lua_getfield(L, -1, method);
+    if (lua_tocfunction(L, -1) == wrapper) {
+        lua_pop(L, 3);
+        return;
+    }
     lua_pushstring(L, name);
     lua_pushcclosure(L, wrapper, 2);
     lua_setfield(L, -2, method);

@@ -145,6 +145,8 @@ bool process_leads(struct process *process, const struct candidate *candidate);
 
 /* ---- open_sim.c: what lunarch.core is opened on */
 void clients_free(struct process *process);
+/* Whether that client was opened by this process in the world under way. */
+bool process_has_client(struct process *process, const struct lun_client *client);
 /* Called with each client as it is opened, before it asks anything; NULL: nobody wants to know. */
 extern void (*on_client_opened)(struct process_client *own);
 

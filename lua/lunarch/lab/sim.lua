@@ -104,7 +104,17 @@ function driver.open(options)
   return self
 end
 
+-- What is still held of a world that ends says "closed", and asks it nothing.
+local function close_client(self)
+  if not self.client then return end
+  local on_raw = self.on_raw
+  self.on_raw = function() end
+  pcall(self.call, self, self.client.close, self.client, 0)
+  self.on_raw = on_raw
+end
+
 function Sim:restart(seed)
+  close_client(self)
   self.open.leave()
   begin(self, seed)
 end
