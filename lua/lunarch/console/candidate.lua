@@ -71,6 +71,7 @@ local function told_handlers(self, options, tell)
   for _, name in ipairs(HANDLERS) do
     own[name] = options[name]
   end
+  self.handlers = own
   function options.on_elected(term)
     self.term = term
     tell("elected", ("elected, token %d"):format(term.token), "info", { token = term.token }, instants_of(self, term))
@@ -167,7 +168,7 @@ function meta.__tostring(self)
   local driver = self.driver
   local head = ("candidate %s in %s: "):format(self.name, self.election)
   if self:leads() then
-    local working = driver.working and ", in " .. driver.working or ""
+    local working = driver.working and self.handlers[driver.working] and ", in " .. driver.working or ""
     return head .. ("leads, token %d%s; %s"):format(self.term.token, working, describe.instants(self.term))
   end
   local activity = driver:_activity()
