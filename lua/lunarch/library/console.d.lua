@@ -200,11 +200,13 @@ function run(seconds) end
 --- Goes to the next event.
 function step() end
 
---- Goes back before the last `n` calls.
+--- Goes back before the last `n` calls: the world begins again, and the calls before them are played once more. Locks
+--- and sessions that were open are closed.
 ---@param n? integer Default: 1
 function back(n) end
 
---- Begins the world again, with another seed.
+--- Begins the world again, with another seed, and plays what was done until now once more. Locks and sessions of the
+--- world before are closed.
 ---@param n integer
 function seed(n) end
 
