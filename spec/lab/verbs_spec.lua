@@ -35,6 +35,11 @@ describe("a verb", function()
     assert.matches("0\tnil\nhere", output)
   end)
 
+  it("refuses seconds that no clock counts", function()
+    local output = typed({ "--sim" }, { "print(pcall(run, 1e10))", "print(pcall(run, 0/0))", "print(pcall(run, -1))" })
+    assert.equal(3, select(2, output:gsub("false\t[^\n]*'seconds' must be", "")), output)
+  end)
+
   it("that a world does not have says why", function()
     local server = etcd.start()
     local calls = {}

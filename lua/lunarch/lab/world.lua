@@ -238,8 +238,11 @@ end
 
 -- ---- verbs: breaking ---------------------------------------------------------------------------------------------
 
+-- Instants are 64-bit nanoseconds.
+local MOST_S = 1e9
+
 local function seconds(verb, name, value)
-  if value ~= nil and (type(value) ~= "number" or value < 0) then args.bad(verb, name, "a number of seconds", value) end
+  if value ~= nil and (type(value) ~= "number" or not (value >= 0 and value <= MOST_S)) then args.bad(verb, name, "a number of seconds", value) end
   return value
 end
 
@@ -398,7 +401,8 @@ end
 -- ---- verbs: time -------------------------------------------------------------------------------------------------
 
 function verbs.run(self, s)
-  if type(s) ~= "number" or s < 0 then args.bad("run", "seconds", "a number of seconds", s) end
+  if s == nil then args.bad("run", "seconds", "a number of seconds", s) end
+  seconds("run", "seconds", s)
   local now = self:now()
   local from = now - self.nominal < NO_TIME_S and now >= self.nominal and self.nominal or now
   self.nominal = from + s
