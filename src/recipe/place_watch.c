@@ -102,8 +102,11 @@ struct place *place_behind(const struct place *place) {
     return is_in(place) ? of_line(place->in_line.next, place->line) : NULL;
 }
 
-/* Is nobody between the two? Certain when nothing at all was written between them, or when etcd said so. */
+/* Is nobody between the two? Certain when nothing at all was written between them, or when etcd said so. Never of a
+ * place whose session is over: it may be of an etcd before this one, whose revisions mean nothing here. */
 static bool is_next(const struct place *ahead, const struct place *behind) {
+    if (session_is_over(ahead->session) || session_is_over(behind->session))
+        return false;
     return behind->create_rev == ahead->create_rev + 1 ||
            (behind->is_predecessor_next && behind->predecessor_rev == ahead->create_rev &&
             lun_bytes_equal(bytes_view(&behind->predecessor), place_key(ahead)));
@@ -124,13 +127,14 @@ void place_step_in(struct place *place) {
         place_tick(behind); /* it waits for us from now on */
 }
 
-/* What the first place of this client knew of those before it holds for the one behind it as well. */
+/* What the first place of this client knew of those before it holds for the one behind it as well: unless it may be of
+ * an etcd before this one. */
 static void inherit(struct place *behind, struct place *place, bool is_gone) {
     behind->is_proven = is_gone && place->is_proven && behind->is_right_behind;
     behind->is_far_back = false;
     stop_predecessor_watch(place); /* it borrows what is handed on */
     place_forget_predecessor(behind);
-    if (behind->is_proven || place->predecessor_rev == 0)
+    if (behind->is_proven || place->predecessor_rev == 0 || session_is_over(place->session))
         return;
     behind->predecessor = place->predecessor;
     behind->predecessor_rev = place->predecessor_rev;
@@ -148,6 +152,7 @@ void place_step_out(struct place *place, bool is_gone) {
     list_remove(&place->in_line);
     if (!behind)
         return;
+    is_gone = is_gone && !session_is_over(place->session);
     if (!ahead && !place_is_held(behind))
         inherit(behind, place, is_gone);
     behind->is_right_behind = behind->is_right_behind && place->is_right_behind && is_gone;
