@@ -95,7 +95,8 @@ describe("the example", function()
     server:stop()
     server = shared
     assert.is_true(ok, output)
-    assert.truthy(output:find "1000 attempts found the lock taken; .*: it grew by 0\n", output)
+    -- One: with users, the client's token may be asked for meanwhile, which etcd writes down.
+    assert.truthy(output:find "1000 attempts found the lock taken; .*: it grew by [01]\n", output)
     assert.truthy(output:find "grew by 0 in a second of waiting", output)
     assert.truthy(output:find "all 20 had their turn")
   end)
