@@ -29,8 +29,9 @@ describe("a verb", function()
   end)
 
   it("looks and locks in each world that begins again, and what is left of the one before says closed", function()
-    local output = typed({ "--sim" }, { cases.TWO, "x = lock '/l'", "seed(3)", "print(x:is_held(), select(3, x:lock(1)))",
-      "x = lock '/l'", "back(1)", "print(#locks(), x.token)", "print 'here'" })
+    local output = typed({ "--sim" }, { cases.TWO, "x = lock '/l'", "seed(3)",
+      "print(x:is_held(), select(3, x:lock(1)))", "x = lock '/l'", "back(1)",
+      "print(#locks(), x.token)", "print 'here'" })
     assert.matches("false\tclosed\n", output)
     assert.matches("0\tnil\nhere", output)
   end)

@@ -18,10 +18,7 @@ describe("a task", function()
 
   before_each(function() failures = {} end)
 
-  local function locked_name()
-    local holder = fixture.locked("/task/" .. tostring(math.random(2 ^ 40)))
-    return holder.name, holder
-  end
+  local locked_name = fixture.locked_name
 
   it("as the main one gives its results once everything spawned has ended", function()
     local has_ended = false

@@ -19,10 +19,7 @@ describe("a task", function()
 
   before_each(function() failures = {} end)
 
-  local function locked_name()
-    local holder = fixture.locked("/task/" .. tostring(math.random(2 ^ 40)))
-    return holder.name, holder
-  end
+  local locked_name = fixture.locked_name
 
   -- ---- beginning and ending ---------------------------------------------------------------------------------------
 

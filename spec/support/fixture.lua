@@ -33,6 +33,12 @@ function fixture.locked(name)
   return mutex
 end
 
+-- A name that another mutex of the session has locked, and that mutex.
+function fixture.locked_name()
+  local holder = fixture.locked("/task/" .. tostring(math.random(2 ^ 40)))
+  return holder.name, holder
+end
+
 function fixture.is_free(name)
   local mutex = assert(session:mutex(name))
   local ok = mutex:try_lock()

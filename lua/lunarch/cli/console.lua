@@ -3,7 +3,6 @@ local args = require "lunarch.args"
 local etcd = require "lunarch.cli.common.etcd"
 local exit = require "lunarch.cli.common.exit"
 local flag = require "lunarch.cli.common.flags"
-local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
 local modules = require "lunarch.cli.common.modules"
 local signals = require "lunarch.cli.common.signals"
@@ -53,14 +52,6 @@ local function world_of(flags)
   return asked[1] or "cluster"
 end
 
--- What stops, as far as it can, at a signal: the console ends as by Ctrl-D.
-local function prepare()
-  assert(host.guard_output())
-  host.set_notice(log.pattern("warn", nil, "@N@ dropped: @WHY@"))
-  local say = require "lunarch.say"
-  say.write, say.is_plain = host.log, false
-end
-
 local function set_up_loop(own_log)
   local luv = require "lunarch.loop.luv"
   luv.load "lunarch console"
@@ -74,7 +65,7 @@ end
 function command.run(flags)
   local world, mistake = world_of(flags)
   if not world then return flag.complain("console", mistake) end
-  prepare()
+  log.guard_output()
   local lunarch, trouble = modules.load "lunarch"
   if not lunarch then
     log.complain(trouble)

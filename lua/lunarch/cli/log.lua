@@ -138,6 +138,15 @@ function log.pattern(level, name, text)
   return stamp .. rest, false
 end
 
+--- From now on a reader of stdout or stderr that sleeps holds up nothing: what finds no room is dropped, which is said
+--- later.
+function log.guard_output()
+  assert(host.guard_output())
+  host.set_notice(log.pattern("warn", nil, "@N@ dropped: @WHY@"))
+  local say = require "lunarch.say"
+  say.write, say.is_plain = host.log, false
+end
+
 --- The line without writing it, for specs.
 function log.line(format, ...)
   return LINES[format](...)

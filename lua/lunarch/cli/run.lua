@@ -293,14 +293,10 @@ local function load_script(flags)
   return loadfile(path)
 end
 
--- A reader of stdout or stderr who sleeps holds up nobody.
 local function guard_output()
-  assert(host.guard_output())
-  host.set_notice(log.pattern("warn", nil, "@N@ dropped: @WHY@"))
-  local say = require "lunarch.say"
-  say.write, say.is_plain = host.log, false
+  log.guard_output()
   local nameless = log.new(function() end)
-  function say.warn(text) nameless.warn("%s", text) end
+  require("lunarch.say").warn = function(text) nameless.warn("%s", text) end
 end
 
 -- What the script did, and not how we came to call it.

@@ -242,7 +242,9 @@ end
 local MOST_S = 1e9
 
 local function seconds(verb, name, value)
-  if value ~= nil and (type(value) ~= "number" or not (value >= 0 and value <= MOST_S)) then args.bad(verb, name, "a number of seconds", value) end
+  if value ~= nil and (type(value) ~= "number" or not (value >= 0 and value <= MOST_S)) then
+    args.bad(verb, name, "a number of seconds", value)
+  end
   return value
 end
 

@@ -21,14 +21,6 @@ function Follower:tell(what, found, text, level)
   self.on_event { what = what, who = found.who, text = text, level = level or "info", name = self.name, place = found }
 end
 
-local function first_of(places)
-  local first
-  for _, found in pairs(places) do
-    if not first or found.token < first.token then first = found end
-  end
-  return first
-end
-
 local function rank_of(places, found)
   local rank = 1
   for _, other in pairs(places) do
@@ -38,7 +30,7 @@ local function rank_of(places, found)
 end
 
 function Follower:tell_first()
-  local first = first_of(self.places)
+  local first = place.first_of(self.places)
   local before = self.first
   if first and before and first.key == before.key and first.token == before.token then return end
   self.first = first

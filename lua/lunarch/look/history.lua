@@ -93,14 +93,6 @@ end
 
 -- ---- terms -------------------------------------------------------------------------------------------------------
 
-local function first_of(places)
-  local first
-  for _, it in pairs(places) do
-    if not first or it.token < first.token then first = it end
-  end
-  return first
-end
-
 local function new_place(kv, name, entered)
   local found = place.read(kv, name)
   found.entered = entered
@@ -114,7 +106,7 @@ end
 
 -- After each revision the line has one holder.
 local function follow(terms, places, revision, before)
-  local holder = first_of(places)
+  local holder = place.first_of(places)
   local current = terms[#terms]
   if current and not current.ended then
     if holder and holder.key == current.key and holder.token == current.token then return end

@@ -77,4 +77,14 @@ function place.read(kv, name)
   return found
 end
 
+--- The place with the lowest create revision: it holds the line. nil: there is none.
+---@param places table<any, { token: integer }>
+function place.first_of(places)
+  local first
+  for _, found in pairs(places) do
+    if not first or found.token < first.token then first = found end
+  end
+  return first
+end
+
 return place
