@@ -21,6 +21,7 @@ for _, path in ipairs { "examples", "spec/annotated" } do
     globals = {
       "election", "name", "ttl", "interval", "grace", "stop_timeout", "work_timeout", "endpoints",
       "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy", "on_safe",
+      "may_stand", "health", "health_interval", "health_timeout", "health_failures",
       "candidate", "log", "sim", "check",
     },
   }

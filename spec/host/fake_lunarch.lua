@@ -41,10 +41,11 @@ function World:spawn(fn, ...)
   local task = setmetatable({ world = self }, Task)
   local values = table.pack(...)
   task.thread = coroutine.create(function()
-    task.ok, task.result = xpcall(fn, function(err)
+    task.results = table.pack(xpcall(fn, function(err)
       task.err = err
       return debug.traceback(tostring(err), 2)
-    end, table.unpack(values, 1, values.n))
+    end, table.unpack(values, 1, values.n)))
+    task.ok = task.results[1]
     task.has_ended = true
   end)
   self.tasks[#self.tasks + 1] = task
@@ -55,8 +56,8 @@ function Task:join(timeout)
   local world = self.world
   local ended = world:wait(function() return self.has_ended end, timeout and world.time + timeout)
   if not ended then return nil, "not yet", "timeout" end
-  if self.ok then return true, self.result end
-  return false, self.result, self.err
+  if self.ok then return true, table.unpack(self.results, 2, self.results.n) end
+  return false, self.results[2], self.err
 end
 
 function Task:interrupt(err) self.interruption = { err = err } end
@@ -71,7 +72,7 @@ function Task:is_running() return not self.has_ended end
 
 -- It counts as ended, and is never resumed.
 function Task:abandon()
-  self.has_ended, self.ok = true, true
+  self.has_ended, self.ok, self.results = true, true, { true, n = 1 }
 end
 
 function World:is_ready(task)
@@ -134,7 +135,7 @@ function World:run(fn)
       self:run_events()
     end
   end
-  if not main.ok then error(main.result, 0) end
+  if not main.ok then error(main.results[2], 0) end
 end
 
 -- The clock goes on, and nothing runs: what a handler that does not yield does.

@@ -122,7 +122,7 @@ describe("the annotations", function()
     end
     for _, name in ipairs {
       "election", "ttl", "interval", "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy",
-      "on_safe", "log", "candidate", "lunarch", "sim", "check",
+      "on_safe", "may_stand", "health", "log", "candidate", "lunarch", "sim", "check",
     } do
       assert.is_true(globals[name], name)
     end

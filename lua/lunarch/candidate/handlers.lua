@@ -21,6 +21,11 @@ function handlers.late_error()
   return setmetatable({ code = "timeout", message = "on_lost took longer than its stop_timeout" }, Lost)
 end
 
+-- What the waits of may_stand and health raise once their time has passed.
+function handlers.check_error(message)
+  return setmetatable({ code = "timeout", message = message }, Lost)
+end
+
 function handlers.is_lost_error(err)
   return type(err) == "table" and getmetatable(err) == Lost
 end
@@ -70,7 +75,8 @@ local function share_of(call, from, now)
 end
 
 -- Those of a term come first where several were at it.
-local NAMES = { "do_work", "on_elected", "on_lost", "on_jeopardy", "on_safe", "on_leader", "do_standby" }
+local NAMES = { "do_work", "on_elected", "on_lost", "on_jeopardy", "on_safe", "on_leader", "do_standby", "health",
+  "may_stand" }
 
 --- The handler that was at it the longest since `from`, one that has returned since first: what held everything up.
 function handlers.busiest_since(candidate, from)

@@ -9,6 +9,7 @@ local backoff = require "lunarch.candidate.backoff"
 local candidacy = require "lunarch.candidacy"
 local connection = require "lunarch.connection"
 local ending = require "lunarch.loop.ending"
+local fitness = require "lunarch.candidate.fitness"
 local follow = require "lunarch.candidate.follow"
 local handlers = require "lunarch.candidate.handlers"
 local loop = require "lunarch.loop"
@@ -74,8 +75,10 @@ local function new(_, options)
   local self = {
     handlers = {}, options = options, state = "new", complaints = {}, calls = {}, tasks = setmetatable({}, WEAK),
   }
-  for name in pairs(known.handlers) do
-    self.handlers[name] = options[name]
+  for _, group in ipairs { known.handlers, known.checks } do
+    for name in pairs(group) do
+      self.handlers[name] = options[name]
+    end
   end
   if not self.handlers.on_elected and not self.handlers.do_work then
     args.misuse "lunarch.candidate: neither 'on_elected' nor 'do_work' is given: there is nothing to do when elected"
@@ -88,6 +91,7 @@ local function new(_, options)
   self.log = options.log and guarded_log(options.log, self.name) or stderr_log(self.name)
   self.connect_backoff = backoff.new("connect", options.backoff)
   self.stand_backoff = backoff.new("stand", options.backoff)
+  self.fitness = fitness.new(options)
   return setmetatable(self, Candidate)
 end
 
@@ -106,6 +110,19 @@ function methods:stop(reason)
   elseif self.is_pausing then
     self.driver:interrupt(STOP)
   end
+end
+
+--- From now on it does not stand: where it waits in the line, it leaves; where it leads, it goes on until its term ends.
+--- Does not wait; may be called from anywhere.
+function methods:pause()
+  check_self(self, "pause")
+  fitness.pause(self, true)
+end
+
+--- It stands again.
+function methods:resume()
+  check_self(self, "resume")
+  fitness.pause(self, nil)
 end
 
 -- ---- for what runs a candidate on behalf of others ---------------------------------------------------------------
@@ -145,6 +162,15 @@ end
 
 function methods:_sleep(seconds)
   return self:_pause(self.lunarch.sleep, seconds)
+end
+
+-- Ends the driver's wait, in the line or beside it: it looks anew whether it may stand.
+function methods:_look_anew()
+  if self.is_pausing then self.driver:interrupt(STOP) end
+end
+
+function methods:_step_down(reason)
+  terms.stop(self, reason)
 end
 
 -- ---- what the log is told ---------------------------------------------------------------------------------------
@@ -224,7 +250,7 @@ end
 function methods:_stand(session)
   local election = assert(session:election(self.election_name))
   self.session, self.place, self.standing = session, self.election_name .. "/" .. session.lease, election
-  while not self.stopping do
+  while fitness.admit(self) do
     self.state, self.is_silent = "standing", nil
     local term, message, code = self:_pause(election.campaign, election, self.value)
     if term then
@@ -269,6 +295,7 @@ end
 
 local function drive(self)
   follow.start(self)
+  fitness.start(self)
   self.loop_watcher = tasks.keep(self, watch_loop)
   while not self.stopping do
     local session = self:_open_session()
@@ -306,6 +333,7 @@ local function drive_to_the_end(self, runner)
   end, self)
   if not ok then recover(self) end
   follow.stop(self)
+  fitness.stop(self)
   tasks.dismiss(self.loop_watcher)
   namesakes.leave(self)
   if not self.options.client then self.client:close(CLOSE_S) end
@@ -368,6 +396,7 @@ end
 
 return setmetatable({
   handlers = known.handlers,
+  checks = known.checks,
   settings = known.settings,
   options = known.options,
 

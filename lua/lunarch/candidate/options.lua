@@ -15,9 +15,24 @@ options.handlers = {
   do_standby = args.callable, on_jeopardy = args.callable, on_safe = args.callable,
 }
 
+-- Settings of a script, too, but named like handlers: a program that uses such a name itself is no candidate yet.
+options.checks = { may_stand = args.callable, health = args.callable }
+
+local function positive_seconds(call, name, value)
+  if args.seconds(call, name, value) == 0 then args.bad(call, name, "a number of seconds above 0", value) end
+  return value
+end
+
+local function positive(call, name, value)
+  if args.whole(call, name, value) == 0 then args.bad(call, name, "a whole number, 1 or more", value) end
+  return value
+end
+
 options.settings = {
   election = args.name, name = args.who, value = args.string, ttl = args.ttl, grace = args.seconds,
   interval = args.seconds, stop_timeout = args.seconds, endpoints = args.endpoints,
+  may_stand = options.checks.may_stand, health = options.checks.health, health_interval = positive_seconds,
+  health_timeout = positive_seconds, health_failures = positive,
 }
 
 -- By name, all of them.

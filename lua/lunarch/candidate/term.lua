@@ -2,11 +2,13 @@
 --
 -- A *worker* calls on_elected and do_work, a *watcher* waits for the loss of the term, and on_lost has a task of its
 -- own. A term ends for one reason, the first that comes (candidate.over): lost, as the session says; "stopping";
--- "resigned"; "error"; "exit". What finds it interrupts the worker; the driver, which waits for the worker's end, calls
--- on_lost, and only then gives the place up. The clock is read before each call of a handler, and at the beginning and
--- end of every wait of the worker. A worker that does not end is abandoned (overdue.lua): on_lost follows in any case.
+-- "resigned"; "error"; "exit"; "unhealthy". What finds it interrupts the worker; the driver, which waits for the
+-- worker's end, calls on_lost, and only then gives the place up. The clock is read before each call of a handler, and
+-- at the beginning and end of every wait of the worker. A worker that does not end is abandoned (overdue.lua): on_lost
+-- follows in any case.
 local args = require "lunarch.args"
 local block = require "lunarch.loop.block"
+local fitness = require "lunarch.candidate.fitness"
 local follow = require "lunarch.candidate.follow"
 local handlers = require "lunarch.candidate.handlers"
 local overdue = require "lunarch.candidate.overdue"
@@ -219,7 +221,7 @@ function terms.lead(candidate, session, term)
     return candidate.stand_backoff:next(), true
   end
   -- Not entered, so there is nothing to be told as lost.
-  if candidate.stopping or term:remaining() <= 0 then
+  if candidate.stopping or term:remaining() <= 0 or fitness.obstacle(candidate) then
     term:resign(RESIGN_S)
     return candidate.connect_backoff:next()
   end
@@ -236,7 +238,9 @@ function terms.lead(candidate, session, term)
   if not is_ours_to_give then return nil end
   resign(candidate, term)
   if candidate.lunarch.now() - began_at > LONG_TERM_S then candidate.stand_backoff:reset() end
-  if reason == "error" or reason == "resigned" then return candidate.stand_backoff:next(), true end
+  if reason == "error" or reason == "resigned" or reason == "unhealthy" then
+    return candidate.stand_backoff:next(), true
+  end
   return candidate.connect_backoff:next()
 end
 

@@ -33,8 +33,10 @@ Runs a Lua script that takes part in elections on etcd.
 
 A script that declares handlers (on_elected, do_work, on_lost, on_leader, do_standby,
 on_jeopardy, on_safe) is a candidate until it is stopped; candidate{...} declares further
-ones. Any other script is an ordinary program that may use `lunarch` and `log`, and ends
-when it and everything it spawned have ended. `require` finds modules beside the script.]],
+ones. may_stand and health say whether a candidate is fit: an unfit one does not stand, an
+unhealthy leader steps down. Any other script is an ordinary program that may use `lunarch` and
+`log`, and ends when it and everything it spawned have ended. `require` finds modules beside the
+script.]],
   epilog = [[
 A setting may stand in the script as a global (election, name, ttl, interval, endpoints, prefix,
 cacert ...). Flags win over the environment, the environment wins over the script; LUNARCH_...
@@ -66,6 +68,12 @@ function command.define(parser)
     :argname("SECONDS"):convert(flag.seconds "--interval")
   parser:option("--stop-timeout", "how long on_lost may take (default: 10)")
     :argname("SECONDS"):convert(flag.seconds "--stop-timeout")
+  parser:option("--health-interval", "from one call of health and may_stand to the next (default: 5)")
+    :argname("SECONDS"):convert(flag.seconds "--health-interval")
+  parser:option("--health-timeout", "how long such a call may take (default: the interval)")
+    :argname("SECONDS"):convert(flag.seconds "--health-timeout")
+  parser:option("--health-failures", "how many failures in a row make a candidate unhealthy (default: 3)")
+    :argname("N"):convert(flag.count "--health-failures")
   etcd.define(parser)
   parser:option("--log", "how to write the log to stderr: text or json (default: text)")
     :argname("FORMAT"):choices { "text", "json" }

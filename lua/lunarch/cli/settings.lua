@@ -56,8 +56,10 @@ local function plain(name)
 end
 
 local function handler_meant_by(name)
-  for handler in pairs(candidate.handlers) do
-    if plain(handler) == plain(name) then return handler end
+  for _, group in ipairs { candidate.handlers, candidate.checks } do
+    for handler in pairs(group) do
+      if plain(handler) == plain(name) then return handler end
+    end
   end
   return name:lower():match "^[od][no]_" and args.probably(name, candidate.handlers) or nil
 end
@@ -73,7 +75,7 @@ function settings.misspelt(globals, known_before)
   local handlers, others = {}, {}
   for name, value in pairs(globals) do
     local is_new = type(name) == "string" and known_before[name] == nil
-    if is_new and type(value) == "function" and not candidate.handlers[name] then
+    if is_new and type(value) == "function" and not candidate.handlers[name] and not candidate.checks[name] then
       local meant = handler_meant_by(name)
       if meant then
         handlers[#handlers + 1] = ("%s: there is no handler '%s': did you mean '%s'? (your own function can be local)")

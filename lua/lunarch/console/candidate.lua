@@ -10,7 +10,10 @@ args.is_ours()
 local candidates = {}
 
 local HANDLERS = { "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy", "on_safe" }
-local SETTINGS = { "ttl", "grace", "interval", "stop_timeout" }
+local SETTINGS = {
+  "ttl", "grace", "interval", "stop_timeout", "may_stand", "health", "health_interval", "health_timeout",
+  "health_failures",
+}
 
 local Candidate = {}
 local meta = { __name = "lunarch.console.candidate", __index = Candidate }
@@ -42,7 +45,7 @@ local function merge(own)
 end
 
 -- Terms that the candidate gives up itself.
-local GIVEN_UP = { stopping = true, resigned = true, exit = true, error = true }
+local GIVEN_UP = { stopping = true, resigned = true, exit = true, error = true, unhealthy = true }
 
 local function lost_text(term, reason)
   local left = term.valid_until and term.valid_until - lunarch.now() or 0

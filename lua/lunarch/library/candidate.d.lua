@@ -7,7 +7,7 @@
 ---@field is_me boolean
 
 --- What on_lost is told: as term.reason, or what the candidate itself ended the term for.
----@alias lunarch.lost_reason lunarch.reason|"stopping"|"resigned"|"error"|"exit"|string
+---@alias lunarch.lost_reason lunarch.reason|"stopping"|"resigned"|"error"|"exit"|"unhealthy"|string
 
 --- Per term: `on_elected` once, then `do_work` any number of times, then `on_lost` once; never two of them at once.
 --- `on_lost` follows whenever `on_elected` was entered, also if that failed. `on_elected` and `do_work` are interrupted
@@ -19,6 +19,14 @@
 ---
 --- `on_leader` is called with us once `on_elected` has begun, and with another, or with no leader, once our `on_lost`
 --- has returned. It gets the latest leader, not every one.
+---
+--- Fitness. `may_stand` and `health` are called in tasks of their own, beside the handlers: they are content when they
+--- return a true value; false or nil (and why), an error, and no answer within `health_timeout` are failures. A check
+--- that hangs is interrupted, and holds up neither the work nor `on_lost`; one that does not come back to the loop holds
+--- up everything. Both are called every `health_interval`. `may_stand` counts before the candidate stands and while it
+--- waits in the line: one failure, and it leaves the line. `health` counts at all times: the candidate stands once it
+--- has succeeded; after `health_failures` failures in a row the candidate leaves the line, or, while it leads, steps
+--- down in order (`on_lost`, reason "unhealthy"), until it succeeds again. Why is said once in the log.
 ---
 --- The end of the process. A program that ends itself while a candidate runs stops it first: `on_lost`, then the place
 --- is given up, then it ends as it would have ended. That holds for
@@ -42,6 +50,9 @@
 ---@field grace? number how many seconds before the end a leader is told to stop. Default: a sixth of the TTL
 ---@field interval? number seconds from one do_work (or do_standby) to the next, unless it says. Default: 1
 ---@field stop_timeout? number how long on_lost, and work that was told to stop, may take. Default: 10
+---@field health_interval? number seconds from one call of the checks to the next. Default: 5
+---@field health_timeout? number how many seconds a check may take. Default: health_interval
+---@field health_failures? integer how many failures of health in a row make it unhealthy. Default: 3
 ---@field backoff? lunarch.backoff pauses after failures
 ---@field client? lunarch.client to stand through; stays open afterwards
 ---@field log? { info: function, warn: function, error: function } Default: what is no info goes to stderr
@@ -52,12 +63,14 @@
 ---@field do_standby? fun(leader: lunarch.followed_leader): number? again and again while we do not lead
 ---@field on_jeopardy? fun(term: lunarch.term) etcd has not answered for half a TTL
 ---@field on_safe? fun(term: lunarch.term) it answers again
+---@field may_stand? fun(): boolean?, string? whether it may stand, and why not
+---@field health? fun(): boolean?, string? whether it is healthy, and what is wrong
 
 --- Pauses after failures in a row, each policy as { first, longest } in seconds: a pause is random between half of its
 --- length and all of it, and the length doubles from the first to the longest.
 ---@class lunarch.backoff
 ---@field connect? number[] no answer from etcd: to get a session, a place, the leader. Default: { 0.25, 5 }
----@field stand? number[] a term ended by an error or do_work's false. Default: { 1, 30 }; a term of 30 s ends the row
+---@field stand? number[] a term ended by an error, by do_work's false or as unhealthy. Default: { 1, 30 }; a term of 30 s ends the row
 ---@field standby? number[] do_standby failed. Default: { 1, 30 }
 
 --- A driver of handlers: stands, leads, loses, and stands again.
@@ -72,3 +85,10 @@ function candidate:run() end
 --- Stops the work, calls on_lost, gives the place up and lets run() return. Does not wait; may be called from anywhere.
 ---@param reason? string for on_lost. Default: "stopping"
 function candidate:stop(reason) end
+
+--- From now on it does not stand: where it waits in the line, it leaves; where it leads, it goes on until its term ends.
+--- Does not wait; may be called from anywhere, more than once.
+function candidate:pause() end
+
+--- It stands again after a pause. Does not wait; may be called from anywhere.
+function candidate:resume() end

@@ -29,6 +29,18 @@ interval = nil
 ---@type number?
 stop_timeout = nil
 
+--- Seconds from one call of may_stand and health to the next. Default: 5.
+---@type number?
+health_interval = nil
+
+--- How many seconds such a call may take. Default: health_interval.
+---@type number?
+health_timeout = nil
+
+--- How many failures of health in a row make the candidate unhealthy. Default: 3.
+---@type integer?
+health_failures = nil
+
 --- Where etcd is, as for lunarch.connect.
 ---@type string|string[]|nil
 endpoints = nil
@@ -78,6 +90,15 @@ function on_jeopardy(term) end
 --- It answers again.
 ---@param term lunarch.term
 function on_safe(term) end
+
+--- Whether the candidate may stand, and why not: asked before it stands and while it waits in the line.
+---@return boolean?, string?
+function may_stand() end
+
+--- Whether the candidate is healthy, and what is wrong: asked at all times. After `health_failures` failures in a row it
+--- leaves the line, or steps down ("unhealthy").
+---@return boolean?, string?
+function health() end
 
 -- ---- what a script finds ----------------------------------------------------------------------------------------
 

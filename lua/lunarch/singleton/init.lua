@@ -164,9 +164,11 @@ end
 -- Handlers run in timers of their own, so that a handler may be called for months.
 local function handlers_of(self)
   local handlers = {}
-  for name in pairs(candidate.handlers) do
-    local handler = self.options[name]
-    handlers[name] = handler and function(...) return nginx.apart(name == "on_lost", handler, ...) end
+  for _, group in ipairs { candidate.handlers, candidate.checks } do
+    for name in pairs(group) do
+      local handler = self.options[name]
+      handlers[name] = handler and function(...) return nginx.apart(name == "on_lost", handler, ...) end
+    end
   end
   local on_elected, on_lost, on_leader = handlers.on_elected, handlers.on_lost, handlers.on_leader
   function handlers.on_elected(term)

@@ -26,6 +26,14 @@ function flags.whole_seconds(flag)
   end
 end
 
+function flags.count(flag)
+  return function(text)
+    local value = math.tointeger(tonumber(text))
+    if value and value >= 1 then return value end
+    return nil, ("%s: '%s' is not a whole number, 1 or more"):format(flag, text)
+  end
+end
+
 -- ---- mistakes ---------------------------------------------------------------------------------------------------
 
 -- A flag that begins a log of JSON is looked for before anything can be wrong.

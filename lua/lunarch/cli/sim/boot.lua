@@ -200,7 +200,7 @@ local function look_at(candidate)
   local stand = process.candidate(candidate.election_name)
   local handlers = candidate.handlers
   if handlers.on_leader then handlers.on_leader = around_leader(stand, handlers.on_leader) end
-  for _, name in ipairs { "do_standby", "on_jeopardy", "on_safe" } do
+  for _, name in ipairs { "do_standby", "on_jeopardy", "on_safe", "may_stand", "health" } do
     if handlers[name] then handlers[name] = around(name, handlers[name]) end
   end
   for _, name in ipairs { "on_elected", "do_work", "on_lost" } do

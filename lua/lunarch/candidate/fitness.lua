@@ -1,0 +1,236 @@
+-- Fitness: whether a candidate may stand, and whether a leader may go on.
+--
+-- Two checks say so, handlers that the user may give: may_stand() counts before the candidate stands and while it waits
+-- in the line; health() counts at all times, also while it leads. An unfit candidate leaves the line and keeps its
+-- session; an unhealthy leader steps down.
+--
+-- A *checker*, a task beside the driver, calls them once per period, and at once when the driver is about to stand. A
+-- *timekeeper* interrupts a check that takes too long; where that does not end it, the checker is abandoned, and
+-- another begins. So a check that hangs holds up nothing; and no task is begun per check, which nginx would keep in
+-- memory.
+local args = require "lunarch.args"
+local handlers = require "lunarch.candidate.handlers"
+local tasks = require "lunarch.candidate.tasks"
+
+args.is_ours()
+
+local fitness = {}
+
+local INTERVAL_S, FAILURES = 5, 3
+local INSIST_S = 1           -- how long an interrupted check is waited for
+local LONG_S = 3600          -- the driver is woken
+
+local NUDGE = setmetatable({}, { __tostring = function() return "the checks are wanted now" end })
+
+-- The checker goes on, unless it was told to end.
+local function calm(candidate)
+  local interruption = candidate.checker.interruption
+  if interruption and interruption.err ~= tasks.STOP then candidate.checker:allow() end
+end
+
+local function too_late(name, seconds)
+  return ("%s has not answered within %g s"):format(name, seconds)
+end
+
+--- What is known of a candidate's fitness.
+function fitness.new(options)
+  local interval = options.health_interval or INTERVAL_S
+  return {
+    interval = interval, timeout = options.health_timeout or interval, failures = options.health_failures or FAILURES,
+    n_failed = 0, n_asked = 0, n_answered = 0,
+  }
+end
+
+local function has_checks(candidate)
+  return candidate.handlers.health ~= nil or candidate.handlers.may_stand ~= nil
+end
+
+-- ---- the verdicts ------------------------------------------------------------------------------------------------
+
+-- So many failures in a row make it unhealthy; one success makes it healthy. Before the first it is not.
+local function judge_health(own, why)
+  own.sick_why = why
+  if not why then
+    own.n_failed, own.is_healthy = 0, true
+    return
+  end
+  own.n_failed = own.n_failed + 1
+  if own.n_failed >= own.failures then own.is_healthy = false end
+end
+
+local function judge(own, name, why)
+  if name == "health" then judge_health(own, why) else own.barred_why = why end
+end
+
+--- Why the candidate must not stand, as far as is known, or nil.
+function fitness.obstacle(candidate)
+  local own = candidate.fitness
+  if own.is_paused then return "it is paused" end
+  if candidate.handlers.health and not own.is_healthy then return own.sick_why or "health has not answered yet" end
+  return own.barred_why
+end
+
+-- What follows from them.
+local function react(candidate)
+  local own, state = candidate.fitness, candidate.state
+  if state == "leading" then
+    if own.is_healthy ~= false or candidate.over then return end
+    candidate.log.error("steps down: %s (%d times in a row)", own.sick_why, own.n_failed)
+    candidate:_step_down "unhealthy"
+  elseif own.is_awaited or state == "standing" and fitness.obstacle(candidate) then
+    candidate:_look_anew()
+  end
+end
+
+-- ---- the checker -------------------------------------------------------------------------------------------------
+
+local function answer_of(check)
+  local is_good, why = check()
+  return { is_good = is_good, why = why }
+end
+
+local function trouble_in(name, ok, answer)
+  if not ok then return ("%s failed: %s"):format(name, answer.text) end
+  if answer.is_good then return nil end
+  return ("%s says no%s"):format(name, answer.why ~= nil and ": " .. args.error_text(answer.why) or "")
+end
+
+-- Calls a check, and judges its answer.
+local function call(candidate, name)
+  local own = candidate.fitness
+  own.calling, own.due_at, own.is_late = name, candidate.lunarch.now() + own.timeout, false
+  local ok, answer = handlers.attempt(candidate, name, answer_of, candidate.handlers[name])
+  own.calling, own.due_at = nil, nil
+  if not ok and answer.err == tasks.STOP then error(tasks.STOP, 0) end
+  if own.is_late then calm(candidate) end
+  judge(own, name, own.is_late and too_late(name, own.timeout) or trouble_in(name, ok, answer))
+end
+
+local function look(candidate)
+  local is_leading = candidate.state == "leading"
+  if candidate.fitness.is_paused and not is_leading then return end
+  if candidate.handlers.health then call(candidate, "health") end
+  if candidate.handlers.may_stand and not is_leading then call(candidate, "may_stand") end
+end
+
+-- A period; the driver may end it.
+local function wait(candidate)
+  local own = candidate.fitness
+  own.is_idle = true
+  local ok, err = pcall(candidate.lunarch.sleep, own.interval)
+  own.is_idle = false
+  if not ok and err ~= NUDGE then error(err, 0) end
+  calm(candidate)
+end
+
+local function check(candidate)
+  local own = candidate.fitness
+  while true do
+    local n_asked = own.n_asked
+    look(candidate)
+    own.n_answered = n_asked
+    react(candidate)
+    if own.n_asked == n_asked then wait(candidate) end
+  end
+end
+
+-- ---- the timekeeper ----------------------------------------------------------------------------------------------
+
+local function start_checker(candidate)
+  candidate.fitness.is_idle = false
+  candidate.checker = tasks.keep(candidate, check)
+end
+
+-- A check is late: it is interrupted, and abandoned if it does not end by that.
+local function expire(candidate)
+  local own, checker = candidate.fitness, candidate.checker
+  local name, due_at = own.calling, own.due_at
+  own.is_late = true
+  checker:interrupt(handlers.check_error(too_late(name, own.timeout)))
+  candidate.lunarch.sleep(math.min(INSIST_S, own.timeout))
+  if own.due_at ~= due_at then return end
+  candidate.log.error("%s does not end: it is not resumed any more", name)
+  checker:abandon()
+  own.calling, own.due_at = nil, nil
+  judge(own, name, too_late(name, own.timeout))
+  own.n_answered = own.n_asked
+  react(candidate)
+  start_checker(candidate)
+end
+
+local function keep_time(candidate)
+  local own = candidate.fitness
+  while true do
+    local rest_s = own.due_at and own.due_at - candidate.lunarch.now() or own.timeout
+    if rest_s > 0 then candidate.lunarch.sleep(rest_s) else expire(candidate) end
+  end
+end
+
+--- Checks as long as the candidate runs, where there is a check.
+function fitness.start(candidate)
+  if not has_checks(candidate) then return end
+  start_checker(candidate)
+  candidate.timekeeper = tasks.keep(candidate, keep_time)
+end
+
+function fitness.stop(candidate)
+  tasks.dismiss(candidate.timekeeper)
+  tasks.dismiss(candidate.checker)
+end
+
+-- ---- the driver --------------------------------------------------------------------------------------------------
+
+-- Waits until the checks were called after this.
+local function await_checks(candidate)
+  local own = candidate.fitness
+  own.n_asked = own.n_asked + 1
+  own.is_awaited = true
+  if own.is_idle then candidate.checker:interrupt(NUDGE) end
+  while own.n_answered < own.n_asked and not own.is_paused and not candidate.stopping do
+    candidate:_sleep(LONG_S)
+  end
+  own.is_awaited = false
+end
+
+-- Said when it begins, and when another reason comes.
+local function say_unfit(candidate, why)
+  local own = candidate.fitness
+  local kind = why:match "^[%w_]+ %w+" or why
+  if own.said == kind then return end
+  own.said = kind
+  candidate.log.warn("does not stand in %s: %s", candidate.election_name, why)
+end
+
+local function say_fit(candidate)
+  if not candidate.fitness.said then return end
+  candidate.fitness.said = nil
+  candidate.log.info("stands again in %s", candidate.election_name)
+end
+
+--- Returns true once the candidate is fit, false when it is being stopped. Waits; for the driver, before it stands.
+function fitness.admit(candidate)
+  local own = candidate.fitness
+  while not candidate.stopping do
+    if has_checks(candidate) and not own.is_paused then await_checks(candidate) end
+    if candidate.stopping then break end
+    local why = fitness.obstacle(candidate)
+    if not why then
+      say_fit(candidate)
+      return true
+    end
+    say_unfit(candidate, why)
+    candidate.state = "unfit"
+    candidate:_sleep(own.is_paused and LONG_S or own.interval)
+  end
+  return false
+end
+
+--- candidate:pause() and resume().
+function fitness.pause(candidate, is_paused)
+  local own = candidate.fitness
+  if own.is_paused == is_paused then return end
+  own.is_paused = is_paused
+  if own.is_awaited or candidate.state == "standing" or candidate.state == "unfit" then candidate:_look_anew() end
+end
+
+return fitness

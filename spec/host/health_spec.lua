@@ -1,0 +1,110 @@
+-- may_stand and health of scripts, in real processes: an unfit leader makes room at once, an unfit candidate stays out.
+local etcd = require "support.etcd"
+local process = require "support.process"
+local script = require "host.script"
+local tree = require "support.tree"
+
+-- The file whose name the script is given says how it is.
+local HANDLERS = [[
+  health_interval, health_failures = 0.1, 2
+  local function read()
+    local file = io.open(arg[1])
+    local text = file and file:read "a" or ""
+    if file then file:close() end
+    return text
+  end
+  function health()
+    local state = read()
+    if state == "hangs" then lunarch.sleep(1000) end
+    if state == "broken" then error "broken" end
+    return state == "well" or state == "barred", state
+  end
+  function may_stand() return read() ~= "barred", "barred" end
+  function on_elected() print "on_elected" end
+  function do_work() return 0.05 end
+  function on_lost(_, reason) print("on_lost " .. reason) end
+]]
+
+describe("a script with health", function()
+  local server
+  local n = 0
+
+  setup(function() server = etcd.start() end)
+  teardown(function() server:stop() end)
+  before_each(function() n = n + 1 end)
+  after_each(process.end_all)
+
+  local function candidate(name, state)
+    local path = tree.folder() .. "/state"
+    local function set(text)
+      local file = assert(io.open(path .. ".new", "w"))
+      file:write(text)
+      file:close()
+      assert(os.rename(path .. ".new", path))
+    end
+    set(state)
+    local child = script.start(HANDLERS, {
+      "--endpoints", server.endpoint, "--election", "/health/" .. n, "--ttl", "60", "--name", name, "--", path,
+    })
+    return child, set
+  end
+
+  local function hands_over(state)
+    local first, set = candidate("A", "well")
+    first:wait_line "^on_elected"
+    local second = candidate("B", "well")
+    second:wait_line "stands in"
+    set(state)
+    first:wait_line "^on_lost unhealthy"
+    second:wait_line "^on_elected"
+    return first, set, second
+  end
+
+  it("steps down long before its TTL when it says no, and stands again once it is well", function()
+    local first, set, second = hands_over "sick"
+    first:wait_line "does not stand in /health/%d+: health says no: sick"
+    set "well"
+    first:wait_line "stands again in"
+    second:signal "sigterm"
+    second:wait_line "^on_lost stopping"
+    first:wait_line "^on_elected"
+  end)
+
+  it("steps down when it fails", function()
+    local first = hands_over "broken"
+    assert.truthy(first:output():find("health failed: .-script.lua:%d+: broken"))
+  end)
+
+  it("steps down when it hangs", function()
+    local first = hands_over "hangs"
+    assert.truthy(first:output():find("health has not answered within 0.1 s", 1, true))
+    first:signal "sigterm"
+    assert.equal(0, first:wait_exit())
+  end)
+
+  it("stays out of the line while may_stand or health says no, and says so once", function()
+    local first, set = candidate("A", "sick")
+    first:wait_line "does not stand in .*: health says no: sick"
+    set "barred"
+    first:wait_line "barred"
+    local second = candidate("B", "well")
+    second:wait_line "^on_elected"
+    local values = server:etcdctl("get", "--prefix", "--print-value-only", "/health/" .. n .. "/")
+    assert.equal("B", (values:gsub("%s", "")))
+    set "well"
+    first:wait_line "stands again in"
+    local _, times = first:output():gsub("does not stand", "")
+    assert.is_true(times <= 2)
+  end)
+
+  it("refuses an interval of 0 on the command line, and names a check that is misspelt", function()
+    local text, status = script.run("election = '/e' function do_work() end", { "--health-interval", "0" })
+    assert.equal(2, status)
+    assert.matches("%-%-health%-interval: .*above 0", text)
+    text, status = script.run("election = '/e' function do_work() end function mayStand() end", {
+      "--endpoints", server.endpoint,
+    })
+    assert.equal(2, status)
+    assert.matches("did you mean 'may_stand'", text)
+  end)
+end)
