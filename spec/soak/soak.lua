@@ -20,6 +20,12 @@
 -- random instants.
 local uv = require "luv"
 
+-- Under the sanitizers (sanitized.lua) this process has them put before it, and gives them on to other Lua VMs alone.
+if os.getenv "LD_PRELOAD" then
+  uv.os_setenv("LUNARCH_PRELOAD", os.getenv "LD_PRELOAD")
+  uv.os_unsetenv "LD_PRELOAD"
+end
+
 -- What etcd and the logs write goes here, and goes in the end.
 local MEMORY = uv.fs_access("/dev/shm", "W") and "/dev/shm" or "/tmp"
 local folder = assert(uv.fs_mkdtemp(MEMORY .. "/lunarch-soak-XXXXXX"))
@@ -142,7 +148,7 @@ function parts.tls() require "soak.tls"(say, verdict) end
 -- Rounds for each world and for the replies, each with a seed of its own.
 function parts.fuzz()
   local minutes = tonumber(os.getenv "LUNARCH_MINUTES") or 60
-  say("fuzz: senseless arguments and changed replies, %d minutes", minutes)
+  say("fuzz: senseless arguments and changed replies, %g minutes", minutes)
   local until_s = uv.hrtime() / 1e9 + 60 * minutes
   local function round(what, again, run)
     local server = etcd.start()

@@ -12,6 +12,8 @@
 -- What fails while the machine stood still (a thread of ours that reads the clock could not: stalls.lua) is run again,
 -- in the end, twice at most: S1 is a promise about time. What hung until its limit is not: no stall explains that.
 local argparse = require "argparse"
+local costs = require "support.costs"
+local sanitizers = require "support.sanitizers"
 local stalls = require "support.stalls"
 local tree = require "support.tree"
 local uv = require "luv"
@@ -46,6 +48,7 @@ local function options_of(words)
   parser:flag "--asan"
   parser:flag "--tsan"
   parser:flag "--restless"
+  parser:flag "--times"
   parser:option "--filter"
   parser:option "--vm":choices { "lua5.4", "luajit" }
   parser:option "--cluster":choices { "plain", "mtls" }
@@ -143,25 +146,7 @@ end
 
 -- ---- one process ------------------------------------------------------------------------------------------------
 
-local function sanitizer_environment(options)
-  if options.tsan then
-    return { TSAN_OPTIONS = "suppressions=" .. ROOT .. "/spec/unit/tsan.supp" }
-  elseif not options.asan then
-    return {}
-  end
-  local pipe = assert(io.popen "gcc -print-file-name=libasan.so; gcc -print-file-name=libubsan.so")
-  local asan, ubsan = pipe:read("l", "l")
-  pipe:close()
-  return {
-    preload = asan .. " " .. ubsan,
-    -- The leak checker crashes in the thread-local storage of libraries that were loaded late, if it follows it.
-    ASAN_OPTIONS = "detect_leaks=1:exitcode=99:intercept_tls_get_addr=0",
-    UBSAN_OPTIONS = "print_stacktrace=1",
-    LSAN_OPTIONS = "print_suppressions=0:suppressions=" .. ROOT .. "/spec/support/lsan.supp",
-  }
-end
-
-local function environment_of(job, options, sanitizers)
+local function environment_of(job, options, settings)
   local changes = {
     LUNARCH_REPORT = job.report,
     LUNARCH_TMP = job.tmp,
@@ -170,11 +155,11 @@ local function environment_of(job, options, sanitizers)
     LUNARCH_SPEC_CLUSTER = job.cluster,
     -- Into files of their own: a child's complaint counts even if no spec looks at how it ended. UBSan, loaded beside
     -- ASan, heeds no log_path: stamp.lua picks its lines out.
-    ASAN_OPTIONS = options.asan and sanitizers.ASAN_OPTIONS .. ":log_path=" .. job.complaints,
-    UBSAN_OPTIONS = sanitizers.UBSAN_OPTIONS or false,
+    ASAN_OPTIONS = options.asan and settings.ASAN_OPTIONS .. ":log_path=" .. job.complaints,
+    UBSAN_OPTIONS = settings.UBSAN_OPTIONS or false,
     LUNARCH_COMPLAINTS = options.asan and job.complaints,
-    LSAN_OPTIONS = sanitizers.LSAN_OPTIONS or false,
-    TSAN_OPTIONS = sanitizers.TSAN_OPTIONS or false,
+    LSAN_OPTIONS = settings.LSAN_OPTIONS or false,
+    TSAN_OPTIONS = settings.TSAN_OPTIONS or false,
   }
   local all, list = uv.os_environ(), {}
   for name, value in pairs(changes) do
@@ -187,7 +172,7 @@ local function environment_of(job, options, sanitizers)
 end
 
 -- Each process leads a group of its own, so that all it leaves behind can be ended by one number, and dies with us.
-local function command_of(job, options, sanitizers)
+local function command_of(job, options, settings)
   local args = { "--pdeathsig", "KILL" }
   local function add(...)
     for _, word in ipairs { ... } do
@@ -195,7 +180,7 @@ local function command_of(job, options, sanitizers)
     end
   end
   if job.vm then
-    if sanitizers.preload then add("env", "LD_PRELOAD=" .. sanitizers.preload) end
+    if settings.preload then add("env", "LD_PRELOAD=" .. settings.preload) end
     add(VMS[job.vm], "/usr/bin/busted", "--output=" .. ROOT .. "/spec/support/report.lua")
     add("--helper=" .. ROOT .. "/spec/support/helper.lua")
     if options.filter then add("--filter=" .. options.filter) end
@@ -238,14 +223,14 @@ local function prepare(job)
   job.started_ms, job.started_ns = uv.now(), uv.hrtime()
 end
 
-local function start(job, options, sanitizers, on_end)
+local function start(job, options, settings, on_end)
   prepare(job)
   local fd = assert(uv.fs_open(job.output, "w", 420))
   local timer = uv.new_timer()
   local handle, pid
   handle, pid = uv.spawn("setpriv", {
-    args = command_of(job, options, sanitizers),
-    env = environment_of(job, options, sanitizers),
+    args = command_of(job, options, settings),
+    env = environment_of(job, options, settings),
     cwd = ROOT,
     stdio = { nil, fd, fd },
     detached = true,
@@ -285,10 +270,11 @@ local function parallelism()
 end
 
 local options = options_of(arg)
-local sanitizers = sanitizer_environment(options)
+local settings = sanitizers.environment(options.tsan and "tsan" or options.asan and "asan" or nil)
 local lengths = read_lengths()
 local jobs = jobs_of(options, lengths)
 local running, n_running, total = {}, 0, { passed = 0, failed = 0, skipped = 0 }
+local ended, cpu_since = {}, costs.meter()
 local queue, serial = {}, {}
 for _, job in ipairs(jobs) do
   table.insert(job.is_serial and serial or queue, job)
@@ -319,6 +305,7 @@ local fill
 
 local function on_end(job)
   running[job], n_running = nil, n_running - 1
+  job.cpu_s = cpu_since()
   verdict.judge(job, options.filter ~= nil)
   verdict.show(job)
   local may_try_again = job.failed > 0 and not job.is_late and job.n_tries < MOST_TRIES
@@ -328,6 +315,7 @@ local function on_end(job)
     table.insert(serial, job)
   else
     lengths[job.name] = job.seconds
+    ended[#ended + 1] = job
     for name in pairs(total) do
       total[name] = total[name] + job[name]
     end
@@ -338,7 +326,7 @@ end
 local function start_next(list)
   local job = table.remove(list, 1)
   running[job], n_running = true, n_running + 1
-  start(job, options, sanitizers, on_end)
+  start(job, options, settings, on_end)
 end
 
 fill = function()
@@ -371,6 +359,7 @@ local longest_s = machine.longest(0)
 if longest_s >= STALL_S then print(("(the machine stood still for %.2f s once)"):format(longest_s)) end
 remove(TMP)
 write_lengths(lengths)
+if options.times then costs.show(ended) end
 if total.skipped > 0 then print(("(%d skipped: not possible here)"):format(total.skipped)) end
 print(("%d passed, %d failed"):format(total.passed, total.failed))
 os.exit(total.failed == 0 and 0 or 1)

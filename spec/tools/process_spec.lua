@@ -52,6 +52,7 @@ describe("a process of a spec", function()
 
   it("tells what it said when the line does not come", function()
     local p = sh "echo hello; sleep 60"
+    wait.eventually(function() return p:find "hello" end)
     local ok, err = pcall(p.wait_line, p, "bye", 0.2)
     assert.is_false(ok)
     assert.matches("did not say 'bye' within 0.2 s; it said:\nhello", err)
@@ -82,10 +83,13 @@ describe("a process of a spec", function()
     local p = sh "while :; do echo x; sleep 0.01; done"
     p:wait_line "x"
     p:freeze()
-    wait.pass(0.05)
-    local before = #p:lines()
-    wait.pass(0.2)
-    assert.equal(before, #p:lines())
+    -- What it said before may still be on its way.
+    local before
+    wait.eventually(function()
+      before = #p:lines()
+      wait.pass(0.2)
+      return before == #p:lines()
+    end)
     p:thaw()
     p:wait_line "x"
     wait.eventually(function() return #p:lines() > before end)
