@@ -76,6 +76,15 @@ describe("misuse of", function()
     refuses({ "'options' holds 1 where" }, function() lunarch.connect { "127.0.0.1:2379" } end)
   end)
 
+  it("candidate:run is refused where no client can be made", function()
+    refuses({ "candidate:run", "/no/such/cert" }, function()
+      lunarch.candidate {
+        election = "/misuse/candidate", endpoints = "https://127.0.0.1:1", cert = "/no/such/cert", key = "/no/such/key",
+        on_elected = function() end,
+      }:run()
+    end)
+  end)
+
   it("a call of the module is refused", function()
     refuses({ "lunarch.sleep", "'seconds'" }, function() lunarch.sleep() end)
     refuses({ "lunarch.sleep", "'seconds'" }, function() lunarch.sleep(-1) end)

@@ -377,13 +377,20 @@ local function own_client_options(self)
   return options
 end
 
+-- What no client can be made of raises at the caller's line, as misuse does.
+local function own_client(self)
+  local client, message = self.lunarch.connect(own_client_options(self))
+  if not client then args.misuse("candidate:run: %s", message) end
+  return client
+end
+
 --- Stands, leads, loses and stands again until stop() is called. Waits; returns true.
 function methods:run()
   check_self(self, "run")
   if self.driver then args.misuse "candidate:run: it runs already, or has run: make another one" end
   local lunarch = require "lunarch"
   self.lunarch = lunarch
-  self.client = self.options.client or assert(lunarch.connect(own_client_options(self)))
+  self.client = self.options.client or own_client(self)
   local runner = new_runner(self)
   self.driver = tasks.spawn(self, drive_to_the_end, runner)
   ending.enter(runner)
