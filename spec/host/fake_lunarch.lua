@@ -270,8 +270,23 @@ function Client:observe()
   }
 end
 
--- Nothing else stands in any line.
-function Client.get() return {} end
+-- Nothing else stands in any line; keys beside it are in world.keys.
+function Client:get(key, options)
+  if options and options.prefix then return {} end
+  local kv = self.world.keys[key]
+  if kv then return kv.value, kv end
+  return nil
+end
+
+-- As far as candidates use it: compare one key's mod revision, put one key.
+function Client:txn(given)
+  local keys, compare, put = self.world.keys, given.compare[1], given.success[1]
+  local kv = keys[compare[2]]
+  if (kv and kv.mod_revision or 0) ~= compare[4] then return { succeeded = false } end
+  self.world.revision = self.world.revision + 1
+  keys[put[2]] = { value = put[3], mod_revision = self.world.revision, lease = put.lease }
+  return { succeeded = true }
+end
 
 function Client:close()
   self.world:note "close client"
@@ -308,6 +323,7 @@ end
 function fake.new()
   local world = setmetatable({
     time = 0, tasks = {}, events = {}, notes = {}, token = 0, is_open = true, session_troubles = {}, logged = {},
+    keys = {}, revision = 1,
   }, World)
   world.log = {}
   for _, level in ipairs { "info", "warn", "error" } do

@@ -10,11 +10,14 @@ local backoff = {}
 backoff.POLICIES = {
   -- No answer from etcd, or none that helps: a session, a place, the leader.
   connect = { first_s = 0.25, most_s = 5 },
-  -- A term ended by an error or by do_work's false: others go first.
+  -- A term ended by an error, by do_work's false or as unhealthy: others go first.
   stand = { first_s = 1, most_s = 30 },
   -- do_standby failed.
   standby = { first_s = 1, most_s = 30 },
 }
+
+-- How many longest pauses a candidate leaves to others that fail, its own included.
+local SHARED_MOST = 2
 
 local Backoff = {}
 Backoff.__index = Backoff
@@ -25,6 +28,20 @@ function Backoff:next()
   local full = math.min(self.most_s, self.first_s * 2 ^ self.n)
   self.n = self.n + 1
   return full * (0.5 + 0.5 * math.random())
+end
+
+-- The same where `n` failures in a row were those of `n_names` candidates together: a pause that lets each of the
+-- others have its own first. Never more than twice the longest. nil: of others nothing is known.
+function Backoff:shared(n, n_names)
+  if not n then return self:next() end
+  self.n = math.max(self.n, n - 1)
+  local one = self:next()
+  return math.min(one * n_names, self:longest() * (0.5 + 0.5 * math.random()))
+end
+
+-- The longest pause of a candidate among others that fail.
+function Backoff:longest()
+  return SHARED_MOST * self.most_s
 end
 
 function Backoff:reset()

@@ -112,7 +112,7 @@ function methods:stop(reason)
   end
 end
 
---- From now on it does not stand: where it waits in the line, it leaves; where it leads, it goes on until its term ends.
+--- From now on it does not stand: it leaves the line where it waits, and goes on until its term ends where it leads.
 --- Does not wait; may be called from anywhere.
 function methods:pause()
   check_self(self, "pause")

@@ -8,6 +8,7 @@
 -- follows in any case.
 local args = require "lunarch.args"
 local block = require "lunarch.loop.block"
+local failures = require "lunarch.candidate.failures"
 local fitness = require "lunarch.candidate.fitness"
 local follow = require "lunarch.candidate.follow"
 local handlers = require "lunarch.candidate.handlers"
@@ -237,10 +238,10 @@ function terms.lead(candidate, session, term)
   follow.forget(candidate, term)
   if not is_ours_to_give then return nil end
   resign(candidate, term)
-  if candidate.lunarch.now() - began_at > LONG_TERM_S then candidate.stand_backoff:reset() end
-  if reason == "error" or reason == "resigned" or reason == "unhealthy" then
-    return candidate.stand_backoff:next(), true
-  end
+  local was_long = candidate.lunarch.now() - began_at > LONG_TERM_S
+  if was_long then candidate.stand_backoff:reset() end
+  if reason == "error" then return failures.pause(candidate, session, was_long), true end
+  if reason == "resigned" or reason == "unhealthy" then return candidate.stand_backoff:next(), true end
   return candidate.connect_backoff:next()
 end
 

@@ -68,9 +68,12 @@
 
 --- Pauses after failures in a row, each policy as { first, longest } in seconds: a pause is random between half of its
 --- length and all of it, and the length doubles from the first to the longest.
+--- A term of 30 s ends a row. After an error in a term all candidates of the election count together, by a key beside
+--- the line: the length is that of all failures in a row, times the number of candidates that fail, up to twice the
+--- longest. So a line whose candidates all fail goes through few tokens; a healthy one gets the place at once.
 ---@class lunarch.backoff
 ---@field connect? number[] no answer from etcd: to get a session, a place, the leader. Default: { 0.25, 5 }
----@field stand? number[] a term ended by an error, by do_work's false or as unhealthy. Default: { 1, 30 }; a term of 30 s ends the row
+---@field stand? number[] a term ended by an error, by do_work's false or as unhealthy. Default: { 1, 30 }
 ---@field standby? number[] do_standby failed. Default: { 1, 30 }
 
 --- A driver of handlers: stands, leads, loses, and stands again.
