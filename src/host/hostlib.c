@@ -11,6 +11,7 @@
 #include <lauxlib.h>
 
 #include "host/dev.h"
+#include "host/facts.h"
 #include "host/streams.h"
 #include "host/watchdog.h"
 #include "lunarch.h"
@@ -213,6 +214,22 @@ static int l_pat(lua_State *L) {
     return 0;
 }
 
+/* question() -> descriptor that becomes readable when answer() is to be called; nil, message */
+static int l_question(lua_State *L) {
+    int fd = watchdog_question();
+    if (fd < 0)
+        return push_error(L, strerror(errno));
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+/* answer(): the loop turns, as was asked */
+static int l_answer(lua_State *L) {
+    (void)L;
+    watchdog_answer();
+    return 0;
+}
+
 /* set_lapse(seconds until the place lapses, TTL): see watchdog.h */
 static int l_set_lapse(lua_State *L) {
     lua_Number left_s = luaL_checknumber(L, 1), ttl_s = luaL_checknumber(L, 2);
@@ -253,11 +270,14 @@ int luaopen_lunarch_host(lua_State *L) {
         {"join_dev", l_join_dev},
         {"watch", l_watch},
         {"pat", l_pat},
+        {"question", l_question},
+        {"answer", l_answer},
         {"set_lapse", l_set_lapse},
         {"unwatch", l_unwatch},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);
+    facts_register(L);
     lua_pushliteral(L, LUN_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

@@ -22,3 +22,11 @@ size_t stamp_line(char *line, size_t size, const char *pattern, bool is_utc) {
         memcpy(place, digits, 3);
     return len;
 }
+
+void stamp_fill(char *text, size_t size, const char *name, const char *value) {
+    char *place = strstr(text, name);
+    if (place == NULL || strlen(text) + strlen(value) >= size)
+        return;
+    memmove(place + strlen(value), place + strlen(name), strlen(place + strlen(name)) + 1);
+    memcpy(place, value, strlen(value));
+}

@@ -31,23 +31,14 @@ static bool is_notice_utc;
 
 /* ---- notices ----------------------------------------------------------------------------------------- */
 
-/* Replaces the first `name` in the text, which has room for `size` bytes. */
-static void fill_in(char *text, size_t size, const char *name, const char *value) {
-    char *place = strstr(text, name);
-    if (place == NULL || strlen(text) + strlen(value) >= size)
-        return;
-    memmove(place + strlen(value), place + strlen(name), strlen(place + strlen(name)) + 1);
-    memcpy(place, value, strlen(value));
-}
-
 static size_t notice(char *line, unsigned long long n, const char *why) {
     char count[40];
     (void)snprintf(count, sizeof count, "%llu line%s", n, n == 1 ? "" : "s");
     const char *pattern = notice_pattern != NULL ? notice_pattern : "lunarch: @N@ dropped: @WHY@\n";
     if (stamp_line(line, OUTPUT_NOTICE_BYTES, pattern, is_notice_utc) == 0)
         return 0;
-    fill_in(line, OUTPUT_NOTICE_BYTES, "@N@", count);
-    fill_in(line, OUTPUT_NOTICE_BYTES, "@WHY@", why);
+    stamp_fill(line, OUTPUT_NOTICE_BYTES, "@N@", count);
+    stamp_fill(line, OUTPUT_NOTICE_BYTES, "@WHY@", why);
     return strlen(line);
 }
 

@@ -16,13 +16,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "host/overdue.h"
 #include "host/stamp.h"
 #include "host/streams.h"
 
 enum { TICKS_PER_LIMIT = 8, OBEY_MS = 1000 };
 
 static atomic_uint pats, pats_when_asked;
-static atomic_bool is_stopping;
+static atomic_bool is_stopping, is_asked;
 static pthread_t thread;
 static atomic_bool is_running;
 static atomic_int end_status = -1;
@@ -31,6 +32,8 @@ static atomic_int_least64_t lapse_ns, told_ns;
 static _Atomic double lapse_ttl_s;
 /* Rung by who asks and by who stops; never closed, for a signal may come at any time. */
 static int bell_fd = -1;
+/* Asks the loop whether it turns; never closed. */
+static int question_fd = -1;
 static int tick_ms;
 static char *silent_line, *ignored_line, *ended_line;
 static bool is_utc;
@@ -40,9 +43,7 @@ static void write_line(const char *pattern) {
     streams_log(line, stamp_line(line, sizeof line, pattern, is_utc));
 }
 
-/* Cuts the first "@LAPSE@" out of the line and puts the words there. */
 static void write_ended(void) {
-    static const char mark[] = "@LAPSE@";
     char line[2048] = "", words[96] = "";
     int64_t now_ns = clock_boottime_ns(), left_ns = atomic_load(&lapse_ns) - now_ns;
     double ttl_s = atomic_load(&lapse_ttl_s);
@@ -51,14 +52,10 @@ static void write_ended(void) {
         (void)snprintf(words, sizeof words, "; the place lapses in %.1f s", (double)left_ns / NS_PER_S);
     else if (ttl_s > 0)
         (void)snprintf(words, sizeof words, "; the place lapses within %g s", ttl_s);
-    size_t len = stamp_line(line, sizeof line - sizeof words, ended_line, is_utc);
-    char *place = strstr(line, mark);
-    if (place != NULL) {
-        memmove(place + strlen(words), place + strlen(mark), strlen(place + strlen(mark)) + 1);
-        memcpy(place, words, strlen(words));
-        len = strlen(line);
-    }
-    streams_shout(line, len);
+    if (stamp_line(line, sizeof line - sizeof words, ended_line, is_utc) == 0)
+        return;
+    stamp_fill(line, sizeof line, "@LAPSE@", words);
+    streams_shout(line, strlen(line));
 }
 
 /* Returns whether the bell rang before. */
@@ -74,24 +71,44 @@ static bool sleep_until_rung(int ms) {
     return is_rung;
 }
 
-static void ring(void) {
+static void ring(int fd) {
     uint64_t one = 1;
-    ssize_t written = write(bell_fd, &one, sizeof one);
+    ssize_t written = write(fd, &one, sizeof one);
     (void)written;
 }
 
+/* A limit is TICKS_PER_LIMIT ticks. */
+static void count_tick(void) {
+    static unsigned seen, silent_ticks;
+    unsigned now = atomic_load(&pats);
+    silent_ticks = now == seen ? silent_ticks + 1 : 0;
+    seen = now;
+    if (silent_ticks == TICKS_PER_LIMIT)
+        write_line(silent_line);
+}
+
+static void look_whether_obeyed(void) {
+    if (!sleep_until_rung(OBEY_MS) && atomic_load(&pats) == atomic_load(&pats_when_asked))
+        write_line(ignored_line);
+}
+
 static void *watch(void *arg) {
-    unsigned seen = atomic_load(&pats), silent_ticks = 0;
+    int ticked_ms = 0, waited_ms = 0;
     (void)arg;
     while (!atomic_load(&is_stopping)) {
-        bool is_asked = sleep_until_rung(tick_ms) && !atomic_load(&is_stopping);
-        if (is_asked && !sleep_until_rung(OBEY_MS) && atomic_load(&pats) == atomic_load(&pats_when_asked))
-            write_line(ignored_line);
-        unsigned now = atomic_load(&pats);
-        silent_ticks = now == seen ? silent_ticks + 1 : 0;
-        seen = now;
-        if (silent_ticks == TICKS_PER_LIMIT)
-            write_line(silent_line);
+        int due_ms = overdue_look(waited_ms), ms = tick_ms - ticked_ms;
+        if (due_ms < ms)
+            ms = due_ms;
+        waited_ms = sleep_until_rung(ms) ? 0 : ms;
+        if (atomic_load(&is_stopping))
+            break;
+        if (atomic_exchange(&is_asked, false))
+            look_whether_obeyed();
+        ticked_ms += waited_ms;
+        if (ticked_ms < tick_ms)
+            continue;
+        ticked_ms = 0;
+        count_tick();
     }
     return NULL;
 }
@@ -117,6 +134,8 @@ int watchdog_start(double limit_s, const struct watchdog_lines *lines) {
         return -EALREADY;
     if (bell_fd < 0 && (bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         return -errno;
+    if (watchdog_question() < 0)
+        return -errno;
     silent_line = strdup(lines->silent);
     ignored_line = strdup(lines->ignored);
     ended_line = strdup(lines->ended);
@@ -132,7 +151,34 @@ int watchdog_start(double limit_s, const struct watchdog_lines *lines) {
 
 void watchdog_ask(void) {
     atomic_store(&pats_when_asked, atomic_load(&pats));
-    ring();
+    atomic_store(&is_asked, true);
+    ring(bell_fd);
+}
+
+void watchdog_ring(void) {
+    if (bell_fd >= 0)
+        ring(bell_fd);
+}
+
+int watchdog_question(void) {
+    if (question_fd < 0)
+        question_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return question_fd;
+}
+
+void watchdog_ask_loop(void) {
+    ring(question_fd);
+}
+
+void watchdog_answer(void) {
+    uint64_t count;
+    ssize_t taken = read(question_fd, &count, sizeof count);
+    (void)taken;
+    watchdog_pat();
+}
+
+unsigned watchdog_pats(void) {
+    return atomic_load(&pats);
 }
 
 void watchdog_pat(void) {
@@ -150,7 +196,7 @@ bool watchdog_end(int status) {
     if (!atomic_load(&is_running))
         return false;
     atomic_store(&end_status, status);
-    ring();
+    ring(bell_fd);
     return true;
 }
 
@@ -158,7 +204,7 @@ void watchdog_stop(void) {
     if (!is_running)
         return;
     atomic_store(&is_stopping, true);
-    ring();
+    ring(bell_fd);
     (void)pthread_join(thread, NULL);
     free_lines();
     is_running = false;

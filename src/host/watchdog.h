@@ -1,5 +1,5 @@
-/* host/watchdog.h - notices that Lua has not come back to its loop, and says so while that lasts; and says what a
- * process that is ended at once leaves behind. */
+/* host/watchdog.h - notices that Lua has not come back to its loop, and says so while that lasts (what becomes of a term
+ * meanwhile: overdue.h); and says what a process that is ended at once leaves behind. */
 #ifndef LUN_HOST_WATCHDOG_H
 #define LUN_HOST_WATCHDOG_H
 
@@ -20,6 +20,15 @@ int watchdog_start(double limit_s, const struct watchdog_lines *lines);
 void watchdog_ask(void);
 /* Often enough: at least four times per limit. */
 void watchdog_pat(void);
+/* How often Lua has patted so far. */
+unsigned watchdog_pats(void);
+/* A descriptor that is readable when the loop is asked whether it turns; Lua then calls watchdog_answer. -1 with errno. */
+int watchdog_question(void);
+void watchdog_ask_loop(void);
+/* Takes the question, and pats. */
+void watchdog_answer(void);
+/* Has the thread look at the terms anew. */
+void watchdog_ring(void);
 /* From now on `ended` says that the place lapses `left_s` from now; where this was said more than a second ago, that it
  * lapses within `ttl_s`. A `ttl_s` of 0: there is no place. */
 void watchdog_set_lapse(double left_s, double ttl_s);

@@ -1,8 +1,11 @@
 /* module/client.c - the client class: opening clients, polling them, giving up what nobody refers to any more. */
 #include "module/module.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "module/view.h"
 
 static const char CLIENT[] = CLIENT_CLASS;
 
@@ -369,6 +372,13 @@ static int client_stats(lua_State *L) {
     return 1;
 }
 
+/* view() -> the client and the functions of view.h, as light userdata */
+static int client_view(lua_State *L) {
+    lua_pushlightuserdata(L, client_ref_check(L, 1)->client);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&module_view);
+    return 2;
+}
+
 const struct asking client_asks[] = {
     {"close", ANSWER_TRUE, 2, ask_close, NULL},
     {"kv", ANSWER_KV, 3, ask_kv, "kv"},
@@ -382,17 +392,10 @@ const struct asking client_asks[] = {
 };
 
 static const luaL_Reg METHODS[] = {
-    {"pollfd", client_pollfd},
-    {"has_lines", client_has_lines},
-    {"drain", client_drain},
-    {"wait", client_wait},
-    {"take", client_take},
-    {"cancel", client_cancel},
-    {"forget", client_forget},
-    {"stats", client_stats},
-    {"watch", client_watch},
-    {"observer", client_observer},
-    {NULL, NULL},
+    {"pollfd", client_pollfd}, {"has_lines", client_has_lines}, {"drain", client_drain},
+    {"wait", client_wait},     {"take", client_take},           {"cancel", client_cancel},
+    {"forget", client_forget}, {"stats", client_stats},         {"view", client_view},
+    {"watch", client_watch},   {"observer", client_observer},   {NULL, NULL},
 };
 
 void client_ref_register(lua_State *L) {

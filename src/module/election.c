@@ -1,5 +1,8 @@
 /* module/election.c - elections, and the terms won in them. */
+#include <stdint.h>
+
 #include "module/module.h"
+#include "module/view.h"
 
 /* ---- election --------------------------------------------------------------------------------------- */
 
@@ -73,6 +76,13 @@ static int term_reason(lua_State *L) {
     return 1;
 }
 
+/* view() -> the term and the functions of view.h, as light userdata */
+static int term_view(lua_State *L) {
+    lua_pushlightuserdata(L, handle_check(L, 1, &term_class)->object);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&module_view);
+    return 2;
+}
+
 static int ask_await_loss(lua_State *L, void *term, struct pending *pending, struct lun_err *err) {
     (void)L;
     return lun_term_await_loss(term, &pending->ask, &pending->lun, err);
@@ -110,8 +120,13 @@ static const struct asking TERM_ASKS[] = {
 };
 
 static const luaL_Reg TERM_METHODS[] = {
-    {"token", term_token},   {"key", term_key}, {"stop_at", term_stop_at}, {"valid_until", term_valid_until},
-    {"reason", term_reason}, {NULL, NULL},
+    {"token", term_token},
+    {"key", term_key},
+    {"stop_at", term_stop_at},
+    {"valid_until", term_valid_until},
+    {"reason", term_reason},
+    {"view", term_view},
+    {NULL, NULL},
 };
 
 static void term_free(void *object) {

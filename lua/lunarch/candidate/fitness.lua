@@ -219,7 +219,7 @@ function fitness.admit(candidate)
       return true
     end
     say_unfit(candidate, why)
-    candidate.state = "unfit"
+    candidate:_enter "unfit"
     candidate:_sleep(own.is_paused and LONG_S or own.interval)
   end
   return false

@@ -42,13 +42,16 @@ function handlers.attempt(candidate, name, handler, ...)
   local call = { began_at = candidate.lunarch.now() }
   candidate.calls[name] = call
   ending.remember()
+  candidate.report.handler(name, true)
   local ok, result = xpcall(handler, describe, ...)
   call.ended_at = candidate.lunarch.now()
+  candidate.report.handler(name, false)
   loop.calm()
   if ok then return true, result end
   -- Lua asks nobody for a description where memory is lacking.
   if type(result) ~= "table" then result = { err = result, text = args.error_text(result) } end
   if common.is_ctrl_c(result.err) then loop.pass_on(result.err) end
+  if not handlers.is_lost_error(result.err) and result.err ~= tasks.STOP then candidate.report.failed(name) end
   return false, result
 end
 

@@ -15,6 +15,7 @@ local handlers = require "lunarch.candidate.handlers"
 local loop = require "lunarch.loop"
 local known = require "lunarch.candidate.options"
 local namesakes = require "lunarch.candidate.namesakes"
+local report = require "lunarch.candidate.report"
 local say = require "lunarch.say"
 local tasks = require "lunarch.candidate.tasks"
 local terms = require "lunarch.candidate.term"
@@ -74,6 +75,7 @@ local function new(_, options)
   end
   local self = {
     handlers = {}, options = options, state = "new", complaints = {}, calls = {}, tasks = setmetatable({}, WEAK),
+    report = report.new(),
   }
   for _, group in ipairs { known.handlers, known.checks } do
     for name in pairs(group) do
@@ -135,6 +137,18 @@ end
 --- What it does now, in a word or two: "standing", "leading" ...
 function methods:_activity()
   return self.state
+end
+
+--- Calls these functions with what it does: see lunarch.candidate.report.
+function methods:_report_to(given)
+  self.report = report.new(given)
+  self.report.state(self.state)
+end
+
+-- What it does from now on.
+function methods:_enter(state)
+  self.state = state
+  self.report.state(state)
 end
 
 --- Its name is said by several on purpose: by the workers of an nginx.
@@ -224,7 +238,7 @@ end
 -- ---- the driver -------------------------------------------------------------------------------------------------
 
 function methods:_open_session()
-  self.state = "connecting"
+  self:_enter "connecting"
   while not self.stopping do
     local session, message, code = self:_pause(self.client.session, self.client,
       { ttl = self.options.ttl, grace = self.options.grace }, CONNECT_S)
@@ -251,7 +265,8 @@ function methods:_stand(session)
   local election = assert(session:election(self.election_name))
   self.session, self.place, self.standing = session, self.election_name .. "/" .. session.lease, election
   while fitness.admit(self) do
-    self.state, self.is_silent = "standing", nil
+    self.is_silent = nil
+    self:_enter "standing"
     local term, message, code = self:_pause(election.campaign, election, self.value)
     if term then
       self.is_elected = true
@@ -259,7 +274,7 @@ function methods:_stand(session)
       self.is_elected = false
       if not seconds then return end
       follow.start_standby(self)
-      self.state = "stepped back"
+      self:_enter "stepped back"
       if is_stepping_back and not self.stopping then
         self.log.info("standing again in %.1f s, so that others go first", seconds)
       end
@@ -311,7 +326,7 @@ local function drive(self)
       self:_sleep(self.stopping and 0 or self.connect_backoff:next())
     end
   end
-  self.state = "stopping"
+  self:_enter "stopping"
 end
 
 local MOST_TRIES = 3
@@ -336,8 +351,9 @@ local function drive_to_the_end(self, runner)
   fitness.stop(self)
   tasks.dismiss(self.loop_watcher)
   namesakes.leave(self)
+  self.report.client(nil)
   if not self.options.client then self.client:close(CLOSE_S) end
-  self.state = "ended"
+  self:_enter "ended"
   ending.leave(runner)
   if not ok then error(failure, 0) end
 end
@@ -391,6 +407,7 @@ function methods:run()
   local lunarch = require "lunarch"
   self.lunarch = lunarch
   self.client = self.options.client or own_client(self)
+  self.report.client(self.client)
   local runner = new_runner(self)
   self.driver = tasks.spawn(self, drive_to_the_end, runner)
   ending.enter(runner)

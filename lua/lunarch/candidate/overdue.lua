@@ -25,6 +25,7 @@ local function say_that_it_goes_on(candidate, overseen, rest_s)
   local name, log = overseen.name(), candidate.log
   if rest_s == 0 then return end
   if overseen.is_lost() then
+    if candidate.report.may_say "goes on" == false then return end
     log.warn("%s goes on after the end of its term (%s): %.1f s until the place may be another's", name,
       overseen.reason(), rest_s)
   elseif overseen.abandon then
@@ -51,7 +52,9 @@ local function oversee(candidate, overseen)
     local rest_s = rest_of(term, now())
     if rest_s == 0 and not lapsed_at then
       lapsed_at = now()
-      candidate.log.error("%s still goes on: another may lead now", overseen.name())
+      if candidate.report.may_say "lapsed" ~= false then
+        candidate.log.error("%s still goes on: another may lead now", overseen.name())
+      end
     end
     if overseen.abandon and lapsed_at and now() >= lapsed_at + lost_for_s then
       return abandon(candidate, overseen, "did not end with its term")

@@ -43,12 +43,19 @@ local function oversee(candidate, term, task, name_of, is_work)
   })
 end
 
+-- The first reason counts.
+local function set_over(candidate, reason)
+  if candidate.over then return end
+  candidate.over = reason
+  candidate.report.over(reason)
+end
+
 --- Ends the work of the present term; the first reason counts.
 function terms.stop(candidate, reason)
   local worker = candidate.worker
   if not worker then return end
   if not candidate.over then
-    candidate.over = reason
+    set_over(candidate, reason)
     worker:interrupt(handlers.lost_error(reason))
   end
   if candidate.overseer then return end
@@ -57,7 +64,7 @@ end
 
 -- Asked at the beginning and end of every wait of the worker: an error to raise, or nil.
 local function guard(candidate, term)
-  if not candidate.over and term:remaining() <= 0 then candidate.over = reason_of(term) end
+  if not candidate.over and term:remaining() <= 0 then set_over(candidate, reason_of(term)) end
   return candidate.over and handlers.lost_error(candidate.over)
 end
 
@@ -65,6 +72,7 @@ end
 local function enter(candidate)
   if candidate.is_entered then return end
   candidate.is_entered = true
+  candidate.report.entered()
   follow.look(candidate)
 end
 
@@ -82,7 +90,7 @@ local function call(candidate, name, term)
     end
     return false
   elseif not ok then
-    candidate.over = "error"
+    set_over(candidate, "error")
     candidate.log.error("%s failed: %s", name, result.text)
     return false
   end
@@ -91,6 +99,7 @@ end
 
 local function work(candidate, term)
   if not call(candidate, "on_elected", term) then return end
+  candidate.report.ready()
   if not candidate.handlers.do_work then
     while candidate.lunarch.sleep(3600) do end
   end
@@ -98,12 +107,12 @@ local function work(candidate, term)
     local ok, result = call(candidate, "do_work", term)
     if not ok then return end
     if result == false then
-      candidate.over = "resigned"
+      set_over(candidate, "resigned")
       return
     end
     local seconds = handlers.pause_after(result, candidate.interval)
     if not seconds then
-      candidate.over = "error"
+      set_over(candidate, "error")
       candidate.log.error(
         "do_work returned %s: it has to be the seconds to its next call, nothing, or false to resign",
         args.describe(result))
@@ -162,12 +171,12 @@ local function serve(candidate, session, term)
   if candidate.stopping then terms.stop(candidate, candidate.stopping) end
   local ok, trace, err = join(candidate, worker)
   if ok == false and not handlers.is_lost_error(err) then
-    candidate.over = candidate.over or "error"
+    set_over(candidate, "error")
     candidate.log.error("the work failed: %s", trace)
   end
   -- The clock spoke first; by now the session may know why.
   if candidate.over == "expired" then candidate.over = reason_of(term) end
-  candidate.over = candidate.over or "error"
+  set_over(candidate, "error")
   candidate.worker = nil
   tasks.dismiss(candidate.overseer)
   tasks.dismiss(watcher)
@@ -226,18 +235,21 @@ function terms.lead(candidate, session, term)
     term:resign(RESIGN_S)
     return candidate.connect_backoff:next()
   end
-  candidate.state, candidate.term, candidate.over, candidate.is_entered = "leading", term, nil, false
+  candidate.term, candidate.over, candidate.is_entered = term, nil, false
+  candidate:_enter "leading"
+  candidate.report.elected(term)
   local began_at = candidate.lunarch.now()
   serve(candidate, session, term)
-  candidate.state = "stepping down"
+  candidate:_enter "stepping down"
   -- on_lost is called only where on_elected was entered.
   say_refusal(candidate, session)
   local is_ours_to_give = not candidate.is_entered or lose(candidate, session, term)
   local reason = candidate.over
   candidate.term, candidate.over = nil, nil
   follow.forget(candidate, term)
+  if is_ours_to_give then resign(candidate, term) end
+  candidate.report.left(reason)
   if not is_ours_to_give then return nil end
-  resign(candidate, term)
   local was_long = candidate.lunarch.now() - began_at > LONG_TERM_S
   if was_long then candidate.stand_backoff:reset() end
   if reason == "error" then return failures.pause(candidate, session, was_long), true end
@@ -252,7 +264,8 @@ function terms.recover(candidate)
   if not term then return end
   terms.stop(candidate, "error")
   if candidate.worker then join(candidate, candidate.worker) end
-  candidate.worker, candidate.over = nil, candidate.over or "error"
+  candidate.worker = nil
+  set_over(candidate, "error")
   if candidate.loser then
     join(candidate, candidate.loser, candidate.stop_timeout)
     candidate.loser:abandon()
@@ -261,6 +274,7 @@ function terms.recover(candidate)
   end
   candidate.is_entered, candidate.loser, candidate.term = false, nil, nil
   resign(candidate, term)
+  candidate.report.left(candidate.over)
 end
 
 --- The rest of the term where no task goes on any more (lunarch.loop.ending): every wait blocks.
@@ -269,11 +283,13 @@ function terms.finish(candidate, reason)
   if not term then return end
   if candidate.is_entered and not candidate.loser then
     block.limit(candidate.stop_timeout, handlers.late_error())
-    handlers.tell(candidate, "on_lost", term, candidate.over or reason)
+    set_over(candidate, reason)
+    handlers.tell(candidate, "on_lost", term, candidate.over)
     block.limit(nil)
   end
   candidate.term = nil
   term:resign(RESIGN_S)
+  candidate.report.left(candidate.over or reason)
 end
 
 return terms

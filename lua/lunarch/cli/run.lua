@@ -3,6 +3,7 @@ local Script = require "lunarch.cli.script"
 local args = require "lunarch.args"
 local etcd = require "lunarch.cli.common.etcd"
 local exit = require "lunarch.cli.common.exit"
+local facts = require "lunarch.cli.facts"
 local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
@@ -176,7 +177,16 @@ function Run:watch_loop()
     "told to stop, but the script does not yield; a second signal ends it at once")
   local ended = log.pattern("warn", name, "ended at once by a second signal@LAPSE@")
   if not host.watch(limit, silent, ignored, ended, is_utc) then return end
+  self:answer_watchdog()
   self:keep_telling(math.min(limit * 1000 // PATS_PER_LIMIT, LONGEST_PAT_MS))
+end
+
+-- The watchdog asks whether the loop turns before it speaks in Lua's place.
+function Run:answer_watchdog()
+  local poll = require "luv".new_poll(host.question())
+  poll:start("r", host.answer)
+  poll:unref()
+  self.timers[poll] = true
 end
 
 -- When the place of a leader lapses if this process ends now, and the TTL; 0, 0: there is no leader here.
@@ -205,6 +215,12 @@ function Run:keep_telling(period_ms)
   timer:start(period_ms, period_ms, tell)
   timer:unref()
   self.timers[timer] = true
+end
+
+function Run:make(own)
+  local candidate = Script.make(self, own)
+  facts.publish(candidate)
+  return candidate
 end
 
 -- A candidate is held up by no reader of its output, whatever drives it.

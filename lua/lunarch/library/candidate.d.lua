@@ -16,6 +16,8 @@
 --- A handler that catches this error and goes on is told again at each wait; after a second of that, at each
 --- instruction. One that has not ended when the place may be another's, or `stop_timeout` seconds after it was told to,
 --- is not resumed any more. A handler that does not come back to the loop (a long loop, os.execute) cannot be stopped.
+--- Under the program `lunarch` the log says all the same when its term ends and when another may lead; elsewhere
+--- (plain Lua, nginx) nothing is said until it returns, because the log is Lua, and Lua is busy.
 ---
 --- `on_leader` is called with us once `on_elected` has begun, and with another, or with no leader, once our `on_lost`
 --- has returned. It gets the latest leader, not every one.

@@ -40,6 +40,14 @@ local broken            -- Ctrl-C that Lua has raised inside a task: for the cod
 
 local run_ready
 
+-- Called with the task that runs from now on, or nil, where a program wants to know what holds up its thread.
+tasks.on_switch = nil
+
+local function switch(task)
+  current = task
+  if tasks.on_switch then tasks.on_switch(task) end
+end
+
 local function need_luv(call)
   if kick then return end
   luv.load(call)
@@ -94,11 +102,11 @@ end
 
 local function turn_guarded(is_over)
   local outer = current
-  current = nil
+  switch(nil)
   n_turners = n_turners + 1
   local ok, is_fine, why = pcall(turn_until, is_over)
   n_turners = n_turners - 1
-  current = outer
+  switch(outer)
   if n_turners == 0 and first_ready <= last_ready then kick() end
   if not ok then return false, is_fine end
   return is_fine, why
@@ -255,9 +263,9 @@ local new_task = common.class(tasks)
 
 local function resume(task, ...)
   local outer = current
-  current = task
+  switch(task)
   local ok, err = coroutine.resume(task.thread, ...)
-  current = outer
+  switch(outer)
   if task.has_ended then return end
   if not ok then
     finish(task, false, err)
