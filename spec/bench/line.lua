@@ -1,5 +1,5 @@
 -- What lunarch_line chain measures, with the waiters as tasks in Lua, each of a mutex of its own, in one session:
---   lua5.4 line.lua ENDPOINT WAITERS
+--   lua5.4 line.lua ENDPOINT WAITERS      (or luajit)
 -- One line of JSON: seconds until all had entered, bytes of memory a waiter (the process's and of them Lua's), and
 -- microseconds a hand-over.
 local json = require "cjson"
@@ -52,10 +52,10 @@ lunarch.run(function()
     lunarch.spawn(wait_in, session, name)
   end
   await_standing(client, name, n + 1)
-  local result = { bench = "line", mode = "chain", vm = _VERSION, n = n, entered_s = lunarch.now() - begin }
+  local result = { bench = "line", mode = "chain", vm = jit and jit.version or _VERSION, n = n, entered_s = lunarch.now() - begin }
   lunarch.sleep(1)
-  result.lua_bytes_per_waiter = (lua_bytes() - lua_before) // n
-  result.bytes_per_waiter = (rss_bytes() - rss_before) // n
+  result.lua_bytes_per_waiter = math.floor((lua_bytes() - lua_before) / n)
+  result.bytes_per_waiter = math.floor((rss_bytes() - rss_before) / n)
   begin = lunarch.now()
   assert(held:unlock())
   while n_served + n_failed < n do

@@ -40,6 +40,8 @@ local PROMPT_RAISES = 10
 local HELD_UP_S = 0.02
 local PATIENCE_S = 1
 
+local NONE = {}
+
 -- ---- interruptions ----------------------------------------------------------------------------------------------
 
 function common.interruption(err)
@@ -150,9 +152,9 @@ function common.finish(world, task, ok, ...)
     -- To end by its interruption is no failure.
     local is_interrupted = task.interruption and task.interruption.err == task.err
     local is_expected = is_interrupted or task.is_quiet or world.farewell and task.err == world.farewell
-    if not next(task.joiners) and not is_expected then world.report(task) end
+    if not task.joiners and not is_expected then world.report(task) end
   end
-  for wait in each(task.joiners) do
+  for wait in each(task.joiners or NONE) do
     world.wake(wait)
   end
   task.joiners = nil
@@ -168,9 +170,21 @@ end
 
 -- ---- task objects -----------------------------------------------------------------------------------------------
 
+-- task.joiners: the waits of those that join it, a set; nil: there are none.
+local function add_joiner(task, wait)
+  task.joiners = task.joiners or {}
+  task.joiners[wait] = true
+end
+
+local function remove_joiner(task, wait)
+  if not task.joiners then return end
+  task.joiners[wait] = nil
+  if not next(task.joiners) then task.joiners = nil end
+end
+
 -- No closure: nginx empties the variables of a light thread that it has killed, those that functions share included.
-local function forget_joiner(wait)
-  wait.joiners[wait] = nil
+local function cancel_join(wait)
+  remove_joiner(wait.joined, wait)
 end
 
 local function join(world, task, timeout)
@@ -179,11 +193,10 @@ local function join(world, task, timeout)
   if task == world.current() then args.misuse "task:join: a task cannot wait for its own end" end
   if world.may_join then world.may_join(task) end
   if not task.has_ended then
-    local joiners = task.joiners
-    local wait = { cancel = forget_joiner, joiners = joiners }
-    joiners[wait] = true
+    local wait = { cancel = cancel_join, joined = task }
+    add_joiner(task, wait)
     if not world.suspend(wait, ms >= 0 and timeout or nil) then
-      joiners[wait] = nil
+      remove_joiner(task, wait)
       return nil, ("the task has not ended after %g s"):format(timeout), "timeout"
     end
     common.raise_if_late(world)
@@ -252,7 +265,6 @@ function common.class(world)
   end
 
   return function(fields)
-    fields.joiners = {}
     return setmetatable(fields, Task)
   end
 end

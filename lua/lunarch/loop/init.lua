@@ -119,7 +119,7 @@ end
 function loop.new_hub(core, on_trace, wish)
   local watches = setmetatable({}, { __mode = "k" }) -- by what runs the loop
   local own = type(wish) == "table" and foreign.new(wish) or nil
-  return { core = core, on_trace = on_trace, wish = wish, own = own, waits = {}, ids = {}, watches = watches }
+  return { core = core, on_trace = on_trace, wish = wish, own = own, ids = {}, watches = watches }
 end
 
 local function report_trace_error(err)
@@ -146,6 +146,22 @@ local function trace(hub, lines, tell)
   tracing, hub.n_untold = outer, nil
 end
 
+-- The wait for operation `id`, in whichever loop.
+local function find_wait(hub, id)
+  for _, entry in each(hub.watches) do
+    local wait = entry.waits[id]
+    if wait then return wait end
+  end
+  return nil
+end
+
+local function has_waits(hub)
+  for _, entry in each(hub.watches) do
+    if next(entry.waits) then return true end
+  end
+  return false
+end
+
 -- Runs what is due, and wakes what waited for it: that goes on later, not now. The number of finished operations. A
 -- trace function or a finalizer may come here in the middle of it.
 function loop.dispatch(hub)
@@ -153,10 +169,10 @@ function loop.dispatch(hub)
   hub.ids = nil
   local n, lines, warnings = hub.core:drain(ids)
   for i = 1, n do
-    local wait = hub.waits[ids[i]]
+    local wait = find_wait(hub, ids[i])
     if wait and not is_blocking then
       wait:release()
-      wait.world.wake(wait)
+      wait.entry.world.wake(wait)
     end
   end
   hub.ids = ids
@@ -184,7 +200,7 @@ local function watching(hub, world)
   local owner = world == cqueues and cqueues.controller() or world
   local entry = hub.watches[owner]
   if not entry then
-    entry = { watch = new_watch(hub, world), waits = {} }
+    entry = { hub = hub, world = world, watch = new_watch(hub, world), waits = {} }
     hub.watches[owner] = entry
   end
   return entry
@@ -195,22 +211,23 @@ Wait.__index = Wait
 
 function Wait:release()
   local entry = self.entry
-  self.hub.waits[self.id] = nil
   entry.waits[self.id] = nil
   if not next(entry.waits) and entry.watch then entry.watch:unref() end
 end
 
 function Wait:cancel()
   self:release()
-  if self.is_kept then self.hub.core:forget(self.id) else self.hub.core:cancel(self.id) end
+  local core = self.entry.hub.core
+  if self.is_kept then core:forget(self.id) else core:cancel(self.id) end
 end
 
+-- There may be very many waits: what they have in common is in their entry.
 local function wait_in_loop(hub, id, is_kept, world)
   local entry = watching(hub, world)
-  local wait = setmetatable({ hub = hub, id = id, is_kept = is_kept, entry = entry, world = world }, Wait)
-  entry.waits[id], hub.waits[id] = wait, wait
+  local wait = setmetatable({ entry = entry, id = id, is_kept = is_kept or nil }, Wait)
+  entry.waits[id] = wait
   entry.watch:ref()
-  world.suspend(wait)
+  return world.suspend(wait)
 end
 
 -- A program that blocks on an etcd which is not there should not do so without a word: hub.on_silence is called if the
@@ -231,7 +248,7 @@ local function wait_blocking(hub, id, is_kept)
   local ok, err = true, nil
   if hub.on_silence then ok, err = pcall(first_wait, hub, id) end
   if ok then ok, err = block.wait(hub.core, id) end
-  if next(hub.waits) or hub.core:has_lines() then loop.dispatch(hub) end
+  if has_waits(hub) or hub.core:has_lines() then loop.dispatch(hub) end
   if ok then return end
   if is_kept then hub.core:forget(id) else hub.core:cancel(id) end
   error(err, 0)

@@ -246,35 +246,43 @@ function tasks.abandon(task)
   if task.turner then insist.always(task.turner, task.interruption.err) end
 end
 
--- Without the two lines that are ours, at the bottom of every task.
+-- Without the last line, which is ours: the xpcall at the bottom of every task.
 local function traceback_of(err)
-  local trace = debug.traceback(args.error_text(err), 3):gsub("\n[^\n]*'xpcall'\n[^\n]*$", "")
+  local trace = debug.traceback(args.error_text(err), 3):gsub("\n[^\n]*$", "")
   return args.without_ours(trace)
 end
 
-local function body(task, fn, ...)
-  finish(task, xpcall(fn, function(err)
-    task.traceback = traceback_of(err)
-    return err
-  end, ...))
+-- Called in a task, where its error is raised.
+local function on_error(err)
+  current.traceback = traceback_of(err)
+  return err
 end
 
 local new_task = common.class(tasks)
 
-local function resume(task, ...)
-  local outer = current
-  switch(task)
-  local ok, err = coroutine.resume(task.thread, ...)
-  switch(outer)
+-- Takes what coroutine.resume has returned: what xpcall returned, an error that it could not catch, or nothing: the
+-- task has yielded.
+local function settle(task, ok, ...)
   if task.has_ended then return end
-  if not ok then
-    finish(task, false, err)
+  if coroutine.status(task.thread) == "dead" then
+    if ok then finish(task, ...) else finish(task, false, ...) end
   elseif not task.wait then
     -- A bare coroutine.yield(): let the others have a turn.
     local interruption = common.interruption_of(task)
     if interruption then common.raise_in(task.thread, interruption) end
     make_ready(task)
   end
+end
+
+local function leave_task(outer, ...)
+  switch(outer)
+  return ...
+end
+
+local function resume(task, ...)
+  local outer = current
+  switch(task)
+  settle(task, leave_task(outer, coroutine.resume(task.thread, ...)))
 end
 
 -- Those that are ready now. One of them may turn the loop itself, and so run the rest before its turn here has ended.
@@ -284,17 +292,17 @@ run_ready = function()
     local task = ready[first_ready]
     ready[first_ready] = nil
     first_ready = first_ready + 1
-    task.is_ready = false
     local start = task.start
-    task.start = nil
+    task.is_ready, task.start = nil, nil
     if not task.has_ended then
-      if start then resume(task, task, unpack(start, 1, start.n)) else resume(task) end
+      if start then resume(task, unpack(start, 1, start.n)) else resume(task) end
     end
   end
 end
 
+-- Its coroutine is xpcall itself: a waiting task is little more than its stack, and each level of calls counts.
 local function spawn_in(group, fn, ...)
-  local task = new_task { thread = coroutine.create(body), start = pack(fn, ...), group = group }
+  local task = new_task { thread = coroutine.create(xpcall), start = pack(fn, on_error, ...), group = group }
   alive[task] = true
   n_alive = n_alive + 1
   if group then group.n = group.n + 1 end
