@@ -57,9 +57,11 @@ describe("the prompt", function()
     t:wait "^> ?$"
   end)
 
-  -- The three kinds of terminals: they cut rows, and say nothing or where their cursor is; or they wrap anew.
+  -- The kinds of terminals: they cut rows, and say nothing or where their cursor is, or say it too late; or they wrap
+  -- anew.
   local KINDS = {
     ["cuts"] = {}, ["cuts and answers"] = { answers = true }, ["wraps anew"] = { answers = true, rewraps = true },
+    ["cuts and answers too late"] = { answers = "late" },
   }
   for kind, options in pairs(KINDS) do
     for _, size in ipairs { { 25, 12 }, { 70, 20 }, { 40, 8 } } do
@@ -256,6 +258,36 @@ describe("the prompt", function()
       t:type "n\r"
       t:wait "^> ?$"
     end
+  end)
+
+  it("revokes on a real cluster what it was asked for, once that is agreed to", function()
+    local t, owner = start { columns = 120 }, start()
+    owner:enter("a = candidate('/revoke/e', 'A', { ttl = 30 }) do end", "> ?$")
+    owner:wait_text "A  elected, token"
+    t:type "revoke(line('/revoke/e')[1])\r"
+    t:wait "^revoke the lease %x+ of A: all its keys go with it%? %[y/N%] ?$"
+    t:type "\r"
+    t:wait "^> ?$"
+    assert.truthy(t:text():find('\nnil, "not revoked", "cancelled"\n', 1, true), t:text())
+    assert.truthy(keys("/revoke/e"):find "/revoke/e/")
+    t:type "revoke(line('/revoke/e')[1])\r"
+    t:wait "%? %[y/N%] ?$"
+    t:type "y\r"
+    t:wait "^> ?$"
+    assert.truthy(t:text():find("\ntrue\n", 1, true), t:text())
+    owner:wait_text "A  on_lost %("
+    -- A key that is bound to a lease, and the lease itself.
+    local lease = server:etcdctl("lease", "grant", "600"):match "lease (%x+) granted"
+    server:etcdctl("put", "/revoke/key", "1", "--lease=" .. lease)
+    t:type "revoke '/revoke/key'\r"
+    t:wait(("^revoke the lease %s of the key /revoke/key: all its keys go with it%%? %%[y/N%%] ?$"):format(lease))
+    t:type "y\r"
+    t:wait "^> ?$"
+    assert.equal("", (keys("/revoke/key"):gsub("%s", "")))
+    t:enter("revoke '/revoke/key'", "> ?$")
+    assert.truthy(t:text():find('nil, "there is no key /revoke/key bound to a lease", "invalid"', 1, true), t:text())
+    t:enter("revoke ''", "> ?$")
+    assert.truthy(t:text():find("revoke: 'x' must be", 1, true), t:text())
   end)
 
   it("reads plain lines where there is no line editor", function()

@@ -9,7 +9,7 @@
 --   t:wait_exit()                    its status
 --
 -- The screen wraps as xterm does. When its size changes it cuts rows, or, with the option `rewraps`, wraps what is on
--- it anew, as most terminals do today. With `answers` it says where its cursor is when it is asked.
+-- it anew, as most terminals do today. With `answers` it says where its cursor is when it is asked; "late": too late.
 local tree = require "support.tree"
 local uv = require "luv"
 local wait = require "support.wait"
@@ -235,6 +235,8 @@ end
 
 -- ---- the program ------------------------------------------------------------------------------------------------
 
+local LATE_MS = 200
+
 local Terminal = {}
 Terminal.__index = Terminal
 
@@ -268,7 +270,7 @@ function terminal.start(words, options)
   end)
   self.stderr:read_start(function(_, bytes) self.told = self.told .. (bytes or "") end)
   self.rewraps = options.rewraps
-  if options.answers then self.screen.reply = function(text) self:type(text) end end
+  if options.answers then self.screen.reply = function(text) self:answer(text, options.answers == "late") end end
   alive[self] = true
   return self
 end
@@ -288,6 +290,18 @@ end
 ---@param text string
 function Terminal:type(text)
   self:order("t " .. text:gsub(".", function(char) return ("%02x"):format(char:byte()) end))
+end
+
+-- Late: after the program has given it up, and in two pieces.
+function Terminal:answer(text, is_late)
+  if not is_late then return self:type(text) end
+  for delay_ms, piece in pairs { [LATE_MS] = text:sub(1, 3), [2 * LATE_MS] = text:sub(4) } do
+    local timer = uv.new_timer()
+    timer:start(delay_ms, 0, function()
+      timer:close()
+      if not self.status then self:type(piece) end
+    end)
+  end
 end
 
 -- The screen changes before the program hears of it, as a terminal's does.

@@ -14,6 +14,8 @@
 
 #include <lauxlib.h>
 
+#include "host/terminal.h"
+
 #define PATIENCE 3
 #define STATUS 130
 
@@ -35,6 +37,7 @@ static void on_interrupt(int number) {
     (void)number;
     if (atomic_fetch_add(&n_waiting, 1) + 1 >= PATIENCE) {
         static const char text[] = "\r\nlunarch: ended by Ctrl-C: what was typed does not end\r\n";
+        terminal_restore();
         (void)!write(STDERR_FILENO, text, sizeof text - 1);
         _exit(STATUS);
     }
@@ -52,6 +55,7 @@ int interrupts_catch(void) {
     wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (wake_fd < 0)
         return -1;
+    terminal_keep();
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_interrupt;

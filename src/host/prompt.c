@@ -126,6 +126,7 @@ static int next_byte(FILE *file) {
 
 static struct {
     int n_asked;     /* answers that are to come */
+    int n_late;      /* and those that nobody waits for any more */
     int old_columns; /* when the line was drawn last */
 } resizing;
 
@@ -181,13 +182,15 @@ static void settle(int column) {
 }
 
 static void settle_unanswered(void) {
-    if (resizing.n_asked > 0)
-        settle(0);
+    if (resizing.n_asked == 0)
+        return;
+    resizing.n_late += resizing.n_asked;
+    settle(0);
 }
 
 /* Takes an answer, ESC [ row ; column R, out of what was typed. */
 static void take_answer(void) {
-    for (size_t i = typed.at; resizing.n_asked > 0 && i + 5 < typed.len; i++) {
+    for (size_t i = typed.at; resizing.n_asked + resizing.n_late > 0 && i + 5 < typed.len; i++) {
         char answer[16];
         size_t len = typed.len - i < sizeof answer - 1 ? typed.len - i : sizeof answer - 1;
         memcpy(answer, typed.bytes + i, len);
@@ -197,12 +200,26 @@ static void take_answer(void) {
             continue;
         memmove(typed.bytes + i, typed.bytes + i + n_read, typed.len - i - (size_t)n_read);
         typed.len -= (size_t)n_read;
-        if (resizing.n_asked == 1)
+        if (resizing.n_late > 0)
+            resizing.n_late--;
+        else if (resizing.n_asked == 1)
             settle(column);
         else
             resizing.n_asked--;
         i = typed.at - 1;
     }
+}
+
+/* Whether what was typed ends in the beginning of an answer. */
+static bool is_answer_begun(void) {
+    size_t i = typed.len;
+    while (i > typed.at && memchr("0123456789;", typed.bytes[i - 1], 11) != NULL)
+        i--;
+    if (i > typed.at && typed.bytes[i - 1] == '[')
+        i--;
+    else if (i < typed.len)
+        return false;
+    return resizing.n_asked + resizing.n_late > 0 && i > typed.at && typed.bytes[i - 1] == '\033';
 }
 
 /* ---- completion -------------------------------------------------------------------------------------- */
@@ -371,7 +388,7 @@ static int l_read(lua_State *L) {
     if (is_readable())
         read_more();
     take_answer();
-    while (!prompt.has_ended && resizing.n_asked == 0 && has_input())
+    while (!prompt.has_ended && resizing.n_asked == 0 && !is_answer_begun() && has_input())
         rl_callback_read_char();
     prompt.L = NULL;
     (void)fflush(rl_outstream);

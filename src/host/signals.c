@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "host/terminal.h"
 #include "host/watchdog.h"
 
 /* timeout(1) and some terminals send one request twice: to the process and to its group. */
@@ -29,8 +30,10 @@ static void on_signal(int number) {
         watchdog_ask();
     } else if (number != none || clock_boottime_ns() - atomic_load(&first_at_ns) > ECHO_NS) {
         static atomic_flag is_ending = ATOMIC_FLAG_INIT;
-        if (atomic_flag_test_and_set(&is_ending) || !watchdog_end(128 + number))
+        if (atomic_flag_test_and_set(&is_ending) || !watchdog_end(128 + number)) {
+            terminal_restore();
             _exit(128 + number);
+        }
     }
     errno = saved_errno;
 }

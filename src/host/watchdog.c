@@ -19,6 +19,7 @@
 #include "host/overdue.h"
 #include "host/stamp.h"
 #include "host/streams.h"
+#include "host/terminal.h"
 
 enum { TICKS_PER_LIMIT = 8, OBEY_MS = 1000 };
 
@@ -66,6 +67,7 @@ static bool sleep_until_rung(int ms) {
     int status = atomic_load(&end_status);
     if (status >= 0) {
         write_ended();
+        terminal_restore();
         _exit(status);
     }
     return is_rung;
