@@ -3,8 +3,11 @@
 #include "host/host.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -127,6 +130,13 @@ static int l_is_in_line(lua_State *L) {
     return 1;
 }
 
+/* begin_line(): the cursor of the terminal was brought to the beginning of a line */
+static int l_begin_line(lua_State *L) {
+    (void)L;
+    streams_begin_line();
+    return 0;
+}
+
 /* terminal() -> a file that writes to stdout past all that is held; never closed */
 static int l_terminal(lua_State *L) {
     luaL_Stream *stream = lua_newuserdatauv(L, sizeof *stream, 0);
@@ -176,6 +186,23 @@ static int l_settle(lua_State *L) {
     luaL_argcheck(L, limit_s >= 0 && limit_s < 1e6, 1, "seconds");
     streams_settle((int)(limit_s * 1000));
     return 0;
+}
+
+/* lock(path of a file or directory that exists) -> descriptor, which holds flock(LOCK_EX) on it until it is closed, by
+ * the end of the process too; nil, message: it is held by another, or cannot be opened */
+static int l_lock(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    struct stat opened, present;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return push_error(L, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &opened) != 0 || stat(path, &present) != 0 ||
+        opened.st_ino != present.st_ino || opened.st_dev != present.st_dev) {
+        (void)close(fd);
+        return push_error(L, "it is held by another, or is there no more");
+    }
+    lua_pushinteger(L, fd);
+    return 1;
 }
 
 /* join_dev(program, name) -> endpoint, directory, descriptor that breaks when the keeper dies; nil, message */
@@ -261,12 +288,14 @@ int luaopen_lunarch_host(lua_State *L) {
         {"has_output", l_has_output},
         {"take_output", l_take_output},
         {"is_in_line", l_is_in_line},
+        {"begin_line", l_begin_line},
         {"terminal", l_terminal},
         {"guard_output", l_guard_output},
         {"set_notice", l_set_notice},
         {"stand", l_stand},
         {"log", l_log},
         {"settle", l_settle},
+        {"lock", l_lock},
         {"join_dev", l_join_dev},
         {"watch", l_watch},
         {"pat", l_pat},

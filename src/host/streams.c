@@ -108,6 +108,12 @@ bool streams_are_in_line(void) {
                            (is_terminal(&outputs[1]) && outputs[1].is_in_line));
 }
 
+void streams_begin_line(void) {
+    for (size_t i = 0; is_guarding && i < 2; i++)
+        if (is_terminal(&outputs[i]))
+            outputs[i].is_in_line = false;
+}
+
 void streams_hold(bool is_held) {
     (void)pthread_mutex_lock(&held.lock);
     held.is_on = is_held;

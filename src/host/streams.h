@@ -29,6 +29,8 @@ bool streams_hold_something(void);
 char *streams_take(size_t *len);
 /* Whether what was written to the terminal last does not end in a newline. */
 bool streams_are_in_line(void);
+/* The cursor of the terminal was brought to the beginning of a line that is empty. */
+void streams_begin_line(void);
 /* A file on stdout past all that is held; NULL: no memory, or no streams_guard yet. Of the process, never closed. */
 FILE *streams_terminal(void);
 

@@ -61,7 +61,7 @@ function Edited:show(text)
   local editor = self.editor
   if not self.is_shown then
     io.stdout:flush()
-    if not self.is_fresh and host.is_in_line() then editor.write "\n" end
+    if host.is_in_line() then editor.write "\n" end
     host.hold_output(true)
     self.is_shown = true
   end
@@ -73,20 +73,19 @@ end
 -- Nothing is held any more: what is printed goes to the terminal at once.
 function Edited:conceal(is_taken_off)
   if not self.is_shown then return end
-  if is_taken_off then self.editor.hide() end
-  self.is_shown, self.is_fresh = false, true
+  if is_taken_off then
+    self.editor.hide()
+    host.begin_line()
+  end
+  self.is_shown = false
   host.hold_output(false)
   local held = host.take_output()
-  if held then
-    self.editor.write(held)
-    self.is_fresh = held:sub(-1) == "\n"
-  end
+  if held then self.editor.write(held) end
 end
 
 --- Takes the line off the terminal; what was typed is kept.
 function Edited:hide()
   self:conceal(true)
-  self.is_fresh = false
 end
 
 -- What is held is written above the line.
@@ -117,7 +116,6 @@ function Edited:on_readable()
     local line = self.editor.read()
     if line == nil then return end
     self:conceal(false)
-    self.is_fresh = false
     if line == false then
       self.editor.write "\n"
       return self:finish()
@@ -147,7 +145,6 @@ function Edited:discard()
   self:flush()
   self.editor.discard()
   self:conceal(false)
-  self.is_fresh = true
 end
 
 function Edited:remember(text)

@@ -1,4 +1,5 @@
 -- A private cluster of etcd: three members as processes, on free ports, their data in memory where there is room.
+local folders = require "lunarch.lab.folder"
 local processes = require "lunarch.lab.process"
 local uv = require "luv"
 
@@ -27,13 +28,6 @@ local function free_ports(n)
   return ports
 end
 
-local function new_folder()
-  for _, parent in ipairs { "/dev/shm", os.getenv "TMPDIR" or "/tmp" } do
-    local folder = uv.fs_mkdtemp(parent .. "/lunarch-lab-XXXXXX")
-    if folder then return folder end
-  end
-  error("there is no folder for the data of etcd", 0)
-end
 
 local function url(port) return ("http://%s:%d"):format(HOST, port) end
 
@@ -88,7 +82,7 @@ function Cluster:close()
     if member.process then member.process.kill "sigkill" end
   end
   require "lunarch".sleep(LOOK_S)
-  os.execute(("rm -rf '%s'"):format(self.folder))
+  folders.remove(self.folder)
 end
 
 --- Starts one and waits until it serves: or nil and what is wrong. Waits.
@@ -97,7 +91,9 @@ function clusters.open()
   local program, why = require "lunarch.cli.dev".program()
   if not program then return nil, why end
   local ports = free_ports(2 * SIZE)
-  local self = setmetatable({ members = {}, folder = new_folder(), program = program }, Cluster)
+  local folder = folders.new()
+  if not folder then return nil, "there is no folder for the data of etcd" end
+  local self = setmetatable({ members = {}, folder = folder, program = program }, Cluster)
   local initial = {}
   for i = 1, SIZE do
     self.members[i] = { name = "m" .. i, port = ports[i], peer_port = ports[SIZE + i] }

@@ -82,13 +82,6 @@ function Link:set_slow(seconds)
   self.slow_s = seconds
 end
 
-function Link:close()
-  close(self.server)
-  for pair in pairs(self.pairs) do
-    end_pair(self, pair)
-  end
-end
-
 --- A proxy to that port; its own is `link.port`.
 function links.open(port_of_member)
   local self = setmetatable({ server = uv.new_tcp(), port_of_member = port_of_member, pairs = {}, slow_s = 0,

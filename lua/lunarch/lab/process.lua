@@ -27,12 +27,20 @@ function processes.each_line(pipe, fn)
   end)
 end
 
+--- The words that run a module of ours as a script of `lunarch run`.
+function processes.words_of(module, ...)
+  return {
+    assert(uv.fs_readlink "/proc/self/exe"), "run", assert(package.searchpath(module, package.path)), ...,
+  }
+end
+
 --- Starts words[1] with the rest; `stdio` as uv.spawn takes it. on_exit(status, signal). Raises when it cannot.
 function processes.start(words, stdio, on_exit)
-  -- setpriv: a process that is killed takes its children along.
+  -- setpriv: a process that is killed takes its children along. Detached: Ctrl-C and Ctrl-Z at the terminal are for
+  -- the console alone.
   local list = table.move(words, 1, #words, 3, { "--pdeathsig", "KILL" })
   local own = {}
-  own.handle, own.pid = uv.spawn("setpriv", { args = list, stdio = stdio, env = environment() },
+  own.handle, own.pid = uv.spawn("setpriv", { args = list, stdio = stdio, env = environment(), detached = true },
     function(status, signal)
       own.has_ended = true
       if not own.handle:is_closing() then own.handle:close() end

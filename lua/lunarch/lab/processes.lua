@@ -1,8 +1,8 @@
 -- Real processes as lunarch.lab.world drives them: a private cluster of three members, and each candidate a `lunarch`
--- of its own, connected through proxies that can be cut. Time is real.
+-- of its own, connected through proxies that can be cut, in one more process. Time is real.
 local clusters = require "lunarch.lab.cluster"
-local links = require "lunarch.lab.link"
 local processes = require "lunarch.lab.process"
+local proxies = require "lunarch.lab.proxies"
 local transfer = require "lunarch.lab.transfer"
 local uv = require "luv"
 
@@ -23,7 +23,8 @@ function driver.open()
   local cluster, trouble = clusters.open()
   if not cluster then return nil, trouble end
   return setmetatable({
-    lunarch = lunarch, tasks = require "lunarch.loop.task", cluster = cluster, began = lunarch.now(),
+    lunarch = lunarch, proxies = proxies.open(),
+    tasks = require "lunarch.loop.task", cluster = cluster, began = lunarch.now(),
     members = MEMBERS, max_machines = MACHINES, machines = {},
   }, Lab)
 end
@@ -59,7 +60,7 @@ local function open_links(self, machine)
   if machine.links then return end
   machine.links = {}
   for i, member in ipairs(self.cluster.members) do
-    machine.links[i] = links.open(member.port)
+    machine.links[i] = self.proxies:ask { verb = "open", port = member.port }
   end
 end
 
@@ -68,10 +69,7 @@ local function words_of(machine)
   for i, link in ipairs(machine.links) do
     endpoints[i] = ("127.0.0.1:%d"):format(link.port)
   end
-  return {
-    assert(uv.fs_readlink "/proc/self/exe"), "run", assert(package.searchpath("lunarch.lab.machine", package.path)),
-    "--log", "json", "--endpoints", table.concat(endpoints, ","),
-  }
+  return processes.words_of("lunarch.lab.machine", "--log", "json", "--endpoints", table.concat(endpoints, ","))
 end
 
 local UNESCAPE = { n = "\n", t = "\t", r = "\r" }
@@ -141,9 +139,13 @@ function Lab:pause(machine, seconds)
   end)
 end
 
-function Lab:cut(machine, member, is_cut) machine.links[member]:set_cut(is_cut) end
+function Lab:cut(machine, member, is_cut)
+  self.proxies:ask { verb = "cut", link = machine.links[member].link, is_cut = is_cut }
+end
 
-function Lab:slow(machine, member, seconds) machine.links[member]:set_slow(seconds) end
+function Lab:slow(machine, member, seconds)
+  self.proxies:ask { verb = "slow", link = machine.links[member].link, seconds = seconds }
+end
 
 -- ---- members ----------------------------------------------------------------------------------------------------
 
@@ -198,8 +200,8 @@ function Lab:close()
   for machine in pairs(self.machines) do
     machine.process.kill "sigterm"
     machine.process.kill "sigcont"
-    for _, link in ipairs(machine.links) do
-      link:set_cut(false)
+    for member = 1, MEMBERS do
+      pcall(self.cut, self, machine, member, false)
     end
   end
   local till = self:now() + STOP_S
@@ -208,10 +210,8 @@ function Lab:close()
   end
   for machine in pairs(self.machines) do
     machine.process.kill "sigkill"
-    for _, link in ipairs(machine.links) do
-      link:close()
-    end
   end
+  self.proxies:close()
   self.cluster.client:close(1)
   self.cluster:close()
   self.lunarch.sleep(STEP_S)
