@@ -299,11 +299,12 @@ function args.members(value)
   return nil
 end
 
---- The same of every class, by its name ("lunarch.client").
+--- All classes: a list of { name = "lunarch.client", methods =, properties = }. The simulated world of the console has
+--- those of its own beside ours, by the same names.
 function args.classes()
   local found = {}
   for meta, it in each(classes) do
-    found[meta.__name] = it
+    found[#found + 1] = { name = meta.__name, methods = it.methods, properties = it.properties }
   end
   return found
 end

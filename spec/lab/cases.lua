@@ -78,6 +78,27 @@ cases.both = {
   { "candidate with a script", { ('candidate("/s", "A", { ttl = 3, script = %q })'):format(script.write([[
       function on_elected() print "the script is elected" end
     ]], "own.lua")), "run(1)" }, { "A +the script is elected" } },
+  { "what is no call", { TWO, "candidate", "lock", "{ try }", "a.term", "b.term", "now", "lunarch", "lunarch.connect" },
+    { "\ncandidate%(name, who, {[^\n]*}%): a candidate for an election\n", "\nlock%(name, seconds%): wait for a lock\n",
+    "{ function try }", "\nterm of A in /s: leads, token 2; told to stop in", "\nterm of B in /s: none yet\n",
+    "\nnow%(%): [^\n]+\n", "\nlunarch %d[^\n]+connect, now", "\nlunarch.connect%(options%): %u[^\n]+\n" } },
+  { "an assignment and a statement say what has failed", { 'x = lock("/a", 1)', 'x = lock("/a", 1)', "print(x == nil)",
+    'x = try "/a" y = 5', 'z = client:get("/no", {}) == nil', "print(z)", 'x = session:mutex("/a"):try_lock()',
+    'for i = 1, 3 do x = try("/a") end', 'x = leave "/none"' }, {
+    '\nnil, "it is held here already", "locked"\ntrue\ntry: it is held here already %(locked%)\ntrue\n',
+    '\nnil, "locked by [^\n]+", "locked"\ntry: it is held here already %(locked%)\n'
+      .. 'nil, "/none is not held here, and no candidate stands in it", "not_owner"\n' } },
+  { "names that are none", { 'lock ""', 'try ""', 'line ""', 'history ""', 'follow ""', 'revoke ""',
+    'candidate("", "A")', 'candidate("/e/", "A")', 'candidate("/e", "")', 'candidate("/e", "A", { ttl = 0 })', 'candidate("/e", "A", 5)',
+    'kill ""', "client:get ''", "print(#elections())" }, {
+    "\nlock: 'name' must be a string that is not empty[^\n]+\ntry: 'name' must be[^\n]+\nline: 'name' must be[^\n]+\n"
+      .. "history: 'name' must be[^\n]+\nfollow: 'name' must be[^\n]+\nrevoke: 'x' must be[^\n]+\n"
+      .. "candidate: 'name' must be[^\n]+\ncandidate: 'name' must be a name that does not end in '/'[^\n]+\n"
+      .. "candidate: 'who' must be[^\n]+\ncandidate: 'ttl' must be[^\n]+\ncandidate: 'options' must be[^\n]+\n"
+      .. "kill: there is no candidate ''[^\n]*\n[^\n]+\n0\n" } },
+  { "handlers that stand as globals", { "function on_elected() print 'the global one' end", 'candidate("/g", "G")',
+    'candidate("/h", "H", { on_elected = function() print "its own" end })', "run(1)" },
+    { "G +the global one", "H +its own" } },
   { "misuse", { 'cut "Z"', 'candidate("/s", "A", { tttl = 3 })', 'freeze "m9"', TWO, 'candidate("/s", "A")', "run(-1)",
     "local t = io.stdout candidate('/s', 'X', { do_work = function() t:write() end })", "a.nothing" }, {
     "there is no candidate 'Z'", "unknown option 'tttl' %(did you mean 'ttl'%?%)", "'m1' to 'm3'",
@@ -91,6 +112,17 @@ cases.sim = {
   { "back", { TWO, "kill(a)", "run(5)", "b.leads", "back(2)", "a.leads", "b.leads", "now() < 1" },
     { "\ntrue\ntrue\nfalse\ntrue\n" } },
   { "seed", { TWO, "kill(a)", "run(5)", "seed(7)", "b.leads" }, { "B +elected.*B +elected.*\ntrue\n" } },
+  { "a step where nothing is to happen", { "step()", "now() // 1", "step(5)", "now() // 1" }, {
+    'nil, "nothing has happened for 60 s", "timeout"\n60.0\nnil, "nothing has happened for 5 s", "timeout"\n65.0\n' } },
+  { "the module, whose time is the world's", { 'c = lunarch.connect()', "s = c:session { ttl = 3 }",
+    'm = s:mutex "/m"', "print(m:lock(1))", "run(86400)", "s", "m:is_held()", "print((lunarch.sleep(1000)))",
+    "from = lunarch.now()", "lunarch.sleep(5)", "print(lunarch.now() - from < 5.01)",
+    'local own = require "lunarch" print(own == lunarch)',
+    'lunarch.spawn(function() lunarch.sleep(1) print "spawned" end) run(2)',
+    'e = s:election "/e"', "t = e:campaign('me', 1)", "t", "seed(9)", "run(1)",
+    "print(lunarch.connect():session{}.ttl)" }, {
+    "\ntrue\t2\n", "session %x+: alive, TTL 3 s", "\ntrue\n.*\ntrue\n.*spawned\n",
+    "term of me in /e: leads, token %d", "\n10\n" } },
   { "a wait that nothing ends", { 'm = client:session():mutex "/x" m:lock()', 'session:mutex("/x"):lock()' },
     { "nothing has ended this wait for 3600 s of the world" } },
 }

@@ -3,17 +3,18 @@
 local args = require "lunarch.args"
 local describe = require "lunarch.console.describe"
 local host = require "lunarch.host"
+local known = require "lunarch.candidate.options"
 local lunarch = require "lunarch"
 
 args.is_ours()
 
 local candidates = {}
 
-local HANDLERS = { "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy", "on_safe" }
-local SETTINGS = {
-  "ttl", "grace", "interval", "stop_timeout", "may_stand", "health", "health_interval", "health_timeout",
-  "health_failures",
-}
+-- Settings that say who and where are given beside them.
+local SETTINGS = {}
+for name in pairs(known.settings) do
+  if name ~= "election" and name ~= "name" and name ~= "endpoints" then SETTINGS[name] = true end
+end
 
 local Candidate = {}
 local meta = { __name = "lunarch.console.candidate", __index = Candidate }
@@ -35,8 +36,8 @@ local function merge(own)
   for name, value in pairs(own) do
     if name ~= "script" then options[name] = value end
   end
-  for _, list in ipairs { HANDLERS, SETTINGS } do
-    for _, name in ipairs(list) do
+  for _, list in ipairs { known.handlers, SETTINGS } do
+    for name in pairs(list) do
       if options[name] == nil and env then options[name] = rawget(env, name) end
       if options[name] == nil and not env then options[name] = rawget(_G, name) end
     end
@@ -71,7 +72,7 @@ end
 -- Handlers that tell of themselves first.
 local function told_handlers(self, options, tell)
   local own = {}
-  for _, name in ipairs(HANDLERS) do
+  for name in pairs(known.handlers) do
     own[name] = options[name]
   end
   self.handlers = own

@@ -7,12 +7,19 @@ args.is_ours()
 
 local globals = {}
 
+local refusals = {}
+
 -- A verb that this world does not have says why when it is called.
 local function refusal(world, verb)
-  return function()
-    args.misuse("%s", verbs.sentence_without(verb, world))
+  refusals[verb.name] = refusals[verb.name] or function()
+    args.misuse("%s", verbs.sentence_without(verb, globals.world or world))
   end
+  return refusals[verb.name]
 end
+
+--- What stands for a verb that this world does not have, where it was named already.
+---@param name string
+function globals.refused(name) return refusals[name] end
 
 local function session_of(world)
   local session, message = world.session()
@@ -39,6 +46,7 @@ end
 ---@param world_of fun(): lunarch.console.World
 ---@param own table<string, any>
 function globals.install(world_of, own)
+  globals.own = own
   local meta = getmetatable(_G) or {}
   local before = meta.__index
   function meta.__index(env, name)

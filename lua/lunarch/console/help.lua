@@ -1,6 +1,7 @@
 -- help: one screen of what there is, and help(x), which prints the annotation of x.
 local annotations = require "lunarch.console.annotations"
 local args = require "lunarch.args"
+local names = require "lunarch.console.names"
 local verbs = require "lunarch.console.verbs"
 
 args.is_ours()
@@ -84,11 +85,11 @@ local function rows_of(lines, title, list)
 end
 
 local function methods_of(class)
-  local names = {}
+  local signatures = {}
   for _, entry in ipairs(annotations.all()) do
-    if entry.kind == "function" and entry.class == class then names[#names + 1] = entry.signature end
+    if entry.kind == "function" and entry.class == class then signatures[#signatures + 1] = entry.signature end
   end
-  return names
+  return signatures
 end
 
 --- An entry as text.
@@ -111,38 +112,9 @@ end
 
 -- ---- what is meant ----------------------------------------------------------------------------------------------
 
--- The name of a function, by looking where it can be.
-local function name_of_function(console, fn)
-  for _, list in ipairs { console.world.verbs, console.own } do
-    for name, value in pairs(list) do
-      if value == fn then return name end
-    end
-  end
-  for name, value in pairs(require "lunarch") do
-    if value == fn then return "lunarch." .. name end
-  end
-  for class, it in pairs(args.classes()) do
-    for name, value in pairs(it.methods) do
-      if value == fn then return class:gsub("^lunarch%.", "") .. ":" .. name end
-    end
-  end
-  for name in pairs(verbs.by_name) do
-    if rawget(_G, name) == fn then return name end
-  end
-  for name, value in pairs(_G) do
-    if value == fn and annotations.find(name)[1] then return name end
-  end
-  return nil
-end
-
 local function name_of(console, x)
   if type(x) == "string" then return x end
-  if type(x) == "function" then return name_of_function(console, x) end
-  if x == require "lunarch" then return "lunarch" end
-  if x == require("lunarch").candidate then return "lunarch.candidate" end
-  local meta = type(x) == "table" and getmetatable(x)
-  local name = type(meta) == "table" and rawget(meta, "__name")
-  return type(name) == "string" and name or nil
+  return names.of(console.world, console.own, x)
 end
 
 local function unknown(x, name)

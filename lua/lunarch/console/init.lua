@@ -83,7 +83,7 @@ function Console:read()
       self.pending, self.is_discarded = nil, nil
     else
       local text = self.pending and self.pending .. "\n" .. line or line
-      local fn, kind, message = chunk.compile(text)
+      local fn, kind, message = chunk.compile(text, self.world.env)
       if kind ~= "incomplete" then
         self.pending = nil
         return text, fn, kind, message
@@ -93,24 +93,59 @@ function Console:read()
   end
 end
 
--- The values of a call, or its error, as the prompt shows them.
-function Console:tell(is_whole, ok, ...)
-  if ok then
-    local text = show.values(table.pack(...), self.world)
-    if text and is_whole then self:print(text) end
-    return true
-  end
-  local traceback, err = ...
-  self:print_failure(err, traceback)
-  return false
+-- nil, a message and a code: a call that has failed.
+local function is_failure(value, message, code)
+  return value == nil and type(message) == "string" and type(code) == "string"
 end
 
--- Runs a chunk as a task, to its end. Whether it did not fail. Waits.
-function Console:run(fn, ...)
-  local task = lunarch.spawn(function(...)
+-- The values of a call, or its error, as the prompt shows them; of an assignment, that the call has failed; of other
+-- statements, that a verb has.
+function Console:tell(kind, ok, ...)
+  if not ok then
+    local traceback, err = ...
+    self:print_failure(err, traceback)
+    return false
+  end
+  if kind == "expression" or kind == "assignment" and is_failure(...) then
+    local text = show.values(table.pack(...), self.world)
+    if text then self:print(text) end
+  elseif kind then
+    for _, text in ipairs(self.failures) do
+      self:print_error(text)
+    end
+  end
+  return true
+end
+
+-- What a verb returned to what was typed itself; the last failure of each counts until it succeeds.
+function Console:note(name, ...)
+  if coroutine.running() ~= self.typed then return ... end
+  local failures = self.failures
+  for i = #failures, 1, -1 do
+    if failures[i]:find(name .. ": ", 1, true) == 1 then table.remove(failures, i) end
+  end
+  if is_failure(...) then
+    local _, message, code = ...
+    failures[#failures + 1] = ("%s: %s (%s)"):format(name, message, code)
+  end
+  return ...
+end
+
+function Console:watch_verbs(world)
+  for name, verb in pairs(world.verbs) do
+    world.verbs[name] = function(...) return self:note(name, verb(...)) end
+  end
+end
+-- Runs a chunk as a task, to its end: its values are printed if it is an expression. Whether it did not fail. Waits.
+function Console:run(fn, kind)
+  self.failures = {}
+  local task = lunarch.spawn(function()
     host.aim_interrupts(coroutine.running(), INTERRUPTED)
-    return self.world.call(fn, ...)
-  end, ...)
+    return self.world.call(function()
+      self.typed = coroutine.running()
+      return fn()
+    end)
+  end)
   self.task = task
   local timer = self.input.is_edited and uv.new_timer()
   if timer then timer:start(SILENT_MS, 0, function() if self.task == task then self:show_line() end end) end
@@ -120,7 +155,8 @@ function Console:run(fn, ...)
   if timer then timer:stop() end
   self.task = nil
   self.input:hide()
-  return self:tell(true, table.unpack(results, 1, results.n))
+  self.typed = nil
+  return self:tell(kind, table.unpack(results, 1, results.n))
 end
 
 function Console:evaluate(text, fn, kind, message)
@@ -128,7 +164,7 @@ function Console:evaluate(text, fn, kind, message)
     self:print_error(message)
     return false
   end
-  local ok = self:run(fn)
+  local ok = self:run(fn, kind)
   if ok then self.record:add(text, kind) end
   return ok
 end
@@ -239,18 +275,19 @@ function Console:farewell()
 end
 
 function Console:load(path)
-  local fn, message = loadfile(path)
+  local fn, message = loadfile(path, "bt", self.world.env or _G)
   if not fn then
     self:print_error(message)
     return false
   end
-  return self:run(fn)
+  return self:run(fn, "statement")
 end
 
 -- ---- another world ----------------------------------------------------------------------------------------------
 
 function Console:enter(world)
   self.world, globals.world = world, world
+  self:watch_verbs(world)
   self.names = nil
   self:listen()
 end

@@ -1,9 +1,13 @@
 -- How values print at the prompt: tables as tables, objects as a sentence, the rest as it stands in Lua.
 local args = require "lunarch.args"
 local describe = require "lunarch.console.describe"
+local globals = require "lunarch.console.globals"
+local lazy = require "lunarch.console.lazy"
 local tables = require "lunarch.look.table"
 
 args.is_ours()
+
+local names = lazy "lunarch.console.names"
 
 local show = {}
 
@@ -88,30 +92,39 @@ end
 
 -- The columns of a list of records whose fields are all plain, or nil.
 local function columns_of(list)
-  local names, seen, n = {}, {}, 0
+  local titles, seen, n = {}, {}, 0
   for key, row in pairs(list) do
     n = n + 1
     if math.type(key) ~= "integer" or type(row) ~= "table" or not next(row) then return nil end
     for name, value in pairs(row) do
       if not is_name(name) or type(value) == "table" or type(value) == "function" then return nil end
-      if not seen[name] then names[#names + 1], seen[name] = name, true end
+      if not seen[name] then titles[#titles + 1], seen[name] = name, true end
     end
   end
-  if n < 2 or n ~= #list or #names < 2 or #names > MOST_COLUMNS then return nil end
-  table.sort(names)
+  if n < 2 or n ~= #list or #titles < 2 or #titles > MOST_COLUMNS then return nil end
+  table.sort(titles)
   local columns = {}
-  for i, name in ipairs(names) do
+  for i, name in ipairs(titles) do
     columns[i] = { name, name:upper(), is_right = type(list[1][name]) == "number" }
   end
   return columns
+end
+
+-- A function among other values: its name, where it has one.
+local function name_of(world, fn)
+  local name = names.of_function(world, globals.own, fn)
+  return name and "function " .. name or tostring(fn)
 end
 
 function text_of(value, world, depth, seen)
   local kind = type(value)
   if kind == "string" then return quoted(value) end
   if kind == "table" or kind == "userdata" then
-    local own = sentence(value, world)
+    local own = sentence(value, world) or kind == "table" and names.module_text(world, globals.own, value)
     if own then return own end
+  end
+  if kind == "function" then
+    return depth == 0 and names.function_text(world, globals.own, value) or name_of(world, value)
   end
   if kind ~= "table" then return tostring(value) end
   if depth == 0 then

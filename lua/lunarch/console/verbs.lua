@@ -47,7 +47,7 @@ verbs.groups = {
   {
     title = "time",
     { "run", "run(seconds)", "let time pass", BREAKABLE },
-    { "step", "step()", "go to the next event", SIM },
+    { "step", "step()", "go to the next event that is printed", SIM },
     { "back", "back(n)", "go back before the last n calls", SIM },
     { "seed", "seed(n)", "begin again with another seed", SIM },
     { "until_", "until_(fn)", "let time pass until fn() is true", BREAKABLE },

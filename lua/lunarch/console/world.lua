@@ -24,6 +24,11 @@ require "lunarch.args".is_ours()
 ---@field verbs table<string, function>
 ---@field missing table<string, string> why a verb does not exist here, where verbs.lua does not say it well
 ---@field globals? table<string, any> further globals, `world` or `sim` for example
+--- Where the globals of what is typed are, if that is not _G: in the simulated world `lunarch` and `require` are its
+--- own.
+---@field env? table
+--- Loads a module as this world has it. Default: the global `require`.
+---@field require? fun(name: string): any
 ---@field prompt fun(): string? what stands before ">": "sim", "/jobs/nightly 7.1s in brackets"
 --- From now on fn is called with each event, from the loop, never inside another call of fn.
 ---@field on_event fun(fn: fun(event: lunarch.console.Event))

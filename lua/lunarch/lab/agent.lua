@@ -5,12 +5,11 @@
 --   order   { id =, verb = "call" | "resign" | "leave", method =, args = } -> report { what = "answer", id =, results
 -- = }
 --   report  { what =, at =, text =, level =, ... }: an event of lunarch.lab.world
+local known = require "lunarch.candidate.options"
 local transfer = require "lunarch.lab.transfer"
 
 require "lunarch.args".is_ours()
 
-local SETTINGS = { "election", "name", "value", "ttl", "grace", "interval", "stop_timeout" }
-local HANDLERS = { "on_elected", "do_work", "on_lost", "on_leader", "do_standby", "on_jeopardy", "on_safe" }
 local SAMPLE_S, PLACE_AFTER_S = 0.1, 0.05
 -- From valid_until to the earliest instant at which etcd may let go (DESIGN: margin).
 local MARGIN_OF_TTL, LEAST_MARGIN_S = 10, 0.1
@@ -208,7 +207,7 @@ return function(link)
   local function nothing() end
 
   local function set_settings(spec)
-    for _, name in ipairs(SETTINGS) do
+    for name in pairs(known.settings) do
       if spec[name] ~= nil then rawset(_G, name, spec[name]) end
     end
   end
@@ -221,7 +220,7 @@ return function(link)
     set_settings(spec)
     assert(loadfile(spec.script))(table.unpack(spec.words or {}))
   else
-    for _, name in ipairs(HANDLERS) do
+    for name in pairs(known.handlers) do
       if spec[name] then rawset(_G, name, spec[name]) end
     end
     if not spec.on_elected and not spec.do_work then rawset(_G, "on_elected", nothing) end

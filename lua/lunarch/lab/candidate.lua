@@ -57,6 +57,24 @@ function properties.expiry(machine)
   return term and (term.expiry or machine.instants and machine.instants.expiry)
 end
 
+-- "told to stop in 3.6 s, lost in 4.4 s if etcd stays silent": of a term that lasts.
+local function instants_text(machine)
+  local now, instants = machine.world:now(), machine.instants
+  return ("told to stop in %.1f s, lost in %.1f s if etcd stays silent"):format(math.max(0, instants.stop_at - now),
+    instants.valid_until - now)
+end
+
+local function term_sentence(machine)
+  local term = last_term(machine)
+  local head = ("term of %s in %s: "):format(machine.name, machine.spec.election or "its script's election")
+  if not term then return head .. "none yet" end
+  if properties.leads(machine) then
+    return ("%sleads, token %d; %s"):format(head, term.token, instants_text(machine))
+  end
+  local why = term.killed and "killed" or term.reason or "expired"
+  return ("%sover (%s), token %d"):format(head, why, term.token)
+end
+
 -- Calls of its term: a.term:put(...) waits for the answer of its process.
 function properties.term(machine)
   return setmetatable({}, {
@@ -67,7 +85,7 @@ function properties.term(machine)
         return machine.world:ask(machine, { verb = "call", method = method, args = given })
       end
     end,
-    __tostring = function() return ("the term of candidate %s"):format(machine.name) end,
+    __tostring = function() return term_sentence(machine) end,
   })
 end
 
@@ -90,8 +108,7 @@ local function sentence(machine)
   if not term or term.lost or term.killed then return (state and state .. ", " or "") .. "waits in the line" end
   local now = world:now()
   if not instants or now >= instants.valid_until then return (state and state .. ", " or "") .. "has lost its term" end
-  return ("%sleads, token %d; told to stop in %.1f s, lost in %.1f s if etcd stays silent"):format(
-    state and state .. ", " or "", term.token, math.max(0, instants.stop_at - now), instants.valid_until - now)
+  return ("%sleads, token %d; %s"):format(state and state .. ", " or "", term.token, instants_text(machine))
 end
 
 function Handle.__tostring(handle)

@@ -1,8 +1,9 @@
 -- The simulated world as lunarch.lab.world drives it: machines are processes of the simulator, "you" are one more,
 -- whose program runs in this Lua state (src/lab/open_world.c). Time moves only inside call().
+local args = require "lunarch.args"
 local instance = require "lunarch.lab.instance"
 
-require "lunarch.args".is_ours()
+args.is_ours()
 
 local driver = {}
 
@@ -64,7 +65,7 @@ end
 -- Loads what lives in the world, which has to be there.
 local function load_instance(self)
   local core, process = self.open.modules()
-  self.require = instance { ["lunarch.core"] = core, ["lunarch.sim.process"] = process }
+  self.require = instance { ["lunarch.core"] = core, ["lunarch.sim.process"] = process, ["lunarch.args"] = args }
   self.open.as_you(function()
     self.lunarch = self.require "lunarch"
     self.loop = self.require "lunarch.loop"

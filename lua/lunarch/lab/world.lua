@@ -6,6 +6,7 @@
 local args = require "lunarch.args"
 local events = require "lunarch.lab.events"
 local handles = require "lunarch.lab.candidate"
+local known = require "lunarch.candidate.options"
 local said = require "lunarch.lab.said"
 local transfer = require "lunarch.lab.transfer"
 
@@ -22,14 +23,19 @@ local MOST_EVENTS = 50000 -- of the timeline; then the older half is forgotten
 -- Calls take no time that anybody counts: run(1) begins where the last run() ended.
 local NO_TIME_S = 0.1
 
-local OPTIONS = {
-  "ttl", "grace", "interval", "value", "stop_timeout", "script", "words", "on_elected", "do_work", "on_lost",
-  "on_leader", "do_standby", "on_jeopardy", "on_safe",
-}
-local IS_OPTION = {}
-for _, name in ipairs(OPTIONS) do
-  IS_OPTION[name] = true
+local function a_list(call, name, value)
+  if type(value) ~= "table" then args.bad(call, name, "a list of words", value) end
 end
+
+-- What candidate() may be given beside the election and the name: handlers and settings of lunarch.candidate, and a
+-- script with its words.
+local OPTIONS = { script = args.text, words = a_list }
+for _, group in ipairs { known.handlers, known.settings } do
+  for name, check in pairs(group) do
+    OPTIONS[name] = check
+  end
+end
+OPTIONS.election, OPTIONS.name, OPTIONS.endpoints = nil, nil, nil
 
 -- ---- events -----------------------------------------------------------------------------------------------------
 
@@ -162,10 +168,25 @@ end
 
 local verbs = {}
 
-local function check_options(options)
-  for name in pairs(options) do
-    if not IS_OPTION[name] then args.unknown("candidate", tostring(name), IS_OPTION, "option") end
+local function has_handler(options)
+  for name in pairs(known.handlers) do
+    if options[name] ~= nil then return true end
   end
+  return false
+end
+
+-- What is not given stands as a global: that of a script which the console was started with, or of what was typed.
+local function with_globals(options)
+  if options.script or has_handler(options) then return options end
+  local all = {}
+  for name in pairs(OPTIONS) do
+    all[name] = rawget(_G, name)
+  end
+  for name, value in pairs(options) do
+    all[name] = value
+  end
+  all.script, all.words = nil, nil
+  return all
 end
 
 local function spec_of(election, who, options)
@@ -187,12 +208,10 @@ end
 
 function verbs.candidate(self, election, who, options)
   if type(who) == "table" and options == nil then who, options = nil, who end
-  args.string("candidate", "name", election)
-  who = who or free_name(self)
-  args.string("candidate", "who", who)
-  options = options or {}
-  if type(options) ~= "table" then args.bad("candidate", "options", "a table", options) end
-  check_options(options)
+  options = with_globals(args.options("candidate", options, OPTIONS))
+  if election == nil and not options.script then election = rawget(_G, "election") end
+  if election ~= nil or not options.script then args.name("candidate", "name", election) end
+  who = args.who("candidate", "who", who or free_name(self))
   if self.by_name[who] then args.misuse("candidate: there is a candidate '%s' already", who) end
   if #self.machines >= self.driver.max_machines then
     args.misuse("candidate: there are %d already, and no room for more", #self.machines)
@@ -238,12 +257,12 @@ end
 
 -- ---- verbs: breaking ---------------------------------------------------------------------------------------------
 
--- Instants are 64-bit nanoseconds.
-local MOST_S = 1e9
+-- Of a call that lets time pass; more is computed for hours.
+local MOST_S = 86400
 
 local function seconds(verb, name, value)
   if value ~= nil and (type(value) ~= "number" or not (value >= 0 and value <= MOST_S)) then
-    args.bad(verb, name, "a number of seconds", value)
+    args.bad(verb, name, ("a number of seconds, at most %d (a day)"):format(MOST_S), value)
   end
   return value
 end
@@ -411,9 +430,13 @@ function verbs.run(self, s)
   self.driver:sleep_until(self.nominal)
 end
 
-function verbs.step(self)
-  self.step_wait = { cancel = function() self.step_wait = nil end }
-  self.driver:suspend(self.step_wait)
+function verbs.step(self, limit)
+  limit = seconds("step", "limit", limit) or UNTIL_S
+  local wait = { cancel = function() self.step_wait = nil end }
+  self.step_wait = wait
+  if self.driver:suspend(wait, limit) then return end
+  self.step_wait = nil
+  return nil, ("nothing has happened for %g s"):format(limit), "timeout"
 end
 
 function verbs.until_(self, fn, limit)

@@ -193,12 +193,17 @@ function skew(x, rate) end
 
 -- ---- time -------------------------------------------------------------------------------------------------------
 
---- Lets `seconds` of the simulated time pass.
----@param seconds number
+--- Lets `seconds` of the world's time pass: in the simulated world as fast as they are computed, in a lab as they are. Ctrl-C
+--- ends it early.
+---@param seconds number at most a day
 function run(seconds) end
 
---- Goes to the next event.
-function step() end
+--- Goes to the next event that is printed. Where nothing is to happen: "timeout", `limit` seconds later.
+---@param limit? number seconds, at most a day. Default: 60
+---@return nil
+---@return string? message
+---@return lunarch.code? code
+function step(limit) end
 
 --- Goes back before the last `n` calls: the world begins again, and the calls before them are played once more. Locks
 --- and sessions that were open are closed.
@@ -210,9 +215,12 @@ function back(n) end
 ---@param n integer
 function seed(n) end
 
---- Lets time pass until fn() is true.
+--- Lets time pass until fn() is true. "timeout": it has not become true.
 ---@param fn fun(): any
----@param limit? number seconds at most
+---@param limit? number seconds, at most a day. Default: 60
+---@return true? ok
+---@return string? message
+---@return lunarch.code? code
 function until_(fn, limit) end
 
 -- ---- experiments ------------------------------------------------------------------------------------------------

@@ -331,7 +331,8 @@ function standing.leave(world, x)
   local said = leave(world, x)
   if said[1] then return said end
   if x == nil then return nil, "nothing is held here, and no candidate stands", "not_owner" end
-  return nil, "that is not held here, and does not stand here", "not_owner"
+  local what = type(x) == "string" and x or "that"
+  return nil, ("%s is not held here, and no candidate stands in it"):format(what), "not_owner"
 end
 
 function standing.resign(world, x)
@@ -363,18 +364,21 @@ local function lease_of(world, x)
   if type(x) == "table" and x.driver then
     local session = x.driver.session
     if session then return session.lease, ("of the candidate %s"):format(x.name) end
-    return nil, "that candidate has no session"
+    return nil, "that candidate has no session", "invalid"
   end
-  if type(x) ~= "string" then args.bad("revoke", "x", "a place of line(), a candidate, a key or a lease", x) end
+  if type(x) ~= "string" or x == "" then
+    args.bad("revoke", "x", "a place of line(), a candidate, a key or a lease", x)
+  end
   if is_lease(x) then return x, "" end
-  local _, kv = world.client:get(x, nil, LOOK_S)
+  local _, kv, code = world.client:get(x, nil, LOOK_S)
+  if code then return nil, kv, code end
   if type(kv) == "table" and kv.lease then return kv.lease, ("of the key %s"):format(x) end
-  return nil, ("there is no key %s bound to a lease"):format(x)
+  return nil, ("there is no key %s bound to a lease"):format(x), "invalid"
 end
 
 function breaking.revoke(world, x)
-  local lease, what = lease_of(world, x)
-  if not lease then return nil, what, "invalid" end
+  local lease, what, code = lease_of(world, x)
+  if not lease then return nil, what, code end
   if what ~= "" then what = " " .. what end
   if not world.may(("revoke the lease %s%s: all its keys go with it"):format(lease, what)) then
     return nil, "not revoked", "cancelled"

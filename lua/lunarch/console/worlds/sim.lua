@@ -20,7 +20,9 @@ end
 
 local takes = {}
 
+-- A script that fails has said so itself; it is no promise of ours.
 function takes.verdict(world, at, machine, text, who)
+  if text:find "^the script failed: " or text:find "^a spawned task failed: " then return end
   world:emit { at = at, who = machine and machine.name or who, what = "say", level = "error",
     text = "a promise of lunarch was violated: " .. text }
 end
@@ -174,6 +176,24 @@ local function call(world, fn, ...)
   return play_again(world, results[2])
 end
 
+-- What is typed lives in the world: its `lunarch` is the one that waits for the world's time, and that of the next
+-- world once this one begins again.
+local function env_of(driver)
+  local own = {
+    lunarch = function() return driver.lunarch end,
+    require = function() return driver.require end,
+  }
+  return setmetatable({}, {
+    __index = function(_, name)
+      if own[name] then return own[name]() end
+      return _G[name]
+    end,
+    __newindex = function(env, name, value)
+      if own[name] then rawset(env, name, value) else _G[name] = value end
+    end,
+  })
+end
+
 --- Opens it. `options`: flags.seed, flags.ttl. Or nil, what is wrong, exit status.
 function sim.open(options)
   local flags = options.flags or options
@@ -186,6 +206,8 @@ function sim.open(options)
   add_time_verbs(world)
   note_leader(world)
   world.banner = "with three simulated members; time stands still (run, step)"
+  world.env = env_of(driver)
+  function world.require(name) return driver.require(name) end
   function world.prompt() return prompt(world) end
   function world.describe(value) return describe(world, value) end
   function world.call(fn, ...) return call(world, fn, ...) end
