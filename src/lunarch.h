@@ -88,6 +88,7 @@ struct lun_event {
 
 struct lun_member {
     const char *endpoint;
+    bool is_learnt;      /* from the cluster's list of members; false: it was given */
     const char *error;   /* NULL: it answered */
     const char *trouble; /* what was last wrong with it, though it may answer again; NULL: nothing, so far */
     int64_t trouble_ns;  /* and when */
@@ -169,6 +170,10 @@ struct lun_config {
      * have to begin with one. NULL or empty: none. */
     const char *prefix;
     bool insecure_skip_tls_verify; /* accepts any certificate: no protection against a false server */
+    /* Members that are not among `endpoints` are learnt from the cluster's list a second after the first answer, and again when a
+     * member fails: at most 16, those alone that answer at the address listed and show that they belong to this cluster. Set:
+     * nothing is learnt. */
+    bool only_given_endpoints;
     /* Both are called from lun_client_poll; NULL: none. Trace: one line for each step of the core. Warning: a sentence for a log, once for
      * each thing that an operator should mend though nothing fails for it: an endpoint that cannot be used. */
     void (*on_trace)(void *arg, const char *line);

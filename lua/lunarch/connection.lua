@@ -26,6 +26,8 @@ connection.ROWS = {
     help = "a file whose first line is the user's password" },
   { name = "insecure_skip_tls_verify", check = args.boolean, value = false,
     help = "do not check etcd's certificate: for tests" },
+  { name = "only_given_endpoints", check = args.boolean, value = false, is_ours = true,
+    help = "use no member of etcd but those given; by default others are learnt from etcd's list of members" },
 }
 
 -- By name, as args.options takes them.
@@ -100,8 +102,9 @@ function connection.of(options)
     local is_settled = has_password and (row.name == "password" or row.name == "password_file")
     if found[row.name] == nil and not is_settled then found[row.name] = connection.from_environment(row) end
   end
-  if type(found.insecure_skip_tls_verify) == "string" then
-    found.insecure_skip_tls_verify = is_true(found.insecure_skip_tls_verify)
+  for _, row in ipairs(connection.ROWS) do
+    local value = found[row.name]
+    if row.check == args.boolean and type(value) == "string" then found[row.name] = is_true(value) end
   end
   if found.user then split_user(found) end
   if found.user and not found.password and found.password_file then

@@ -255,7 +255,10 @@ static void on_trace(void *arg, const char *line) {
 void door_start(struct machine *machine) {
     static const char *const addresses[SIM_MEMBERS] = {"a:1", "b:1", "c:1"};
     static const struct sim_host host = {on_note, wait_in_world};
-    struct lun_config config = {.endpoints = addresses, .n_endpoints = SIM_MEMBERS, .name = machine->name};
+    struct lun_config config = {.endpoints = addresses,
+                                .n_endpoints = SIM_MEMBERS,
+                                .name = machine->name,
+                                .only_given_endpoints = true};
     sim_client_join(machine->client, machine->client, &host, machine);
     machine->poll.run = on_poll;
     if (client_open_on(machine->rpc, &config, &machine->door, NULL))

@@ -9,6 +9,7 @@
 --   server:stop()
 --   local cluster = require("support.etcd").cluster(3)
 --   cluster.members[1] ...  cluster.endpoints  cluster:leader()  cluster:followers()
+--   cluster:replace(1)                                        another member, with other ports, in place of the first
 --   cluster:etcdctl(...)  cluster:stop()
 --
 -- Options of both: heartbeat_ms (100), election_ms (1000), flags (list of more flags for etcd), advertise (the port
@@ -86,6 +87,7 @@ local function command_of(member)
     "--logger", "zap",
     "--log-outputs", "stderr",
   }
+  if member.is_joining then command[#command + 1] = "--initial-cluster-state=existing" end
   if member.token then command[#command + 1] = "--initial-cluster-token=" .. member.token end
   for _, flags in ipairs { member.options.flags or {}, member.options.tls and tls_flags(member.options.tls) or {} } do
     for _, flag in ipairs(flags) do
@@ -391,6 +393,42 @@ function Cluster:followers()
     if member ~= leader then followers[#followers + 1] = member end
   end
   return followers
+end
+
+-- The id of a member in hex, as etcdctl wants it.
+local function id_of(cluster, name)
+  local output = cluster:etcdctl("member", "list")
+  return output:match("(%x+), %a+, " .. name .. ",") or error("no member " .. name .. " in:\n" .. output, 3)
+end
+
+local function etcdctl_patiently(cluster, ...)
+  local words = table.pack(...)
+  wait.eventually(function()
+    local _, ok = cluster:etcdctl(table.unpack(words))
+    return ok
+  end, 3 * wait.LIMIT, "etcdctl " .. table.concat(words, " "))
+end
+
+-- The `index`-th member is killed and removed, and another one, with ports of its own, is added and serves when this
+-- returns. The cluster's `endpoints` are those of the members of now.
+---@return Etcd
+function Cluster:replace(index)
+  local old, new = self.members[index], new_member(("%s-%d"):format(self.members[index].name, index), self.options)
+  local id = id_of(self, old.name)
+  old:kill9()
+  etcdctl_patiently(self, "member", "remove", id)
+  etcdctl_patiently(self, "member", "add", new.name, "--peer-urls=" .. url(new.advertised_port))
+  tree.remove(old.folder)
+  self.members[index], self.endpoints[index], new.is_joining = new, new.endpoint, true
+  self.endpoint = table.concat(self.endpoints, ",")
+  local initial = {}
+  for i, member in ipairs(self.members) do
+    initial[i] = member.name .. "=" .. url(member.advertised_port)
+  end
+  new.initial_cluster = table.concat(initial, ",")
+  local ended = start_all { new }
+  if ended then fail_with_log(ended, "ended instead of joining") end
+  return new
 end
 
 -- A cluster of `size` members, all serving when this returns.

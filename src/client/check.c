@@ -134,5 +134,18 @@ int check_config(const struct lun_config *config, struct lun_err *ret_err) {
     return 0;
 }
 
+static bool is_set(const char *text) {
+    return text && text[0] != '\0';
+}
+
+int check_tls(const struct lun_config *config, bool *ret_is_tls, struct lun_err *ret_err) {
+    struct endpoints endpoints = {0};
+    bool has_options = is_set(config->cacert) || is_set(config->cert) || is_set(config->key) ||
+                       is_set(config->server_name) || config->insecure_skip_tls_verify;
+    int rc =
+        config->endpoints ? endpoints_parse(config->endpoints, config->n_endpoints, &endpoints, ret_err) : 0;
+    return rc ? rc : endpoints_want_tls(&endpoints, has_options, ret_is_tls, ret_err);
+}
+
 _Static_assert((int)LUN_MAX_NAME_BYTES == (int)PLACE_MAX_NAME_BYTES, "one limit, written on two floors");
 _Static_assert((int)LUN_MAX_TTL_S == (int)SESSION_MAX_TTL_S, "one limit, written on two floors");

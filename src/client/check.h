@@ -17,6 +17,9 @@ int check_name(const struct etcd *etcd, const char *name, const char *kind, stru
 int check_kv_op(const struct etcd *etcd, const struct lun_kv_op *op, struct lun_err *ret_err);
 int check_txn(const struct etcd *etcd, const struct lun_txn *txn, struct lun_err *ret_err);
 int check_lease(int64_t lease, const char *what, struct lun_err *ret_err);
+/* Whether TLS is to be spoken. Any thread. 0 or LUN_EINVALID: endpoints that are wrong, or contradict each other or the
+ * options. */
+int check_tls(const struct lun_config *config, bool *ret_is_tls, struct lun_err *ret_err);
 int check_config(const struct lun_config *config, struct lun_err *ret_err);
 
 #endif

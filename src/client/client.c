@@ -128,9 +128,13 @@ int lun_endpoints(const char *const *endpoints, size_t n_endpoints,
 }
 
 static int configure(struct etcd *etcd, const struct lun_config *config) {
-    bool has_user = config->user && config->user[0] != '\0';
+    bool has_user = config->user && config->user[0] != '\0', is_tls = false;
     int rc = has_user ? etcd_set_user(etcd, config->user, config->password) : 0;
-    return rc ? rc : etcd_set_prefix(etcd, config->prefix);
+    if (!rc)
+        rc = etcd_set_prefix(etcd, config->prefix);
+    if (!rc && !config->only_given_endpoints && check_tls(config, &is_tls, NULL) == 0)
+        etcd_learn_members(etcd, is_tls);
+    return rc;
 }
 
 static int start(struct lun_client *client, const struct lun_config *config, struct lun_err *ret_err) {
@@ -142,7 +146,7 @@ static int start(struct lun_client *client, const struct lun_config *config, str
     else
         rc = etcd_new(client->rpc, has_endpoints ? config->endpoints : default_endpoints,
                       has_endpoints ? config->n_endpoints : 1, &client->trace, &client->etcd, ret_err);
-    if (!rc && config && (rc = configure(client->etcd, config))) {
+    if (!rc && (rc = configure(client->etcd, config ? config : &(struct lun_config){0}))) {
         (void)lun_err_set(ret_err, rc, "out of memory");
         etcd_free(client->etcd);
     }

@@ -6,7 +6,6 @@
 #include "base/fork.h"
 #include "client/check.h"
 #include "client/client.h"
-#include "etcd/endpoint.h"
 #include "rpc/grpc.h"
 
 #define ABANDONED_MS 5000
@@ -49,23 +48,9 @@ static void reap_abandoned(void) {
         lun_client_free(client);
 }
 
-static bool is_set(const char *text) {
-    return text && text[0] != '\0';
-}
-
-/* Whether to speak TLS. */
-static int wants_tls(const struct lun_config *config, bool *ret_wants, struct lun_err *ret_err) {
-    struct endpoints endpoints = {0};
-    bool has_options = is_set(config->cacert) || is_set(config->cert) || is_set(config->key) ||
-                       is_set(config->server_name) || config->insecure_skip_tls_verify;
-    int rc =
-        config->endpoints ? endpoints_parse(config->endpoints, config->n_endpoints, &endpoints, ret_err) : 0;
-    return rc ? rc : endpoints_want_tls(&endpoints, has_options, ret_wants, ret_err);
-}
-
 static int open_rpc(const struct lun_config *config, struct rpc **ret_rpc, struct lun_err *ret_err) {
     bool is_tls = false;
-    int rc = config ? wants_tls(config, &is_tls, ret_err) : 0;
+    int rc = config ? check_tls(config, &is_tls, ret_err) : 0;
     if (rc || !is_tls)
         return rc ? rc : rpc_grpc_new(NULL, ret_rpc, ret_err);
     struct rpc_tls tls = {.cacert = config->cacert,

@@ -8,6 +8,7 @@ enum { DEFAULT_STATUS_MS = 2000 };
 
 struct status_call {
     struct status *status;
+    struct etcd_member *member;
     struct etcd_call *call;
 };
 
@@ -63,9 +64,7 @@ static void on_member_status(void *arg, const struct etcd_reply *reply) {
     struct lun_member *member = &status->members[call - status->calls];
     call->call = NULL;
     status->n_out--;
-    member->trouble =
-        trouble_of(status->op, etcd_member_at(status->op->client->etcd, (size_t)(call - status->calls)),
-                   &member->trouble_ns);
+    member->trouble = trouble_of(status->op, call->member, &member->trouble_ns);
     if (reply->err) {
         member->error = op_string(status->op, reply->err->text);
     } else {
@@ -111,6 +110,8 @@ static int start_status(struct lun_op *op, const void *args, struct lun_err *ret
     for (size_t i = 0; i < n; i++) {
         struct etcd_call_options how = {.deadline_ns = until_ns, .member = etcd_member_at(client->etcd, i)};
         status->calls[i].status = status;
+        status->calls[i].member = how.member;
+        status->members[i].is_learnt = etcd_member_is_learnt(how.member);
         status->members[i].endpoint = op_string(op, etcd_member_address(how.member));
         if (etcd_member_status(client->etcd, &how, on_member_status, &status->calls[i],
                                &status->calls[i].call) == 0)

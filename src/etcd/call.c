@@ -113,7 +113,7 @@ static void on_attempt(void *arg, const struct rpc_result *result, const Protobu
 
 /* How many, this one included, can still be asked in this round. */
 static int64_t n_left(const struct etcd_call *call) {
-    return call->how.member ? 1 : (int64_t)call->etcd->n_members - __builtin_popcount(call->tried) + 1;
+    return call->how.member ? 1 : (int64_t)call->etcd->n_used - __builtin_popcount(call->tried) + 1;
 }
 
 static int64_t attempt_until(const struct etcd_call *call, int64_t now_ns, bool can_repeat) {
@@ -285,7 +285,7 @@ static void choose_again(struct etcd_member *member, struct window *window) {
 }
 
 static void for_each_window(struct etcd *etcd, void (*visit)(struct etcd_member *, struct window *)) {
-    for (size_t i = 0; i < etcd->n_members; i++)
+    for (size_t i = 0; i < etcd->n_slots; i++)
         for (int kind = 0; kind < WINDOW_N_KINDS; kind++)
             visit(&etcd->members[i], &etcd->members[i].windows[kind]);
 }

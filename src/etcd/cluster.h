@@ -10,6 +10,7 @@
 #include "etcd/auth.h"
 #include "etcd/etcd.h"
 #include "etcd/identity.h"
+#include "etcd/member_list.h"
 #include "etcd/namespace.h"
 #include "etcd/renewals.h"
 #include "etcd/tally.h"
@@ -20,8 +21,13 @@ enum { ETCD_WHY_BYTES = 240 }; /* a sentence about a certificate, at the most */
 
 struct etcd_member {
     struct etcd *etcd;
-    struct rpc_channel *channel;
-    int64_t failed_ns;        /* when it failed; 0: it is trusted */
+    struct rpc_channel *channel; /* NULL: the slot is empty */
+    bool is_used;                /* it may be asked: given, or learnt and still listed (member_list.c) */
+    uint64_t member_id;          /* its own, as it has shown it last; 0: not yet */
+    uint64_t listed_id;          /* of one that is not given: as the list has it */
+    struct rpc_call *probe;      /* member_list.c: asks it to prove itself */
+    int64_t left_ns;             /* when it was found to be listed no more; 0: it was not */
+    int64_t failed_ns;           /* when it failed; 0: it is trusted */
     int64_t silent_since_ns;  /* send time of the oldest attempt that was given up since it last answered; 0:
                                 none */
     int64_t heard_ns;         /* its latest answer to anything */
@@ -53,8 +59,9 @@ struct survey {
 struct etcd {
     struct rpc *rpc;
     const struct trace *trace, *warnings;
-    size_t n_members;
+    size_t n_given, n_slots, n_used; /* given; with those learnt; of these in use */
     struct etcd_member members[ETCD_MAX_MEMBERS];
+    struct member_list member_list;
     size_t current;
     struct identity identity;
     struct auth auth;
@@ -86,6 +93,8 @@ void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_ove
  * who failed longest ago. NULL: all were. */
 struct etcd_member *etcd_next(struct etcd *etcd, uint32_t tried);
 size_t etcd_member_index(const struct etcd_member *member);
+/* Makes a member that is not in use yet of slot `i`, an empty one or the next. 0, LUN_ENOMEM, LUN_EINVALID. */
+int etcd_member_open(struct etcd *etcd, size_t i, const char *address, struct lun_err *ret_err);
 
 /* How long the member takes to answer, measured; 0: not known. */
 int64_t etcd_member_answer_ns(const struct etcd_member *member);

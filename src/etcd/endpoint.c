@@ -218,6 +218,51 @@ int endpoints_parse(const char *const *texts, size_t n, struct endpoints *ret, s
     return 0;
 }
 
+/* ---- whose address it is ------------------------------------------------------------------------------ */
+
+/* In host order. Short forms too ("127.1", "0"): resolvers take them. */
+static enum endpoint_place place_of_ipv4(uint32_t address) {
+    if (address == INADDR_ANY)
+        return ENDPOINT_NOWHERE;
+    return address >> 24 == 127 ? ENDPOINT_LOCAL : ENDPOINT_REMOTE;
+}
+
+static enum endpoint_place place_of_ipv6(const struct in6_addr *address) {
+    uint32_t low;
+    memcpy(&low, &address->s6_addr[12], sizeof low);
+    if (IN6_IS_ADDR_UNSPECIFIED(address))
+        return ENDPOINT_NOWHERE;
+    if (IN6_IS_ADDR_LOOPBACK(address))
+        return ENDPOINT_LOCAL;
+    return IN6_IS_ADDR_V4MAPPED(address) ? place_of_ipv4(ntohl(low)) : ENDPOINT_REMOTE;
+}
+
+static bool is_localhost(const char *host) {
+    static const char name[] = "localhost";
+    size_t len = strlen(host), n = sizeof name - 1;
+    len -= len > 0 && host[len - 1] == '.';
+    if (len < n || strncasecmp(host + len - n, name, n) != 0)
+        return false;
+    return len == n || host[len - n - 1] == '.';
+}
+
+enum endpoint_place endpoint_place(const struct endpoint *endpoint) {
+    char host[ENDPOINT_ADDRESS_BYTES];
+    struct in_addr ipv4;
+    struct in6_addr ipv6;
+    if (endpoint->scheme == ENDPOINT_UNIX)
+        return ENDPOINT_LOCAL;
+    bool is_bracketed = endpoint->address[0] == '[';
+    const char *from = endpoint->address + is_bracketed;
+    const char *to = is_bracketed ? from + strcspn(from, "]%") : strrchr(from, ':');
+    (void)snprintf(host, sizeof host, "%.*s", (int)(to - from), from);
+    if (is_bracketed)
+        return inet_pton(AF_INET6, host, &ipv6) == 1 ? place_of_ipv6(&ipv6) : ENDPOINT_NOWHERE;
+    if (inet_aton(host, &ipv4))
+        return place_of_ipv4(ntohl(ipv4.s_addr));
+    return is_localhost(host) ? ENDPOINT_LOCAL : ENDPOINT_REMOTE;
+}
+
 /* ---- schemes ----------------------------------------------------------------------------------------- */
 
 void endpoint_write(const struct endpoint *endpoint, char *text, size_t n_bytes) {

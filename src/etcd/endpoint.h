@@ -36,6 +36,11 @@ int endpoints_parse(const char *const *texts, size_t n, struct endpoints *ret, s
 /* Written in full: scheme, if one was given, and address; at most ENDPOINT_ADDRESS_BYTES + 8 with the zero byte. */
 void endpoint_write(const struct endpoint *endpoint, char *text, size_t n_bytes);
 
+/* Whose address it is, as far as the text tells: of no host at all (0.0.0.0, [::]), of this machine, of another or of any
+ * (names other than "localhost" are not resolved). */
+enum endpoint_place { ENDPOINT_NOWHERE, ENDPOINT_LOCAL, ENDPOINT_REMOTE };
+enum endpoint_place endpoint_place(const struct endpoint *endpoint);
+
 /* Whether TLS is to be spoken. `has_options`: the client has options of TLS. Etcd's own tools take http:// with a cacert
  * for plaintext, silently; here that is an error, and so are schemes that contradict each other. 0 or LUN_EINVALID. */
 int endpoints_want_tls(const struct endpoints *endpoints, bool has_options, bool *ret_is_tls,

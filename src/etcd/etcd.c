@@ -14,16 +14,28 @@
 
 /* ---- members of the list ---------------------------------------------------------------------------- */
 
-static int add_member(struct etcd *etcd, const char *address, struct lun_err *ret_err) {
-    struct etcd_member *member = &etcd->members[etcd->n_members];
-    int rc = rpc_channel_open(etcd->rpc, address, &member->channel, ret_err);
+int etcd_member_open(struct etcd *etcd, size_t i, const char *address, struct lun_err *ret_err) {
+    struct etcd_member *member = &etcd->members[i];
+    struct rpc_channel *channel;
+    int rc = rpc_channel_open(etcd->rpc, address, &channel, ret_err);
     if (rc)
         return rc;
-    member->etcd = etcd;
+    *member = (struct etcd_member){.etcd = etcd, .channel = channel};
     etcd_confirm_init(member);
-    for (int i = 0; i < WINDOW_N_KINDS; i++)
-        window_init(&member->windows[i], (enum window_kind)i);
-    etcd->n_members++;
+    for (int kind = 0; kind < WINDOW_N_KINDS; kind++)
+        window_init(&member->windows[kind], (enum window_kind)kind);
+    etcd->n_slots += i == etcd->n_slots;
+    return 0;
+}
+
+static int add_given(struct etcd *etcd, const struct endpoint *endpoint, struct lun_err *ret_err) {
+    int rc = etcd_member_open(etcd, etcd->n_given, endpoint->address, ret_err);
+    if (rc)
+        return rc;
+    etcd->members[etcd->n_given].is_used = true;
+    etcd->member_list.is_local |= endpoint_place(endpoint) == ENDPOINT_LOCAL;
+    etcd->n_given++;
+    etcd->n_used++;
     return 0;
 }
 
@@ -64,15 +76,17 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
         rc = watch_stream_init(&etcd->watch_stream, etcd);
     if (!rc)
         rc = renewals_init(&etcd->renewals, etcd);
+    if (!rc)
+        rc = member_list_init(&etcd->member_list, etcd);
     if (rc)
         lun_err_set(ret_err, rc, "out of memory");
     for (size_t i = 0; i < parsed.n && !rc; i++)
-        rc = add_member(etcd, parsed.items[i].address, ret_err);
+        rc = add_given(etcd, &parsed.items[i], ret_err);
     if (rc) {
         etcd_free(etcd);
         return rc;
     }
-    etcd->current = (size_t)(rpc_random(rpc) % etcd->n_members);
+    etcd->current = (size_t)(rpc_random(rpc) % etcd->n_given);
     *ret_etcd = etcd;
     return 0;
 }
@@ -108,7 +122,8 @@ void etcd_close(struct etcd *etcd, void (*on_closed)(void *arg), void *arg) {
     etcd->on_closed = on_closed;
     etcd->on_closed_arg = arg;
     watch_stream_close(&etcd->watch_stream);
-    for (size_t i = 0; i < etcd->n_members; i++)
+    member_list_close(&etcd->member_list);
+    for (size_t i = 0; i < etcd->n_slots; i++)
         etcd_confirm_cancel(&etcd->members[i]);
     etcd_calls_cancel(etcd);
     if (etcd->n_out == 0)
@@ -120,11 +135,13 @@ void etcd_free(struct etcd *etcd) {
         return;
     watch_stream_fini(&etcd->watch_stream);
     renewals_fini(&etcd->renewals);
-    for (size_t i = 0; i < etcd->n_members; i++)
-        rpc_channel_close(etcd->members[i].channel);
+    for (size_t i = 0; i < etcd->n_slots; i++)
+        if (etcd->members[i].channel)
+            rpc_channel_close(etcd->members[i].channel);
     auth_fini(&etcd->auth);
     namespace_fini(&etcd->namespace);
     identity_fini(etcd);
+    member_list_fini(&etcd->member_list);
     rpc_timer_fini(&etcd->room_timer);
     rpc_timer_fini(&etcd->survey.timer);
     rpc_timer_fini(&etcd->closed_timer);
@@ -146,11 +163,18 @@ const struct trace *etcd_trace(const struct etcd *etcd) {
 /* ---- members ---------------------------------------------------------------------------------------- */
 
 size_t etcd_n_members(const struct etcd *etcd) {
-    return etcd->n_members;
+    return etcd->n_used;
 }
 
 struct etcd_member *etcd_member_at(const struct etcd *etcd, size_t i) {
-    return (struct etcd_member *)&etcd->members[i];
+    const struct etcd_member *member = etcd->members;
+    while (!member->is_used || i-- > 0)
+        member++;
+    return (struct etcd_member *)member;
+}
+
+bool etcd_member_is_learnt(const struct etcd_member *member) {
+    return etcd_member_index(member) >= member->etcd->n_given;
 }
 
 size_t etcd_member_index(const struct etcd_member *member) {
@@ -167,23 +191,27 @@ const char *etcd_member_trouble(const struct etcd_member *member, int64_t *ret_n
 }
 
 struct etcd_member *etcd_after(struct etcd *etcd, const struct etcd_member *member) {
-    return &etcd->members[(etcd_member_index(member) + 1) % etcd->n_members];
+    size_t i = etcd_member_index(member);
+    do
+        i = (i + 1) % etcd->n_slots;
+    while (!etcd->members[i].is_used);
+    return &etcd->members[i];
 }
 
 /* In the circle from the current one: the first that is trusted, else the one that failed longest ago. */
 struct etcd_member *etcd_next(struct etcd *etcd, uint32_t tried) {
     struct etcd_member *best = NULL;
-    for (size_t n = 0; n < etcd->n_members; n++) {
-        size_t i = (etcd->current + n) % etcd->n_members;
+    for (size_t n = 0; n < etcd->n_slots; n++) {
+        size_t i = (etcd->current + n) % etcd->n_slots;
         struct etcd_member *member = &etcd->members[i];
-        if (!(tried & UINT32_C(1) << i) && (!best || member->failed_ns < best->failed_ns))
+        if (member->is_used && !(tried & UINT32_C(1) << i) && (!best || member->failed_ns < best->failed_ns))
             best = member;
     }
     return best;
 }
 
 struct etcd_member *etcd_pick(struct etcd *etcd) {
-    if (etcd->members[etcd->current].failed_ns != 0)
+    if (etcd->members[etcd->current].failed_ns != 0 || !etcd->members[etcd->current].is_used)
         etcd->current = etcd_member_index(etcd_next(etcd, 0));
     return &etcd->members[etcd->current];
 }
@@ -197,10 +225,13 @@ void etcd_member_answered(struct etcd_member *member) {
     member->failed_ns = 0;
     member->is_silent = member->is_guessed = false;
     watch_stream_member_answered(&member->etcd->watch_stream, member);
+    member_list_prompt(&member->etcd->member_list);
 }
 
 static void fail(struct etcd_member *member, const char *why) {
     struct etcd *etcd = member->etcd;
+    if (member->failed_ns == 0)
+        member_list_prompt(&etcd->member_list);
     member->failed_ns = rpc_now(etcd->rpc);
     member->why_ns = member->failed_ns;
     (void)snprintf(member->why, sizeof member->why, "%s", why);
@@ -244,10 +275,10 @@ void etcd_member_describe(const struct etcd_member *member, char *text, size_t n
 void etcd_describe_failures(const struct etcd *etcd, char *text, size_t n_bytes) {
     size_t used = 0;
     text[0] = '\0';
-    for (size_t i = 0; i < etcd->n_members && used < n_bytes; i++) {
+    for (size_t i = 0; i < etcd->n_slots && used < n_bytes; i++) {
         char why[ETCD_WHY_BYTES];
         etcd_member_describe(&etcd->members[i], why, sizeof why);
-        if (why[0] == '\0')
+        if (why[0] == '\0' || !etcd->members[i].is_used)
             continue;
         int n = snprintf(text + used, n_bytes - used, "%s%s %s", used ? "; " : "",
                          etcd_member_address(&etcd->members[i]), why);

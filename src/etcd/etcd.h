@@ -20,9 +20,10 @@ struct etcd;
 struct etcd_tally;
 struct etcd_member;
 
-enum { ETCD_MAX_MEMBERS = ENDPOINT_MAX };
+/* Given, and as many again that are learnt. */
+enum { ETCD_MAX_MEMBERS = 2 * ENDPOINT_MAX };
 
-/* `endpoints` are as endpoint.h says; at most ETCD_MAX_MEMBERS of them. The first asked is drawn at random. 0, LUN_ENOMEM,
+/* `endpoints` are as endpoint.h says; at most ENDPOINT_MAX of them. The first asked is drawn at random. 0, LUN_ENOMEM,
  * LUN_EINVALID (which endpoint, and how one is written). */
 int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, const struct trace *trace,
              struct etcd **ret_etcd, struct lun_err *ret_err);
@@ -37,6 +38,9 @@ int etcd_set_prefix(struct etcd *etcd, const char *prefix);
  * thread, inside and outside. */
 int etcd_check_key(const struct etcd *etcd, struct lun_bytes key, struct lun_bytes range_end,
                    struct lun_err *ret_err);
+/* From now on members are learnt from the cluster's list, too (etcd/member_list.c). `is_tls`: TLS is spoken; members with
+ * addresses of another scheme are left out. */
+void etcd_learn_members(struct etcd *etcd, bool is_tls);
 /* Starts ending: watchers are dropped without a word, the watch stream and confirmations are cancelled, calls
  * are cancelled (their callbacks come). `on_closed` is called, inside, when nothing is in flight any more;
  * etcd_free may be called then (or from it, last). */
@@ -53,8 +57,11 @@ const struct trace *etcd_trace(const struct etcd *etcd);
 
 /* ---- members ---------------------------------------------------------------------------------------- */
 
+/* Those in use: given, or learnt and still listed. One that is not in use any more stays valid until the end. */
 size_t etcd_n_members(const struct etcd *etcd);
+/* The `i`th of them; the given ones first, in the order given. */
 struct etcd_member *etcd_member_at(const struct etcd *etcd, size_t i);
+bool etcd_member_is_learnt(const struct etcd_member *member);
 const char *etcd_member_address(const struct etcd_member *member);
 
 /* What was last wrong with it, and when: for as long as it lives. NULL: nothing ever was. */

@@ -98,30 +98,33 @@ static void begin_anew(struct etcd *etcd, const Etcdserverpb__ResponseHeader *he
     identity->began_ns = sent_ns;
     mark_reset(&identity->term, header->raft_term, rpc_now(etcd->rpc));
     mark_reset(&identity->revision, (uint64_t)header->revision, rpc_now(etcd->rpc));
-    for (size_t i = 0; i < etcd->n_members; i++)
+    for (size_t i = 0; i < etcd->n_slots; i++)
         etcd->members[i].is_verified = etcd->members[i].was_ours =
             etcd->members[i].shown_id == header->cluster_id;
+    member_list_begin_anew(&etcd->member_list);
     tell_followers(etcd);
 }
 
 /* ---- another cluster's id --------------------------------------------------------------------------- */
 
-/* Do all members show it? A member that has shown ours and has failed since does not count where most of the list
- * is of the other: it may never come back. */
+/* Do all members show it? A member that has shown ours and has failed since does not count where most of those given
+ * are of the other: it may never come back. Members learnt do not speak for another cluster. */
 static bool is_everywhere(const struct etcd *etcd, uint64_t cluster_id) {
     size_t n_shown = 0, n_ours = 0;
-    for (size_t i = 0; i < etcd->n_members; i++) {
+    for (size_t i = 0; i < etcd->n_slots; i++) {
         const struct etcd_member *member = &etcd->members[i];
-        n_shown += member->shown_id == cluster_id;
-        n_ours += member->shown_id != cluster_id && member->shown_id != 0;
-        if (member->shown_id != cluster_id && member->shown_id != 0 && member->failed_ns == 0)
+        bool is_given = i < etcd->n_given;
+        n_shown += is_given && member->shown_id == cluster_id;
+        n_ours += is_given && member->shown_id != cluster_id && member->shown_id != 0;
+        if (member->is_used && member->shown_id != cluster_id && member->shown_id != 0 &&
+            member->failed_ns == 0)
             return false;
     }
-    return n_ours == 0 || n_shown > etcd->n_members / 2;
+    return n_shown > 0 && (n_ours == 0 || n_shown > etcd->n_given / 2);
 }
 
 static const struct etcd_member *one_of_ours(const struct etcd *etcd) {
-    for (size_t i = 0; i < etcd->n_members; i++)
+    for (size_t i = 0; i < etcd->n_slots; i++)
         if (etcd->members[i].shown_id == etcd->identity.cluster_id && etcd->members[i].was_ours)
             return &etcd->members[i];
     return NULL;
@@ -193,9 +196,12 @@ int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHead
     if (identity->cluster_id == 0) {
         identity->cluster_id = header->cluster_id;
         etcd_survey_again(member->etcd);
+        member_list_prompt(&member->etcd->member_list);
     }
-    if (!is_old)
+    if (!is_old) {
         member->shown_id = header->cluster_id;
+        member->member_id = header->member_id;
+    }
     if (header->cluster_id != identity->cluster_id) {
         if (is_old)
             return lun_err_set(ret_err, LUN_EUNAVAILABLE, "answered for an etcd that is no more");

@@ -165,3 +165,10 @@ int64_t renewal_stream_oldest_ns(const struct renewal_stream *stream) {
         return RPC_NEVER;
     return stream->n_sent > 0 ? entry_at(stream, 0)->sent_ns : stream->opened_ns;
 }
+
+bool renewals_use(const struct renewals *renewals, const struct etcd_member *member) {
+    for (int i = 0; i < RENEWAL_STREAMS; i++)
+        if (renewals->streams[i].keepalive && keepalive_member(renewals->streams[i].keepalive) == member)
+            return true;
+    return false;
+}

@@ -53,6 +53,9 @@ struct renewals {
 int renewals_init(struct renewals *renewals, struct etcd *etcd);
 void renewals_fini(struct renewals *renewals);
 
+/* Whether a stream goes to that member. */
+bool renewals_use(const struct renewals *renewals, const struct etcd_member *member);
+
 /* ---- renewal_stream.c */
 
 void renewal_stream_init(struct renewal_stream *stream, struct renewals *renewals);

@@ -17,7 +17,7 @@ static void warn(const struct etcd_member *member, const char *why) {
 }
 
 static void finish(struct etcd *etcd) {
-    for (size_t i = 0; i < etcd->n_members; i++) {
+    for (size_t i = 0; i < etcd->n_given; i++) {
         const struct etcd_member *member = &etcd->members[i];
         char why[ETCD_WHY_BYTES];
         etcd_member_describe(member, why, sizeof why);
@@ -37,10 +37,10 @@ static void on_status(void *arg, const struct etcd_reply *reply) {
 }
 
 int etcd_survey(struct etcd *etcd) {
-    if (etcd->n_members == 1)
+    if (etcd->n_given == 1)
         return 0;
     int rc = 0;
-    for (size_t i = 0; i < etcd->n_members && !rc; i++) {
+    for (size_t i = 0; i < etcd->n_given && !rc; i++) {
         struct etcd_call_options how = {.deadline_ns = rpc_now(etcd->rpc) + SURVEY_NS,
                                         .member = &etcd->members[i]};
         rc = etcd_member_status(etcd, &how, on_status, etcd, NULL);

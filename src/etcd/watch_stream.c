@@ -58,7 +58,7 @@ static bool has_watchers(const struct watch_stream *stream) {
 /* When to ask next how the member is. */
 static int64_t look_at_ns(const struct watch_stream *stream) {
     int64_t heard_ns = stream->heard_ns > stream->looked_ns ? stream->heard_ns : stream->looked_ns;
-    if (stream->look || stream->etcd->n_members == 1) /* nowhere else to go */
+    if (stream->look || stream->etcd->n_used == 1) /* nowhere else to go */
         return RPC_NEVER;
     return (heard_ns > stream->member->heard_ns ? heard_ns : stream->member->heard_ns) + LOOK_AFTER_NS;
 }
@@ -298,7 +298,7 @@ static void move_elsewhere(struct watch_stream *stream) {
 }
 
 static void on_silence(struct watch_stream *stream) {
-    if (stream->etcd->n_members == 1) { /* nowhere else to go */
+    if (stream->etcd->n_used == 1) { /* nowhere else to go */
         stream->heard_ns = rpc_now(stream->etcd->rpc);
         watch_stream_rearm(stream);
         return;
@@ -328,9 +328,11 @@ static void on_timer(struct rpc_timer *timer) {
 /* ---- members ---------------------------------------------------------------------------------------- */
 
 static bool is_another_trusted(const struct watch_stream *stream) {
-    for (size_t i = 0; i < stream->etcd->n_members; i++)
-        if (&stream->etcd->members[i] != stream->member && stream->etcd->members[i].failed_ns == 0)
+    for (size_t i = 0; i < stream->etcd->n_slots; i++) {
+        const struct etcd_member *member = &stream->etcd->members[i];
+        if (member != stream->member && member->is_used && member->failed_ns == 0)
             return true;
+    }
     return false;
 }
 

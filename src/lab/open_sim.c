@@ -53,6 +53,7 @@ static int open_in(struct process *process, const struct lun_config *config, str
     struct lun_config here = config ? *config : (struct lun_config){0};
     here.endpoints = sim_addresses;
     here.n_endpoints = SIM_MEMBERS;
+    here.only_given_endpoints = true; /* they are all that there are */
     own->process = process;
     /* Chance hangs on the name: no two lives may choose the same leases. */
     char name[RUN_NAME_BYTES + 24];

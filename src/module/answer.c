@@ -132,9 +132,10 @@ static void push_words(lua_State *L, const char *words) {
 }
 
 static void push_member(lua_State *L, const struct lun_member *member) {
-    lua_createtable(L, 0, 14);
+    lua_createtable(L, 0, 15);
     set_class(L, "lunarch.member");
     set_string(L, "endpoint", member->endpoint);
+    set_flag(L, "is_learnt", member->is_learnt);
     set_string(L, "error", member->error);
     set_string(L, "trouble", member->trouble);
     if (member->trouble)

@@ -95,6 +95,13 @@ static const char *string_field(lua_State *L, int index, const char *name) {
     return text;
 }
 
+static bool flag_field(lua_State *L, int index, const char *name) {
+    lua_getfield(L, index, name);
+    bool is_set = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return is_set;
+}
+
 /* The strings of the list at `index`, which keeps them alive. Left on the stack, for the collector. */
 static const char **string_list(lua_State *L, int index, size_t *ret_n) {
     luaL_checktype(L, index, LUA_TTABLE);
@@ -152,9 +159,8 @@ int client_ref_connect(lua_State *L) {
 #define TAKE(field) config.field = string_field(L, 4, #field);
     LUN_CONFIG_STRINGS(TAKE)
 #undef TAKE
-    lua_getfield(L, 4, "insecure_skip_tls_verify");
-    config.insecure_skip_tls_verify = lua_toboolean(L, -1);
-    lua_pop(L, 1);
+    config.insecure_skip_tls_verify = flag_field(L, 4, "insecure_skip_tls_verify");
+    config.only_given_endpoints = flag_field(L, 4, "only_given_endpoints");
     struct lun_err err = {0};
     int code = lun_client_open(&config, &ref->client, &err);
     if (code != 0) {

@@ -44,8 +44,8 @@ cacert ...). Flags win over the environment, the environment wins over the scrip
 wins over ETCDCTL_...
 
 Environment: LUNARCH_ENDPOINTS, ETCDCTL_ENDPOINTS, and in the same way CACERT, CERT, KEY,
-SERVER_NAME, INSECURE_SKIP_TLS_VERIFY, USER, PASSWORD, PASSWORD_FILE; LUNARCH_PREFIX; NO_COLOR;
-with --dev ETCD, the etcd program to use (otherwise the one on the PATH).
+SERVER_NAME, INSECURE_SKIP_TLS_VERIFY, USER, PASSWORD, PASSWORD_FILE; LUNARCH_PREFIX,
+LUNARCH_ONLY_GIVEN_ENDPOINTS; NO_COLOR; with --dev ETCD, the etcd program to use (otherwise the one on the PATH).
 
 Exit status: 0 done, or stopped by a first signal as a candidate; 1 the script failed;
 2 something is wrong that trying again cannot help; 128 + n ended by signal n.]],

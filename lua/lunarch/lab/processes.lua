@@ -69,7 +69,9 @@ local function words_of(machine)
   for i, link in ipairs(machine.links) do
     endpoints[i] = ("127.0.0.1:%d"):format(link.port)
   end
-  return processes.words_of("lunarch.lab.machine", "--log", "json", "--endpoints", table.concat(endpoints, ","))
+  -- The members themselves would be a way around a link that is cut.
+  return processes.words_of("lunarch.lab.machine", "--log", "json", "--only-given-endpoints",
+    "--endpoints", table.concat(endpoints, ","))
 end
 
 local UNESCAPE = { n = "\n", t = "\t", r = "\r" }

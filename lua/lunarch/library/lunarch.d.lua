@@ -59,6 +59,7 @@ local lunarch = {}
 ---@field key? string its key, not encrypted: a path, or the PEM text (LUNARCH_KEY, ETCDCTL_KEY)
 ---@field server_name? string the name to find in the servers' certificates, in place of each endpoint's host (LUNARCH_SERVER_NAME)
 ---@field insecure_skip_tls_verify? boolean accepts any certificate: no protection against a false server (LUNARCH_INSECURE_SKIP_TLS_VERIFY)
+---@field only_given_endpoints? boolean no member but those of `endpoints` is used. By default members that are added to the cluster, or replace others, are learnt from its list of members a second after the first answer and again when a member fails: at most 16, those alone that answer at the address listed, over TLS if the endpoints are, and show that they belong to this cluster; never an address of this machine, unless an endpoint given is one (LUNARCH_ONLY_GIVEN_ENDPOINTS)
 ---@field user? string one of etcd's users, "name" or "name:password" (LUNARCH_USER, ETCDCTL_USER). None is needed where a client's certificate names one; given both, the user counts
 ---@field password? string (LUNARCH_PASSWORD, ETCDCTL_PASSWORD)
 ---@field password_file? string a file whose first line is the password (LUNARCH_PASSWORD_FILE)
@@ -317,6 +318,7 @@ function client:ttl(lease, timeout) end
 
 ---@class lunarch.member
 ---@field endpoint string
+---@field is_learnt boolean it was not given: it was learnt from the cluster's list of members
 ---@field error? string why it did not answer; then nothing is known but its trouble
 ---@field trouble? string what was last wrong with it, though it may answer again; nil: nothing, so far
 ---@field trouble_at? number and when: an instant of lunarch.now()

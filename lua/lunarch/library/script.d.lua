@@ -58,6 +58,9 @@ server_name = nil
 ---@type boolean?
 insecure_skip_tls_verify = nil
 
+---@type boolean?
+only_given_endpoints = nil
+
 -- ---- handlers: defined by the script ----------------------------------------------------------------------------
 
 --- We lead: before the first do_work of a term. Interrupted at its waits when the term ends.

@@ -2,7 +2,7 @@
 -- end, and waiting among tasks.
 --
 --   it("says what it proves", scene.play(function() ... end))    with the loop running: spawn, sleep, wait
---   scene.connect(server.endpoint)                           a client, closed after each spec
+--   scene.connect(server.endpoint)                           a client, closed after each spec; it knows no other members
 --   scene.eventually(fn, limit, what)                        as wait.eventually, while other tasks go on
 --   scene.join(task)                                         what the task returned; an error when it takes too long
 local clock = require "support.clock"
@@ -17,7 +17,7 @@ local clients = {}
 ---@param trace? fun(line: string)
 ---@return lunarch.client
 function scene.connect(endpoints, trace)
-  local client = assert(lunarch.connect { endpoints = endpoints, trace = trace })
+  local client = assert(lunarch.connect { endpoints = endpoints, trace = trace, only_given_endpoints = true })
   clients[#clients + 1] = client
   return client
 end

@@ -247,8 +247,11 @@ static void on_trace(void *arg, const char *line) {
 struct lun_client *tale_open(int i) {
     static const char *const names[] = {"one", "other"};
     struct party *party = &tale->parties[i];
-    struct lun_config config = {
-        .endpoints = sim_addresses, .n_endpoints = SIM_MEMBERS, .name = names[i], .on_trace = on_trace};
+    struct lun_config config = {.endpoints = sim_addresses,
+                                .n_endpoints = SIM_MEMBERS,
+                                .name = names[i],
+                                .on_trace = on_trace,
+                                .only_given_endpoints = true};
     struct lun_err err;
     int rc;
     do {

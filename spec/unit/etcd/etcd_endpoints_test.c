@@ -186,6 +186,37 @@ static void the_schemes_say_whether_tls_is_spoken(void) {
     }
 }
 
+static void whose_address_it_is_can_be_seen(void) {
+    static const struct {
+        const char *text;
+        enum endpoint_place place;
+    } rows[] = {{"h:1", ENDPOINT_REMOTE},
+                {"10.0.0.1:1", ENDPOINT_REMOTE},
+                {"[2001:db8::1]:1", ENDPOINT_REMOTE},
+                {"[fe80::1%eth0]:1", ENDPOINT_REMOTE},
+                {"mylocalhost:1", ENDPOINT_REMOTE},
+                {"localhost.example:1", ENDPOINT_REMOTE},
+                {"LocalHost:1", ENDPOINT_LOCAL},
+                {"a.localhost:1", ENDPOINT_LOCAL},
+                {"localhost.:1", ENDPOINT_LOCAL},
+                {"127.9.9.9:1", ENDPOINT_LOCAL},
+                {"127.1:1", ENDPOINT_LOCAL},
+                {"[::1]:1", ENDPOINT_LOCAL},
+                {"[::ffff:127.0.0.1]:1", ENDPOINT_LOCAL},
+                {"unix:/x", ENDPOINT_LOCAL},
+                {"0.0.0.0:1", ENDPOINT_NOWHERE},
+                {"0:1", ENDPOINT_NOWHERE},
+                {"[::]:1", ENDPOINT_NOWHERE},
+                {"[::ffff:0.0.0.0]:1", ENDPOINT_NOWHERE}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct endpoints found;
+        struct lun_err err;
+        REQUIRE(parse(rows[i].text, &found, &err) == 0);
+        if (endpoint_place(&found.items[0]) != rows[i].place)
+            check_fail(__FILE__, __LINE__, rows[i].text);
+    }
+}
+
 static void a_cluster_asks_what_the_endpoints_say(void) {
     struct fake *fake = fake_new();
     struct rpc *rpc = fake_rpc(fake);
@@ -209,6 +240,7 @@ int main(void) {
     RUN(what_is_too_long_is_refused_and_cut_short_in_the_message);
     RUN(each_member_counts_once_in_the_order_given);
     RUN(the_schemes_say_whether_tls_is_spoken);
+    RUN(whose_address_it_is_can_be_seen);
     RUN(a_cluster_asks_what_the_endpoints_say);
     return check_end();
 }
