@@ -319,6 +319,11 @@ int64_t lun_session_lease(const struct lun_session *session);
 int64_t lun_session_ttl_s(const struct lun_session *session);    /* granted */
 int64_t lun_session_valid_until_ns(struct lun_session *session); /* 0: lost */
 int64_t lun_session_stop_at_ns(struct lun_session *session);     /* 0: lost */
+/* For processes that this one forks, and that must end something in time though this one may be stopped or killed: a word
+ * that they share, with valid_until_ns as it is raised by each renewal, and 0 once the session is over for another reason. To
+ * be compared with CLOCK_BOOTTIME. The same word each time; it goes with the session here, and stays in the children. NULL: no
+ * memory, or the client is closed or another process's. Any thread. */
+const _Atomic int64_t *lun_session_share(struct lun_session *session);
 /* How long etcd may be away (stopped, restarted, out of reach) without stop_at being reached, whenever that begins: what the
  * TTL leaves after margin, grace, the age of a renewal and the time it takes to renew all sessions again. 0: not at all. */
 int64_t lun_session_away_limit_ns(const struct lun_session *session);

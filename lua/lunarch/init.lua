@@ -5,6 +5,7 @@ local candidate = require "lunarch.candidate"
 local clients = require "lunarch.client"
 local core = require "lunarch.core"
 local ending = require "lunarch.loop.ending"
+local exec = require "lunarch.exec"
 local loop = require "lunarch.loop"
 
 args.is_ours()
@@ -13,6 +14,7 @@ local lunarch = { version = core.version, _VERSION = "lunarch " .. core.version 
 
 lunarch.candidate = candidate
 lunarch.connect = clients.connect
+lunarch.exec = exec.run
 lunarch.now = core.now
 
 function lunarch.sleep(seconds)

@@ -49,6 +49,17 @@ describe("the example", function()
     assert.equal(readme, example)
   end)
 
+  it("command.lua runs its commands, ends the slow one, and undoes all at the end", function()
+    local a = start("command", "--name", "A")
+    a:wait_line "promoted, token %d+"
+    a:wait_line "serving at"
+    a:wait_line "backup: step 1"
+    a:wait_line "backup: .*not over within 2.5 s"
+    a:signal "sigint"
+    a:wait_line "demoted: stopping"
+    assert.equal(0, (a:wait_exit()))
+  end)
+
   it("standby.lua stops its work when it is told, and says so", function()
     local primary = start "standby"
     local lease = primary:wait_line("^primary").text:match "lease revoke (%x+)"

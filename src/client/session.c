@@ -14,8 +14,10 @@ void session_ref(struct lun_session *session) {
 void session_unref(struct lun_session *session) {
     unsigned before = atomic_fetch_sub(&session->n_refs, 1);
     assert(before > 0);
-    if (before == 1)
-        free(session);
+    if (before != 1)
+        return;
+    rpc_validity_unshare(&session->core.validity);
+    free(session);
 }
 
 void session_cut_off(struct lun_session *session) {
@@ -242,6 +244,14 @@ int64_t lun_session_valid_until_ns(struct lun_session *session) {
 
 int64_t lun_session_stop_at_ns(struct lun_session *session) {
     return client_is_ours(session->client) ? session_stop_at_ns(&session->core) : 0;
+}
+
+const _Atomic int64_t *lun_session_share(struct lun_session *session) {
+    if (client_enter_closed(session->client))
+        return NULL;
+    const _Atomic int64_t *word = session->is_ended ? NULL : session_share(&session->core);
+    client_leave(session->client);
+    return word;
 }
 
 int64_t lun_session_away_limit_ns(const struct lun_session *session) {

@@ -14,6 +14,7 @@
 #include "base/output.h"
 #include "module/bell.h"
 #include "module/callbacks.h"
+#include "module/commands.h"
 #include "module/ending.h"
 #include "module/signals.h"
 
@@ -133,6 +134,7 @@ static const luaL_Reg FUNCTIONS[] = {
     {"endings", endings_open},
     {"is_yieldable", core_is_yieldable},
     {"count_state", core_count_state},
+    {"commands", commands_open},
     {"connect", client_ref_connect},
     {"endpoints", client_ref_endpoints},
     {"process_exists", core_process_exists},
@@ -158,6 +160,7 @@ int luaopen_lunarch_core(lua_State *L) {
     client_ref_register(L);
     pending_register(L);
     bell_register(L);
+    commands_register(L);
     endings_register(L);
     for (const struct class *const *class = module_classes; *class; class ++)
         handle_register(L, *class);

@@ -128,6 +128,10 @@ int64_t session_valid_until_ns(struct session *session) {
     return rpc_validity_read(&session->validity);
 }
 
+const _Atomic int64_t *session_share(struct session *session) {
+    return rpc_validity_share(&session->validity);
+}
+
 int64_t session_stop_at_ns(struct session *session) {
     int64_t valid_until = rpc_validity_read(&session->validity);
     return valid_until ? valid_until - atomic_load_explicit(&session->validity.grace_ns, memory_order_relaxed)

@@ -87,7 +87,9 @@ void session_kill(struct session *session);
 
 /* Any thread, no lock. */
 int64_t session_valid_until_ns(struct session *session); /* 0: lost or closed */
-int64_t session_stop_at_ns(struct session *session);     /* 0: lost or closed */
+/* The same in memory shared with forked children, see rpc_validity_share. NULL: no memory. Inside; for an opened one. */
+const _Atomic int64_t *session_share(struct session *session);
+int64_t session_stop_at_ns(struct session *session); /* 0: lost or closed */
 
 /* How long etcd may be away, from the last instant at which it answered until it answers again, without a holder being
  * told to stop; never longer than promised by the granted TTL and the grace alone. 0: not at all. */

@@ -3,6 +3,7 @@
 #include "rpc/rpc.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 void rpc_init(struct rpc *rpc, const struct rpc_ops *ops) {
     *rpc = (struct rpc){.ops = ops, .round_ns = INT64_MIN};
@@ -77,7 +78,30 @@ void rpc_validity_start(struct rpc *rpc, struct rpc_validity *validity, int64_t 
     list_init(&validity->in_due);
     validity->told_stop_for = 0;
     validity->is_told_lost = false;
+    validity->shared = NULL;
     rpc->ops->validity_changed(validity, true);
+}
+
+static void tell_shared(struct rpc_validity *validity, int64_t valid_until_ns) {
+    if (validity->shared)
+        atomic_store(validity->shared, valid_until_ns);
+}
+
+const _Atomic int64_t *rpc_validity_share(struct rpc_validity *validity) {
+    if (validity->shared)
+        return validity->shared;
+    void *page = mmap(NULL, sizeof(int64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return NULL;
+    validity->shared = page;
+    tell_shared(validity, rpc_validity_read(validity));
+    return validity->shared;
+}
+
+void rpc_validity_unshare(struct rpc_validity *validity) {
+    if (validity->shared)
+        (void)munmap(validity->shared, sizeof(int64_t));
+    validity->shared = NULL;
 }
 
 int64_t rpc_validity_read(struct rpc_validity *validity) {
@@ -93,6 +117,7 @@ bool rpc_validity_raise(struct rpc_validity *validity, int64_t valid_until_ns) {
     while (until != 0 && until < valid_until_ns) {
         if (atomic_compare_exchange_weak(&validity->valid_until_ns, &until, valid_until_ns)) {
             atomic_store(&validity->last_valid_ns, valid_until_ns);
+            tell_shared(validity, valid_until_ns);
             validity->rpc->ops->validity_changed(validity, false);
             return true;
         }
@@ -103,10 +128,12 @@ bool rpc_validity_raise(struct rpc_validity *validity, int64_t valid_until_ns) {
 void rpc_validity_drop(struct rpc_validity *validity) {
     if (atomic_exchange(&validity->valid_until_ns, 0) != 0)
         atomic_store(&validity->last_valid_ns, RPC_NEVER);
+    tell_shared(validity, 0);
     validity->rpc->ops->validity_changed(validity, false);
 }
 
 void rpc_validity_stop(struct rpc_validity *validity) {
+    tell_shared(validity, 0);
     if (validity->rpc)
         validity->rpc->ops->validity_stopped(validity);
 }

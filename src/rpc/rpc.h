@@ -191,6 +191,7 @@ struct rpc_validity {
                                       RPC_NEVER when dropped */
     int64_t told_stop_for; /* the implementation's: the valid_until that on_due(false) was last queued for */
     bool is_told_lost;     /* the implementation's */
+    _Atomic int64_t *shared; /* see rpc_validity_share; NULL: not shared */
 };
 
 /* Starts guarding. Inside. */
@@ -205,6 +206,11 @@ void rpc_validity_stop(struct rpc_validity *validity);
 /* The valid_until in force, or 0 when lost: compares with the clock itself, and makes a passed one lost. Any
  * thread, no lock. */
 int64_t rpc_validity_read(struct rpc_validity *validity);
+/* A word that forked children see too: valid_until_ns as it rises, 0 once dropped or stopped; what has passed by the clock is
+ * not made 0 there. The same one each time; NULL: no memory. Inside. */
+const _Atomic int64_t *rpc_validity_share(struct rpc_validity *validity);
+/* Before the validity's memory goes; in children the word stays. Takes one that was never shared. */
+void rpc_validity_unshare(struct rpc_validity *validity);
 
 /* ---- poll: the user's thread ------------------------------------------------------------------------ */
 

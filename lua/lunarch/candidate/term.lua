@@ -164,9 +164,12 @@ end
 local function serve(candidate, session, term)
   local worker = tasks.spawn(candidate, work, term)
   worker:guard(function() return guard(candidate, term) end)
+  -- What they run (lunarch.exec) ends with the session.
+  worker.bound = { session = session }
   candidate.worker, candidate.overseer, candidate.working = worker, nil, "on_elected"
   local watcher = tasks.keep(candidate, watch_term, term)
   local session_watcher = tasks.keep(candidate, watch_session, session)
+  session_watcher.bound = worker.bound
   -- stop() came between the last look and the worker's birth.
   if candidate.stopping then terms.stop(candidate, candidate.stopping) end
   local ok, trace, err = join(candidate, worker)
@@ -189,6 +192,7 @@ local function on_lost() return "on_lost" end
 -- left until the deadline takes it: what on_lost had to undo may still be there. False then.
 local function lose(candidate, session, term)
   local task = tasks.spawn(candidate, handlers.tell, "on_lost", term, candidate.over)
+  task.bound = { session = session, is_after = true }
   candidate.loser = task
   local overseer = candidate.handlers.on_lost and oversee(candidate, term, task, on_lost, false)
   local has_ended = join(candidate, task, candidate.stop_timeout) ~= nil

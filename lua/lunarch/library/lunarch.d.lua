@@ -91,6 +91,52 @@ function lunarch.now() end
 ---@return true
 function lunarch.sleep(seconds) end
 
+---@class lunarch.exec_options
+---@field [integer] string|number the program, found in PATH unless it holds a "/", and its arguments. No shell: { "sh", "-c", text } is one
+---@field timeout? number seconds; then its process group gets SIGTERM. Default: no limit
+---@field kill_after? number seconds from SIGTERM to SIGKILL. Default: 2
+---@field env? table<string, string|number|false> changes of the environment; false takes a variable away
+---@field cwd? string the folder it runs in. Default: ours
+---@field stdin? string what it reads. Default: nothing (/dev/null)
+---@field on_line? fun(line: string, from: "stdout"|"stderr") is called with each line as it comes, in the task that waits; lines of more than 64 KiB come in parts. An error in it ends the command, and is raised. While it waits itself, so does the command, once much has gathered
+---@field keep? integer of stdout and of stderr the last so many bytes are kept. Default: 1 MiB
+---@field term? lunarch.term|lunarch.mutex|lunarch.session the command ends with it. Default: in the handlers of a candidate, its term
+
+---@class lunarch.exec_result
+---@field code? integer its exit status
+---@field signal? integer the number of the signal that ended it, if one did
+---@field stdout string
+---@field stderr string
+---@field stdout_dropped integer how many bytes came before those that are kept
+---@field stderr_dropped integer
+
+--- Runs another program, and returns how it ended, whatever its exit status: `assert(lunarch.exec { "true" }).code == 0`.
+--- Waits, in every world: tasks, cqueues and requests of nginx yield; elsewhere the thread blocks.
+---
+--- The program leads a process group of its own. The group gets SIGTERM, later SIGKILL, when the timeout is over; when the
+--- wait is interrupted (its task, a stop, Ctrl-C), which then goes on only after the group is gone; when this process is
+--- gone, by SIGKILL too; and when the term ends that it belongs to: in on_elected, do_work, on_jeopardy and on_safe SIGTERM
+--- at the term's `stop_at`, SIGKILL a third of the grace later; in on_lost a half and a quarter of the grace before
+--- `valid_until`. So the group is gone before another may lead, also while this process is busy or stopped (SIGSTOP). What
+--- on_lost runs after `valid_until` is bounded by stop_timeout alone. In a task that a handler has spawned, say `term = term`.
+---
+--- When the program ends by itself, what it leaves in its group gets SIGKILL. A daemon that is to live on leaves the group
+--- (setsid), as pg_ctl and start-stop-daemon do; nothing ends it then, and its output is not waited for. A group in
+--- uninterruptible sleep, set-user-ID programs after SIGKILL of the process that watches over them ("lunarch-exec" in ps),
+--- and work handed to another daemon (systemctl) are not reached.
+---
+--- The program inherits no descriptor but the three, no blocked and no ignored signal.
+---
+--- `nil, message, code, result`: "timeout" and "lost" (ended with its term, or not begun: the term is over), "invalid" (not
+--- found, no program, no such folder), "permission_denied", "unavailable" (no descriptor, process or memory), "unknown" (the
+--- process that watches over it was killed). `result` is there when it was begun.
+---@param command lunarch.exec_options
+---@return lunarch.exec_result? result
+---@return string? message
+---@return lunarch.code? code
+---@return lunarch.exec_result? result what it wrote before it was ended
+function lunarch.exec(command) end
+
 --- Waits until clients that were collected have given up what they held, at most so many seconds, and cuts off the
 --- rest. The last call of a program; blocks.
 ---@param seconds? number

@@ -148,7 +148,7 @@ local function connect_bell()
   bell, path = open_bell()
   if not bell then return nil, path end
   for _, client in each(clients) do
-    bell:watch(client)
+    bell:hear(client:pollfd())
   end
   bell:hear(requests.fd())
   local socket = ngx.socket.tcp()
@@ -343,7 +343,7 @@ end
 --- `on_ready` is called whenever the client (of lunarch.core) has something to tell, until hub.unwatch(on_ready).
 function hub.watch(client, on_ready)
   clients[on_ready] = client
-  if bell then bell:watch(client) end
+  if bell then bell:hear(client:pollfd()) end
 end
 
 function hub.unwatch(on_ready)

@@ -1,0 +1,236 @@
+-- Commands: what they return, how they are ended, and that nothing is left of them.
+local cqueues_is_there, cqueues = pcall(require, "cqueues")
+local lunarch = require "lunarch"
+local process = require "support.process"
+local tree = require "support.tree"
+local uv = require "luv"
+local wait = require "support.wait"
+
+local function sh(text, options)
+  local command = { "sh", "-c", text }
+  for name, value in pairs(options or {}) do
+    command[name] = value
+  end
+  return lunarch.exec(command)
+end
+
+-- What this process holds: its descriptors, and its children, ended or not.
+local function held()
+  local n, scan = 0, uv.fs_scandir "/proc/self/fd"
+  while uv.fs_scandir_next(scan) do
+    n = n + 1
+  end
+  local children = tree.read(("/proc/self/task/%d/children"):format(uv.os_getpid()))
+  return { fds = n, children = children }
+end
+
+local function gone(pid)
+  return not process.is_running(pid) or process.state_of(pid) == "Z"
+end
+
+describe("a command", function()
+  it("returns its status and what it wrote", function()
+    local result = assert(sh("cat; echo oops >&2; exit 3", { stdin = "given" }))
+    assert.same({ 3, nil, "given", "oops\n" }, { result.code, result.signal, result.stdout, result.stderr })
+    assert.equal(9, assert(sh "kill -9 $$").signal)
+    assert.equal("a b\n5 1.5\n", assert(lunarch.exec { "printf", "%s\\n", "a b", "5 1.5" }).stdout)
+    assert.equal("7\n", assert(lunarch.exec { "echo", 7 }).stdout)
+  end)
+
+  it("runs in the environment and the folder that it is given, and reads nothing else", function()
+    local result = assert(sh("echo $A-$HOME-$PATH; pwd; cat", { env = { A = "x", HOME = false }, cwd = "/usr" }))
+    assert.equal(("x--%s\n/usr\n"):format(os.getenv "PATH"), result.stdout)
+    assert.equal("found\n", assert(lunarch.exec { "tool", env = { PATH = (function()
+      local folder = tree.folder()
+      local file = assert(io.open(folder .. "/tool", "w"))
+      file:write "#!/bin/sh\necho found\n"
+      file:close()
+      assert(uv.fs_chmod(folder .. "/tool", 493))
+      return "/nowhere:" .. folder
+    end)() } }).stdout)
+  end)
+
+  it("inherits no descriptor, no blocked and no ignored signal, and leads a group of its own", function()
+    local file = assert(io.open "/dev/null")
+    local text = assert(sh [[grep -E 'SigBlk|SigIgn' /proc/self/status
+      ls /proc/$$/fd | tr '\n' ' '
+      ps -o pid=,pgid= $$]]).stdout
+    file:close()
+    assert.truthy(text:find "SigBlk:%s0+\n" and text:find "SigIgn:%s0+\n")
+    assert.truthy(text:find "\n0 1 2 ")
+    local pid, group = text:match "(%d+)%s+(%d+)\n$"
+    assert.equal(pid, group)
+  end)
+
+  it("that cannot be started says why", function()
+    local function refused(command, code, words)
+      local result, message, found = lunarch.exec(command)
+      assert.is_nil(result)
+      assert.equal(code, found)
+      assert.truthy(message:find(words, 1, true), message)
+    end
+    refused({ "no-such-program" }, "invalid", "no-such-program: not found in PATH")
+    refused({ "/nowhere/at/all" }, "invalid", "there is no such file")
+    refused({ "/etc/passwd" }, "permission_denied", "must not be executed")
+    refused({ "true", cwd = "/nowhere" }, "invalid", "cannot go to /nowhere")
+    refused({ "true", ("x"):rep(3 * 1024 * 1024) }, "invalid", "true: ")
+  end)
+
+  it("is misused with an error at the user's line", function()
+    local function misused(words, ...)
+      local ok, err = pcall(lunarch.exec, ...)
+      assert.is_false(ok)
+      assert.truthy(tostring(err):find(words, 1, true), err)
+    end
+    misused("'command' must be a table", "ls")
+    misused("'program' is missing", {})
+    misused("'argument 1' must be a string", { "ls", {} })
+    misused("unknown option 'timeuot'", { "ls", timeuot = 1 })
+    misused("'env.A' must be a string", { "ls", env = { A = true } })
+    misused("'term' must be a term", { "ls", term = {} })
+  end)
+
+  it("keeps the last so many bytes, and says how many it dropped", function()
+    local result = assert(sh("head -c 3000000 /dev/zero; printf end; echo no >&2", { keep = 1000 }))
+    assert.same({ 1000, 2999003 }, { #result.stdout, result.stdout_dropped })
+    assert.same({ 3, 0 }, { #result.stderr, result.stderr_dropped })
+    assert.equal("end", result.stdout:sub(-3))
+  end)
+
+  it("gives its lines as they come, and an error there ends it", function()
+    local lines = {}
+    assert(sh("echo a; echo b >&2; printf c", { on_line = function(text, from) lines[#lines + 1] = from .. text end }))
+    table.sort(lines)
+    assert.same({ "stderrb", "stdouta", "stdoutc" }, lines)
+    local pid
+    local ok, err = pcall(sh, "echo $$; sleep 1000", { on_line = function(text)
+      pid = tonumber(text)
+      error("enough", 0)
+    end })
+    assert.same({ false, "enough" }, { ok, err })
+    assert.is_true(gone(pid))
+  end)
+
+  it("that writes without end holds nobody up", function()
+    local n = 0
+    local _, _, code = lunarch.exec { "yes", timeout = 0.3, on_line = function() n = n + 1 end }
+    assert.equal("timeout", code)
+    assert.is_true(n > 0)
+  end)
+end)
+
+describe("a command whose time is over", function()
+  it("gets SIGTERM, later SIGKILL, and so does its whole group", function()
+    local text = "trap 'echo told; exit 4' TERM; echo begun; sleep 1000 & wait"
+    local result, message, code, had = sh(text, { timeout = 0.5 })
+    assert.is_nil(result)
+    assert.equal("timeout", code)
+    assert.truthy(message:find("not over within 0.5 s", 1, true))
+    assert.same({ 4, "begun\ntold\n" }, { had.code, had.stdout })
+    text = "trap '' TERM; sh -c 'echo $$; while :; do sleep 1; done'"
+    result, message, code, had = sh(text, { timeout = 0.5, kill_after = 0.2 })
+    assert.is_nil(result)
+    assert.truthy(message)
+    assert.same({ "timeout", 9 }, { code, had.signal })
+    assert.is_true(gone(tonumber(had.stdout)))
+  end)
+
+  it("is ended though it stopped itself", function()
+    local _, _, code, had = sh("kill -STOP $$", { timeout = 0.3 })
+    assert.same({ "timeout", 15 }, { code, had.signal })
+  end)
+
+  it("leaves nothing of its group when it ends by itself, and is not waited for by those who hold its pipes", function()
+    local result = assert(sh "sleep 1000 & echo $!")
+    assert.is_true(gone(tonumber(result.stdout)))
+    local daemon = assert(sh "setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.2")
+    local pid = tonumber(daemon.stdout)
+    assert.is_false(gone(pid))
+    process.kill9(pid)
+  end)
+
+  it("takes its end from a task's interruption, which comes after it", function()
+    local pid
+    lunarch.run(function()
+      local task = lunarch.spawn(function()
+        sh("trap '' TERM; echo $$; while :; do sleep 1; done",
+          { kill_after = 0.3, on_line = function(text) pid = tonumber(text) end })
+      end)
+      while not pid do lunarch.sleep(0.01) end
+      task:interrupt "stop"
+      local ok, _, err = task:join(wait.LIMIT)
+      assert.same({ false, "stop" }, { ok, err })
+      assert.is_true(gone(pid))
+    end)
+  end)
+
+  it("takes its end from that of the process that began it, whatever ended that", function()
+    for _, signal in ipairs { "sigkill", "sigterm" } do
+      local child = process.start { "lua", "-e", [[
+        local lunarch = require "lunarch"
+        lunarch.exec { "sh", "-c", "trap '' TERM; echo $$; while :; do sleep 1; done", kill_after = 0.3,
+          on_line = function(text) print(text) io.stdout:flush() end }]] }
+      local pid = tonumber(child:wait_line "%d+".text)
+      child:signal(signal)
+      wait.eventually(function() return gone(pid) end)
+    end
+  end)
+
+  it("is ended in time though the process that began it stands still", function()
+    local child = process.start { "lua", "-e", [[
+      local lunarch = require "lunarch"
+      lunarch.exec { "sh", "-c", "echo $$; exec sleep 1000", timeout = 1,
+        on_line = function(text) print(text) io.stdout:flush() end }]] }
+    local pid = tonumber(child:wait_line "%d+".text)
+    process.freeze(child.pid)
+    wait.eventually(function() return gone(pid) end)
+    process.kill9(child.pid)
+  end)
+end)
+
+describe("many commands", function()
+  it("run at once in tasks, beside each other", function()
+    local began_at, order = lunarch.now(), {}
+    lunarch.run(function()
+      for i = 1, 20 do
+        lunarch.spawn(function()
+          assert.equal(i, assert(sh(("sleep 0.3; exit %d"):format(i))).code)
+          order[#order + 1] = i
+        end)
+      end
+    end)
+    assert.equal(20, #order)
+    assert.is_true(lunarch.now() - began_at < 20 * 0.3)
+  end)
+
+  if cqueues_is_there then
+    it("run at once under cqueues", function()
+      local cq, n = cqueues.new(), 0
+      for i = 1, 5 do
+        cq:wrap(function()
+          assert.equal(i, assert(sh(("sleep 0.1; exit %d"):format(i))).code)
+          n = n + 1
+        end)
+      end
+      assert(cq:loop(wait.LIMIT))
+      assert.equal(5, n)
+    end)
+  end
+
+  it("leave no descriptor, no child and no memory behind", function()
+    local function rounds(n)
+      for i = 1, n do
+        assert(sh("cat", { stdin = "x" }))
+        if i % 10 == 0 then sh("sleep 1000", { timeout = 0 }) end
+        if i % 10 == 5 then lunarch.exec { "no-such-program" } end
+      end
+      collectgarbage()
+      collectgarbage()
+    end
+    rounds(10)
+    local before, kb = held(), collectgarbage "count"
+    rounds(tonumber(os.getenv "LUNARCH_EXECS") or 50)
+    assert.same(before, held())
+    assert.is_true(collectgarbage "count" < kb + 100)
+  end)
+end)

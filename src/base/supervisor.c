@@ -1,0 +1,256 @@
+/* base/supervisor.c - the process between us and a command: starts it, ends its group in time, and reports.
+ *
+ * It is a copy of a process that may have any number of threads: whatever lock they held is held here for ever. So it calls
+ * nothing but what a signal handler may call.
+ *
+ *   running --asked, timeout, the session runs out, the owner is gone--> SIGTERM --its time is over--> SIGKILL
+ *      |                                                                    |                           |
+ *      `------------------------- the leader of the group has ended --------+---------------------------'
+ *                                                                           v
+ *                                        SIGKILL for what is left of the group, until it is gone; the report */
+#include "base/command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+enum { CONTROL = 3, INPUT, OUTPUT, ERRORS, FIRST_FREE };
+
+/* The word of the session is looked at so often: it may come to be 0. */
+#define LOOK_NS (200 * NS_PER_MS)
+/* A process that no signal reaches (uninterruptible sleep) is waited for so long. */
+#define GONE_NS (5 * NS_PER_S)
+
+struct supervisor {
+    const struct command_plan *plan;
+    pid_t pid;
+    int children_fd;
+    bool is_orphaned;
+    enum command_cause cause;
+    int64_t termed_at_ns; /* 0: it was not */
+};
+
+static void die(int stage, int error) {
+    struct command_report report = {.stage = stage, .error = error};
+    (void)send(CONTROL, &report, sizeof report, MSG_NOSIGNAL);
+    _exit(1);
+}
+
+/* ---- descriptors ------------------------------------------------------------------------------------- */
+
+static void close_from(unsigned first) {
+#ifdef SYS_close_range
+    if (syscall(SYS_close_range, first, ~0U, 0) == 0)
+        return;
+#endif
+    struct rlimit limit;
+    unsigned last =
+        getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 65536 ? (unsigned)limit.rlim_cur : 65536;
+    for (unsigned fd = first; fd < last; fd++)
+        (void)close((int)fd);
+}
+
+/* Nothing else stays open, least of all the owner's ends: of this command and of others. */
+static bool arrange(const int fds[4]) {
+    int high[4];
+    for (int i = 0; i < 4; i++)
+        if ((high[i] = fcntl(fds[i], F_DUPFD, FIRST_FREE)) < 0)
+            return false;
+    for (int i = 0; i < 4; i++)
+        if (dup2(high[i], CONTROL + i) < 0)
+            return false;
+    close_from(FIRST_FREE);
+    int null = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < 3; fd++)
+        if (null < 0 || dup2(null, fd) < 0)
+            (void)close(fd);
+    if (null >= FIRST_FREE)
+        (void)close(null);
+    return true;
+}
+
+/* ---- the command ------------------------------------------------------------------------------------- */
+
+/* What the owner has changed is not the command's: ignored signals, a blocked one. */
+static void restore_signals(void) {
+    struct sigaction standard = {.sa_handler = SIG_DFL};
+    for (int sig = 1; sig < NSIG; sig++)
+        (void)sigaction(sig, &standard, NULL);
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* As execvp: the first file that can be executed; what is there but may not be is worth more than what is not there. */
+static int execute(const struct command_plan *plan) {
+    int error = ENOENT;
+    for (const char *const *path = plan->paths; *path; path++) {
+        (void)execve(*path, (char *const *)plan->argv, (char *const *)plan->env);
+        if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
+            return errno;
+        if (errno == EACCES)
+            error = EACCES;
+    }
+    return error;
+}
+
+/* Shares the supervisor's memory, which stands still meanwhile. PDEATHSIG: should somebody kill the supervisor. */
+static void become(const struct command_plan *plan, volatile int *stage, volatile int *error) {
+    (void)setpgid(0, 0);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (int fd = 0; fd < 3; fd++)
+        (void)dup2(INPUT + fd, fd);
+    close_from(CONTROL);
+    if (plan->cwd && chdir(plan->cwd) != 0) {
+        *stage = COMMAND_CHDIR;
+        *error = errno;
+    } else {
+        restore_signals();
+        *error = execute(plan);
+        *stage = COMMAND_EXEC;
+    }
+    _exit(127);
+}
+
+static pid_t start(const struct command_plan *plan) {
+    volatile int stage = COMMAND_RAN, error = 0;
+    pid_t pid = vfork();
+    if (pid == 0)
+        become(plan, &stage, &error);
+    if (pid < 0)
+        die(COMMAND_FORK, errno);
+    if (stage != COMMAND_RAN)
+        die(stage, error);
+    for (int fd = INPUT; fd < FIRST_FREE; fd++)
+        (void)close(fd);
+    return pid;
+}
+
+/* ---- ending it --------------------------------------------------------------------------------------- */
+
+static int64_t earlier(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* A stopped command would not see SIGTERM. */
+static void terminate(struct supervisor *self, enum command_cause cause, int64_t now) {
+    if (self->termed_at_ns != 0)
+        return;
+    self->cause = cause;
+    self->termed_at_ns = now;
+    (void)kill(-self->pid, SIGTERM);
+    (void)kill(-self->pid, SIGCONT);
+}
+
+/* Returns the instant of the next look. */
+static int64_t keep_time(struct supervisor *self, int64_t now) {
+    const struct command_plan *plan = self->plan;
+    int64_t until = plan->valid_until ? atomic_load(plan->valid_until) : COMMAND_NEVER;
+    int64_t term_at = plan->valid_until ? until - plan->term_before_ns : COMMAND_NEVER;
+    int64_t next = plan->valid_until ? now + LOOK_NS : COMMAND_NEVER;
+    if (now >= term_at)
+        terminate(self, COMMAND_LAPSED, now);
+    else if (now >= plan->timeout_at_ns)
+        terminate(self, COMMAND_TIMEOUT, now);
+    if (self->termed_at_ns == 0)
+        return earlier(next, earlier(term_at, plan->timeout_at_ns));
+    int64_t kill_at = self->termed_at_ns + plan->kill_after_ns;
+    if (until == 0)
+        kill_at = earlier(kill_at, self->termed_at_ns + plan->term_before_ns - plan->kill_before_ns);
+    else if (plan->valid_until)
+        kill_at = earlier(kill_at, until - plan->kill_before_ns);
+    if (now < kill_at)
+        return earlier(next, kill_at);
+    (void)kill(-self->pid, SIGKILL);
+    return now + LOOK_NS;
+}
+
+static void hear_owner(struct supervisor *self) {
+    char byte;
+    ssize_t n = recv(CONTROL, &byte, 1, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    self->is_orphaned = n <= 0;
+    terminate(self, COMMAND_ASKED, clock_boottime_ns());
+}
+
+static void sleep_until(struct supervisor *self, int64_t now, int64_t until) {
+    struct pollfd fds[] = {{.fd = self->children_fd, .events = POLLIN},
+                           {.fd = self->is_orphaned ? -1 : CONTROL, .events = POLLIN}};
+    int64_t ns = until > now ? until - now : 0;
+    struct timespec span = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+    (void)ppoll(fds, 2, until == COMMAND_NEVER ? NULL : &span, NULL);
+    if (fds[0].revents) {
+        struct signalfd_siginfo info;
+        (void)!read(self->children_fd, &info, sizeof info);
+    }
+    if (fds[1].revents)
+        hear_owner(self);
+}
+
+/* Looks, and leaves it a zombie: so its number stays its own until its group is gone. */
+static bool has_ended(pid_t pid) {
+    siginfo_t info = {.si_pid = 0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
+/* What the leader left behind in its group became our children (PR_SET_CHILD_SUBREAPER). */
+static int end_group(pid_t pid) {
+    int status = 0;
+    (void)kill(-pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    int64_t until = clock_boottime_ns() + GONE_NS;
+    while (kill(-pid, SIGKILL) == 0 && clock_boottime_ns() < until) {
+        if (waitpid(-pid, NULL, WNOHANG) <= 0)
+            (void)nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+    }
+    return status;
+}
+
+/* Others that became our children have left the group: they live on, but not as zombies of ours. */
+static void reap_strays(pid_t pid) {
+    siginfo_t info = {.si_pid = 0};
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
+           info.si_pid != pid) {
+        (void)waitpid(info.si_pid, NULL, WNOHANG);
+        info.si_pid = 0;
+    }
+}
+
+void supervisor_run(const struct command_plan *plan, const int fds[4]) {
+    struct supervisor self = {.plan = plan};
+    struct sigaction standard = {.sa_handler = SIG_DFL};
+    (void)sigaction(SIGCHLD, &standard, NULL);
+    (void)setsid();
+    (void)prctl(PR_SET_NAME, "lunarch-exec");
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    if (!arrange(fds))
+        _exit(1);
+    sigset_t children;
+    sigemptyset(&children);
+    sigaddset(&children, SIGCHLD);
+    if ((self.children_fd = signalfd(-1, &children, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
+        die(COMMAND_FORK, errno);
+    self.pid = start(plan);
+    while (!has_ended(self.pid)) {
+        reap_strays(self.pid);
+        int64_t now = clock_boottime_ns();
+        int64_t next = keep_time(&self, now);
+        sleep_until(&self, now, next);
+    }
+    struct command_report report = {.status = end_group(self.pid), .cause = (int)self.cause};
+    (void)send(CONTROL, &report, sizeof report, MSG_NOSIGNAL);
+    _exit(0);
+}
