@@ -300,6 +300,8 @@ void facts_register(lua_State *L) {
         {"may_say", fact_may_say},
         {NULL, NULL},
     };
+    static const struct facts_access access = {facts_enter, facts_leave, facts_all, facts_remaining_s,
+                                               watchdog_is_silent};
     static const luaL_Reg functions[] = {{"new_fact", new_fact}, {"running", running}, {NULL, NULL}};
     if (luaL_newmetatable(L, CLASS)) {
         luaL_newlib(L, methods);
@@ -314,4 +316,6 @@ void facts_register(lua_State *L) {
     }
     lua_pop(L, 1);
     luaL_setfuncs(L, functions, 0);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&access);
+    lua_setfield(L, -2, "facts");
 }

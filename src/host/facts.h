@@ -1,5 +1,5 @@
 /* host/facts.h - what the candidates of this process do, as Lua has published it, for threads that answer or warn while
- * Lua is busy: the watchdog (overdue.h) and the HTTP server (listen.c).
+ * Lua is busy: the watchdog (overdue.h) and the HTTP server (http.c).
  *
  * Lua publishes what only it knows (a handler has begun, the work has to stop). Whether a term still holds is never
  * published: whoever reads asks the core for it, by the clock, at that moment. So a fact is never staler than the clock
@@ -65,7 +65,16 @@ const char *facts_running(const struct fact **ret_fact);
  * has not returned). */
 double facts_remaining_s(const struct fact *fact);
 
-/* Adds new_fact() and running() to the table at the top: see factslib.c. */
+/* Adds new_fact() and running() to the table at the top, and `facts`: the access below. */
 void facts_register(lua_State *L);
+
+/* For the module with the HTTP server, which is not linked with the program. */
+struct facts_access {
+    void (*enter)(void);
+    void (*leave)(void);
+    struct list *(*all)(void);
+    double (*remaining_s)(const struct fact *fact);
+    bool (*is_silent)(void); /* watchdog_is_silent */
+};
 
 #endif

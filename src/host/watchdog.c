@@ -24,7 +24,7 @@
 enum { TICKS_PER_LIMIT = 8, OBEY_MS = 1000 };
 
 static atomic_uint pats, pats_when_asked;
-static atomic_bool is_stopping, is_asked;
+static atomic_bool is_stopping, is_asked, is_silent;
 static pthread_t thread;
 static atomic_bool is_running;
 static atomic_int end_status = -1;
@@ -85,6 +85,7 @@ static void count_tick(void) {
     unsigned now = atomic_load(&pats);
     silent_ticks = now == seen ? silent_ticks + 1 : 0;
     seen = now;
+    atomic_store(&is_silent, silent_ticks >= TICKS_PER_LIMIT);
     if (silent_ticks == TICKS_PER_LIMIT)
         write_line(silent_line);
 }
@@ -179,11 +180,16 @@ void watchdog_answer(void) {
     watchdog_pat();
 }
 
+bool watchdog_is_silent(void) {
+    return atomic_load(&is_silent);
+}
+
 unsigned watchdog_pats(void) {
     return atomic_load(&pats);
 }
 
 void watchdog_pat(void) {
+    atomic_store(&is_silent, false);
     (void)atomic_fetch_add(&pats, 1);
 }
 

@@ -20,6 +20,8 @@ int watchdog_start(double limit_s, const struct watchdog_lines *lines);
 void watchdog_ask(void);
 /* Often enough: at least four times per limit. */
 void watchdog_pat(void);
+/* Whether the line `silent` has been written, and Lua has not patted since. */
+bool watchdog_is_silent(void);
 /* How often Lua has patted so far. */
 unsigned watchdog_pats(void);
 /* A descriptor that is readable when the loop is asked whether it turns; Lua then calls watchdog_answer. -1 with errno. */

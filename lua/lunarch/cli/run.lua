@@ -76,6 +76,8 @@ function command.define(parser)
   parser:option("--health-failures", "how many failures in a row make a candidate unhealthy (default: 3)")
     :argname("N"):convert(flag.count "--health-failures")
   etcd.define(parser)
+  parser:option("--listen", "answer HTTP requests at HOST:PORT or PORT: /leader /healthz /ready /metrics /status")
+    :argname("ADDRESS")
   parser:option("--log", "how to write the log to stderr: text or json (default: text)")
     :argname("FORMAT"):choices { "text", "json" }
 end
@@ -254,6 +256,7 @@ end
 
 function Run:finish()
   host.unwatch()
+  if self.listening then self.listening.stop() end
   for timer in pairs(self.timers) do
     timer:stop()
   end
@@ -261,6 +264,16 @@ function Run:finish()
   self.client, self.candidates = nil, {}
   collectgarbage()
   self.lunarch.shutdown(SHUTDOWN_S)
+end
+
+-- Nil, or what is wrong with the address.
+function Run:listen(address)
+  local listen = require "lunarch.cli.listen"
+  local bound, trouble = listen.start(address)
+  if not bound then return trouble end
+  self.listening = listen
+  self.log.info("listens at http://%s", bound)
+  return nil
 end
 
 -- ---- from the flags to the end ----------------------------------------------------------------------------------
@@ -379,6 +392,13 @@ function command.run(flags)
   end
   run.flag_endpoints = endpoints or nil
   given.endpoints = run.flag_endpoints
+  if flags.listen then
+    trouble = run:listen(flags.listen)
+    if trouble then
+      log.complain(trouble)
+      return exit.USAGE
+    end
+  end
   run:set_globals(flags.args, host.prefix .. "/bin/lunarch")
   run:watch_connect()
   modules.look_beside(flags.script)
