@@ -333,6 +333,44 @@ describe("a program that ends itself while it leads", function()
     assert.truthy(child:output():find "on_lost returned\n.*false\t.*interrupted!\nwent on")
   end)
 
+  -- LuaJIT raises it in whatever runs when the signal comes: here a hook does so at a chosen place, the first time that a
+  -- traceback has the text after do_work was called so often.
+  for what, text in pairs(vm.is_luajit and {
+    ["a task beside the handlers"] = "candidate/term.lua.*'pcall'\n[^\n]*candidate/tasks.lua",
+    ["the driver's wait for the work"] = "candidate/term.lua:%d+: in function 'join'",
+    ["a log of the user's"] = "line%).*'pcall'\n[^\n]*candidate/init.lua:%d+: in function 'info'",
+  } or {}) do
+    it("by Ctrl-C in " .. what, function()
+      local child = start(([[
+        jit.off()
+        jit.flush()
+        local function strike()
+          if not debug.traceback("", 2):find(%q) then return end
+          debug.sethook()
+          print "struck"
+          error("interrupted!", 0)
+        end
+        local log = {}
+        for _, level in ipairs { "debug", "info", "warn", "error" } do log[level] = function() string.rep("x", 2) end end
+        local n = 0
+        print(pcall(function()
+          make {
+            log = log,
+            on_elected = function() debug.sethook(strike, "cr") print "on_elected" end,
+            do_work = function()
+              n = n + 1
+              if n > 3 then return false end
+            end,
+          }:run()
+        end))
+        print "went on"]]):format(text))
+      assert.same({ 0, 0 }, exit_of(child))
+      local output = child:output()
+      assert.truthy(output:find "on_elected\n.*on_lost returned\n.*false\tinterrupted!.*\nwent on\n", output)
+      assert.equal(1, #child:find_all "^struck", output)
+    end)
+  end
+
   -- ---- the end of the main chunk ----------------------------------------------------------------------------------
 
   for what, text in pairs {

@@ -57,6 +57,7 @@ local function guarded_log(given, name)
     log[level] = function(format, ...)
       local ok, err = pcall(given[level], format, ...)
       if ok then return end
+      loop.pass_on(err)
       own.error("the log failed: %s", args.error_text(err))
       own[level](format, ...)
     end

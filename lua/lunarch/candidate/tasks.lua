@@ -41,6 +41,8 @@ local function go_on(candidate, fn, ...)
     if ok then return end
     local task = loop.world().current()
     if err == tasks.STOP or task and task.interruption then error(err, 0) end
+    -- Ctrl-C is the main program's, which on LuaJIT it may miss; it may go on, and so do we.
+    loop.pass_on(err)
     candidate.log.error("a task beside the handlers failed, and begins anew: %s", tostring(err))
     candidate.lunarch.sleep(PAUSE_S)
   end

@@ -12,6 +12,7 @@ local failures = require "lunarch.candidate.failures"
 local fitness = require "lunarch.candidate.fitness"
 local follow = require "lunarch.candidate.follow"
 local handlers = require "lunarch.candidate.handlers"
+local loop = require "lunarch.loop"
 local overdue = require "lunarch.candidate.overdue"
 local tasks = require "lunarch.candidate.tasks"
 
@@ -151,10 +152,11 @@ end
 -- ---- from the beginning to the end ------------------------------------------------------------------------------
 
 -- Waits for a task of ours. What interrupts the driver itself (lunarch.run does so with all tasks when its main task
--- fails) has us stop, in order all the same.
+-- fails) has us stop, in order all the same. Ctrl-C, which LuaJIT raises in whatever runs, goes to the main program too.
 local function join(candidate, task, timeout)
   local results = pack(pcall(task.join, task, timeout))
   if results[1] then return unpack(results, 2, results.n) end
+  loop.pass_on(results[2])
   candidate.driver:allow()
   candidate:stop()
   return join(candidate, task, timeout)
