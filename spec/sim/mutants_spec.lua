@@ -19,7 +19,7 @@ local ORDERLY = [[
 local MUTANTS = {
   leader_told_at_once = "on_leader%(.+%) before o",
   no_on_lost_at_an_exit = "the program ended without on_lost, after on_elected",
-  no_on_lost_where_on_elected_failed = "without on_lost",
+  no_on_lost_where_on_elected_failed = "on_lost", -- without it, or another leader before it,
   work_without_the_clock = "is called after the end of its term",
 }
 

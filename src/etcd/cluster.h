@@ -46,6 +46,7 @@ struct etcd_member {
         struct rpc_call *read;
         unsigned generation; /* of the token it carries */
         bool was_denied;     /* a Status is in flight, after a read that was not permitted */
+        struct confirmation latest;
     } confirm;
 };
 

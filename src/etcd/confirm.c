@@ -72,11 +72,14 @@ static int judge(struct etcd_member *member, const struct rpc_result *result, co
             reply_header(member->confirm.was_denied ? RPC_MEMBER_STATUS : RPC_RANGE, message);
         int rc = etcd_saw_header(
             member, header, (struct heard){member->confirm.sent_ns, !member->confirm.was_denied}, ret_err);
-        if (rc)
+        if (rc) {
             etcd_member_failed(member, ret_err->text);
-        else
-            *ret_raft_term = header->raft_term;
-        return rc;
+            return rc;
+        }
+        member->confirm.latest =
+            (struct confirmation){header->raft_term, header->member_id, member->confirm.sent_ns};
+        *ret_raft_term = header->raft_term;
+        return 0;
     }
     struct status_class class = status_classify(result->status, result->message, result->is_unsent);
     char why[ETCD_WHY_BYTES];

@@ -8,6 +8,14 @@
 
 #include "etcd/etcd.h"
 
+/* A linearizable read that a member has answered: by then it had carried out all that was committed when the read was
+ * sent. */
+struct confirmation {
+    uint64_t raft_term; /* 0: none yet */
+    uint64_t member_id; /* of the etcd that answered: there may be several behind one address */
+    int64_t sent_ns;
+};
+
 struct confirm {
     struct list in_member;
     /* `err` NULL: `raft_term` is that of the reply. May free or restart `confirm`. */

@@ -61,6 +61,7 @@ static void on_message(void *arg, struct rpc_stream *stream, const ProtobufCMess
     struct keepalive_reply reply = {.lease = answer->id,
                                     .ttl_s = answer->ttl,
                                     .raft_term = answer->header->raft_term,
+                                    .member_id = answer->header->member_id,
                                     .sent_ns = asked.sent_ns};
     keepalive->callbacks.on_reply(keepalive->arg, keepalive, &reply);
 }

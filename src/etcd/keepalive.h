@@ -12,7 +12,7 @@ struct keepalive;
 struct keepalive_reply {
     int64_t lease;
     int64_t ttl_s; /* 0: the member knows no such lease */
-    uint64_t raft_term;
+    uint64_t raft_term, member_id;
     int64_t sent_ns; /* rpc_now just before the renewal was handed to the stream */
 };
 

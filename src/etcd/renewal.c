@@ -20,11 +20,6 @@
 #define MIN_SILENCE_NS (300 * NS_PER_MS)
 #define RETRY_LEAST_NS (50 * NS_PER_MS)
 #define RETRY_MOST_NS (400 * NS_PER_MS)
-/* How far a leader may be behind its followers in carrying out a grant; one that has renewed the lease has done
- * so. */
-#define LEADER_LAG_NS (300 * NS_PER_MS)
-/* Nobody else answers: then the same member is taken at its word. */
-#define NOBODY_ELSE_NS NS_PER_S
 
 static int64_t now_of(const struct renewals *renewals) {
     return rpc_now(renewals->etcd->rpc);
@@ -258,53 +253,37 @@ void renewals_answered(struct renewal_stream *stream) {
 static void succeed(struct renewals *renewals, struct renewal *renewal, const struct renewal_entry *entry) {
     renewals->n_failures = 0;
     renewal->is_renewing = renewal->is_apart = false;
-    renewal->gone_member = NULL;
     renewal->renewed_ns = entry->sent_ns;
-    renewal->renewed_term = entry->raft_term;
     renewal->ask_at_ns =
         entry->sent_ns + backoff_early(renewals->etcd->rpc, renewal_interval_ns(renewal->ttl_ns), 5);
     wake_at(renewals, renewal->ask_at_ns);
     renewal->callbacks->on_renewed(renewal, entry->sent_ns, entry->ttl_s);
 }
 
-/* There was such an answer already, under the same leader. */
-static bool is_doubted(const struct renewal *renewal, const struct renewal_entry *entry) {
-    return renewal->gone_member && entry->raft_term == renewal->gone_term;
+/* A TTL of 0 alone says little: a leader that has not yet carried out the grant answers so too (etcd #13675), however
+ * long ago that was, if it was paused meanwhile. One that is sent after the same member has answered a linearizable read,
+ * itself sent when the grant was known, is certain as long as etcd's leader is the same: a leader answers such a read, and
+ * a renewal that another member forwards to it, once it has carried out what was committed before. */
+static bool is_gone(const struct renewal *renewal, const struct renewal_entry *entry) {
+    const struct confirmation *read = &entry->read_before;
+    return read->raft_term == entry->raft_term && read->member_id == entry->member_id &&
+           read->sent_ns >= renewal->known_ns;
 }
 
-/* A leader that has not yet carried out the grant answers 0 too (etcd #13675), and the read through a follower
- * that has confirms it. So a second answer has to come from elsewhere, asked when the same leader has caught up. */
-static bool is_gone(const struct renewal *renewal, const struct etcd_member *member,
-                    const struct renewal_entry *entry) {
-    if (!is_doubted(renewal, entry) || entry->sent_ns < renewal->ask_elsewhere_ns)
-        return false;
-    return member != renewal->gone_member || etcd_n_members(renewal->etcd) == 1 ||
-           entry->sent_ns >= renewal->ask_elsewhere_ns + NOBODY_ELSE_NS;
-}
-
-static void doubt(struct renewals *renewals, struct renewal *renewal, struct etcd_member *member,
-                  const struct renewal_entry *entry) {
-    int64_t now_ns = now_of(renewals);
-    if (!is_doubted(renewal, entry)) {
-        renewal->gone_member = member;
-        renewal->gone_term = entry->raft_term;
-        renewal->ask_elsewhere_ns =
-            renewal->renewed_term == entry->raft_term ? now_ns : now_ns + LEADER_LAG_NS;
-    }
-    renewal->last_member = member;
-    renewal->is_renewing = true;
-    renewal->ask_at_ns = renewal->ask_elsewhere_ns > now_ns ? renewal->ask_elsewhere_ns : now_ns;
+static void ask_once_more(struct renewals *renewals, struct renewal *renewal) {
+    renewal->is_renewing = false;
+    renewal->ask_at_ns = now_of(renewals);
     wake_at(renewals, renewal->ask_at_ns);
 }
 
-static void judge(struct renewals *renewals, struct etcd_member *member, const struct renewal_entry *entry) {
+static void judge(struct renewals *renewals, const struct renewal_entry *entry) {
     struct renewal *renewal = entry->renewal;
     if (entry->sent_ns < renewal->renewed_ns)
         return; /* a later one has been answered meanwhile */
     if (entry->ttl_s > 0) {
         succeed(renewals, renewal, entry);
-    } else if (!is_gone(renewal, member, entry)) {
-        doubt(renewals, renewal, member, entry);
+    } else if (!is_gone(renewal, entry)) {
+        ask_once_more(renewals, renewal);
     } else {
         renewal_stop(renewal);
         renewal->callbacks->on_gone(renewal);
@@ -348,7 +327,7 @@ void renewals_confirmed(struct renewal_stream *stream, const struct lun_err *err
             if (entry.renewal)
                 ask_again(renewals, entry.renewal, now_of(renewals) + RETRY_LEAST_NS);
         } else if (entry.renewal) {
-            judge(renewals, member, &entry);
+            judge(renewals, &entry);
         }
     }
     if (!stream->keepalive)
@@ -402,6 +381,7 @@ void renewal_start(struct renewal *renewal, int64_t lease, int64_t ttl_ns, int64
     renewal->lease = lease;
     renewal->ttl_ns = ttl_ns;
     renewal->renewed_ns = renewed_ns;
+    renewal->known_ns = now_of(renewals);
     renewal->is_apart = renewed_ns == 0;
     renewal->ask_at_ns =
         renewed_ns ? renewed_ns + backoff_early(renewals->etcd->rpc, interval_ns, 5) : now_of(renewals);
@@ -421,8 +401,6 @@ void renewal_stop(struct renewal *renewal) {
     struct renewals *renewals = &renewal->etcd->renewals;
     forget(renewal);
     list_remove(&renewal->in_etcd);
-    renewal->renewed_term = 0;
-    renewal->gone_member = NULL;
     if (!list_is_empty(&renewals->list))
         return;
     rpc_timer_stop(&renewals->timer);

@@ -4,7 +4,7 @@
  * further sixth of the TTL without an answer (at least 300 ms) asks the next member; several streams may be open. An
  * answer counts once a linearizable read through the same member, sent after it, shows the same raft term, and no
  * higher one is known: a member that was frozen answers renewals of leases that are long gone. One such read serves
- * all answers that came before it.
+ * all answers that came before it. That there is no such lease counts if such a read was answered before too.
  *
  * Called inside (rpc.h), like the rest of this floor. Spans and instants are nanoseconds. */
 #ifndef LUN_ETCD_RENEWAL_H
@@ -31,13 +31,10 @@ struct renewal {
     struct etcd *etcd;
     const struct renewal_callbacks *callbacks;
     int64_t lease, ttl_ns;
-    int64_t ask_at_ns;     /* when it is sent next, unless a confirmed answer comes before */
-    int64_t renewed_ns;    /* when the latest confirmed renewal, or the grant, was sent; 0: not known */
-    uint64_t renewed_term; /* raft's, of the latest renewal; 0: none */
+    int64_t ask_at_ns;  /* when it is sent next, unless a confirmed answer comes before */
+    int64_t renewed_ns; /* when the latest confirmed renewal, or the grant, was sent; 0: not known */
+    int64_t known_ns;   /* when it was started: the lease had been granted by then */
     struct etcd_member *last_member; /* the latest one asked */
-    struct etcd_member *gone_member; /* a confirmed answer of this one said that there is no such lease... */
-    uint64_t gone_term;              /* ...under this leader... */
-    int64_t ask_elsewhere_ns;        /* ...and from then on others are asked whether that is so */
     unsigned n_out;                  /* on streams: to be sent, sent, or answered and not yet confirmed */
     bool is_renewing;                /* asked, not yet confirmed */
     bool is_apart; /* may hold up those behind it, or end their stream: is asked on another than they are */

@@ -28,6 +28,7 @@ static void on_reply(void *arg, struct keepalive *keepalive, const struct keepal
     entry->sent_ns = reply->sent_ns;
     entry->ttl_s = reply->ttl_s;
     entry->raft_term = reply->raft_term;
+    entry->member_id = reply->member_id;
     if (stream->n_answered == stream->n_confirming)
         stream->answered_ns = rpc_now(stream->renewals->etcd->rpc);
     stream->n_answered++;
@@ -101,6 +102,7 @@ int renewal_stream_send(struct renewal_stream *stream) {
     while (stream->n_sent < stream->n && (stream->is_proven || stream->n_sent < RENEWAL_PROBES)) {
         struct renewal_entry *entry = entry_at(stream, stream->n_sent);
         entry->sent_ns = rpc_now(stream->renewals->etcd->rpc);
+        entry->read_before = keepalive_member(stream->keepalive)->confirm.latest;
         int rc = keepalive_send(stream->keepalive, entry->lease);
         if (rc)
             return rc;

@@ -25,7 +25,8 @@ struct renewal_entry {
     struct renewal *renewal; /* NULL: stopped, or started anew, meanwhile */
     int64_t lease;
     int64_t sent_ns, ttl_s;
-    uint64_t raft_term;
+    uint64_t raft_term, member_id;
+    struct confirmation read_before; /* the member's latest when this was sent */
 };
 
 struct renewal_stream {

@@ -7,8 +7,10 @@
 
 #include "sim/world.h"
 
-/* The leader too may carry out later than its followers; the recipes wait that long (etcd/renewal.c). */
-#define LEADER_LAG_MOST_NS (250 * NS_PER_MS)
+/* The leader too may carry out later than its followers: by so much, while it runs. */
+#define LEADER_LAG_MOST_NS NS_PER_S
+/* A new leader knows what was committed before it once its own first entry is. */
+#define FIRST_ENTRY_MOST_NS (200 * NS_PER_MS)
 
 bool sim_can_run(const struct sim_member *member) {
     return !member->is_frozen && !member->is_down;
@@ -29,9 +31,14 @@ static bool is_led(const struct sim *sim) {
     return sim->leader >= 0 && is_reached(&sim->members[sim->leader]) && n_reached(sim) * 2 > SIM_MEMBERS;
 }
 
+bool sim_knows_committed(const struct sim *sim) {
+    return sim->now_ns >= sim->first_entry_ns;
+}
+
 /* What comes back from the leader tells the member the leader's term. */
 bool sim_can_commit(const struct sim *sim, const struct sim_member *member) {
-    return is_led(sim) && is_reached(member) && !member->is_stale_leader && member->term == sim->term;
+    return is_led(sim) && sim_knows_committed(sim) && is_reached(member) && !member->is_stale_leader &&
+           member->term == sim->term;
 }
 
 int sim_leader(const struct sim *sim) {
@@ -52,8 +59,8 @@ static void apply_soon(struct sim_member *member) {
     struct sim *sim = member->sim;
     bool is_leader = member->index == sim->leader;
     int64_t lag = sim_delay(sim) / 2;
-    if (is_leader && (lag > LEADER_LAG_MOST_NS || sim_chance(sim, sim->faults.hasty)))
-        lag = LEADER_LAG_MOST_NS;
+    if (is_leader && sim_chance(sim, sim->faults.hasty))
+        lag += sim_below(sim, LEADER_LAG_MOST_NS);
     int64_t at_ns = sim->now_ns + lag;
     if (!member->apply.node.index)
         sim_at(sim, &member->apply, at_ns > member->stalled_until_ns ? at_ns : member->stalled_until_ns);
@@ -145,6 +152,7 @@ static void elect(struct sim *sim) {
     sim->term++;
     sim->leader = chosen;
     sim->elected_ns = sim->now_ns;
+    sim->first_entry_ns = sim->now_ns + sim_below(sim, FIRST_ENTRY_MOST_NS);
     sim_say(sim, "etcd: %s leads, term %llu", sim_addresses[chosen], (unsigned long long)sim->term);
     if (before >= 0 && before != chosen && !sim->members[before].is_down)
         sim->members[before].is_stale_leader = !is_reached(&sim->members[before]);

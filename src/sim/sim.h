@@ -50,7 +50,8 @@ struct sim_faults {
     int busy; /* a write is refused before it is proposed: too many requests */
     int false_header, false_number;
     int64_t far_ns; /* how much longer all answers take, within a tenth: members that are far away */
-    int hasty; /* a leader carries out late, and answers renewals by that: etcd before 3.4.20 and 3.5.3 */
+    /* A leader carries out late, and one that is asked itself answers renewals by that: etcd before 3.4.20 and 3.5.3. */
+    int hasty;
 };
 void sim_set_faults(struct sim *sim, const struct sim_faults *faults);
 

@@ -78,6 +78,16 @@ static void renew(struct sim_server_stream *server, int64_t id) {
     answer_renewal(server, id, lease ? lease->ttl_s : 0);
 }
 
+/* A renewal that another member forwards always waits for the leader to apply what it knows to be committed, one that the
+ * leader gets itself only since etcd 3.4.20 and 3.5.3. */
+static size_t needed(const struct sim_member *member) {
+    struct sim *sim = member->sim;
+    bool is_leader = member->index == sim->leader;
+    bool is_by_what_is_applied =
+        (is_leader || !sim_knows_committed(sim)) && sim_chance(sim, sim->faults.hasty);
+    return is_by_what_is_applied ? 0 : sim->n_entries;
+}
+
 /* ---- streams -------------------------------------------------------------------------------------------- */
 
 static void serve(struct sim_server_stream *server) {
@@ -94,7 +104,7 @@ static void serve(struct sim_server_stream *server) {
         if (server->method == RPC_LEASE_KEEP_ALIVE) {
             server->is_busy = true;
             server->asked_ns = sim->now_ns;
-            server->needs = sim_chance(sim, sim->faults.hasty) ? 0 : sim->n_entries;
+            server->needs = needed(member);
             sim_at(sim, &server->work, sim->now_ns + (member->index == sim->leader ? 0 : sim_delay(sim)));
             return;
         }

@@ -80,7 +80,7 @@ struct sim {
     struct sim_member members[SIM_MEMBERS];
     int leader; /* -1 before the first election */
     uint64_t term;
-    int64_t leaderless_since_ns, election_after_ns, elected_ns;
+    int64_t leaderless_since_ns, election_after_ns, elected_ns, first_entry_ns;
     struct sim_event tick, expiry;
     struct list clients;
     struct sim_arena garbage, kept; /* until a reply is packed; as long as the world */
@@ -186,6 +186,8 @@ bool sim_is_local(enum rpc_method method, const ProtobufCMessage *request);
 void sim_cluster_init(struct sim *sim);
 void sim_cluster_fini(struct sim *sim);
 bool sim_can_run(const struct sim_member *member);
+/* The leader has committed an entry of its own: until then it does not know all that was committed before it. */
+bool sim_knows_committed(const struct sim *sim);
 /* The leader leads, and `member` reaches it. */
 bool sim_can_commit(const struct sim *sim, const struct sim_member *member);
 bool sim_knows_lease(const struct sim_member *member, const struct sim_lease *lease);
@@ -229,7 +231,7 @@ struct sim_server_stream {
     bool has_leader, is_busy, is_over;
     struct list inbound;
     int64_t asked_ns;
-    size_t needs; /* entries that the leader applies before it answers, since etcd 3.4.20 */
+    size_t needs; /* entries that the leader applies before it answers */
     int64_t next_watch_id;
     struct sim_event work;
     struct list watches;

@@ -350,6 +350,8 @@ static bool answer_a_renewal(struct world *world) {
         set_header(world, &header);
         response.header = &header;
         response.id = request->id;
+        if (member->renewals_id)
+            response.header->member_id = member->renewals_id;
         if (member->renewals_term) {
             response.header->raft_term = member->renewals_term;
             response.ttl = member->renewals_ttl;
@@ -565,8 +567,11 @@ void world_tell(struct world *world, const char *format, ...) {
         used += (size_t)snprintf(world->story + used, sizeof world->story - used, ", ");
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(world->story + used, sizeof world->story - used, format, args);
+    if (used < sizeof world->story)
+        used += (size_t)vsnprintf(world->story + used, sizeof world->story - used, format, args);
     va_end(args);
+    if (used >= sizeof world->story)
+        abort(); /* a story cut short would prove nothing */
 }
 
 /* ---- beginning and end --------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@
 
 enum { WORLD_MEMBERS = 3, WORLD_WATCHES = 128 };
 enum { WORLD_PENDING = 64 };
-enum { WORLD_KEY_BYTES = 120, WORLD_STORY_BYTES = 4096 };
+enum { WORLD_KEY_BYTES = 120, WORLD_STORY_BYTES = 16384 };
 
 #define MS(n) ((n)*NS_PER_MS)
 #define SECONDS(n) ((n)*NS_PER_S)
@@ -44,6 +44,7 @@ struct world_member {
     bool is_frozen;         /* takes everything, answers nothing */
     uint64_t renewals_term; /* 0: the present one; else its answers to renewals bear this one... */
     int64_t renewals_ttl;   /* ...and this TTL; below 0: the true one */
+    uint64_t renewals_id;   /* they bear this member's id; 0: that of its other replies */
     bool are_reads_refused; /* linearizable ones: "leader changed" */
 };
 

@@ -167,66 +167,123 @@ static void ttl_0_whose_read_fails_is_not_believed(void) {
     end();
 }
 
-static void ttl_0_said_once_is_asked_again_when_etcds_leader_has_caught_up(void) {
-    begin(1, 10);
-    world->members[0].renewals_term = world->raft_term;
-    world->members[0].renewals_ttl = 0;
+/* Until a renewal has been answered, and stands before its read. */
+static void run_to_the_next_answer(void) {
     int n = world->n_renewals;
+    world->is_held[RPC_RANGE] = true;
     while (world->n_renewals == n)
         world_advance(world, MS(1));
-    world_advance(world, MS(250));
+}
+
+static void answer_reads(void) {
+    world->is_held[RPC_RANGE] = false;
+    world_run(world);
+}
+
+static void ttl_0_is_asked_again_once_the_member_has_answered_a_read(void) {
+    begin(1, 10);
+    all_say_0();
+    int n = world->n_renewals;
+    run_to_the_next_answer();
+    world_advance(world, MS(1500)); /* etcd's leader is paused before it has carried out the grant */
     CHECK(world->n_renewals == n + 1);
-    world->members[0].renewals_term = 0; /* the grant has been carried out by now */
-    world_advance(world, MS(100));
+    all_tell_the_truth(); /* it has carried it out by the time it answers the read */
+    answer_reads();
     CHECK(world->n_renewals == n + 2);
+    world_advance(world, SECONDS(30));
     STORY(world, "");
+    end();
+}
+
+static void ttl_0_of_another_member_needs_a_read_of_that_one(void) {
+    begin(3, 10);
+    struct world_member *first = carrier();
+    all_say_0();
+    run_to_the_next_answer();
+    first->is_frozen = true;
+    run_to_the_next_answer();
+    all_tell_the_truth();
+    answer_reads();
+    world_advance(world, SECONDS(30));
+    STORY(world, "");
+    end();
+}
+
+static void ttl_0_of_another_member_behind_the_same_address_needs_a_read_of_that_one(void) {
+    begin(1, 10);
+    world_advance(world, SECONDS(5)); /* there were reads by now */
+    world->members[0].renewals_id = 4711;
+    all_say_0();
+    run_to_the_next_answer();
+    all_tell_the_truth();
+    answer_reads();
     world_advance(world, SECONDS(30));
     STORY(world, "");
     end();
 }
 
 /* The old one had renewed it; the new one may not have carried out the grant yet. */
-static void ttl_0_of_a_new_leader_is_asked_again_when_it_has_caught_up(void) {
+static void ttl_0_of_a_new_leader_is_asked_again(void) {
     begin(3, 10);
     world_advance(world, SECONDS(5));
     world->raft_term++;
-    int n = world->n_renewals;
     all_say_0();
-    while (world->n_renewals == n)
-        world_advance(world, MS(1));
-    world_advance(world, MS(250));
+    run_to_the_next_answer();
     all_tell_the_truth();
+    answer_reads();
     world_advance(world, SECONDS(30));
     STORY(world, "");
     end();
 }
 
-/* One leader that lags says so, another is elected while it is given time, and lags as well. */
+/* One leader that lags says so, another is elected while it is asked again, and lags as well. */
 static void ttl_0_of_two_leaders_one_after_the_other_is_not_twice_the_same_answer(void) {
     begin(3, 10);
     all_say_0();
-    int n = world->n_renewals;
-    while (world->n_renewals == n)
-        world_advance(world, MS(1));
-    world_advance(world, MS(200));
+    run_to_the_next_answer();
+    world->is_held[RPC_LEASE_KEEP_ALIVE] = true;
+    answer_reads();
     world->raft_term++;
     all_say_0();
-    while (world->n_renewals == n + 1)
-        world_advance(world, MS(1));
-    world_advance(world, MS(250));
+    world->is_held[RPC_LEASE_KEEP_ALIVE] = false;
+    run_to_the_next_answer();
     all_tell_the_truth();
+    answer_reads();
     world_advance(world, SECONDS(30));
     STORY(world, "");
     end();
 }
 
-static void ttl_0_is_asked_again_elsewhere(void) {
-    begin(3, 10);
-    struct world_member *liar = carrier();
-    liar->renewals_term = world->raft_term;
-    liar->renewals_ttl = 0;
-    world_advance(world, SECONDS(60));
+/* The read was sent before the grant was known: it says nothing of the leader that carries it out late. */
+static void a_read_older_than_the_lease_does_not_make_ttl_0_certain(void) {
+    static struct person bob;
+    begin(1, 10);
+    world_advance(world, SECONDS(5));
+    person_open(&bob, world, "Bob", 10, 0);
+    world_run(world);
+    STORY(world, "Bob opened");
+    all_say_0();
+    rpc_enter(world->rpc);
+    CHECK(session_suspect(&bob.session));
+    rpc_leave(world->rpc);
+    run_to_the_next_answer();
+    all_tell_the_truth();
+    answer_reads();
+    world_advance(world, SECONDS(30));
     STORY(world, "");
+    person_leave(&bob);
+    end();
+}
+
+static void ttl_0_of_a_member_that_has_answered_a_read_ends_the_session(void) {
+    begin(3, 10);
+    world_advance(world, SECONDS(5));
+    int n = world->n_renewals;
+    world_revoke(world, ann.session.lease);
+    run_to_the_next_answer();
+    answer_reads();
+    STORY(world, "Ann lost revoked");
+    CHECK(world->n_renewals == n + 1);
     end();
 }
 
@@ -569,10 +626,13 @@ int main(void) {
     RUN(a_member_of_the_past_costs_nothing_while_others_live_in_the_present);
     RUN(ttl_0_of_a_member_of_the_past_is_not_believed);
     RUN(ttl_0_whose_read_fails_is_not_believed);
-    RUN(ttl_0_said_once_is_asked_again_when_etcds_leader_has_caught_up);
-    RUN(ttl_0_of_a_new_leader_is_asked_again_when_it_has_caught_up);
+    RUN(ttl_0_is_asked_again_once_the_member_has_answered_a_read);
+    RUN(ttl_0_of_another_member_needs_a_read_of_that_one);
+    RUN(ttl_0_of_another_member_behind_the_same_address_needs_a_read_of_that_one);
+    RUN(ttl_0_of_a_new_leader_is_asked_again);
     RUN(ttl_0_of_two_leaders_one_after_the_other_is_not_twice_the_same_answer);
-    RUN(ttl_0_is_asked_again_elsewhere);
+    RUN(a_read_older_than_the_lease_does_not_make_ttl_0_certain);
+    RUN(ttl_0_of_a_member_that_has_answered_a_read_ends_the_session);
     RUN(ttl_0_said_by_the_only_member_that_answers_ends_the_session);
     RUN(ttl_0_confirmed_twice_ends_the_session);
     RUN(a_frozen_member_costs_nothing);
