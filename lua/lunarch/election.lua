@@ -1,9 +1,9 @@
 -- Elections, and the terms won in them.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local core = require "lunarch.core"
-local handle = require "lunarch.handle"
+local handle = require "lunarch.loop.handle"
 local loop = require "lunarch.loop"
-local operations = require "lunarch.operations"
+local operations = require "lunarch.internal.operations"
 local watches = require "lunarch.watch"
 
 args.is_ours()

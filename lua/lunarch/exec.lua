@@ -2,9 +2,9 @@
 --
 -- C starts a supervisor for each, which ends the command's process group whatever this process does (base/command.h).
 -- Here is what a command may take: its own time, and that of the term it runs in.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local core = require "lunarch.core"
-local each = require "lunarch.each"
+local each = require "lunarch.internal.each"
 local loop = require "lunarch.loop"
 
 args.is_ours()

@@ -1,6 +1,6 @@
 -- Lunarch: sessions, mutexes and elections on etcd. What `require "lunarch"` gives; every call is described in
 -- library/lunarch.d.lua.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local candidate = require "lunarch.candidate"
 local clients = require "lunarch.client"
 local core = require "lunarch.core"

@@ -1,7 +1,7 @@
 -- Mutexes.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local collector = require "lunarch.loop.collector"
-local handle = require "lunarch.handle"
+local handle = require "lunarch.loop.handle"
 local loop = require "lunarch.loop"
 
 args.is_ours()

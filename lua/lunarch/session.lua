@@ -1,8 +1,8 @@
 -- Sessions: a lease kept alive, and the knowledge of how long it certainly is.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local core = require "lunarch.core"
 local elections = require "lunarch.election"
-local handle = require "lunarch.handle"
+local handle = require "lunarch.loop.handle"
 local loop = require "lunarch.loop"
 local mutexes = require "lunarch.mutex"
 

@@ -1,8 +1,8 @@
 -- Watches of keys, and observers of a leader: both are asked for what comes next.
-local args = require "lunarch.args"
-local handle = require "lunarch.handle"
+local args = require "lunarch.internal.args"
+local handle = require "lunarch.loop.handle"
 local loop = require "lunarch.loop"
-local values = require "lunarch.values"
+local values = require "lunarch.internal.values"
 
 args.is_ours()
 

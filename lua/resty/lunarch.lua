@@ -8,7 +8,7 @@
 --
 -- A lock that was taken in a request is given up at its end, however it ends: an internal redirect, a subrequest or an
 -- aborted connection makes no difference. In a timer it is kept until it is unlocked.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 
@@ -16,9 +16,9 @@ if not require("lunarch.loop.is_nginx")() then
   args.misuse "resty.lunarch: it exists inside nginx only, and not in ngx.run_worker_thread; there: require \"lunarch\""
 end
 
-local connection = require "lunarch.connection"
+local connection = require "lunarch.internal.connection"
 local core = require "lunarch.core"
-local each = require "lunarch.each"
+local each = require "lunarch.internal.each"
 local ending = require "lunarch.singleton.ending"
 local lunarch = require "lunarch"
 local mutexes = require "lunarch.mutex"

@@ -1,7 +1,7 @@
 -- What fails beside the handlers - the driver, a task that watches, the log - does not keep on_lost from being called,
 -- nor the place. Against an election in memory, under virtual time.
 local fake = require "host.fake_lunarch"
-local say = require "lunarch.say"
+local say = require "lunarch.internal.say"
 
 describe("a candidate", function()
   local world, candidate, calls

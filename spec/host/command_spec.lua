@@ -207,7 +207,8 @@ describe("a script under lunarch", function()
     }
     -- A folder of this name must not stand in the way of ours.
     assert(uv.fs_mkdir(folder .. "/lunarch", 493))
-    assert(io.open(folder .. "/lunarch/args.lua", "w")):write("error 'not ours'"):close()
+    assert(uv.fs_mkdir(folder .. "/lunarch/internal", 493))
+    assert(io.open(folder .. "/lunarch/internal/args.lua", "w")):write("error 'not ours'"):close()
     assert(io.open(folder .. "/lunarch/init.lua", "w")):write("error 'not ours'"):close()
     for cwd, path in pairs { ["/"] = folder .. "/main.lua", [folder] = "main.lua", [folder .. "/.."] =
       folder:match "[^/]+$" .. "/main.lua" } do

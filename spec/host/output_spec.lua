@@ -193,7 +193,7 @@ describe("an output that nobody reads", function()
     local ends = uv.pipe()
     local path = script.write(([[
       local lunarch = require "lunarch"
-      local say = require "lunarch.say"
+      local say = require "lunarch.internal.say"
       for _ = 1, %d do say.line(%q) end
       local client = assert(lunarch.connect { endpoints = %q })
       assert(client:put("/output/plain/%d", "done", nil, 20))
@@ -219,7 +219,7 @@ describe("an output that nobody reads", function()
       end
       local ends = uv.pipe()
       uv.fs_close(ends.read)
-      local child = start(plain(script.write "require 'lunarch' require 'lunarch.say'.line 'x'"), nil, ends.write)
+      local child = start(plain(script.write "require 'lunarch' require 'lunarch.internal.say'.line 'x'"), nil, ends.write)
       wait.eventually(function() return child.status end)
       assert.same({ 0, 0 }, { child.status, child.signal })
       uv.fs_close(ends.write)

@@ -1,4 +1,5 @@
--- The law of the floors, checked: an include points only to a lower floor or to its own folder.
+-- The law of the floors, checked: an include, and a require, points only to a lower floor or to its own folder; and
+-- what users read requires only what is made for them.
 --   lua5.4 spec/tools/floors.lua ROOT     prints what breaks the law; status 1 if anything does
 local floors = {}
 
@@ -69,8 +70,52 @@ function floors.trouble_with(path, target, exists)
   return ("floor %d may not look at floor %d"):format(FLOOR[folder], below)
 end
 
-local function files_below(root)
-  local pipe = assert(io.popen(("cd '%s/src' 2>/dev/null && find . -name '*.[ch]' | sort"):format(root)))
+-- ---- Lua ----------------------------------------------------------------------------------------------------------
+
+-- By folder, or by file: lunarch/init.lua hands out what the others hold. The folders of the program stand above all.
+local LUA_FLOOR = {
+  ["lunarch/internal"] = 0, ["lunarch/loop"] = 1, ["lunarch/loop/nginx"] = 1, ["lunarch"] = 2,
+  ["lunarch/candidate"] = 3, ["lunarch/singleton"] = 4, ["lunarch/init.lua"] = 5, ["resty"] = 6,
+}
+local PROGRAM_FLOOR = 7
+
+-- What users require: all else is private.
+local PUBLIC = { ["lunarch"] = true, ["resty.lunarch"] = true }
+
+-- Made by C: the module itself, the program, the simulator.
+local IN_C = { ["lunarch.core"] = true, ["lunarch.host"] = true, ["lunarch.http"] = true }
+local function is_in_c(module)
+  return IN_C[module] or module == "lunarch.sim" or module:match "^lunarch%.sim%." or module == "lunarch.lab.inside"
+end
+
+-- The loop picks the world it runs in, and nginx is one: they are one floor.
+local function lua_floor_of(path)
+  return LUA_FLOOR[path] or LUA_FLOOR[folder_of(path)] or PROGRAM_FLOOR
+end
+
+local function is_beside(path, target)
+  local folder, other = folder_of(path), folder_of(target)
+  return folder == other or lua_floor_of(path) == PROGRAM_FLOOR or folder:match "/loop" and other:match "/loop"
+end
+
+-- The trouble with one require, or nil. `path`: below lua/, or nil for what users read; `file_of(module)`: below lua/.
+function floors.trouble_with_require(path, module, file_of)
+  if not path and not PUBLIC[module] then return "users require lunarch and resty.lunarch alone" end
+  if is_in_c(module) then return nil end
+  local target = file_of(module)
+  if not target then return "there is no such module" end
+  -- Those above use the library as its users do.
+  if not path or PUBLIC[module] or is_beside(path, target) then return nil end
+  local own, other = lua_floor_of(path), lua_floor_of(target)
+  if other < own then return nil end
+  return ("floor %d may not look at floor %d"):format(own, other)
+end
+
+-- ---- the tree -----------------------------------------------------------------------------------------------------
+
+local function files_below(root, folder, pattern)
+  local command = ("cd '%s/%s' 2>/dev/null && find . -name '%s' -type f | sort"):format(root, folder, pattern)
+  local pipe = assert(io.popen(command))
   local files = {}
   for line in pipe:lines() do
     files[#files + 1] = line:sub(3)
@@ -79,13 +124,56 @@ local function files_below(root)
   return files
 end
 
--- Every break of the law in the tree below `root`, as "src/file:line: ..." texts.
-function floors.check(root)
-  local found, is_file = {}, {}
-  local files = files_below(root)
-  for _, path in ipairs(files) do
-    is_file[path] = true
+local function set_of(list)
+  local set = {}
+  for _, item in ipairs(list) do
+    set[item] = true
   end
+  return set
+end
+
+-- Calls back with each module of ours that a line of the file requires.
+local function each_require(path, callback)
+  local number = 0
+  for line in io.lines(path) do
+    number = number + 1
+    for module in line:gmatch "require%s*%(?%s*[\"']([%w_.]+)[\"']" do
+      -- What ends in a dot is half of a name.
+      local is_ours = module:match "^lunarch%f[^%w_]" or module:match "^resty%.lunarch%f[^%w_]"
+      if is_ours and not module:match "%.$" then callback(number, module) end
+    end
+  end
+end
+
+local function check_requires(root, found)
+  local is_file = set_of(files_below(root, "lua", "*.lua"))
+  local function file_of(module)
+    local path = module:gsub("%.", "/")
+    for _, name in ipairs { path .. ".lua", path .. "/init.lua" } do
+      if is_file[name] then return name end
+    end
+  end
+  local function check(file, path)
+    each_require(root .. "/" .. file, function(number, module)
+      local trouble = floors.trouble_with_require(path, module, file_of)
+      if trouble then found[#found + 1] = ("%s:%d: requires %s: %s"):format(file, number, module, trouble) end
+    end)
+  end
+  for path in pairs(is_file) do
+    local is_library = path:match "^lunarch/library/"
+    check("lua/" .. path, not is_library and path or nil)
+  end
+  for _, path in ipairs(files_below(root, "examples", "*")) do
+    check("examples/" .. path, nil)
+  end
+  if io.open(root .. "/README.md") then check("README.md", nil) end
+end
+
+-- Every break of the law in the tree below `root`, as "file:line: ..." texts; and how many files of C there are.
+function floors.check(root)
+  local found = {}
+  local files = files_below(root, "src", "*.[ch]")
+  local is_file = set_of(files)
   local function exists(path) return is_file[path] end
   for _, path in ipairs(files) do
     local number = 0
@@ -98,6 +186,7 @@ function floors.check(root)
       end
     end
   end
+  check_requires(root, found)
   return found, #files
 end
 

@@ -58,18 +58,61 @@ describe("the law of the floors", function()
     assert.matches("on no floor", trouble("client/client.c", "attic/old.h"))
   end)
 
+  local modules = {
+    ["lunarch"] = "lunarch/init.lua", ["resty.lunarch"] = "resty/lunarch.lua",
+    ["lunarch.mutex"] = "lunarch/mutex.lua", ["lunarch.loop"] = "lunarch/loop/init.lua",
+    ["lunarch.internal.args"] = "lunarch/internal/args.lua", ["lunarch.candidate"] = "lunarch/candidate/init.lua",
+    ["lunarch.loop.nginx"] = "lunarch/loop/nginx/init.lua", ["lunarch.cli.log"] = "lunarch/cli/log.lua",
+  }
+  local function trouble_with_require(path, module)
+    return floors.trouble_with_require(path, module, function(name) return modules[name] end)
+  end
+
+  it("lets a module require lower floors, its own folder, and what users require", function()
+    assert.is_nil(trouble_with_require("lunarch/mutex.lua", "lunarch.loop"))
+    assert.is_nil(trouble_with_require("lunarch/mutex.lua", "lunarch.internal.args"))
+    assert.is_nil(trouble_with_require("lunarch/loop/init.lua", "lunarch.loop.nginx"))
+    assert.is_nil(trouble_with_require("lunarch/init.lua", "lunarch.candidate"))
+    assert.is_nil(trouble_with_require("lunarch/candidate/init.lua", "lunarch"))
+    assert.is_nil(trouble_with_require("lunarch/console/init.lua", "lunarch.cli.log"))
+    assert.is_nil(trouble_with_require("lunarch/loop/init.lua", "lunarch.core"))
+  end)
+
+  it("catches a require of a higher floor, and of a module that is not there", function()
+    local pattern = "^floor %d may not look at floor %d$"
+    assert.matches(pattern, trouble_with_require("lunarch/internal/args.lua", "lunarch.loop"))
+    assert.matches(pattern, trouble_with_require("lunarch/mutex.lua", "lunarch.candidate"))
+    assert.matches(pattern, trouble_with_require("lunarch/candidate/term.lua", "lunarch.cli.log"))
+    assert.equal("there is no such module", trouble_with_require("lunarch/mutex.lua", "lunarch.internal.args"))
+  end)
+
+  it("catches what users read when it requires a private module", function()
+    assert.is_nil(trouble_with_require(nil, "lunarch"))
+    assert.is_nil(trouble_with_require(nil, "resty.lunarch"))
+    assert.matches("alone", trouble_with_require(nil, "lunarch.mutex"))
+    assert.matches("alone", trouble_with_require(nil, "lunarch.core"))
+  end)
+
   it("finds a violation in a real tree, with its file and line", function()
     local tree = os.tmpname()
     os.remove(tree)
-    assert(os.execute(("mkdir -p %s/src/base %s/src/etcd"):format(tree, tree)))
-    for name, text in pairs { ["base/a.h"] = '\n# include "etcd/b.h"\n', ["etcd/b.h"] = '#include "base/a.h"\n' } do
-      local file = assert(io.open(tree .. "/src/" .. name, "w"))
+    assert(os.execute(("mkdir %s && cd %s && mkdir -p src/base src/etcd lua/lunarch examples"):format(tree, tree)))
+    for name, text in pairs {
+      ["src/base/a.h"] = '\n# include "etcd/b.h"\n', ["src/etcd/b.h"] = '#include "base/a.h"\n',
+      ["lua/lunarch/init.lua"] = 'local core = require "lunarch.core"\nlocal gone = require("lunarch.gone")\n',
+      ["examples/one.lua"] = 'require "luv"\nlocal mutex = require "lunarch.mutex"\n',
+    } do
+      local file = assert(io.open(tree .. "/" .. name, "w"))
       file:write(text)
       file:close()
     end
     local found, count = floors.check(tree)
     os.execute("rm -r " .. tree)
     assert.equal(2, count)
-    assert.same({ "src/base/a.h:2: includes etcd/b.h: floor 0 may not look at floor 2" }, found)
+    assert.same({
+      "src/base/a.h:2: includes etcd/b.h: floor 0 may not look at floor 2",
+      "lua/lunarch/init.lua:2: requires lunarch.gone: there is no such module",
+      "examples/one.lua:2: requires lunarch.mutex: users require lunarch and resty.lunarch alone",
+    }, found)
   end)
 end)

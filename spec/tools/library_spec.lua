@@ -1,6 +1,6 @@
 -- The annotations and the module say the same: every public function, method, field and option, both ways.
 local annotations = require "support.annotations"
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 local nginx = require "support.nginx"

@@ -306,7 +306,7 @@ int luaopen_lunarch_sim_process(lua_State *L) {
 
 /* ---- lunarch.core --------------------------------------------------------------------------------------- */
 
-/* `text` of the table that lua/lunarch/operations.lua makes, at the top. */
+/* `text` of the table that lua/lunarch/internal/operations.lua makes, at the top. */
 static void describe_op(lua_State *L, char *text, size_t n_bytes) {
     static const char *const kinds[] = {"get", "put", "delete"};
     lua_getfield(L, -1, "kind");

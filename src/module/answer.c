@@ -39,7 +39,7 @@ static void set_lease(lua_State *L, const char *name, int64_t lease) {
     lua_setfield(L, -2, name);
 }
 
-/* The value at the top prints as lua/lunarch/values.lua says. */
+/* The value at the top prints as lua/lunarch/internal/values.lua says. */
 static void set_class(lua_State *L, const char *name) {
     luaL_getmetatable(L, name);
     lua_setmetatable(L, -2);

@@ -133,7 +133,7 @@ int client_ref_endpoints(lua_State *L) {
     return code ? push_error(L, code, err.text) : 1;
 }
 
-/* connect(endpoints, name or nil, wants_trace, options): of the options those of lua/lunarch/connection.lua. */
+/* connect(endpoints, name or nil, wants_trace, options): of the options those of lua/lunarch/internal/connection.lua. */
 int client_ref_connect(lua_State *L) {
     luaL_checktype(L, 4, LUA_TTABLE);
     const char *name = luaL_optstring(L, 2, NULL);

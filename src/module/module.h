@@ -183,7 +183,7 @@ void push_seconds(lua_State *L, int64_t ns);
 struct lun_bytes read_bytes(lua_State *L, int index);
 /* 0 for nil. */
 int64_t read_lease(lua_State *L, int index);
-/* From the tables that lua/lunarch/operations.lua makes. */
+/* From the tables that lua/lunarch/internal/operations.lua makes. */
 void read_op(lua_State *L, int index, struct lun_kv_op *ret);
 /* Leaves its arrays on the stack: they go with them. */
 void read_txn(lua_State *L, int index, struct lun_txn *ret);

@@ -1,7 +1,7 @@
 -- Pauses between attempts, by named policies: each row of failures begins with `first_s`, doubles, and stays below
 -- `most_s`. A candidate's option `backoff` may set both for each of them.
-local args = require "lunarch.args"
-local each = require "lunarch.each"
+local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
 
 args.is_ours()
 

@@ -7,7 +7,7 @@
 -- and ends with it. What it says is advice, never a proof of leadership.
 --
 -- Its value is fields, "name=value" separated by blanks, all of it written as in URLs.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local beside = {}
 

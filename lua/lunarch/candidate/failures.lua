@@ -4,9 +4,9 @@
 --
 -- A healthy candidate waits for none of this: it is in the line, and next. The key is written once per failure, bound
 -- to the session of the candidate that failed last; where etcd does not answer, a candidate counts for itself.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local beside = require "lunarch.candidate.beside"
-local each = require "lunarch.each"
+local each = require "lunarch.internal.each"
 
 args.is_ours()
 

@@ -8,7 +8,7 @@
 -- *timekeeper* interrupts a check that takes too long; where that does not end it, the checker is abandoned, and
 -- another begins. So a check that hangs holds up nothing; and no task is begun per check, which nginx would keep in
 -- memory.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local handlers = require "lunarch.candidate.handlers"
 local tasks = require "lunarch.candidate.tasks"
 

@@ -8,7 +8,7 @@ local backoff = require "lunarch.candidate.backoff"
 local handlers = require "lunarch.candidate.handlers"
 local tasks = require "lunarch.candidate.tasks"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local follow = {}
 

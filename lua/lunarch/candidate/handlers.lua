@@ -1,5 +1,5 @@
 -- Calls handlers, describes their errors, and remembers how long they took.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local common = require "lunarch.loop.common"
 local ending = require "lunarch.loop.ending"
 local loop = require "lunarch.loop"

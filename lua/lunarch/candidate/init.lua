@@ -4,10 +4,10 @@
 --
 -- The *driver*, a task, walks along this line; term.lua has the part between being elected and having resigned. Beside
 -- it the follower tells on_leader, and one more task calls do_standby while we do not lead (follow.lua).
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local backoff = require "lunarch.candidate.backoff"
-local candidacy = require "lunarch.candidacy"
-local connection = require "lunarch.connection"
+local candidacy = require "lunarch.internal.candidacy"
+local connection = require "lunarch.internal.connection"
 local ending = require "lunarch.loop.ending"
 local fitness = require "lunarch.candidate.fitness"
 local follow = require "lunarch.candidate.follow"
@@ -16,7 +16,7 @@ local loop = require "lunarch.loop"
 local known = require "lunarch.candidate.options"
 local namesakes = require "lunarch.candidate.namesakes"
 local report = require "lunarch.candidate.report"
-local say = require "lunarch.say"
+local say = require "lunarch.internal.say"
 local tasks = require "lunarch.candidate.tasks"
 local terms = require "lunarch.candidate.term"
 

@@ -2,7 +2,7 @@
 -- apart.
 local tasks = require "lunarch.candidate.tasks"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local namesakes = {}
 

@@ -1,8 +1,8 @@
 -- What a candidate may be given: handlers, settings, and the rest, each with its check. Loads nothing else of lunarch:
 -- the program's help needs it, and no gRPC.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local backoff = require "lunarch.candidate.backoff"
-local connection = require "lunarch.connection"
+local connection = require "lunarch.internal.connection"
 
 args.is_ours()
 

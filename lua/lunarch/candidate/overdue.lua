@@ -2,7 +2,7 @@
 -- may be another's. Work is abandoned then: it is not resumed any more, so that on_lost can be called.
 local tasks = require "lunarch.candidate.tasks"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local overdue = {}
 

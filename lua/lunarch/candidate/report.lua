@@ -14,7 +14,7 @@
 --                             term; "lapsed": another may lead now
 --
 -- None of them may wait or raise.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local report = {}
 

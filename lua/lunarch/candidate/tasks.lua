@@ -1,7 +1,7 @@
 -- The tasks of a candidate: begun in its name, so that the log knows whose handler speaks, and ended.
 local loop = require "lunarch.loop"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local tasks = {}
 

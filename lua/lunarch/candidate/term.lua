@@ -6,7 +6,7 @@
 -- worker's end, calls on_lost, and only then gives the place up. The clock is read before each call of a handler, and
 -- at the beginning and end of every wait of the worker. A worker that does not end is abandoned (overdue.lua): on_lost
 -- follows in any case.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local block = require "lunarch.loop.block"
 local failures = require "lunarch.candidate.failures"
 local fitness = require "lunarch.candidate.fitness"

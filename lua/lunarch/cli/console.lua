@@ -1,5 +1,5 @@
 -- lunarch console: a prompt for elections and locks, on a real etcd or in a world that may be broken.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local etcd = require "lunarch.cli.common.etcd"
 local exit = require "lunarch.cli.common.exit"
 local flag = require "lunarch.cli.common.flags"

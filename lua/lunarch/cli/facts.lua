@@ -1,5 +1,5 @@
 -- Publishes what candidates do to the program's own threads (src/host/facts.h): the watchdog, and the HTTP server.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
 

@@ -1,5 +1,5 @@
 -- lunarch help: the commands; the flags of one; and, for packagers, the manual page and the completion.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local exit = require "lunarch.cli.common.exit"
 local flags = require "lunarch.cli.common.flags"
 

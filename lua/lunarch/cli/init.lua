@@ -8,7 +8,7 @@
 --   run(flags)           does it -> exit status (lunarch.cli.common.exit); flags.is_short: the command was not named
 --
 -- and the rest follows from that: a further command is its file, its spec, and a row here.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

@@ -1,5 +1,5 @@
 -- lunarch lab: plays an experiment with real processes, or in the simulator.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local exit = require "lunarch.cli.common.exit"
 local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"

@@ -1,7 +1,7 @@
 -- lunarch list: the elections and locks that are in etcd.
 local looks = require "lunarch.cli.common.looks"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local command = {
   summary = "list the elections and locks in etcd",

@@ -1,5 +1,5 @@
 -- --listen: the HTTP server beside a script (src/host/http.c).
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local host = require "lunarch.host"
 
 args.is_ours()

@@ -143,7 +143,7 @@ end
 function log.guard_output()
   assert(host.guard_output())
   host.set_notice(log.pattern("warn", nil, "@N@ dropped: @WHY@"))
-  local say = require "lunarch.say"
+  local say = require "lunarch.internal.say"
   say.write, say.is_plain = host.log, false
 end
 

@@ -3,7 +3,7 @@ local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
 local looks = require "lunarch.cli.common.looks"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local command = {
   summary = "print the leader of an election each time it changes",

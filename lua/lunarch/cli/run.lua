@@ -1,6 +1,6 @@
 -- lunarch run: runs a script, as an ordinary program, and then the candidates it has declared.
 local Script = require "lunarch.cli.script"
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local etcd = require "lunarch.cli.common.etcd"
 local exit = require "lunarch.cli.common.exit"
 local facts = require "lunarch.cli.facts"
@@ -333,7 +333,7 @@ end
 local function guard_output()
   log.guard_output()
   local nameless = log.new(function() end)
-  require("lunarch.say").warn = function(text) nameless.warn("%s", text) end
+  require("lunarch.internal.say").warn = function(text) nameless.warn("%s", text) end
 end
 
 -- What the script did, and not how we came to call it.

@@ -5,8 +5,8 @@
 -- `default_name`, `log`, `log_for(name)`, and the methods connect() -> the client of candidates that bring none;
 -- may_stand() -> whether they are still wanted; has_stood(): they have all ended. After connect(), perhaps `hint`: what
 -- may help where no etcd has answered yet.
-local args = require "lunarch.args"
-local connection = require "lunarch.connection"
+local args = require "lunarch.internal.args"
+local connection = require "lunarch.internal.connection"
 local settings = require "lunarch.cli.settings"
 
 args.is_ours()

@@ -1,6 +1,6 @@
 -- Settings of a script's candidates: flags win over what a candidate{...} says, that over the script's globals.
 -- And what a script has misspelt.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local candidate = require "lunarch.candidate.options"
 
 args.is_ours()

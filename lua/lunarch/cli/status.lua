@@ -2,7 +2,7 @@
 local flag = require "lunarch.cli.common.flags"
 local looks = require "lunarch.cli.common.looks"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local command = {
   summary = "show who leads or holds, and who waits",

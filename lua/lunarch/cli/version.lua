@@ -1,5 +1,5 @@
 -- lunarch version
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local exit = require "lunarch.cli.common.exit"
 local host = require "lunarch.host"
 

@@ -4,7 +4,7 @@ local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
 local looks = require "lunarch.cli.common.looks"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local command = {
   summary = "print what happens in a line, one event a line",

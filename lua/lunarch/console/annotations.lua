@@ -1,6 +1,6 @@
 -- The annotations in lua/lunarch/library, read for `help`: every function, class, handler, setting and code, with the
 -- words that stand there.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 
@@ -19,7 +19,7 @@ local FILES = { "console", "lunarch", "candidate", "script", "sim", "nginx" }
 ---@field class? string the class of a method, or of a class itself
 
 local function folder()
-  return (package.searchpath("lunarch.args", package.path):gsub("args%.lua$", "library/"))
+  return (package.searchpath("lunarch.internal.args", package.path):gsub("args%.lua$", "library/"))
 end
 
 -- "lunarch.client" is called a client.

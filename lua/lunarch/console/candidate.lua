@@ -1,6 +1,6 @@
 -- A candidate that stands from the console: lunarch.candidate, whose handlers say what happens before they do what the
 -- user's handlers do.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local describe = require "lunarch.console.describe"
 local host = require "lunarch.host"
 local known = require "lunarch.candidate.options"

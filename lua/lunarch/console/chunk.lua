@@ -1,6 +1,6 @@
 -- What was typed, as a function: an expression, whose values are printed, a statement, or not whole yet. An assignment
 -- returns what it assigned: that a call has failed is seen then, too.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local chunk = {}
 

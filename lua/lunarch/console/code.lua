@@ -1,6 +1,6 @@
 -- The verbs of the console in a script: for `lunarch -e CODE`, `lunarch -`, and what `record` has written. The world is
 -- opened by the first verb that is called, on the etcd that the flags and the environment name.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local events = require "lunarch.console.events"
 local globals = require "lunarch.console.globals"
 local log = require "lunarch.cli.log"

@@ -1,5 +1,5 @@
 -- What may follow what was typed so far: globals, methods and fields, options of a call, names in etcd.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local globals = require "lunarch.console.globals"
 local host = require "lunarch.host"
 

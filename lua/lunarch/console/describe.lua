@@ -1,7 +1,7 @@
 -- Objects of Lunarch as sentences: what they are, and what happens to them unless etcd answers.
 local core = require "lunarch.core"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local describe = {}
 

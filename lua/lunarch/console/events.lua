@@ -1,7 +1,7 @@
 -- Events of a world, one line each.
 local log = require "lunarch.cli.log"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local events = {}
 

@@ -1,6 +1,6 @@
 -- What stands ready at the prompt: the verbs of the world, its client and its session, and the console's own. They are
 -- found where a global is not set, so that a script may use each of these names for something of its own.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local verbs = require "lunarch.console.verbs"
 
 args.is_ours()

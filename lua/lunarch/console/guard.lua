@@ -1,5 +1,5 @@
 -- Asks before the client of a real cluster changes keys of others: those that exist and were not made from here.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local guard = {}
 

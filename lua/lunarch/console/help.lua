@@ -1,6 +1,6 @@
 -- help: one screen of what there is, and help(x), which prints the annotation of x.
 local annotations = require "lunarch.console.annotations"
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local names = require "lunarch.console.names"
 local verbs = require "lunarch.console.verbs"
 

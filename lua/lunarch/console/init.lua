@@ -1,6 +1,6 @@
 -- The console: a prompt in a world (lunarch.console.world). What is typed runs as a task, one after the other; what was
 -- begun before - candidates, observers, tasks - goes on meanwhile, and what they say is printed above the line.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local chunk = require "lunarch.console.chunk"
 local events = require "lunarch.console.events"
 local globals = require "lunarch.console.globals"

@@ -2,7 +2,7 @@
 --
 -- What is printed while a line is being typed is held by the host (src/host/streams.h) and written above that line, not
 -- more than some thirty times a second, so that a thousand lines a second redraw it no more often.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local host = require "lunarch.host"
 local tasks = require "lunarch.loop.task"
 local uv = require "luv"

@@ -1,5 +1,5 @@
 -- Modules that are loaded when they are first used, and not before the first line can be typed.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 --- A stand-in for the module of this name, which is a table.
 ---@param name string

@@ -1,6 +1,6 @@
 -- What a value is called: the name of a function, class or module by which the library explains it.
 local annotations = require "lunarch.console.annotations"
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local globals = require "lunarch.console.globals"
 local verbs = require "lunarch.console.verbs"
 

@@ -1,5 +1,5 @@
 -- What was typed, as a script that runs without the console.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

@@ -1,5 +1,5 @@
 -- How values print at the prompt: tables as tables, objects as a sentence, the rest as it stands in Lua.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local describe = require "lunarch.console.describe"
 local globals = require "lunarch.console.globals"
 local lazy = require "lunarch.console.lazy"

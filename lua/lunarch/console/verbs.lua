@@ -2,7 +2,7 @@
 -- that a world does not have are made. What each does in full is its annotation, in library/console.d.lua.
 --
 -- A row: name, how it is called, what it does as a phrase, and the worlds that may have it (nil: all of them).
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local verbs = {}
 

@@ -9,7 +9,7 @@
 --
 -- How a value prints at the prompt: an object with the metafield __console(self) -> string prints so; else tables as
 -- tables, and what has __tostring by that.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 ---@class lunarch.console.World
 ---@field name "cluster"|"dev"|"lab"|"sim"

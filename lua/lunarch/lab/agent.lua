@@ -8,7 +8,7 @@
 local known = require "lunarch.candidate.options"
 local transfer = require "lunarch.lab.transfer"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local SAMPLE_S, PLACE_AFTER_S = 0.1, 0.05
 -- From valid_until to the earliest instant at which etcd may let go (DESIGN: margin).

@@ -7,7 +7,7 @@
 --                      current; instants in seconds of the world
 --   a.elected_at  a.lost_at  a.expiry    of its last term
 --   a.term:put(...)    any call of lunarch.term; also :remaining(), :resign() ...
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local transfer = require "lunarch.lab.transfer"
 
 args.is_ours()

@@ -3,7 +3,7 @@ local folders = require "lunarch.lab.folder"
 local processes = require "lunarch.lab.process"
 local uv = require "luv"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local clusters = {}
 

@@ -4,7 +4,7 @@
 --
 -- what: "elected", "lost", "leader", "jeopardy", "safe", "joined", "left", "fault", "say" are shown; "renewed",
 -- "expect", "life", "etcd" are for the timeline alone.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local events = {}
 

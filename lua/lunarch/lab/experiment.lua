@@ -1,5 +1,5 @@
 -- Plays an experiment in a world: a file with the verbs of the console and expect(condition, text).
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local experiment = {}
 

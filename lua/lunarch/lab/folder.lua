@@ -3,7 +3,7 @@
 local host = require "lunarch.host"
 local uv = require "luv"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local folders = {}
 

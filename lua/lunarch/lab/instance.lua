@@ -1,6 +1,6 @@
 -- A second instance of our modules in this state: one that lives in the simulated world, beside the one that waits for
 -- real time. Modules of others are shared.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 -- Where the simulated world has a file of its own.
 local INSTEAD = { ["lunarch.loop.luv"] = "lunarch.cli.sim.loop" }

@@ -2,7 +2,7 @@
 -- without any privilege.
 local uv = require "luv"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local links = {}
 

@@ -3,7 +3,7 @@
 local transfer = require "lunarch.lab.transfer"
 local uv = require "luv"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local REPORTS_FD, ORDERS_FD = 3, 4
 

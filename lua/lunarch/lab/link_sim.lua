@@ -1,5 +1,5 @@
 -- A machine's way to its world, in the simulator (src/lab/open_world.c).
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local inside = require "lunarch.lab.inside"
 local loop = require "lunarch.cli.sim.loop"

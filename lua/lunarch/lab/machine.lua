@@ -1,6 +1,6 @@
 -- The script that a machine of the lab runs, in a process of its own or in the simulator: a candidate that reports what
 -- happens to it, and obeys orders.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local is_simulated = package.preload["lunarch.lab.inside"] ~= nil
 

@@ -1,7 +1,7 @@
 -- Child processes of the lab: they end with it, whatever ends it.
 local uv = require "luv"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local processes = {}
 

@@ -6,7 +6,7 @@ local proxies = require "lunarch.lab.proxies"
 local transfer = require "lunarch.lab.transfer"
 local uv = require "luv"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local driver = {}
 

@@ -4,7 +4,7 @@ local tasks = require "lunarch.loop.task"
 local transfer = require "lunarch.lab.transfer"
 local uv = require "luv"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local proxies = {}
 

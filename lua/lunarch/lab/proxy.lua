@@ -3,7 +3,7 @@
 --   order   { id =, verb = "open", port = } -> { id =, link =, port = its own }
 --           { id =, verb = "cut", link =, is_cut = }, { id =, verb = "slow", link =, seconds = } -> { id = }
 --   an order that fails is answered with { id =, trouble = }
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local links = require "lunarch.lab.link"
 local lunarch = require "lunarch"

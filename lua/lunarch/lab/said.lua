@@ -1,5 +1,5 @@
 -- Lines of text as a value that prints as what it is.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local Said = { __name = "lunarch.lines" }
 

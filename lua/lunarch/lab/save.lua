@@ -1,7 +1,7 @@
 -- What was done in a world, as an experiment: the calls of its journal, with the time between them.
 local handles = require "lunarch.lab.candidate"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local save = {}
 
@@ -95,7 +95,7 @@ end
 
 --- Writes it: a sentence; nil and what is wrong.
 function save.write(world, path)
-  local args = require "lunarch.args"
+  local args = require "lunarch.internal.args"
   args.text("save", "path", path)
   local file, trouble = io.open(path, "w")
   if not file then return nil, trouble, "invalid" end

@@ -1,6 +1,6 @@
 -- The simulated world as lunarch.lab.world drives it: machines are processes of the simulator, "you" are one more,
 -- whose program runs in this Lua state (src/lab/open_world.c). Time moves only inside call().
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local instance = require "lunarch.lab.instance"
 
 args.is_ours()
@@ -65,11 +65,11 @@ end
 -- Loads what lives in the world, which has to be there.
 local function load_instance(self)
   local core, process = self.open.modules()
-  self.require = instance { ["lunarch.core"] = core, ["lunarch.sim.process"] = process, ["lunarch.args"] = args }
+  self.require = instance { ["lunarch.core"] = core, ["lunarch.sim.process"] = process, ["lunarch.internal.args"] = args }
   self.open.as_you(function()
     self.lunarch = self.require "lunarch"
     self.loop = self.require "lunarch.loop"
-    local say = self.require "lunarch.say"
+    local say = self.require "lunarch.internal.say"
     say.is_plain = false
     function say.write(text) self.on_raw(self.open.now(), "you", "warn", (text:gsub("\n$", ""))) end
     self.require "lunarch.loop.luv".on_signal = function()

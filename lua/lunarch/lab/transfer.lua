@@ -1,5 +1,5 @@
 -- Values that go from one Lua state to another: as a plain value (functions by their code), and as one line of text.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local transfer = {}
 

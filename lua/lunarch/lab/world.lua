@@ -3,7 +3,7 @@
 --
 -- Everything that was done is kept with its instant (the journal): from it an experiment is written, and, in the
 -- simulator, the world is played again.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local events = require "lunarch.lab.events"
 local handles = require "lunarch.lab.candidate"
 local known = require "lunarch.candidate.options"

@@ -1,7 +1,7 @@
 -- How the looks print for people: which columns their rows have.
 local tables = require "lunarch.look.table"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local columns = {}
 

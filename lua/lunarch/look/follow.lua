@@ -1,5 +1,5 @@
 -- What happens in one line, told as it happens: who comes, who leaves, who leads or holds.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local look = require "lunarch.look"
 local place = require "lunarch.look.place"
 

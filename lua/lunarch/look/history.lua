@@ -1,6 +1,6 @@
 -- Who held a line when, from etcd's own history: as far back as it is not compacted. etcd keeps the order of changes
 -- (revisions) and no times; those come from logs, or from what was seen here (lunarch.look.recollect).
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local place = require "lunarch.look.place"
 
 args.is_ours()

@@ -2,7 +2,7 @@
 -- `status` and `watch` print what is read here. Reading only; every call waits.
 --
 -- A client may be one of lunarch's or of the simulator's: get, txn, ttl, status and watch are what is called.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local place = require "lunarch.look.place"
 
 args.is_ours()

@@ -1,6 +1,6 @@
 -- JSON for programs: what the looks know, one value a line. Revisions, which may pass 2^53, are numbers as etcd's own
 -- JSON has them not: as integers.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local log = require "lunarch.cli.log"
 
 args.is_ours()

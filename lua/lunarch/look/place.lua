@@ -2,7 +2,7 @@
 --
 -- A place is the key <name>/<lease>, bound to that lease (hexadecimal digits without leading zeros), or with "-" and
 -- more behind it. Go's clients, etcdctl and Lunarch make the same keys. In a line every key below <name>/ counts.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local place = {}
 

@@ -1,5 +1,5 @@
 -- Tables for people: rows with columns, aligned, for terminals and for pipes.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local tables = {}
 

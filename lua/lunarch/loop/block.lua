@@ -2,7 +2,7 @@
 --
 -- In slices: a signal that comes just before the wait begins cannot end it, and Lua's own Ctrl-C is seen only when C
 -- returns.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local core = require "lunarch.core"
 

@@ -1,5 +1,5 @@
 -- What the garbage collector is doing, and a collection that leaves it as it was.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local collector = {}
 

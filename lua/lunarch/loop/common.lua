@@ -15,8 +15,8 @@
 --   may_join(task)            optional: raises where nothing can wait for it
 --   on_joined(task)           optional: a joiner is about to get its outcome
 --   farewell                  optional: an error that a task may end by without having failed
-local args = require "lunarch.args"
-local each = require "lunarch.each"
+local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
 local core = require "lunarch.core"
 local insist = require "lunarch.loop.insist"
 

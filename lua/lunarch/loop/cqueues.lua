@@ -9,10 +9,10 @@
 -- cq:loop() ends too.
 --
 -- A wait is a table: `is_done`, set by wake, and `cancel`, called when the wait ends otherwise.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local block = require "lunarch.loop.block"
 local common = require "lunarch.loop.common"
-local say = require "lunarch.say"
+local say = require "lunarch.internal.say"
 local core = require "lunarch.core"
 
 args.is_ours()

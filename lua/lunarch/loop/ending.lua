@@ -13,7 +13,7 @@
 --   retire(task)      the task called os.exit, and never goes on: it counts as ended. False: it is needed for the end
 --   finish(reason)    its end from here on, without tasks: every wait blocks
 -- The process waits for ending.leave(runner).
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local core = require "lunarch.core"
 local loop = require "lunarch.loop"
 

@@ -1,6 +1,6 @@
 -- Waiting in a loop of the program's own, which polls client:pollfd() and calls client:dispatch() itself: what to give
 -- as connect { loop = } is told in library/lunarch.d.lua.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local foreign = {}
 

@@ -2,9 +2,9 @@
 -- elsewhere the loop is turned, or the thread blocks.
 --
 -- A hub belongs to one client: it knows who waits for which of the client's operations, and tells them.
-local args = require "lunarch.args"
-local each = require "lunarch.each"
-local say = require "lunarch.say"
+local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
+local say = require "lunarch.internal.say"
 local block = require "lunarch.loop.block"
 local common = require "lunarch.loop.common"
 local foreign = require "lunarch.loop.foreign"
@@ -264,8 +264,8 @@ end
 
 -- Waits for operation `id` and returns what it came to. When the wait is interrupted, or has lasted too long, the
 -- operation is cancelled, and what it brought is given back; a release (unlock, resign, close) `is_kept`: it goes on by
--- itself. `token` and `owner` must not be collected before the answer is taken, see lunarch.handle, and are not because
--- they are still needed there: what no later instruction names is already garbage to LuaJIT.
+-- itself. `token` and `owner` must not be collected before the answer is taken, see loop/handle.lua: hence
+-- they are named there: what no later instruction names is already garbage to LuaJIT.
 function loop.await(hub, id, is_kept, token, owner)
   local world = not is_blocking and hub.own or here()
   local mode = mode_of(hub, world)

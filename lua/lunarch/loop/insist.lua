@@ -2,7 +2,7 @@
 -- yields past us, or catches every error and goes on.
 --
 -- By a hook of the debug library, which on Lua 5.4 is the coroutine's own, and on LuaJIT everybody's.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

@@ -2,13 +2,13 @@
 --
 -- luv ends the process when a callback raises: every callback of ours is caught and reported, and those of the script's
 -- own end it in order.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local common = require "lunarch.loop.common"
 
 args.is_ours()
 
 local core = require "lunarch.core"
-local say = require "lunarch.say"
+local say = require "lunarch.internal.say"
 
 local luv = {}
 

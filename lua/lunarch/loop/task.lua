@@ -10,11 +10,11 @@
 -- himself (uv.run) they are resumed by a callback.
 --
 -- A wait is a table: `is_done`, set by tasks.wake, and `cancel`, called when the task is interrupted first.
-local args = require "lunarch.args"
-local each = require "lunarch.each"
+local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
 local block = require "lunarch.loop.block"
 local common = require "lunarch.loop.common"
-local say = require "lunarch.say"
+local say = require "lunarch.internal.say"
 local insist = require "lunarch.loop.insist"
 local luv = require "lunarch.loop.luv"
 

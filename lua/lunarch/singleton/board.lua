@@ -9,7 +9,7 @@
 -- lunarch's own; a second one, which began to stand meanwhile, sees an older `since` and leaves it to the first.
 --
 -- Without a dict (per = "worker") there is nothing to tell, and every worker stands.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

@@ -1,5 +1,5 @@
 -- What is left to do when nginx ends a worker without giving it time: in exit_worker_by_lua*.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local core = require "lunarch.core"
 

@@ -10,7 +10,7 @@
 -- on_lost runs, and so before the place is given up.
 --
 -- nginx gives its privileged agent no time to end, so a singleton does not stand there.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 
@@ -20,10 +20,10 @@ if not require("lunarch.loop.is_nginx")() then
 end
 
 local board = require "lunarch.singleton.board"
-local candidacy = require "lunarch.candidacy"
+local candidacy = require "lunarch.internal.candidacy"
 local candidate = require "lunarch.candidate"
 local clients = require "lunarch.client"
-local connection = require "lunarch.connection"
+local connection = require "lunarch.internal.connection"
 local ending = require "lunarch.singleton.ending"
 local nginx = require "lunarch.loop.nginx"
 local process = require "ngx.process"

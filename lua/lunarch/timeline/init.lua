@@ -9,7 +9,7 @@
 local stories = require "lunarch.timeline.story"
 local text = require "lunarch.timeline.text"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local timeline = { story = stories.new, lines = text.lines, chart = text.chart, early_by = stories.early_by }
 

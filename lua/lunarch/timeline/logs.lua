@@ -1,5 +1,5 @@
 -- Logs of `lunarch run --log json` as events of a timeline, and what they say of terms that are known from etcd.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local logs = {}
 

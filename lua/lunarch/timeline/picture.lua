@@ -4,7 +4,7 @@
 local drawing = require "lunarch.timeline.drawing"
 local stories = require "lunarch.timeline.story"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local picture = {}
 

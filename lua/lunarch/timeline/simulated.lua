@@ -1,5 +1,5 @@
 -- The history of a seed (lunarch sim) as events of a timeline.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local simulated = {}
 

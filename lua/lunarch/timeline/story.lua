@@ -11,7 +11,7 @@
 -- ... } }
 --   term    { from =, to =, token =, reason =, stop_at =, valid_until =, expiry =, is_open =, is_killed = }
 --   span    { from =, to =, what = }
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local stories = {}
 

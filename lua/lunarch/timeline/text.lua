@@ -7,7 +7,7 @@
 --    B   ----------------------=========================
 local stories = require "lunarch.timeline.story"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local text = {}
 

@@ -1,9 +1,9 @@
 -- Where etcd is: the flags that say so, the environment, the script, in this order.
 --
 -- What flags say goes into the environment: there lunarch.connect() finds it, and so do programs that a script starts.
-local args = require "lunarch.args"
-local connection = require "lunarch.connection"
-local endpoints = require "lunarch.endpoints"
+local args = require "lunarch.internal.args"
+local connection = require "lunarch.internal.connection"
+local endpoints = require "lunarch.internal.endpoints"
 
 args.is_ours()
 

@@ -1,5 +1,5 @@
 -- How the program ends: the statuses, and the end in order of what a script holds.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

@@ -1,5 +1,5 @@
 -- Flags: how a command line is read, how values are checked, and how a mistake is reported.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local exit = require "lunarch.cli.common.exit"
 local log = require "lunarch.cli.log"
 

@@ -1,5 +1,5 @@
 -- What `lunarch list`, `status`, `watch` and `observe` share: flags, a client, the end. They read, and hold nothing.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local etcd = require "lunarch.cli.common.etcd"
 local exit = require "lunarch.cli.common.exit"
 local flag = require "lunarch.cli.common.flags"
@@ -46,7 +46,7 @@ end
 
 local function prepare()
   assert(host.guard_output())
-  local say = require "lunarch.say"
+  local say = require "lunarch.internal.say"
   say.write, say.is_plain = host.log, false
   return modules.load "lunarch"
 end

@@ -1,5 +1,5 @@
 -- What is made of the table of commands for others to read: the manual page and the completions.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local exit = require "lunarch.cli.common.exit"
 local flags = require "lunarch.cli.common.flags"
 

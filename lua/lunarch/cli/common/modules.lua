@@ -1,6 +1,6 @@
 -- Where a script finds modules: its own beside itself, ours always in our own installation, whatever the working
 -- directory is and becomes.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

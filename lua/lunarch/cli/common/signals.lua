@@ -1,5 +1,5 @@
 -- Signals of the program: the first one is passed on in the loop, the second one ends the process (src/host/signals.c).
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local host = require "lunarch.host"
 
 args.is_ours()

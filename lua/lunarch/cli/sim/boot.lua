@@ -1,6 +1,6 @@
 -- What runs in the state of a simulated process, before the user's script and around it: the same life of a script as
 -- under `lunarch run` (lunarch.cli.script), with the clock, the output and the end of the process in the simulator.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 -- luacheck: ignore 121 122
 local process = require "lunarch.sim.process"
 
@@ -297,7 +297,7 @@ return function(options)
   local chunk, trouble = loadfile(options.script)
   if not chunk then error(trouble, 0) end
   package.loaded["lunarch.loop.luv"] = require "lunarch.cli.sim.loop"
-  local say = require "lunarch.say"
+  local say = require "lunarch.internal.say"
   say.write, say.is_plain = function(text) io.stderr:write(text) end, false
   local lunarch = require "lunarch"
   watch_candidates(lunarch)

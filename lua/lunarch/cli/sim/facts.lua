@@ -1,5 +1,5 @@
 -- `sim`, as a script finds it in the simulator: facts for check(world), in world.notes.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

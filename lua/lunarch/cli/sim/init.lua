@@ -1,5 +1,5 @@
 -- lunarch sim: runs a script against a simulated etcd, seed after seed, and shows the first that goes wrong.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local exit = require "lunarch.cli.common.exit"
 local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"

@@ -1,5 +1,5 @@
 -- The kinds of faults, as --faults takes them.
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 return {
   all = {

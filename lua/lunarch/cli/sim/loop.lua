@@ -1,6 +1,6 @@
 -- Waiting in the simulator: the same calls as loop/luv.lua has, on the world's time. The process waits by leaving its
 -- fiber, so that any wait, in plain calls and generators too, lets the world go on.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

@@ -1,10 +1,10 @@
 -- The world of `lunarch console --endpoints`: a cluster that others rely on. Reading is free; what changes something of
 -- others asks first.
-local endpoints = require "lunarch.endpoints"
+local endpoints = require "lunarch.internal.endpoints"
 local base = require "lunarch.console.worlds.etcd"
 local guard = require "lunarch.console.guard"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local cluster = {}
 

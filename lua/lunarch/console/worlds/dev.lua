@@ -1,7 +1,7 @@
 -- The world of `lunarch console --dev`: a private etcd, which ends with its last user.
 local base = require "lunarch.console.worlds.etcd"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local dev = {}
 

@@ -1,7 +1,7 @@
 -- What the two worlds on a real etcd share: a cluster of others (cluster.lua) and a private one (dev.lua).
 --
 -- Reading is free. What is held or stood for here belongs to one session, which is opened when it is first needed.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local etcd = require "lunarch.cli.common.etcd"
 local host = require "lunarch.host"
 local lazy = require "lunarch.console.lazy"

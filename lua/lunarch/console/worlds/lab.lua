@@ -3,7 +3,7 @@ local drivers = require "lunarch.lab.processes"
 local events = require "lunarch.lab.events"
 local worlds = require "lunarch.lab.world"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local lab = {}
 

@@ -1,6 +1,6 @@
 -- The simulated world of the console: three simulated members, candidates in the simulator, virtual time that stands
 -- still between two calls.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local drivers = require "lunarch.lab.sim"
 local events = require "lunarch.lab.events"
 local worlds = require "lunarch.lab.world"

@@ -13,8 +13,8 @@
 -- When the worker is told to leave (reload, quit) those who asked for it (hub.on_leave) are told at once; waits in
 -- timers that belong to no task are interrupted a second later; those of requests, and of tasks that see to their end
 -- themselves, are waited for.
-local args = require "lunarch.args"
-local each = require "lunarch.each"
+local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
 
 args.is_ours()
 

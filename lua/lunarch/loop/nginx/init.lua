@@ -5,8 +5,8 @@
 -- (lunarch.loop.nginx.hub), where a task is known by its coroutine.
 --
 -- A task whose light thread ends without returning (ngx.exit) has failed, and its join says so.
-local args = require "lunarch.args"
-local each = require "lunarch.each"
+local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
 local common = require "lunarch.loop.common"
 
 args.is_ours()
@@ -20,7 +20,7 @@ local threads = require "lunarch.loop.nginx.threads"
 local timers = require "lunarch.loop.nginx.timers"
 local waits = require "lunarch.loop.nginx.waits"
 local yields = require "lunarch.loop.nginx.yields"
-local where = require "lunarch.endpoints"
+local where = require "lunarch.internal.endpoints"
 
 local nginx = {}
 

@@ -1,5 +1,5 @@
 -- Writes to nginx's error log what reached a limit of nginx itself: once a minute for each limit.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

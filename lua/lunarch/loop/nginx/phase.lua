@@ -1,6 +1,6 @@
 -- In which of nginx's phases a call can wait. Those where it cannot are listed: a phase that is not known here may well
 -- be a new one that can.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

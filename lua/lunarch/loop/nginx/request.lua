@@ -4,7 +4,7 @@
 -- A request is known by its address, which neither Lua code nor an internal redirect can change (ngx.ctx can be
 -- replaced by both). Addresses are used again: so nginx tells when a request has ended (core.endings), and this is
 -- looked at before an address is looked up.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

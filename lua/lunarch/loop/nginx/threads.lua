@@ -1,6 +1,6 @@
 -- Light threads that can be ended from anywhere, with all that runs in their timer: nginx lets only the light thread
 -- that has made another one kill it, and none of its descendants.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

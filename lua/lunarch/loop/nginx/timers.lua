@@ -3,8 +3,8 @@
 -- nginx refuses a timer where too many are pending (lua_max_pending_timers), and drops one that is due where too many
 -- run (lua_max_running_timers) or no connection is left (worker_connections). A dropped timer has not begun when it is
 -- looked for a second later: this is an error in the log, and it is set again.
-local args = require "lunarch.args"
-local each = require "lunarch.each"
+local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
 
 args.is_ours()
 

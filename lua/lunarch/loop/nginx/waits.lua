@@ -3,8 +3,8 @@
 -- A light thread may be gone before its wait is over: with its request, which nginx tells (lunarch.loop.nginx.request),
 -- or alone, when another light thread killed it or left the phase by ngx.exit. The latter leaves a semaphore on which
 -- nothing sleeps: that is looked for once a second. The operation of such a wait is cancelled.
-local args = require "lunarch.args"
-local each = require "lunarch.each"
+local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
 
 args.is_ours()
 

@@ -2,7 +2,7 @@
 -- yields holds up the whole worker. So coroutine.yield is replaced, in all of the worker. In the light thread of a
 -- handler or a task of ours it raises when the task was interrupted, and lets the loop of nginx turn now and then. In
 -- other coroutines of the task it yields as before, until the loop has not turned for a moment.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local common = require "lunarch.loop.common"
 
 args.is_ours()

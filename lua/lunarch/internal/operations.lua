@@ -1,6 +1,6 @@
 -- What a script says about keys, brought into the one form that C reads: operations, compares, transactions.
-local args = require "lunarch.args"
-local each = require "lunarch.each"
+local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
 local core = require "lunarch.core"
 
 args.is_ours()

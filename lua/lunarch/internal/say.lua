@@ -1,5 +1,5 @@
 -- Lines on stderr from code of ours that has no log: they never wait for the reader of stderr.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

@@ -1,7 +1,7 @@
 -- What every public call checks before it does anything: misuse raises, with the file and line of the caller.
 local args = {}
 
-local each = require "lunarch.each"
+local each = require "lunarch.internal.each"
 
 local getinfo = debug.getinfo
 

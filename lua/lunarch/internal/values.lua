@@ -1,7 +1,7 @@
 -- How what C gives prints: key-values, events, members, leaders. They are plain tables otherwise.
 local core = require "lunarch.core"
 
-require "lunarch.args".is_ours()
+require "lunarch.internal.args".is_ours()
 
 local values = core.values
 

@@ -1,5 +1,5 @@
 -- What all objects share: asking C, waiting for the answer, and the two kinds of trouble told apart.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 local core = require "lunarch.core"
 local loop = require "lunarch.loop"
 

@@ -1,7 +1,7 @@
 -- How a client proves who it is, which servers it trusts, and which part of the keys is its own: options of connect(),
 -- else the environment. The program's flags are made of the same table.
-local args = require "lunarch.args"
-local each = require "lunarch.each"
+local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
 
 args.is_ours()
 

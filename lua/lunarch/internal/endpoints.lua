@@ -1,5 +1,5 @@
 -- Where etcd is: what is given, else the environment, else this machine. How an address is written, the core knows.
-local args = require "lunarch.args"
+local args = require "lunarch.internal.args"
 
 args.is_ours()
 

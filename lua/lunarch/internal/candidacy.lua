@@ -1,6 +1,6 @@
 -- Checks that candidate and singleton share: of options that are missing, or exclude each other.
-local args = require "lunarch.args"
-local connection = require "lunarch.connection"
+local args = require "lunarch.internal.args"
+local connection = require "lunarch.internal.connection"
 
 args.is_ours()
 
