@@ -154,7 +154,8 @@ void lun_op_free(struct lun_op *op);
 
 struct lun_config {
     /* Members of etcd, or some of them: "host:port", "http://host:port", "https://host:port", "[IPv6]:port", "unix:///path";
-     * one text may hold several, separated by commas. NULL: 127.0.0.1:2379 */
+     * one text may hold several, separated by commas. Or "srv://domain" alone, or "srv://domain/name": those that DNS names in the SRV
+     * records of _etcd-client._tcp.domain, over TLS (where one of its options is set) of _etcd-client-ssl._tcp.domain. NULL: 127.0.0.1:2379 */
     const char *const *endpoints;
     size_t n_endpoints;
     const char *name; /* of this program, shown to others that find its locks held; NULL: its own */

@@ -83,6 +83,17 @@ end
 
 local function refused(_, message, code) return nil, message, code end
 
+-- Where etcd is, as options say it; nil: they do not.
+local function address_of(options)
+  local domain, name = options.discovery_srv, options.discovery_srv_name
+  if name and not domain then
+    args.misuse("lunarch.connect: 'discovery_srv_name' is of use with 'discovery_srv' only")
+  end
+  if not domain then return options.endpoints end
+  if options.endpoints then args.misuse("lunarch.connect: give either 'endpoints' or 'discovery_srv'") end
+  return endpoints.of_domain(domain, name)
+end
+
 function clients.connect(options)
   options = args.options("lunarch.connect", options, OPTIONS)
   loop.connect "lunarch.connect"
@@ -90,8 +101,9 @@ function clients.connect(options)
   local found, why = connection.of(options)
   if not found then return nil, why, "invalid" end
   -- A variable, or a file that is not there, is no mistake in the program.
-  local refuse = (next(found) or not options.endpoints and endpoints.variable()) and refused or handle.made
-  local members, variable, wrong = endpoints.of(options.endpoints)
+  local given = address_of(options)
+  local refuse = (next(found) or not given and endpoints.variable()) and refused or handle.made
+  local members, variable, wrong = endpoints.of(given)
   if not members then return refuse(nil, variable, wrong) end
   local core_client, message, code = core.connect(members, options.name, on_trace ~= nil, found)
   if not core_client then return refuse(nil, message, code) end
@@ -101,7 +113,7 @@ function clients.connect(options)
   }, Client)
   client._log = options.log or say_level
   local log = options.log or say.is_plain and say_level or nil
-  watch_silence(client, log, options.endpoints or variable)
+  watch_silence(client, log, given or variable)
   client._hub.on_warning = log and function(sentence) log("warn", sentence) end
   return client
 end

@@ -1,5 +1,5 @@
--- Members that are added or replaced are learnt from the cluster's list, so that a cluster all of whose first members are
--- gone is served.
+-- Members that are added or replaced are learnt from the cluster's list, so that a cluster all of whose first members
+-- are gone is served.
 -- limit: 480 s
 local etcd = require "support.etcd"
 local lunarch = require "lunarch"

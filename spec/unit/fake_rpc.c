@@ -18,6 +18,8 @@ struct fake {
     int n_to_fail;
     size_t n_channels, n_calls_made, n_streams_opened;
     struct list calls, streams, validities, inbox;
+    struct rpc_lookup *lookup;
+    char looked_up[256];
 };
 
 struct fake_sent {
@@ -249,6 +251,28 @@ static void op_free(struct rpc *rpc) {
     fake_free(fake_of(rpc));
 }
 
+static void op_release_lookup(struct rpc_lookup *lookup) {
+    free(lookup);
+}
+
+static int op_lookup_start(struct rpc *rpc, const char *name, struct rpc_lookup **ret_lookup) {
+    struct fake *fake = fake_of(rpc);
+    if (should_fail(fake))
+        return LUN_ENOMEM;
+    (void)snprintf(fake->looked_up, sizeof fake->looked_up, "%s", name);
+    fake->lookup = *ret_lookup = must(calloc(1, sizeof **ret_lookup));
+    (*ret_lookup)->release = op_release_lookup;
+    return 0;
+}
+
+struct rpc_lookup *fake_lookup(struct fake *fake, const char *name) {
+    struct rpc_lookup *lookup = fake->lookup;
+    if (strcmp(fake->looked_up, name) != 0)
+        die("%s was looked up, not %s", fake->looked_up, name);
+    fake->lookup = NULL;
+    return lookup;
+}
+
 static const struct rpc_ops ops = {
     .now = op_now,
     .random = op_random,
@@ -258,6 +282,7 @@ static const struct rpc_ops ops = {
     .channel_close = op_channel_close,
     .call = op_call,
     .cancel = op_cancel,
+    .lookup_start = op_lookup_start,
     .stream_open = op_stream_open,
     .stream_send = op_stream_send,
     .stream_cancel = op_stream_cancel,

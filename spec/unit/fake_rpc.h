@@ -74,6 +74,11 @@ void fake_refuse(struct fake_call *call);
 /* The next `n` of rpc_call, rpc_stream_open and rpc_stream_send fail with LUN_ENOMEM. */
 void fake_fail_next(struct fake *fake, int n);
 
+/* ---- lookups --------------------------------------------------------------------------------- */
+
+/* The latest one of DNS, which must be of that name; NULL: none since the last time. To be filled in, is_done last. */
+struct rpc_lookup *fake_lookup(struct fake *fake, const char *name);
+
 /* ---- streams --------------------------------------------------------------------------------- */
 
 struct fake_stream {

@@ -132,9 +132,12 @@ static int configure(struct etcd *etcd, const struct lun_config *config) {
     int rc = has_user ? etcd_set_user(etcd, config->user, config->password) : 0;
     if (!rc)
         rc = etcd_set_prefix(etcd, config->prefix);
-    if (!rc && !config->only_given_endpoints && check_tls(config, &is_tls, NULL) == 0)
+    if (rc || check_tls(config, &is_tls, NULL))
+        return rc;
+    if (!config->only_given_endpoints)
         etcd_learn_members(etcd, is_tls);
-    return rc;
+    etcd_discover(etcd, is_tls);
+    return 0;
 }
 
 static int start(struct lun_client *client, const struct lun_config *config, struct lun_err *ret_err) {

@@ -9,6 +9,7 @@
 #include "base/pool.h"
 #include "etcd/auth.h"
 #include "etcd/etcd.h"
+#include "etcd/discovery.h"
 #include "etcd/identity.h"
 #include "etcd/member_list.h"
 #include "etcd/namespace.h"
@@ -22,6 +23,7 @@ enum { ETCD_WHY_BYTES = 240 }; /* a sentence about a certificate, at the most */
 struct etcd_member {
     struct etcd *etcd;
     struct rpc_channel *channel; /* NULL: the slot is empty */
+    bool is_given;               /* as an endpoint, or by DNS: not learnt */
     bool is_used;                /* it may be asked: given, or learnt and still listed (member_list.c) */
     uint64_t member_id;          /* its own, as it has shown it last; 0: not yet */
     uint64_t listed_id;          /* of one that is not given: as the list has it */
@@ -60,9 +62,10 @@ struct survey {
 struct etcd {
     struct rpc *rpc;
     const struct trace *trace, *warnings;
-    size_t n_given, n_slots, n_used; /* given; with those learnt; of these in use */
+    size_t n_slots, n_used; /* that are not empty, or were not once; of these in use */
     struct etcd_member members[ETCD_MAX_MEMBERS];
     struct member_list member_list;
+    struct discovery discovery;
     size_t current;
     struct identity identity;
     struct auth auth;
@@ -96,6 +99,10 @@ struct etcd_member *etcd_next(struct etcd *etcd, uint32_t tried);
 size_t etcd_member_index(const struct etcd_member *member);
 /* Makes a member that is not in use yet of slot `i`, an empty one or the next. 0, LUN_ENOMEM, LUN_EINVALID. */
 int etcd_member_open(struct etcd *etcd, size_t i, const char *address, struct lun_err *ret_err);
+/* The same in a slot of its choice. NULL: all are taken, or there is no memory. */
+struct etcd_member *etcd_member_add(struct etcd *etcd, const char *address);
+/* It is not used any more. What is under way ends as it would. */
+void etcd_member_leave(struct etcd_member *member, const char *why);
 
 /* How long the member takes to answer, measured; 0: not known. */
 int64_t etcd_member_answer_ns(const struct etcd_member *member);

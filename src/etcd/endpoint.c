@@ -9,13 +9,15 @@
 
 static const char how_written[] =
     "an endpoint is host:port, as in 127.0.0.1:2379 or [::1]:2379, with http:// or "
-    "https:// before it, or unix:///path";
+    "https:// before it, or unix:///path, or srv://domain";
 
 /* As much of one as a message quotes. */
 enum { QUOTED_BYTES = 80 };
 /* What fits into the address of a unix socket, without its zero byte. */
 enum { SOCKET_PATH_BYTES = 107 };
 enum { HOST_BYTES = 254 };
+/* What is put before it makes no name longer than DNS allows. */
+enum { SRV_BYTES = 220 };
 
 /* A run of the text given: not terminated. */
 struct part {
@@ -90,6 +92,22 @@ static const char *parse_unix(struct part path, struct endpoint *endpoint) {
     return NULL;
 }
 
+/* A domain, and the name of the service where there are several. */
+static const char *parse_srv(struct part rest, struct endpoint *endpoint) {
+    const char *slash = memchr(rest.from, '/', rest.len);
+    struct part domain = {rest.from, slash ? (size_t)(slash - rest.from) : rest.len};
+    struct part name = {slash ? slash + 1 : "", slash ? rest.len - domain.len - 1 : 0};
+    endpoint->scheme = ENDPOINT_SRV;
+    if (domain.len > 0 && domain.from[domain.len - 1] == '.')
+        domain.len--;
+    if (domain.len == 0 || domain.len + name.len > SRV_BYTES ||
+        !consists_of(domain, LETTERS_AND_DIGITS ".-_") || !consists_of(name, LETTERS_AND_DIGITS "-_"))
+        return "no domain is written like this";
+    (void)snprintf(endpoint->address, sizeof endpoint->address, "srv://%.*s%s%.*s", (int)domain.len,
+                   domain.from, name.len > 0 ? "/" : "", (int)name.len, name.from);
+    return NULL;
+}
+
 /* 0: it is none. */
 static unsigned parse_port(struct part text) {
     unsigned port = 0;
@@ -152,6 +170,8 @@ static const char *parse_one(struct part rest, struct endpoint *endpoint) {
     endpoint->scheme = ENDPOINT_BARE;
     if (skip(&rest, "unix:"))
         return parse_unix(rest, endpoint);
+    if (skip(&rest, "srv://"))
+        return parse_srv(rest, endpoint);
     if (skip(&rest, "https://"))
         endpoint->scheme = ENDPOINT_HTTPS;
     else if (skip(&rest, "http://"))
@@ -204,6 +224,13 @@ static int add_all(struct endpoints *endpoints, const char *text, struct lun_err
     }
 }
 
+static const struct endpoint *first_with(const struct endpoints *endpoints, enum endpoint_scheme scheme) {
+    for (size_t i = 0; i < endpoints->n; i++)
+        if (endpoints->items[i].scheme == scheme)
+            return &endpoints->items[i];
+    return NULL;
+}
+
 int endpoints_parse(const char *const *texts, size_t n, struct endpoints *ret, struct lun_err *ret_err) {
     struct endpoints endpoints = {0};
     for (size_t i = 0; i < n; i++) {
@@ -214,6 +241,11 @@ int endpoints_parse(const char *const *texts, size_t n, struct endpoints *ret, s
     if (endpoints.n == 0)
         return lun_err_set(ret_err, LUN_EINVALID, "endpoints \"%.*s\": no endpoint in it; %s", QUOTED_BYTES,
                            n > 0 ? texts[0] : "", how_written);
+    const struct endpoint *srv = first_with(&endpoints, ENDPOINT_SRV);
+    if (srv && endpoints.n > 1)
+        return lun_err_set(ret_err, LUN_EINVALID,
+                           "endpoint %s: where DNS names the members, no other endpoint can be given",
+                           srv->address);
     *ret = endpoints;
     return 0;
 }
@@ -250,8 +282,8 @@ enum endpoint_place endpoint_place(const struct endpoint *endpoint) {
     char host[ENDPOINT_ADDRESS_BYTES];
     struct in_addr ipv4;
     struct in6_addr ipv6;
-    if (endpoint->scheme == ENDPOINT_UNIX)
-        return ENDPOINT_LOCAL;
+    if (endpoint->scheme == ENDPOINT_UNIX || endpoint->scheme == ENDPOINT_SRV)
+        return endpoint->scheme == ENDPOINT_UNIX ? ENDPOINT_LOCAL : ENDPOINT_REMOTE;
     bool is_bracketed = endpoint->address[0] == '[';
     const char *from = endpoint->address + is_bracketed;
     const char *to = is_bracketed ? from + strcspn(from, "]%") : strrchr(from, ':');
@@ -269,16 +301,10 @@ void endpoint_write(const struct endpoint *endpoint, char *text, size_t n_bytes)
     static const char *const schemes[] = {[ENDPOINT_BARE] = "",
                                           [ENDPOINT_HTTP] = "http://",
                                           [ENDPOINT_HTTPS] = "https://",
-                                          [ENDPOINT_UNIX] = "unix://"};
+                                          [ENDPOINT_UNIX] = "unix://",
+                                          [ENDPOINT_SRV] = ""};
     size_t n_skipped = endpoint->scheme == ENDPOINT_UNIX ? strlen("unix:") : 0;
     (void)snprintf(text, n_bytes, "%s%s", schemes[endpoint->scheme], endpoint->address + n_skipped);
-}
-
-static const struct endpoint *first_with(const struct endpoints *endpoints, enum endpoint_scheme scheme) {
-    for (size_t i = 0; i < endpoints->n; i++)
-        if (endpoints->items[i].scheme == scheme)
-            return &endpoints->items[i];
-    return NULL;
 }
 
 int endpoints_want_tls(const struct endpoints *endpoints, bool has_options, bool *ret_is_tls,

@@ -4,6 +4,7 @@
  *     http://HOST:PORT                                      plaintext
  *     https://HOST:PORT                                     TLS
  *     unix:///path   unix:/path                             a socket of this machine, plaintext
+ *     srv://DOMAIN   srv://DOMAIN/NAME                      those that DNS names, alone in its list (etcd/discovery.c)
  *
  * Schemes in any case; blanks around and one "/" behind are ignored; a text may hold several, separated by commas. */
 #ifndef LUN_ETCD_ENDPOINT_H
@@ -14,13 +15,13 @@
 
 #include "base/err.h"
 
-enum endpoint_scheme { ENDPOINT_BARE, ENDPOINT_HTTP, ENDPOINT_HTTPS, ENDPOINT_UNIX };
+enum endpoint_scheme { ENDPOINT_BARE, ENDPOINT_HTTP, ENDPOINT_HTTPS, ENDPOINT_UNIX, ENDPOINT_SRV };
 
 enum { ENDPOINT_ADDRESS_BYTES = 272, ENDPOINT_MAX = 16 };
 
 struct endpoint {
     enum endpoint_scheme scheme;
-    /* "host:port", "[IPv6]:port" in its shortest form, or "unix:/path": what rpc_channel_open takes. */
+    /* "host:port", "[IPv6]:port" in its shortest form, "unix:/path", or "srv://domain/name": what rpc_channel_open takes. */
     char address[ENDPOINT_ADDRESS_BYTES];
 };
 

@@ -11,6 +11,8 @@
 
 /* Attempts that the caller's own deadline cut short say little about a member, until they add up to this. */
 #define SILENT_ENOUGH_NS (500 * NS_PER_MS)
+/* No call to a member is out for so long after it was left. */
+#define RETIRED_NS (60 * NS_PER_S)
 
 /* ---- members of the list ---------------------------------------------------------------------------- */
 
@@ -29,14 +31,49 @@ int etcd_member_open(struct etcd *etcd, size_t i, const char *address, struct lu
 }
 
 static int add_given(struct etcd *etcd, const struct endpoint *endpoint, struct lun_err *ret_err) {
-    int rc = etcd_member_open(etcd, etcd->n_given, endpoint->address, ret_err);
+    struct etcd_member *member = &etcd->members[etcd->n_slots];
+    int rc = etcd_member_open(etcd, etcd->n_slots, endpoint->address, ret_err);
     if (rc)
         return rc;
-    etcd->members[etcd->n_given].is_used = true;
-    etcd->member_list.is_local |= endpoint_place(endpoint) == ENDPOINT_LOCAL;
-    etcd->n_given++;
+    member->is_used = true;
     etcd->n_used++;
+    if (endpoint->scheme == ENDPOINT_SRV)
+        etcd->discovery.placeholder = member;
+    else
+        member->is_given = true;
+    etcd->member_list.is_local |= endpoint_place(endpoint) == ENDPOINT_LOCAL;
     return 0;
+}
+
+/* Streams and reads to a member that was left may be out for a while. */
+static bool is_needed(const struct etcd_member *member) {
+    const struct etcd *etcd = member->etcd;
+    bool is_left_lately = member->left_ns != 0 && rpc_now(etcd->rpc) - member->left_ns < RETIRED_NS;
+    bool is_candidate = member->channel && member->left_ns == 0;
+    if (is_candidate || is_left_lately || member->confirm.read || member == etcd->discovery.placeholder ||
+        (etcd->watch_stream.rpc_stream && etcd->watch_stream.member == member))
+        return true;
+    return renewals_use(&etcd->renewals, member);
+}
+
+struct etcd_member *etcd_member_add(struct etcd *etcd, const char *address) {
+    size_t i = 0;
+    while (i < etcd->n_slots && is_needed(&etcd->members[i]))
+        i++;
+    if (i == ETCD_MAX_MEMBERS)
+        return NULL;
+    if (etcd->members[i].channel)
+        rpc_channel_close(etcd->members[i].channel);
+    etcd->members[i].channel = NULL;
+    return etcd_member_open(etcd, i, address, NULL) ? NULL : &etcd->members[i];
+}
+
+void etcd_member_leave(struct etcd_member *member, const char *why) {
+    struct etcd *etcd = member->etcd;
+    member->is_used = false;
+    member->left_ns = rpc_now(etcd->rpc);
+    etcd->n_used--;
+    etcd_member_failed(member, why);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------- */
@@ -78,6 +115,8 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
         rc = renewals_init(&etcd->renewals, etcd);
     if (!rc)
         rc = member_list_init(&etcd->member_list, etcd);
+    if (!rc)
+        rc = discovery_init(&etcd->discovery, etcd);
     if (rc)
         lun_err_set(ret_err, rc, "out of memory");
     for (size_t i = 0; i < parsed.n && !rc; i++)
@@ -86,7 +125,7 @@ int etcd_new(struct rpc *rpc, const char *const *endpoints, size_t n_endpoints, 
         etcd_free(etcd);
         return rc;
     }
-    etcd->current = (size_t)(rpc_random(rpc) % etcd->n_given);
+    etcd->current = (size_t)(rpc_random(rpc) % etcd->n_used);
     *ret_etcd = etcd;
     return 0;
 }
@@ -123,6 +162,7 @@ void etcd_close(struct etcd *etcd, void (*on_closed)(void *arg), void *arg) {
     etcd->on_closed_arg = arg;
     watch_stream_close(&etcd->watch_stream);
     member_list_close(&etcd->member_list);
+    discovery_close(&etcd->discovery);
     for (size_t i = 0; i < etcd->n_slots; i++)
         etcd_confirm_cancel(&etcd->members[i]);
     etcd_calls_cancel(etcd);
@@ -142,6 +182,7 @@ void etcd_free(struct etcd *etcd) {
     namespace_fini(&etcd->namespace);
     identity_fini(etcd);
     member_list_fini(&etcd->member_list);
+    discovery_fini(&etcd->discovery);
     rpc_timer_fini(&etcd->room_timer);
     rpc_timer_fini(&etcd->survey.timer);
     rpc_timer_fini(&etcd->closed_timer);
@@ -174,7 +215,7 @@ struct etcd_member *etcd_member_at(const struct etcd *etcd, size_t i) {
 }
 
 bool etcd_member_is_learnt(const struct etcd_member *member) {
-    return etcd_member_index(member) >= member->etcd->n_given;
+    return !member->is_given;
 }
 
 size_t etcd_member_index(const struct etcd_member *member) {
@@ -228,16 +269,27 @@ void etcd_member_answered(struct etcd_member *member) {
     member_list_prompt(&member->etcd->member_list);
 }
 
+static bool has_trusted(const struct etcd *etcd) {
+    for (size_t i = 0; i < etcd->n_slots; i++)
+        if (etcd->members[i].is_used && etcd->members[i].failed_ns == 0)
+            return true;
+    return false;
+}
+
 static void fail(struct etcd_member *member, const char *why) {
     struct etcd *etcd = member->etcd;
     if (member->failed_ns == 0)
         member_list_prompt(&etcd->member_list);
+    if (member == etcd->discovery.placeholder && member->is_used)
+        why = discovery_trouble(&etcd->discovery);
     member->failed_ns = rpc_now(etcd->rpc);
     member->why_ns = member->failed_ns;
     (void)snprintf(member->why, sizeof member->why, "%s", why);
     trace_line(etcd->trace, "etcd: %s %s", etcd_member_address(member), member->why);
     watch_stream_member_failed(&etcd->watch_stream, member);
     etcd_calls_member_failed(member);
+    if (!has_trusted(etcd))
+        discovery_prompt(&etcd->discovery);
 }
 
 void etcd_member_failed(struct etcd_member *member, const char *why) {
@@ -263,7 +315,8 @@ void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_ove
 
 void etcd_member_describe(const struct etcd_member *member, char *text, size_t n_bytes) {
     char span[32];
-    bool is_silent = member->silent_since_ns != 0 && !member->is_guessed;
+    bool is_placeholder = member == member->etcd->discovery.placeholder;
+    bool is_silent = member->silent_since_ns != 0 && !member->is_guessed && !is_placeholder;
     if (is_silent)
         (void)snprintf(
             text, n_bytes, "silent for %s",

@@ -41,6 +41,8 @@ int etcd_check_key(const struct etcd *etcd, struct lun_bytes key, struct lun_byt
 /* From now on members are learnt from the cluster's list, too (etcd/member_list.c). `is_tls`: TLS is spoken; members with
  * addresses of another scheme are left out. */
 void etcd_learn_members(struct etcd *etcd, bool is_tls);
+/* Begins to ask DNS for the members of an endpoint "srv://..."; nothing where there is none. `is_tls` as above. */
+void etcd_discover(struct etcd *etcd, bool is_tls);
 /* Starts ending: watchers are dropped without a word, the watch stream and confirmations are cancelled, calls
  * are cancelled (their callbacks come). `on_closed` is called, inside, when nothing is in flight any more;
  * etcd_free may be called then (or from it, last). */

@@ -110,17 +110,18 @@ static void begin_anew(struct etcd *etcd, const Etcdserverpb__ResponseHeader *he
 /* Do all members show it? A member that has shown ours and has failed since does not count where most of those given
  * are of the other: it may never come back. Members learnt do not speak for another cluster. */
 static bool is_everywhere(const struct etcd *etcd, uint64_t cluster_id) {
-    size_t n_shown = 0, n_ours = 0;
+    size_t n_given = 0, n_shown = 0, n_ours = 0;
     for (size_t i = 0; i < etcd->n_slots; i++) {
         const struct etcd_member *member = &etcd->members[i];
-        bool is_given = i < etcd->n_given;
+        bool is_given = member->is_given && member->is_used;
+        n_given += is_given;
         n_shown += is_given && member->shown_id == cluster_id;
         n_ours += is_given && member->shown_id != cluster_id && member->shown_id != 0;
         if (member->is_used && member->shown_id != cluster_id && member->shown_id != 0 &&
             member->failed_ns == 0)
             return false;
     }
-    return n_shown > 0 && (n_ours == 0 || n_shown > etcd->n_given / 2);
+    return n_shown > 0 && (n_ours == 0 || n_shown > n_given / 2);
 }
 
 static const struct etcd_member *one_of_ours(const struct etcd *etcd) {

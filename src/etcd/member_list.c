@@ -39,7 +39,6 @@
 #define ANSWER_NS (10 * NS_PER_S) /* for the list, and for a member to prove itself */
 #define SETTLE_NS NS_PER_S      /* a follower of a healthy cluster knows by then what was committed before */
 #define LOST_NS (60 * NS_PER_S) /* a member given that was not heard for so long may have moved */
-#define RETIRED_NS (60 * NS_PER_S) /* no call to a member is out for so long after it was left */
 
 enum { TRIES = 20 };
 
@@ -91,19 +90,13 @@ void member_list_prompt(struct member_list *list) {
 
 /* ---- slots ------------------------------------------------------------------------------------------ */
 
+static bool is_learnt(const struct etcd_member *member) {
+    return member->is_used && !member->is_given && member != member->etcd->discovery.placeholder;
+}
+
 /* Listed, and not proven yet. */
 static bool is_candidate(const struct etcd_member *member) {
     return !member->is_used && member->channel && member->listed_id != 0 && member->left_ns == 0;
-}
-
-/* Streams and reads to a member that was left may be out for a while. */
-static bool is_needed(const struct etcd_member *member) {
-    const struct etcd *etcd = member->etcd;
-    bool is_left_lately = member->left_ns != 0 && rpc_now(etcd->rpc) - member->left_ns < RETIRED_NS;
-    if (member->is_used || is_candidate(member) || is_left_lately || member->confirm.read ||
-        (etcd->watch_stream.rpc_stream && etcd->watch_stream.member == member))
-        return true;
-    return renewals_use(&etcd->renewals, member);
 }
 
 static void empty(struct etcd_member *member) {
@@ -113,35 +106,24 @@ static void empty(struct etcd_member *member) {
     member->listed_id = 0;
 }
 
-/* NULL: as many are known as there may be, or there is no memory. */
-static struct etcd_member *add_candidate(struct etcd *etcd, uint64_t id, const char *address) {
-    struct etcd_member *member = etcd->members + etcd->n_given;
-    while (member < end_of(etcd) && is_needed(member))
-        member++;
-    if (member == etcd->members + etcd->n_given + ENDPOINT_MAX)
-        return NULL;
-    if (member < end_of(etcd))
-        empty(member);
-    if (etcd_member_open(etcd, (size_t)(member - etcd->members), address, NULL))
-        return NULL;
-    member->listed_id = id;
-    return member;
+static size_t n_learnt(const struct etcd *etcd) {
+    size_t n = 0;
+    for (const struct etcd_member *member = etcd->members; member < end_of(etcd); member++)
+        n += is_learnt(member) || is_candidate(member);
+    return n;
 }
 
-static void leave(struct etcd_member *member) {
-    struct etcd *etcd = member->etcd;
-    trace_line(etcd->trace, "etcd: %s is not listed any more", etcd_member_address(member));
-    member->is_used = false;
-    member->left_ns = rpc_now(etcd->rpc);
-    etcd->n_used--;
-    etcd_member_failed(member, "is no member any more");
+static void add_candidate(struct etcd *etcd, uint64_t id, const char *address) {
+    struct etcd_member *member = n_learnt(etcd) < ENDPOINT_MAX ? etcd_member_add(etcd, address) : NULL;
+    if (member)
+        member->listed_id = id;
 }
 
 void member_list_begin_anew(struct member_list *list) {
     struct etcd *etcd = list->etcd;
-    for (struct etcd_member *member = etcd->members + etcd->n_given; member < end_of(etcd); member++)
-        if (member->is_used && member->shown_id != etcd->identity.cluster_id)
-            leave(member);
+    for (struct etcd_member *member = etcd->members; member < end_of(etcd); member++)
+        if (is_learnt(member) && member->shown_id != etcd->identity.cluster_id)
+            etcd_member_leave(member, "is a member of another cluster");
     member_list_prompt(list);
 }
 
@@ -211,7 +193,7 @@ static void probe(struct etcd_member *member) {
 static void probe_all(struct member_list *list) {
     struct etcd *etcd = list->etcd;
     sm_move(&list->sm, PROBING);
-    for (struct etcd_member *member = etcd->members + etcd->n_given; member < end_of(etcd); member++)
+    for (struct etcd_member *member = etcd->members; member < end_of(etcd); member++)
         if (is_candidate(member))
             probe(member);
     if (list->n_probes == 0)
@@ -272,21 +254,21 @@ static bool is_known(const struct etcd *etcd, const Etcdserverpb__Member *listed
 
 static void compare(struct member_list *list, const Etcdserverpb__MemberListResponse *response) {
     struct etcd *etcd = list->etcd;
-    for (struct etcd_member *member = etcd->members + etcd->n_given; member < end_of(etcd); member++)
-        if (member->is_used && !is_listed(member, response))
-            leave(member);
+    for (struct etcd_member *member = etcd->members; member < end_of(etcd); member++)
+        if (is_learnt(member) && !is_listed(member, response))
+            etcd_member_leave(member, "is not listed any more");
     for (size_t i = 0; i < response->n_members; i++) {
         const Etcdserverpb__Member *listed = response->members[i];
         struct endpoint endpoint;
         bool is_to_come = listed->islearner || listed->n_clienturls == 0; /* it has not been started yet */
         list->is_all_well &= !is_to_come;
         if (!listed->islearner && !is_known(etcd, listed) && choose_url(list, listed, &endpoint))
-            (void)add_candidate(etcd, listed->id, endpoint.address);
+            add_candidate(etcd, listed->id, endpoint.address);
     }
 }
 
 static bool is_one_new(const struct etcd *etcd) {
-    for (const struct etcd_member *member = etcd->members + etcd->n_given; member < end_of(etcd); member++)
+    for (const struct etcd_member *member = etcd->members; member < end_of(etcd); member++)
         if (is_candidate(member))
             return true;
     return false;

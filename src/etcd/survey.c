@@ -16,9 +16,15 @@ static void warn(const struct etcd_member *member, const char *why) {
                why);
 }
 
+static bool is_surveyed(const struct etcd_member *member) {
+    return member->is_given && member->is_used;
+}
+
 static void finish(struct etcd *etcd) {
-    for (size_t i = 0; i < etcd->n_given; i++) {
+    for (size_t i = 0; i < etcd->n_slots; i++) {
         const struct etcd_member *member = &etcd->members[i];
+        if (!is_surveyed(member))
+            continue;
         char why[ETCD_WHY_BYTES];
         etcd_member_describe(member, why, sizeof why);
         if (member->shown_id == 0 && why[0] != '\0')
@@ -37,10 +43,12 @@ static void on_status(void *arg, const struct etcd_reply *reply) {
 }
 
 int etcd_survey(struct etcd *etcd) {
-    if (etcd->n_given == 1)
+    if (etcd->n_used == 1)
         return 0;
     int rc = 0;
-    for (size_t i = 0; i < etcd->n_given && !rc; i++) {
+    for (size_t i = 0; i < etcd->n_slots && !rc; i++) {
+        if (!is_surveyed(&etcd->members[i]))
+            continue;
         struct etcd_call_options how = {.deadline_ns = rpc_now(etcd->rpc) + SURVEY_NS,
                                         .member = &etcd->members[i]};
         rc = etcd_member_status(etcd, &how, on_status, etcd, NULL);

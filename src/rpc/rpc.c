@@ -241,3 +241,14 @@ void rpc_free(struct rpc *rpc) {
     if (rpc)
         rpc->ops->free(rpc);
 }
+
+/* ---- lookups --------------------------------------------------------------------------------------- */
+
+int rpc_lookup_start(struct rpc *rpc, const char *name, struct rpc_lookup **ret_lookup) {
+    return rpc->ops->lookup_start ? rpc->ops->lookup_start(rpc, name, ret_lookup) : LUN_EINVALID;
+}
+
+void rpc_lookup_free(struct rpc_lookup *lookup) {
+    if (lookup)
+        lookup->release(lookup);
+}

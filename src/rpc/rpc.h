@@ -116,7 +116,8 @@ static inline bool rpc_timer_is_running(const struct rpc_timer *timer) {
 
 /* ---- channels: one channel to one member --------------------------------------------------------------- */
 
-/* `address` is host:port, [IPv6]:port or unix:/path, as etcd/endpoint.h yields it. Nothing is connected before the first call. 0, LUN_ENOMEM, LUN_EINVALID. */
+/* `address` is host:port, [IPv6]:port or unix:/path, as etcd/endpoint.h yields it; or begins with "srv:": then it is nobody's, and calls
+ * fail as they do where nothing listens. Nothing is connected before the first call. 0, LUN_ENOMEM, LUN_EINVALID. */
 int rpc_channel_open(struct rpc *rpc, const char *address, struct rpc_channel **ret_channel,
                      struct lun_err *ret_err);
 /* Calls and streams still out on it end as they would. */
@@ -153,6 +154,32 @@ int rpc_call_packed(struct rpc_channel *channel, enum rpc_method method, struct 
                     struct rpc_call **ret_call);
 /* on_reply still comes (RPC_CANCELLED, or the real reply if that was faster). The server is told. */
 void rpc_cancel(struct rpc_call *call);
+
+/* ---- lookups: SRV records of DNS -------------------------------------------------------------------- */
+
+enum { RPC_SRV_MOST = 15, RPC_HOST_BYTES = 256, RPC_LOOKUP_ERROR_BYTES = 160 };
+
+struct rpc_srv {
+    char host[RPC_HOST_BYTES]; /* without the dot at the end */
+    uint16_t port, priority, weight;
+};
+
+/* Under way on another thread, which nobody waits for: looked at now and then. */
+struct rpc_lookup {
+    atomic_bool is_done;                /* the rest is settled then, and does not change any more */
+    bool is_missing;                    /* DNS has answered that there is no such record */
+    char error[RPC_LOOKUP_ERROR_BYTES]; /* empty: there are records */
+    size_t n;
+    struct rpc_srv
+        records[RPC_SRV_MOST]; /* lowest priority first, those of one priority drawn by their weights */
+    void (*release)(struct rpc_lookup *lookup); /* the implementation's */
+};
+
+/* Asks for the SRV records of `name`. Takes some seconds at the most. 0, LUN_ENOMEM (no thread, too), LUN_EINVALID (there is no
+ * DNS in the simulator). */
+int rpc_lookup_start(struct rpc *rpc, const char *name, struct rpc_lookup **ret_lookup);
+/* Done or not. NULL is taken. */
+void rpc_lookup_free(struct rpc_lookup *lookup);
 
 /* ---- streams ---------------------------------------------------------------------------------------- */
 
@@ -256,6 +283,7 @@ struct rpc_ops {
                 const struct rpc_options *options, rpc_reply_cb on_reply, void *arg,
                 struct rpc_call **ret_call);
     void (*cancel)(struct rpc_call *call);
+    int (*lookup_start)(struct rpc *rpc, const char *name, struct rpc_lookup **ret_lookup); /* NULL: no DNS */
     int (*stream_open)(struct rpc_channel *channel, enum rpc_method method, const struct rpc_options *options,
                        const struct rpc_stream_callbacks *callbacks, void *arg,
                        struct rpc_stream **ret_stream);

@@ -8,8 +8,13 @@ args.is_ours()
 local connection = {}
 
 -- Each with the name of its value on the command line (none: it is no flag) and what help says of it. In the
--- environment it is LUNARCH_<NAME>, then ETCDCTL_<NAME> unless etcdctl has no such thing (`is_ours`).
+-- environment it is LUNARCH_<NAME>, then ETCDCTL_<NAME> unless etcdctl has no such thing (`is_ours`). Where etcd is
+-- (`is_address`) is found by endpoints.lua.
 connection.ROWS = {
+  { name = "discovery_srv", check = args.word, value = "DOMAIN", is_address = true,
+    help = "ask DNS for etcd's members: the SRV records of _etcd-client._tcp.DOMAIN; over TLS _etcd-client-ssl" },
+  { name = "discovery_srv_name", check = args.word, value = "NAME", is_address = true,
+    help = "of several clusters in one domain: _etcd-client-NAME._tcp.DOMAIN" },
   { name = "prefix", check = args.word, value = "TEXT", is_ours = true,
     help = "see, watch and write only keys below this one, and know them without it: \"/team-a\"" },
   { name = "cacert", check = args.word, value = "FILE",
@@ -100,7 +105,9 @@ function connection.of(options)
   local has_password = found.password or found.password_file
   for _, row in ipairs(connection.ROWS) do
     local is_settled = has_password and (row.name == "password" or row.name == "password_file")
-    if found[row.name] == nil and not is_settled then found[row.name] = connection.from_environment(row) end
+    if found[row.name] == nil and not is_settled and not row.is_address then
+      found[row.name] = connection.from_environment(row)
+    end
   end
   for _, row in ipairs(connection.ROWS) do
     local value = found[row.name]

@@ -5,7 +5,15 @@ args.is_ours()
 
 local endpoints = { DEFAULT = "127.0.0.1:2379" }
 
-local VARIABLES = { "LUNARCH_ENDPOINTS", "ETCDCTL_ENDPOINTS" }
+local PREFIXES = { "LUNARCH_", "ETCDCTL_" }
+
+--- DNS names the members: the endpoint that stands for that.
+---@param domain string
+---@param name? string of the service
+---@return string
+function endpoints.of_domain(domain, name)
+  return "srv://" .. domain .. (name and name ~= "" and "/" .. name or "")
+end
 
 --- Whether there is anything between commas and blanks.
 ---@param text string?
@@ -14,12 +22,16 @@ function endpoints.is_any(text)
   return text ~= nil and text:find "[^,%s]" ~= nil
 end
 
---- The variable that says where etcd is, and what it says; nil where none does.
+--- The variable that says where etcd is, and what it says; nil where none does. A domain for DNS comes before
+--- endpoints, as in etcdctl.
 ---@return string? name, string? text
 function endpoints.variable()
-  for _, name in ipairs(VARIABLES) do
-    local text = os.getenv(name)
-    if endpoints.is_any(text) then return name, text end
+  for _, prefix in ipairs(PREFIXES) do
+    local domain, text = os.getenv(prefix .. "DISCOVERY_SRV"), os.getenv(prefix .. "ENDPOINTS")
+    if endpoints.is_any(domain) then
+      return prefix .. "DISCOVERY_SRV", endpoints.of_domain(domain, os.getenv(prefix .. "DISCOVERY_SRV_NAME"))
+    end
+    if endpoints.is_any(text) then return prefix .. "ENDPOINTS", text end
   end
   return nil
 end

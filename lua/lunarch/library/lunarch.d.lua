@@ -52,7 +52,9 @@ local lunarch = {}
 -- ---- connecting -------------------------------------------------------------------------------------------------
 
 ---@class lunarch.connection_options
----@field endpoints? string[]|string members of etcd, as a list or separated by commas: "host:port", "http://host:port", "https://host:port", "[IPv6]:port", "unix:///path". Default: LUNARCH_ENDPOINTS, then ETCDCTL_ENDPOINTS, then 127.0.0.1:2379
+---@field endpoints? string[]|string members of etcd, as a list or separated by commas: "host:port", "http://host:port", "https://host:port", "[IPv6]:port", "unix:///path", or "srv://domain" alone. Default: LUNARCH_ENDPOINTS, then ETCDCTL_ENDPOINTS, then 127.0.0.1:2379
+---@field discovery_srv? string in place of `endpoints`: a domain, whose SRV records name the members, as etcdctl has it: _etcd-client._tcp.DOMAIN, or over TLS (where one of its options is set) _etcd-client-ssl._tcp.DOMAIN. Members of the lowest priority are asked first; DNS is asked again when all members are silent. The endpoint "srv://DOMAIN" is the same (LUNARCH_DISCOVERY_SRV, ETCDCTL_DISCOVERY_SRV)
+---@field discovery_srv_name? string of several clusters in one domain: _etcd-client-NAME._tcp.DOMAIN; "srv://DOMAIN/NAME" (LUNARCH_DISCOVERY_SRV_NAME, ETCDCTL_DISCOVERY_SRV_NAME)
 ---@field prefix? string "/team-a": this client sees, watches and writes only keys below it, and knows them without it, names of locks and elections included. It is put before each key as it is; where it does not end in '/', keys and names have to begin with one (LUNARCH_PREFIX)
 ---@field cacert? string authorities to trust: a path, or the PEM text. Default: LUNARCH_CACERT, ETCDCTL_CACERT, then the system's. TLS is spoken when an endpoint begins with https:// or one of these options is set; files are read again when they are replaced
 ---@field cert? string this client's certificate, for servers that want one: a path, or the PEM text (LUNARCH_CERT, ETCDCTL_CERT)

@@ -45,6 +45,13 @@ health_failures = nil
 ---@type string|string[]|nil
 endpoints = nil
 
+--- In place of endpoints, as for lunarch.connect.
+---@type string?
+discovery_srv = nil
+
+---@type string?
+discovery_srv_name = nil
+
 --- Of the connection, as for lunarch.connect; so are user, password, password_file, cert and key.
 ---@type string?
 prefix = nil

@@ -2,7 +2,7 @@
 -- end, and waiting among tasks.
 --
 --   it("says what it proves", scene.play(function() ... end))    with the loop running: spawn, sleep, wait
---   scene.connect(server.endpoint)                           a client, closed after each spec; it knows no other members
+--   scene.connect(server.endpoint)                           a client, closed after each spec; it learns no members
 --   scene.eventually(fn, limit, what)                        as wait.eventually, while other tasks go on
 --   scene.join(task)                                         what the task returned; an error when it takes too long
 local clock = require "support.clock"

@@ -38,7 +38,7 @@ enum { HOST_BYTES = 256, TARGET_BYTES = HOST_BYTES + 32 };
 /* "host:port" or "[IPv6]:port" apart. False: it is the path of a socket, or nothing. */
 static bool split(const char *address, char host[HOST_BYTES], const char **ret_port) {
     const char *colon = strrchr(address, ':');
-    if (!colon || strncmp(address, "unix:", 5) == 0)
+    if (!colon || strncmp(address, "unix:", 5) == 0 || strncmp(address, "srv:", 4) == 0)
         return false;
     bool is_bracketed = address[0] == '[';
     int len = (int)(colon - address) - (is_bracketed ? 2 : 0);
@@ -55,6 +55,8 @@ static int target_of(const char *address, char target[TARGET_BYTES], struct lun_
     struct in_addr scratch;
     if (strncmp(address, "unix:/", 6) == 0)
         (void)snprintf(target, TARGET_BYTES, "%s", address);
+    else if (strncmp(address, "srv:", 4) == 0)
+        (void)snprintf(target, TARGET_BYTES, "unix:/proc/0/none"); /* where nothing is, at once */
     else if (!split(address, host, &port))
         return lun_err_set(ret_err, LUN_EINVALID, "\"%s\" is not the address of a member", address);
     else if (strchr(

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fork.h"
 #include "rpc/grpc.h"
+#include "rpc/grpc/srv.h"
 
 static sigset_t blocked;
 
@@ -98,6 +99,7 @@ static const struct rpc_ops ops = {
     .channel_close = env_channel_close,
     .call = env_call,
     .cancel = env_cancel,
+    .lookup_start = srv_lookup_start,
     .stream_open = env_stream_open,
     .stream_send = env_stream_send,
     .stream_cancel = env_stream_cancel,

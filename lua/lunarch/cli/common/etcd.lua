@@ -62,6 +62,9 @@ function etcd.trouble_in(flags)
   if flags.endpoints and (flags.dev or flags.dev_name) then
     return "--dev brings its own etcd: give either --dev or --endpoints"
   end
+  if flags.discovery_srv and (flags.endpoints or flags.dev or flags.dev_name) then
+    return "--discovery-srv says where etcd is: give it without --endpoints and --dev"
+  end
   return nil
 end
 
@@ -72,6 +75,16 @@ local function join_dev(flags, log)
   log.info("private etcd: etcdctl --endpoints %s get --prefix ''", found.endpoint)
   dev.watch(found, log)
   return found.endpoint
+end
+
+local function forget_discovery(uv)
+  for _, row in ipairs(connection.ROWS) do
+    if row.is_address then
+      for _, name in ipairs { connection.variables(row) } do
+        uv.os_unsetenv(name)
+      end
+    end
+  end
 end
 
 -- A private etcd has no users, and speaks no TLS.
@@ -102,7 +115,10 @@ function etcd.find(flags, log)
     if not given then return nil, trouble, status end
     forget_credentials(uv)
   end
-  if given then uv.os_setenv("LUNARCH_ENDPOINTS", given) end
+  if given then
+    forget_discovery(uv)
+    uv.os_setenv("LUNARCH_ENDPOINTS", given)
+  end
   return given or false
 end
 
@@ -131,6 +147,7 @@ function etcd.settings_of_script(globals)
   for _, row in ipairs(connection.ROWS) do
     local value = rawget(globals, row.name)
     local is_setting = type(value) ~= "table" and type(value) ~= "function" -- the script may use such a name itself
+    if row.is_address and endpoints.variable() then is_setting = false end
     if is_setting and connection.from_environment(row) == nil then found[row.name] = value end
   end
   return found
