@@ -3,6 +3,7 @@
 -- C starts a supervisor for each, which ends the command's process group whatever this process does (base/command.h).
 -- Here is what a command may take: its own time, and that of the term it runs in.
 local args = require "lunarch.internal.args"
+local commands = require "lunarch.commands"
 local core = require "lunarch.core"
 local each = require "lunarch.internal.each"
 local loop = require "lunarch.loop"
@@ -168,9 +169,9 @@ local hub
 -- One for the Lua state; in a forked child another one.
 local function the_hub()
   if hub and hub.core:is_ours() then return hub end
-  local commands, message, code = core.commands()
-  if not commands then return nil, message, code end
-  hub = loop.new_hub(commands)
+  local opened, message, code = commands.open()
+  if not opened then return nil, message, code end
+  hub = loop.new_hub(opened)
   return hub
 end
 
@@ -180,9 +181,9 @@ local function nap()
 end
 
 -- Nothing else of the caller's goes on before the command is gone.
-local function end_and_wait(commands, id)
-  commands:cancel(id)
-  while commands:is_running(id) do
+local function end_and_wait(own, id)
+  own.core:cancel(id)
+  while own.core:is_running(id) do
     nap()
   end
 end
@@ -227,7 +228,7 @@ function exec.run(given)
   if not own then return nil, id, token end
   local ok, outcome = pcall(follow, own, id, token, options.on_line)
   if not ok then
-    end_and_wait(own.core, id)
+    end_and_wait(own, id)
     error(outcome, 0)
   end
   return exec.results(CALL, words, options, outcome)

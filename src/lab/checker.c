@@ -202,3 +202,25 @@ bool checker_note(struct run *run, lua_State *from, int name_index, int value_in
     lua_pushboolean(L, is_added);
     return lua_pcall(L, 3, 1, 0) != LUA_OK || lua_toboolean(L, -1);
 }
+
+/* name -> what was noted */
+static int read_note(lua_State *L) {
+    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.notes");
+    lua_getfield(L, -1, lua_tostring(L, 1));
+    return 1;
+}
+
+void checker_noted(struct run *run, lua_State *to, int name_index) {
+    lua_State *L = run->checker.L;
+    if (!L) {
+        lua_pushnil(to);
+        return;
+    }
+    lua_settop(L, 0);
+    lua_pushcfunction(L, read_note);
+    copy_value(to, name_index, L);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK)
+        copy_value(L, -1, to);
+    else
+        lua_pushnil(to);
+}

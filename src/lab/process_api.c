@@ -124,6 +124,24 @@ static int l_note(lua_State *L) {
     return 1;
 }
 
+/* noted(name) -> what was noted by whichever process, or nil */
+static int l_noted(lua_State *L) {
+    struct process *process = the_process;
+    (void)luaL_checkstring(L, 1);
+    lua_settop(L, 1);
+    if (!process || process->is_dying)
+        lua_pushnil(L);
+    else
+        checker_noted(process->run, L, 1);
+    return 1;
+}
+
+/* name() -> of the process */
+static int l_name(lua_State *L) {
+    lua_pushstring(L, the_process ? the_process->name : "");
+    return 1;
+}
+
 static int l_add(lua_State *L) {
     struct process *process = the_process;
     lua_settop(L, 2);
@@ -288,6 +306,8 @@ static const luaL_Reg FUNCTIONS[] = {
     {"is_answer", l_is_answer},
     {"note", l_note},
     {"add", l_add},
+    {"noted", l_noted},
+    {"name", l_name},
     {"candidate", l_candidate},
     {"elected", l_elected},
     {"lost", l_lost},

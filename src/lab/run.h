@@ -164,6 +164,8 @@ const char *checker_open(struct run *run);
 void checker_look(struct run *run);
 /* False: it is to be added to what is no number. */
 bool checker_note(struct run *run, lua_State *from, int name_index, int value_index, bool is_added);
+/* Pushes what was noted under the name at `name_index`, nil: nothing. */
+void checker_noted(struct run *run, lua_State *to, int name_index);
 
 /* ---- value.c */
 /* Copies a value from one state to another: nil, booleans, numbers, strings, and lists and tables by name of those. */

@@ -3,7 +3,9 @@
 require "lunarch.internal.args".is_ours()
 
 -- Where the simulated world has a file of its own.
-local INSTEAD = { ["lunarch.loop.luv"] = "lunarch.cli.sim.loop" }
+local INSTEAD = {
+  ["lunarch.loop.luv"] = "lunarch.cli.sim.loop", ["lunarch.commands"] = "lunarch.cli.sim.commands",
+}
 
 local function is_ours(name)
   return name == "lunarch" or name:find "^lunarch%." ~= nil

@@ -16,6 +16,35 @@ function sim.note(name, value) end
 ---@param number? number Default: 1
 function sim.add(name, number) end
 
+--- No command is run in the simulator: `fn` says how each ends that lunarch.exec, os.execute (as "sh", "-c", text) or
+--- io.popen begins. Without it, and where it returns nothing, a command succeeds after a random time, mostly a fraction
+--- of a second. It must not wait. `if sim then sim.exec(function(command) return { after = 2, code = 0 } end) end`
+---@param fn fun(command: string[], world: lunarch.sim_machine): lunarch.sim_command?
+function sim.exec(fn) end
+
+---@class lunarch.sim_command
+---@field after? number seconds until it ends by itself. Default: random
+---@field code? integer its exit status. Default: 0
+---@field signal? integer the signal that ends it, in place of a status
+---@field stdout? string
+---@field stderr? string
+---@field hangs? boolean it does not end by itself
+---@field ignores_term? boolean SIGTERM does not end it, SIGKILL does
+---@field is_missing? boolean there is no such program
+---@field on_end? fun(world: lunarch.sim_machine, how: lunarch.sim_end) what it has changed. Not if its process is killed
+
+---@class lunarch.sim_end
+---@field code? integer
+---@field signal? integer
+---@field cause integer 0: by itself, 1: its time was over, 2: its term, 3: it was cancelled
+
+---@class lunarch.sim_machine
+---@field now number seconds by the clock of the process
+---@field name string of the process: "A", "B" ...
+---@field chance fun(per_mille: number): boolean by the seed
+---@field random fun(least: number, most: number): number by the seed
+---@field notes table<string, any> the same as check(world) sees, of all processes; to be read and set
+
 --- Seconds by the clock of the process.
 ---@return number
 function sim.now() end

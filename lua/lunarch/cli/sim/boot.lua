@@ -10,12 +10,6 @@ local INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function
 
 -- ---- what the standard library must not ask the machine ---------------------------------------------------------
 
-local function not_here(name)
-  return function()
-    error(name .. ": it is no part of the simulated world", 2)
-  end
-end
-
 local function set_time()
   local date, time = os.date, os.time
   function os.time(fields)
@@ -102,17 +96,9 @@ local function set_standard_library()
   set_time()
   hide_environment()
   set_output()
-  os.execute, io.popen = not_here "os.execute", not_here "io.popen"
   function os.exit(status)
     process.exit(math.tointeger(status) or status == false and 1 or 0)
   end
-  -- A script that waits for other programs' events has to leave them out here.
-  package.loaded.luv = setmetatable({}, {
-    __index = function(_, name)
-      error(("luv.%s: libuv does not live in the simulation: wait with lunarch.sleep and lunarch.spawn")
-        :format(tostring(name)), 2)
-    end,
-  })
   return set_random()
 end
 
@@ -233,7 +219,10 @@ local function new_log()
 end
 
 -- A script finds no `sim` outside of the simulator.
-local notes = require "lunarch.cli.sim.facts".new { note = process.note, add = process.add, now = process.now }
+local notes = require "lunarch.cli.sim.facts".new {
+  note = process.note, add = process.add, now = process.now,
+  exec = function(fn) require "lunarch.cli.sim.commands".describe(fn) end,
+}
 
 local function new_run(options, lunarch)
   local Script = require "lunarch.cli.script"
@@ -297,6 +286,10 @@ return function(options)
   local chunk, trouble = loadfile(options.script)
   if not chunk then error(trouble, 0) end
   package.loaded["lunarch.loop.luv"] = require "lunarch.cli.sim.loop"
+  local commands = require "lunarch.cli.sim.commands"
+  package.loaded["lunarch.commands"] = commands
+  os.execute, io.popen = commands.execute, commands.popen
+  package.loaded.luv = require "lunarch.cli.sim.luv"
   local say = require "lunarch.internal.say"
   say.write, say.is_plain = function(text) io.stderr:write(text) end, false
   local lunarch = require "lunarch"

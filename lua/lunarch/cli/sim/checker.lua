@@ -42,7 +42,7 @@ local function set_globals(options)
   package.loaded.lunarch = _G.lunarch
   package.loaded.luv = inert()
   _G.log = { info = ignore, warn = ignore, error = ignore }
-  _G.sim = facts.new { note = ignore, add = ignore, now = world.now }
+  _G.sim = facts.new { note = ignore, add = ignore, now = world.now, exec = ignore }
   _G.candidate = function(settings)
     remember(settings)
     return inert()

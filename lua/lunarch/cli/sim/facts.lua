@@ -26,7 +26,7 @@ local function check_count(call, most, n)
   if n > most then args.misuse("%s: it takes at most %d argument%s, not %d", call, most, most == 1 and "" or "s", n) end
 end
 
---- `own` has note(name, value), add(name, number) -> false where the note is no number, and now().
+--- `own` has note(name, value), add(name, number) -> false where the note is no number, now(), and exec(fn).
 function facts.new(own)
   local sim = {}
 
@@ -51,6 +51,11 @@ function facts.new(own)
   function sim.now(...)
     check_count("sim.now", 0, select("#", ...))
     return own.now()
+  end
+
+  function sim.exec(...)
+    check_count("sim.exec", 1, select("#", ...))
+    own.exec(args.callable("sim.exec", "fn", (...)))
   end
 
   return setmetatable(sim, { __index = function(_, name) args.unknown("sim", tostring(name), sim, "function") end })

@@ -14,9 +14,31 @@ local n_timers, n_refs = 0, 0
 -- There is nothing to be loaded.
 function sim.load() end
 
--- There are no callbacks of anybody else's loop.
+-- Whether this code runs in a callback of the script's own (lunarch.cli.sim.luv).
+local n_callbacks = 0
+
 function sim.is_inside()
-  return false
+  return n_callbacks > 0
+end
+
+function sim.enter_callback() n_callbacks = n_callbacks + 1 end
+function sim.leave_callback() n_callbacks = n_callbacks - 1 end
+
+-- What the script wants to know of signals, beside what is done about them (sim.on_signal).
+local signal_watches = {}
+
+-- Calls back when this signal comes; returns what ends that.
+function sim.watch_signal(number, callback)
+  local watch = { number = number, callback = callback }
+  signal_watches[#signal_watches + 1] = watch
+  return function() watch.callback = nil end
+end
+
+local function tell_signal(number)
+  for _, watch in ipairs(signal_watches) do
+    if watch.number == number and watch.callback then watch.callback() end
+  end
+  if sim.on_signal then sim.on_signal(number) end
 end
 
 local function set(timer, at)
@@ -67,7 +89,7 @@ end
 function sim.turn()
   let_time_pass()
   local number = process.take_signal()
-  if number and sim.on_signal then sim.on_signal(number) end
+  if number then tell_signal(number) end
   if process.take_notes() then
     for _, watch in ipairs(watches) do
       if watch.callback then watch.callback() end
@@ -118,9 +140,9 @@ end
 
 -- Calls back whenever a client has something to tell, until `watch:stop()`. Keeps the loop alive only between ref and
 -- unref.
-function sim.watch(_, callback)
+function sim.watch(source, callback)
   local watch = { callback = callback }
-  watches[#watches + 1] = watch
+  if type(source) == "table" then source:add_watch(watch) else watches[#watches + 1] = watch end
   function watch.ref()
     if not watch.is_wanted then n_refs = n_refs + 1 end
     watch.is_wanted = true

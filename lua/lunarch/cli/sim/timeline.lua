@@ -11,7 +11,7 @@ local ROUTINE_EVENTS, NEAR_S, SLOW_S = 40, 0.02, 0.5
 
 local COLOURS = {
   fault = "33", verdict = "1;31", error = "31", warn = "33", handler = "32", life = "36", store = "35", phase = "1",
-  ask = "2", answer = "2", etcd = "2",
+  ask = "2", answer = "2", etcd = "2", command = "34",
 }
 
 local function wants_colour()
@@ -34,10 +34,14 @@ end
 
 -- ---- what is worth telling --------------------------------------------------------------------------------------
 
-local IMPORTANT = { life = true, fault = true, warn = true, error = true, verdict = true, phase = true }
+local IMPORTANT = {
+  life = true, fault = true, warn = true, error = true, verdict = true, phase = true,
+}
 
 local function is_important(event, names)
   if event.kind == "handler" then return not event.text:match "^do_work" end
+  -- One that did not end well.
+  if event.kind == "command" then return event.text:match " -> " and not event.text:match " -> status 0," or false end
   if event.kind == "fault" then return names[event.who] or not event.text:match "^nothing between" end
   if event.kind == "etcd" then return event.text:match " leads, term " ~= nil end
   return IMPORTANT[event.kind] or false
@@ -212,7 +216,9 @@ function Page:narrow_row(time, owner, line, colour)
     padded(owner, 5), self:paint(colour, line)))
 end
 
-local PREFIX = { warn = "warn: ", error = "error: ", verdict = "WRONG: ", ask = "> ", answer = "< " }
+local PREFIX = {
+  warn = "warn: ", error = "error: ", verdict = "WRONG: ", ask = "> ", answer = "< ", command = "$ ",
+}
 
 function Page:print(event)
   if event.kind == "phase" then return self:rule(("---- %s ----"):format(event.text)) end
