@@ -31,7 +31,7 @@ function sim.exec(fn) end
 ---@field hangs? boolean it does not end by itself
 ---@field ignores_term? boolean SIGTERM does not end it, SIGKILL does
 ---@field is_missing? boolean there is no such program
----@field on_end? fun(world: lunarch.sim_machine, how: lunarch.sim_end) what it has changed. Not if its process is killed
+---@field on_end? fun(world: lunarch.sim_machine, how: lunarch.sim_end) what it has changed
 
 ---@class lunarch.sim_end
 ---@field code? integer
