@@ -325,7 +325,7 @@ function fake.new()
     time = 0, tasks = {}, events = {}, notes = {}, token = 0, is_open = true, session_troubles = {}, logged = {},
     keys = {}, revision = 1,
   }, World)
-  world.log = {}
+  world.log = { debug = function() end }
   for _, level in ipairs { "info", "warn", "error" } do
     world.log[level] = function(format, ...)
       local text = select("#", ...) > 0 and format:format(...) or format

@@ -3,12 +3,13 @@ local json = require "cjson"
 
 describe("the log", function()
   local log
-  local written = {}
+  local written, is_journal = {}, false
 
   setup(function()
     package.preload["lunarch.host"] = function()
       return {
-        is_terminal = function() return false end, time = function() return 1700000000.25 end,
+        is_terminal = function() return false end, is_journal = function() return is_journal end,
+        time = function() return 1700000000.25 end,
         log = function(text) written[#written + 1] = text end,
       }
     end
@@ -60,7 +61,40 @@ describe("the log", function()
     assert.equal("a\u{FFFD}b\u{FFFD}", message)
   end)
 
+  it("bears the priority on every line where the journal reads it, and no time", function()
+    assert.equal("<4>WARN  A: x\n", log.line("journal", TIME, "warn", "A", "x"))
+    assert.equal("<3>ERROR one\n<3>    two\n", log.line("journal", TIME, "error", nil, "one\ntwo"))
+    assert.truthy(log.line("journal_json", TIME, "info", "A", "x"):find '^<6>{"time"')
+  end)
+
+  it("knows by the variable and the descriptor whether the journal reads it, in patterns too", function()
+    is_journal = true
+    for _, format in ipairs { "text", "json" } do
+      log.set_format(format)
+      written = {}
+      log.new(function() return "A" end).error "x"
+      log.complain "y"
+      assert.truthy(written[1]:find "^<3>" and written[2]:find "^<3>")
+      assert.truthy(log.pattern("warn", "A", "100 %"):find "^<4>")
+    end
+    is_journal = false
+    log.set_format "text"
+  end)
+
+  it("writes what is at least of its level: info, unless told otherwise", function()
+    local function lines_at(level)
+      written = {}
+      log.set_level(level)
+      local a = log.new(function() return "A" end)
+      for _, name in ipairs(log.LEVELS) do a[name](name) end
+      return #written
+    end
+    assert.same({ 4, 3, 2, 1 }, { lines_at "debug", lines_at "info", lines_at "warn", lines_at "error" })
+    log.set_level "info"
+  end)
+
   it("says what is wrong with a format, and raises nothing", function()
+    written = {}
     local ok = pcall(log.new(function() return "A" end).info, "token %d", "none")
     assert.is_true(ok)
     assert.truthy(written[1]:find "token %%d %(bad argument")

@@ -15,6 +15,7 @@
 
 #include "host/dev.h"
 #include "host/facts.h"
+#include "host/notify.h"
 #include "host/streams.h"
 #include "host/watchdog.h"
 #include "lunarch.h"
@@ -28,6 +29,32 @@ static int push_error(lua_State *L, const char *text) {
 /* is_terminal(fd) */
 static int l_is_terminal(lua_State *L) {
     lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+/* is_journal(fd) -> whether it leads to the journal */
+static int l_is_journal(lua_State *L) {
+    lua_pushboolean(L, notify_is_journal((int)luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+/* notify(text): to the service manager, if there is one -> true; nil, message */
+static int l_notify(lua_State *L) {
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    int error = notify(text, len);
+    if (error != 0)
+        return push_error(L, strerror(-error));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* notify_watchdog() -> milliseconds between two WATCHDOG=1 at most, or nil: none are wanted */
+static int l_notify_watchdog(lua_State *L) {
+    int ms = notify_watchdog_ms();
+    if (ms == 0)
+        return 0;
+    lua_pushinteger(L, ms);
     return 1;
 }
 
@@ -275,6 +302,9 @@ static int l_unwatch(lua_State *L) {
 int luaopen_lunarch_host(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"is_terminal", l_is_terminal},
+        {"is_journal", l_is_journal},
+        {"notify", l_notify},
+        {"notify_watchdog", l_notify_watchdog},
         {"is_program", l_is_program},
         {"hostname", l_hostname},
         {"time", l_time},

@@ -78,6 +78,7 @@ local function observe(candidate)
       leader, message = observer:next()
       if not leader then break end
       pauses:reset()
+      candidate.log.debug("the leader is %s", leader.value or "nobody")
       leader.is_me = candidate.place ~= nil and leader.key == candidate.place
       candidate.observed = leader
       follow.look(candidate)

@@ -43,9 +43,11 @@ function handlers.attempt(candidate, name, handler, ...)
   candidate.calls[name] = call
   ending.remember()
   candidate.report.handler(name, true)
+  candidate.log.debug("%s is called", name)
   local ok, result = xpcall(handler, describe, ...)
   call.ended_at = candidate.lunarch.now()
   candidate.report.handler(name, false)
+  candidate.log.debug("%s has %s after %.3f s", name, ok and "returned" or "failed", call.ended_at - call.began_at)
   loop.calm()
   if ok then return true, result end
   -- Lua asks nobody for a description where memory is lacking.

@@ -14,9 +14,9 @@ local follow = require "lunarch.candidate.follow"
 local handlers = require "lunarch.candidate.handlers"
 local loop = require "lunarch.loop"
 local known = require "lunarch.candidate.options"
+local logs = require "lunarch.candidate.log"
 local namesakes = require "lunarch.candidate.namesakes"
 local report = require "lunarch.candidate.report"
-local say = require "lunarch.internal.say"
 local tasks = require "lunarch.candidate.tasks"
 local terms = require "lunarch.candidate.term"
 
@@ -37,33 +37,6 @@ local WEAK = { __mode = "k" }
 
 local methods = {}
 local Candidate, check_self = args.class("candidate", methods)
-
-local function stderr_log(name)
-  local log = {}
-  for _, level in ipairs(known.LEVELS) do
-    log[level] = function(format, ...)
-      if level == "info" then return end
-      local text = select("#", ...) > 0 and format:format(...) or format
-      say.line("%s: %s: %s", name, level, text)
-    end
-  end
-  return log
-end
-
--- A log of the user's: where it fails, the line goes to stderr, and the candidate goes on.
-local function guarded_log(given, name)
-  local own, log = stderr_log(name), {}
-  for _, level in ipairs(known.LEVELS) do
-    log[level] = function(format, ...)
-      local ok, err = pcall(given[level], format, ...)
-      if ok then return end
-      loop.pass_on(err)
-      own.error("the log failed: %s", args.error_text(err))
-      own[level](format, ...)
-    end
-  end
-  return log
-end
 
 -- ---- making and stopping ----------------------------------------------------------------------------------------
 
@@ -91,7 +64,7 @@ local function new(_, options)
   self.value = options.value or self.name
   self.interval = options.interval or 1
   self.stop_timeout = options.stop_timeout or 10
-  self.log = options.log and guarded_log(options.log, self.name) or stderr_log(self.name)
+  self.log = logs.new(options.log, self.name)
   self.connect_backoff = backoff.new("connect", options.backoff)
   self.stand_backoff = backoff.new("stand", options.backoff)
   self.fitness = fitness.new(options)
@@ -148,6 +121,7 @@ end
 
 -- What it does from now on.
 function methods:_enter(state)
+  if state ~= self.state then self.log.debug("%s: now %s", self.election_name, state) end
   self.state = state
   self.report.state(state)
 end
@@ -176,6 +150,7 @@ function methods:_pause(fn, ...)
 end
 
 function methods:_sleep(seconds)
+  if seconds > 0 then self.log.debug("waits for %.2f s", seconds) end
   return self:_pause(self.lunarch.sleep, seconds)
 end
 
@@ -244,6 +219,7 @@ function methods:_open_session()
     local session, message, code = self:_pause(self.client.session, self.client,
       { ttl = self.options.ttl, grace = self.options.grace }, CONNECT_S)
     if session then
+      self.log.debug("session with lease %s, TTL %d s", session.lease, session.ttl or 0)
       self:_is_well()
       self:_introduce(session)
       namesakes.look(self, session.ttl or self.options.ttl or DEFAULT_TTL_S)

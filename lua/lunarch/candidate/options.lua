@@ -47,6 +47,7 @@ options.options = {
         args.bad(call, name, "a table of functions: info, warn, error", value)
       end
     end
+    if value.debug ~= nil then args.callable(call, name .. ".debug", value.debug) end
   end,
 }
 for _, group in ipairs { options.handlers, options.settings, connection.OPTIONS } do

@@ -48,6 +48,7 @@ end
 local function set_over(candidate, reason)
   if candidate.over then return end
   candidate.over = reason
+  candidate.log.debug("the work of the term has to end: %s", reason)
   candidate.report.over(reason)
 end
 
@@ -134,6 +135,7 @@ local function watch_session(candidate, session)
   local state = "alive"
   while true do
     state = session:await(state)
+    candidate.log.debug("the session is %s", state)
     if state == "jeopardy" then
       local left_s = session:remaining()
       if left_s > 0 then
@@ -217,6 +219,7 @@ local function resign(candidate, term)
   local asked_at = candidate.lunarch.now()
   local ok, message, code = term:resign(RESIGN_S)
   candidate.is_silent = candidate.lunarch.now() - asked_at > SILENT_S
+  candidate.log.debug("the place was given up: %s", ok and "etcd has answered" or message)
   if not ok and code ~= "lost" and code ~= "closed" then
     candidate.log.warn("giving the place up: %s", message)
   end
@@ -244,6 +247,8 @@ function terms.lead(candidate, session, term)
   candidate.term, candidate.over, candidate.is_entered = term, nil, false
   candidate:_enter "leading"
   candidate.report.elected(term)
+  candidate.log.debug("elected in %s, token %d; %.2f s until it has to stop unless etcd renews the lease",
+    candidate.election_name, term.token, term:remaining())
   local began_at = candidate.lunarch.now()
   serve(candidate, session, term)
   candidate:_enter "stepping down"

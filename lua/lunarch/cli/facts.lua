@@ -42,7 +42,8 @@ end
 
 --- From now on what the candidate does is published. Its log lines have to bear candidate.name.
 ---@param candidate lunarch.candidate
-function facts.publish(candidate)
+---@param on_state fun() called when its state changes
+function facts.publish(candidate, on_state)
   local tasks = require "lunarch.loop.task"
   local fact = host.new_fact(candidate.name, candidate.election_name, lines_for(candidate.name))
   watch_switches(tasks)
@@ -50,7 +51,11 @@ function facts.publish(candidate)
     return function(...) fact[name](fact, ...) end
   end
   candidate:_report_to {
-    state = set "state", entered = set "entered", ready = set "ready", over = set "over", left = set "left",
+    state = function(state)
+      fact:state(state)
+      on_state()
+    end,
+    entered = set "entered", ready = set "ready", over = set "over", left = set "left",
     failed = set "failed",
     client = function(client)
       if not client then return fact:client(nil) end

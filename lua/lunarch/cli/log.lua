@@ -1,11 +1,14 @@
 -- The host's log: one line per message on stderr, for people (coloured on a terminal) or for machines (JSON).
---   log.info("elected, token %d", term.token)      also warn, error
+--   log.info("elected, token %d", term.token)      also debug, warn, error
+-- Where the journal reads it, each line bears its priority as sd-daemon(3) has it, and no time.
 local host = require "lunarch.host"
 
 local log = {}
 
-local LEVELS = { info = "INFO", warn = "WARN", error = "ERROR" }
-local COLOURS = { info = "32", warn = "33", error = "31", time = "2", name = "36" }
+local LEVELS = { debug = "DEBUG", info = "INFO", warn = "WARN", error = "ERROR" }
+local RANKS = { debug = 1, info = 2, warn = 3, error = 4 }
+local PRIORITIES = { debug = "<7>", info = "<6>", warn = "<4>", error = "<3>" }
+local COLOURS = { debug = "2", info = "32", warn = "33", error = "31", time = "2", name = "36" }
 
 local function milliseconds(time)
   return ("%03d"):format(math.floor(time % 1 * 1000))
@@ -85,15 +88,47 @@ function log.is_coloured(fd)
   return host.is_terminal(fd) and (not refused or refused == "") and os.getenv "TERM" ~= "dumb"
 end
 
-local LINES = { text = text_line, coloured = coloured_line, json = json_line }
-local line_of = LINES[log.is_coloured(2) and "coloured" or "text"]
+-- The journal takes each line for an entry of its own.
+local function journal_line(_, level, name, text)
+  local who = name and plain(name) .. ": " or ""
+  local priority = PRIORITIES[level]
+  return ("%s%-5s %s%s\n"):format(priority, LEVELS[level], who, (text:gsub("\n", "\n" .. priority .. "    ")))
+end
+
+local function journal_json_line(time, level, name, text)
+  return PRIORITIES[level] .. json_line(time, level, name, text)
+end
+
+local LINES = {
+  text = text_line, coloured = coloured_line, json = json_line,
+  journal = journal_line, journal_json = journal_json_line,
+}
+local line_of, is_json, least_rank
 
 ---@param format "text"|"json"
 function log.set_format(format)
-  line_of = format == "json" and json_line or LINES[log.is_coloured(2) and "coloured" or "text"]
+  is_json = format == "json"
+  if host.is_journal(2) then
+    line_of = is_json and journal_json_line or journal_line
+  else
+    line_of = is_json and json_line or log.is_coloured(2) and coloured_line or text_line
+  end
 end
 
+log.set_format "text"
+
+log.LEVELS = { "debug", "info", "warn", "error" }
+
+--- From now on lines below this level are not written.
+---@param level "debug"|"info"|"warn"|"error"
+function log.set_level(level)
+  least_rank = RANKS[level]
+end
+
+log.set_level "info"
+
 ---@class lunarch.Log
+---@field debug fun(format: string, ...)
 ---@field info fun(format: string, ...)
 ---@field warn fun(format: string, ...)
 ---@field error fun(format: string, ...)
@@ -105,6 +140,7 @@ function log.new(name_of)
   local new = {}
   for level in pairs(LEVELS) do
     new[level] = function(format, ...)
+      if RANKS[level] < least_rank then return end
       host.log(line_of(host.time(), level, name_of(), compose(format, ...)))
     end
   end
@@ -116,8 +152,8 @@ end
 ---@param text string
 ---@param hint? string
 function log.complain(text, hint)
-  if line_of == json_line then
-    host.log(json_line(host.time(), "error", nil, text))
+  if is_json or line_of == journal_line then
+    host.log(line_of(host.time(), "error", nil, text))
   else
     host.log(("lunarch: %s\n%s"):format(text, hint and hint .. "\n" or ""))
   end
@@ -129,8 +165,9 @@ function log.pattern(level, name, text)
   local function literal(part)
     return (part:gsub("%%", "%%%%"))
   end
-  if line_of == json_line then
-    local line = literal(json_line(0, level, name, text))
+  if line_of == journal_line then return literal(journal_line(0, level, name, text)), false end
+  if is_json then
+    local line = literal(line_of(0, level, name, text))
     return (line:gsub('"time":"[^"]*"', '"time":"%%Y-%%m-%%dT%%H:%%M:%%S.@@@Z"', 1)), true
   end
   local rest = literal(line_of(0, level, name, text):gsub("^%S+", "", 1))

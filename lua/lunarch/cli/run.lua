@@ -7,6 +7,7 @@ local facts = require "lunarch.cli.facts"
 local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
+local notify = require "lunarch.cli.notify"
 local modules = require "lunarch.cli.common.modules"
 local settings = require "lunarch.cli.settings"
 local signals = require "lunarch.cli.common.signals"
@@ -80,6 +81,8 @@ function command.define(parser)
     :argname("ADDRESS")
   parser:option("--log", "how to write the log to stderr: text or json (default: text)")
     :argname("FORMAT"):choices { "text", "json" }
+  parser:option("--log-level", "the least level that is written: debug, info, warn or error (default: info)")
+    :argname("LEVEL"):choices(log.LEVELS)
 end
 
 -- ---- a script's life --------------------------------------------------------------------------------------------
@@ -221,7 +224,7 @@ end
 
 function Run:make(own)
   local candidate = Script.make(self, own)
-  facts.publish(candidate)
+  facts.publish(candidate, function() notify.status(self.candidates) end)
   return candidate
 end
 
@@ -249,12 +252,14 @@ end
 
 -- The first signal: candidates stop in order; anything else is interrupted where it waits.
 function Run:on_signal()
+  notify.stopping()
   if not self.is_standing then return self.tasks.interrupt_all(self.INTERRUPTED) end
   self:keep_telling(STOPPING_TELL_MS)
   self:stop_candidates()
 end
 
 function Run:finish()
+  notify.stopping()
   host.unwatch()
   if self.listening then self.listening.stop() end
   for timer in pairs(self.timers) do
@@ -376,6 +381,7 @@ function command.run(flags)
     table.insert(flags.args, 1, flags.script)
     flags.script = "code"
   end
+  if flags.log_level then log.set_level(flags.log_level) end
   local mistake = not flags.script and "which script?" or etcd.trouble_in(flags)
   if mistake then return flag.complain("run", mistake) end
   local given = settings.of_flags(flags)
@@ -405,6 +411,7 @@ function command.run(flags)
   signals.catch(function() run:on_signal() end)
   signals.pass_interrupts_on()
   exit.in_order()
+  run.timers = notify.start()
 
   local ok, err = pcall(lunarch.run, run.main, run, chunk, flags.args)
   run:finish()

@@ -57,7 +57,7 @@
 ---@field health_failures? integer how many failures of health in a row make it unhealthy. Default: 3
 ---@field backoff? lunarch.backoff pauses after failures
 ---@field client? lunarch.client to stand through; stays open afterwards
----@field log? { info: function, warn: function, error: function } Default: what is no info goes to stderr
+---@field log? { debug?: function, info: function, warn: function, error: function } Default: warn and error to stderr
 ---@field on_elected? fun(term: lunarch.term)
 ---@field do_work? fun(term: lunarch.term): number|false|nil seconds until its next call; false: resign, others go first
 ---@field on_lost? fun(term: lunarch.term, reason: lunarch.lost_reason)

@@ -116,7 +116,9 @@ function health() end
 ---@type lunarch
 lunarch = nil
 
+--- To stderr, with time, level and candidate; --log-level says what is written.
 ---@class lunarch.log
+---@field debug fun(format: string, ...: any)
 ---@field info fun(format: string, ...: any)
 ---@field warn fun(format: string, ...: any)
 ---@field error fun(format: string, ...: any)

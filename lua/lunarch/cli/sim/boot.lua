@@ -207,7 +207,7 @@ end
 -- ---- the script -------------------------------------------------------------------------------------------------
 
 local function new_log()
-  local log = {}
+  local log = { debug = function() end }
   for _, level in ipairs { "info", "warn", "error" } do
     log[level] = function(format, ...)
       local ok, text = true, tostring(format)
