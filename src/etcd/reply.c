@@ -164,11 +164,15 @@ static int make_room(struct reply_room *room, size_t n_results, size_t n_kvs) {
     return 0;
 }
 
-/* Checks that each operation of the branch taken has its result, and counts the pairs. */
+/* Checks that it took a branch it could take, and that each operation of that has its result; counts the pairs. */
 static int check_txn(const Etcdserverpb__TxnResponse *txn, const struct request_meta *meta,
                      const uint8_t *kinds, size_t *ret_n_kvs, struct lun_err *ret_err) {
     size_t n = txn->succeeded ? meta->n_success : meta->n_failure;
     const uint8_t *expected = txn->succeeded ? kinds : kinds + meta->n_success;
+    if (!txn->succeeded && !meta->is_conditional)
+        return lun_err_set(
+            ret_err, LUN_EUNAVAILABLE,
+            "sent a malformed reply (a transaction without conditions whose conditions failed)");
     if (txn->n_responses != n)
         return lun_err_set(ret_err, LUN_EUNAVAILABLE,
                            "sent a malformed reply (%zu results for %zu operations)", txn->n_responses, n);

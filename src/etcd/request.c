@@ -178,6 +178,7 @@ int request_of_txn(struct request_txn *ret_request, struct request_meta *ret_met
     Etcdserverpb__RequestOp **failure = memory.op_pointers + txn->n_success;
     *ret_meta = (struct request_meta){.method = RPC_TXN,
                                       .is_serializable = true,
+                                      .is_conditional = txn->n_compares > 0,
                                       .n_success = (uint16_t)txn->n_success,
                                       .n_failure = (uint16_t)txn->n_failure};
     fill_branch(ret_meta, memory.ops, memory.op_pointers, txn->success, txn->n_success);

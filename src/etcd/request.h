@@ -18,6 +18,7 @@ struct request_meta {
     bool is_serializable; /* only reads, each content with what the member knows */
     bool is_scan;         /* reads a range of keys */
     bool is_tokenless;    /* carries no token: it asks for one */
+    bool is_conditional;  /* a transaction that compares something: without that, it cannot but succeed */
     uint16_t n_success, n_failure;
     int64_t lease, ttl_s; /* grant, time to live: what was asked for; 0: the server chooses */
 };

@@ -22,7 +22,13 @@ static struct etcd_call *two_ops(struct world *world, struct got *got) {
     success[0] = (struct lun_kv_op){.kind = LUN_OP_PUT, .key = lun_bytes_of("k")};
     success[1] = (struct lun_kv_op){.kind = LUN_OP_RANGE, .key = lun_bytes_of("k")};
     failure[0] = (struct lun_kv_op){.kind = LUN_OP_DELETE, .key = lun_bytes_of("k")};
-    struct lun_txn txn = {.success = success, .n_success = 2, .failure = failure, .n_failure = 1};
+    struct lun_cmp compare = {.target = LUN_CMP_CREATE, .key = lun_bytes_of("k")};
+    struct lun_txn txn = {.compares = &compare,
+                          .n_compares = 1,
+                          .success = success,
+                          .n_success = 2,
+                          .failure = failure,
+                          .n_failure = 1};
     struct etcd_call_options how = within(world, 5 * S);
     struct etcd_call *call = NULL;
     *got = (struct got){0};
@@ -96,6 +102,23 @@ static void a_transactions_results_are_checked(void) {
     world_close(&world);
 }
 
+static void a_transaction_without_conditions_cannot_fail(void) {
+    struct world world = world_of(1);
+    struct got got = {0};
+    struct lun_kv_op read = {.kind = LUN_OP_RANGE, .key = lun_bytes_of("k")};
+    struct lun_txn txn = {.success = &read, .n_success = 1};
+    struct etcd_call_options how = within(&world, 5 * S);
+    rpc_enter(world.rpc);
+    CHECK(etcd_txn(world.etcd, &txn, &how, got_reply, &got, NULL) == 0);
+    rpc_leave(world.rpc);
+    reply_txn(flight(&world, RPC_TXN, "a:1"), false, "");
+    next_round(&world);
+    CHECK(got.n == 0);
+    reply_txn(flight(&world, RPC_TXN, "a:1"), true, "r");
+    CHECK(got.n == 1 && got.code == 0 && got.reply.n_results == 1);
+    world_close(&world);
+}
+
 static void a_grant_of_no_time_is_malformed(void) {
     struct world world = world_of(1);
     struct got got = {0};
@@ -141,6 +164,7 @@ static void a_status_is_read(void) {
 int main(void) {
     RUN(a_reply_without_a_header_is_no_answer);
     RUN(a_transactions_results_are_checked);
+    RUN(a_transaction_without_conditions_cannot_fail);
     RUN(a_grant_of_no_time_is_malformed);
     RUN(a_status_is_read);
     return check_end();
