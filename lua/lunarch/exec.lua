@@ -41,8 +41,9 @@ end
 
 -- Whatever is held by a session, or the session.
 local function term_check(call, name, value)
-  local session = type(value) == "table" and (value.session or value.election and value.election.session or value)
-  if not session or not args.members(session) or not session.lease then
+  local election = type(value) == "table" and value.election
+  local session = type(value) == "table" and (value.session or type(election) == "table" and election.session or value)
+  if type(session) ~= "table" or not args.members(session) or not session.lease then
     args.bad(call, name, "a term, a mutex or a session", value)
   end
   return session

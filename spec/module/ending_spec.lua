@@ -333,8 +333,8 @@ describe("a program that ends itself while it leads", function()
     assert.truthy(child:output():find "on_lost returned\n.*false\t.*interrupted!\nwent on")
   end)
 
-  -- LuaJIT raises it in whatever runs when the signal comes: here a hook does so at a chosen place, the first time that a
-  -- traceback has the text after do_work was called so often.
+  -- LuaJIT raises it in whatever runs when the signal comes: here a hook does so at a chosen place, the first time that
+  -- a traceback has the text.
   for what, text in pairs(vm.is_luajit and {
     ["a task beside the handlers"] = "candidate/term.lua.*'pcall'\n[^\n]*candidate/tasks.lua",
     ["the driver's wait for the work"] = "candidate/term.lua:%d+: in function 'join'",
@@ -351,7 +351,9 @@ describe("a program that ends itself while it leads", function()
           error("interrupted!", 0)
         end
         local log = {}
-        for _, level in ipairs { "debug", "info", "warn", "error" } do log[level] = function() string.rep("x", 2) end end
+        for _, level in ipairs { "debug", "info", "warn", "error" } do
+          log[level] = function() string.rep("x", 2) end
+        end
         local n = 0
         print(pcall(function()
           make {

@@ -88,6 +88,7 @@ describe("a command", function()
     misused("unknown option 'timeuot'", { "ls", timeuot = 1 })
     misused("'env.A' must be a string", { "ls", env = { A = true } })
     misused("'term' must be a term", { "ls", term = {} })
+    misused("'term' must be a term", { "ls", term = { election = print } })
   end)
 
   it("keeps the last so many bytes, and says how many it dropped", function()

@@ -83,7 +83,7 @@ describe("the law of the floors", function()
     assert.matches(pattern, trouble_with_require("lunarch/internal/args.lua", "lunarch.loop"))
     assert.matches(pattern, trouble_with_require("lunarch/mutex.lua", "lunarch.candidate"))
     assert.matches(pattern, trouble_with_require("lunarch/candidate/term.lua", "lunarch.cli.log"))
-    assert.equal("there is no such module", trouble_with_require("lunarch/mutex.lua", "lunarch.internal.args"))
+    assert.equal("there is no such module", trouble_with_require("lunarch/mutex.lua", "lunarch.args"))
   end)
 
   it("catches what users read when it requires a private module", function()
