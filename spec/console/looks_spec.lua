@@ -116,6 +116,32 @@ describe("a look", function()
     return process.start { "lunarch", ... }
   end
 
+  it("shows values of every kind in a line of text, and tells programs what they are", function()
+    local lease = assert(client:lease { ttl = 60 }).id
+    local digits = lease:gsub("^0+", "")
+    client:put("/looks/odd/" .. digits, "\27[31m\200日本\194\155\n", { lease = lease })
+    client:put("/looks/odd/" .. digits .. "-2", ("long"):rep(1000), { lease = lease })
+    for _, command in ipairs { "list", "status", "observe", "watch" } do
+      local output
+      if command == "watch" then
+        local watch = process.start { "lunarch", "watch", "/looks/odd", "--endpoints", server.endpoint }
+        watch:wait_line "waits, place 2"
+        output = watch:output()
+      elseif command == "observe" then
+        output = run("observe", "/looks/odd", "--once")
+      else
+        output = run(command, "/looks/odd")
+      end
+      assert.falsy(output:find("\27", 1, true) or output:find("\194\155", 1, true), output)
+      assert.truthy(output:find("\\x1b[31m\\xc8日本\\xc2\\x9b\\n", 1, true), output)
+    end
+    local output = run("status", "/looks/odd")
+    assert.truthy(output:find("longlong... %(4000 bytes%)   +%d+ "), output)
+    local first = json.decode((run("status", "/looks/odd", "--json"))).first
+    assert.equal("\27[31m\u{FFFD}日本\u{9b}\n", first.value)
+    client:revoke(lease)
+  end)
+
   it("watches a line: who comes, who leaves, who holds", function()
     local watch = start("watch", "/looks/watched", "--endpoints", server.endpoint)
     watch:wait_line "nobody is in the line"

@@ -1,7 +1,9 @@
 -- limit: 180 s
 -- The prompt, on a real terminal: what is printed above the line, what Ctrl-C and Ctrl-D do.
 local etcd = require "support.etcd"
+local process = require "support.process"
 local terminal = require "support.terminal"
+local tree = require "support.tree"
 local wait = require "support.wait"
 
 describe("the prompt", function()
@@ -145,6 +147,47 @@ describe("the prompt", function()
     assert.truthy(t:text():find('\n"x is nil"\n', 1, true), t:text())
   end)
 
+  it("knows what is not whole yet from what is wrong", function()
+    local t = start()
+    t:enter("1 +", ">> ?$")
+    t:enter "1"
+    assert.truthy(t:text():find("\n2\n", 1, true), t:text())
+    t:enter("{ 'a',", ">> ?$")
+    t:enter("'b' }", "^> ?$")
+    assert.truthy(t:text():find('\n{ "a", "b" }\n', 1, true), t:text())
+    t:enter 'print("abc'
+    t:enter "x = = 1"
+    t:enter "help lock"
+    for _, text in ipairs { "unfinished string near '\"abc'", "unexpected symbol near '='", ': write help "lock"' } do
+      assert.truthy(t:text():find(text, 1, true), t:text())
+    end
+    local child = process.start { "sh", "-c", "printf 'x = {\\n1,' | $0 console --sim", tree.program }
+    assert.equal(1, (child:wait_exit()))
+    assert.truthy(child:output():find("what was typed last is incomplete", 1, true), child:output())
+    for _, seed in ipairs { "x", "1.5" } do
+      local output, status = process.run { "lunarch", "console", "--sim", "--seed", seed }
+      assert.equal(2, status)
+      assert.truthy(output:find("--seed: '" .. seed .. "' is not a whole number", 1, true), output)
+    end
+  end)
+
+  it("does not wait for etcd at the end once Ctrl-C says so", function()
+    local own = etcd.start()
+    local t = terminal.start({ "lunarch", "console", "--endpoints", own.endpoint })
+    t:wait "^> ?$"
+    t:enter("lock '/end'", "s%]> ?$")
+    t:enter("a = candidate('/end/c', 'A', { on_lost = function() lunarch.sleep(60) end })", "s.*%]> ?$")
+    t:wait_text "A  elected"
+    own:freeze()
+    t:type "\4"
+    t:wait_text "A  on_lost"
+    t:type "\3"
+    t:wait_exit()
+    assert.truthy(t:history():find("interrupted: what is still held lapses with its lease", 1, true), t:history())
+    own:thaw()
+    own:stop()
+  end)
+
   it("takes what is typed while a call waits, and runs it after", function()
     local t = start()
     t:type "lunarch.sleep(1)\r"
@@ -192,7 +235,6 @@ describe("the prompt", function()
   end)
 
   it("has a history that the next console finds", function()
-    local tree = require "support.tree"
     local env = { XDG_STATE_HOME = tree.folder() }
     local t = start { env = env }
     t:enter "'first' .. 'ly'"
@@ -218,7 +260,7 @@ describe("the prompt", function()
 
   it("offers a private etcd where none answers", function()
     local ports = require "support.ports"
-    local env = { LUNARCH_ENDPOINTS = false, ETCDCTL_ENDPOINTS = false, ETCD = require("support.tree").etcd }
+    local env = { LUNARCH_ENDPOINTS = false, ETCDCTL_ENDPOINTS = false, ETCD = tree.etcd }
     local t = terminal.start({ "lunarch", "console", "--endpoints", "127.0.0.1:" .. ports.free() }, { env = env })
     t:wait_text "no etcd answers: [^\n]+refused"
     t:wait "^> ?$"
@@ -318,7 +360,7 @@ describe("the prompt", function()
 
   it("is `lunarch` alone on a terminal, and leaves the terminal as it was", function()
     local t = terminal.start({ "sh", "-c", "stty -a > $0; $1; stty -a | diff $0 - && echo the same", os.tmpname(),
-      require("support.tree").program }, { env = { LUNARCH_ENDPOINTS = server.endpoint } })
+      tree.program }, { env = { LUNARCH_ENDPOINTS = server.endpoint } })
     t:wait "^> ?$"
     t:enter "1+1"
     t:type "\4"

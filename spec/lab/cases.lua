@@ -21,8 +21,9 @@ function cases.output(child)
   return "\n" .. child:output()
 end
 
---- Checks that all that a case wants was printed.
+--- Checks that all that a case wants was printed, and nothing that moves a terminal's cursor.
 function cases.check(case, output)
+  if output:find("\27", 1, true) or output:find("violated", 1, true) then error(output, 0) end
   for _, pattern in ipairs(case[3]) do
     if not output:find(pattern) then error(("nothing matches '%s' in\n%s"):format(pattern, output), 0) end
   end
@@ -96,7 +97,8 @@ cases.both = {
     { "\ncandidate%(name, who, {[^\n]*}%): a candidate for an election\n", "\nlock%(name, seconds%): wait for a lock\n",
     "{ function try }", "\nterm of A in /s: leads, token 2; told to stop in", "\nterm of B in /s: none yet\n",
     "\nnow%(%): [^\n]+\n", "\nlunarch %d[^\n]+connect, [^\n]*now", "\nlunarch.connect%(options%): %u[^\n]+\n" } },
-  { "an assignment and a statement say what has failed", { 'x = lock("/a", 1)', 'x = lock("/a", 1)', "print(x == nil)",
+  { "an assignment and a statement say what has failed", {
+    'x = lock("/a", 1)', 'x = lock("/a", 1)', "print(x == nil)",
     'x = try "/a" y = 5', 'z = client:get("/no", {}) == nil', "print(z)", 'x = session:mutex("/a"):try_lock()',
     'for i = 1, 3 do x = try("/a") end', 'x = leave "/none"' }, {
     '\nnil, "it is held here already", "locked"\ntrue\ntry: it is held here already %(locked%)\ntrue\n',
@@ -105,15 +107,31 @@ cases.both = {
   { "names that are none", { 'lock ""', 'try ""', 'line ""', 'history ""', 'follow ""', 'revoke ""',
     'candidate("", "A")', 'candidate("/e/", "A")', 'candidate("/e", "")', 'candidate("/e", "A", { ttl = 0 })',
     'candidate("/e", "A", 5)', 'kill ""', "client:get ''", "print(#elections())" }, {
-    "\nlock: 'name' must be a string that is not empty[^\n]+\ntry: 'name' must be[^\n]+\nline: 'name' must be[^\n]+\n"
-      .. "history: 'name' must be[^\n]+\nfollow: 'name' must be[^\n]+\nrevoke: 'x' must be[^\n]+\n"
-      .. "candidate: 'name' must be[^\n]+\ncandidate: 'name' must be a name that does not end in '/'[^\n]+\n"
+    "\nlock: 'name' must be a string that is not empty[^\n]+\ntry: 'name' must be[^\n]+\n"
+      .. "line: 'name' must be[^\n]+\nhistory: 'name' must be[^\n]+\nfollow: 'name' must be[^\n]+\n"
+      .. "revoke: 'x' must be[^\n]+\ncandidate: 'name' must be[^\n]+\ncandidate: 'name' must be a name that does not end in '/'[^\n]+\n"
       .. "candidate: 'who' must be[^\n]+\ncandidate: 'ttl' must be[^\n]+\ncandidate: 'options' must be[^\n]+\n"
       .. "kill: there is no candidate ''[^\n]*\n[^\n]+\n0\n" } },
   { "handlers that stand as globals", { "function on_elected() print 'the global one' end",
     'a = candidate("/g", "G")', 'b = candidate("/h", "H", { on_elected = function() print "its own" end })',
     A_LEADS, B_LEADS, "run(0.5)" },
     { "G +the global one", "H +its own" } },
+  { "values that do not print, or print as what they are not", {
+    'setmetatable({}, { __tostring = function() error "bad" end })',
+    'setmetatable({}, { __console = function() error "worse" end })',
+    'setmetatable({}, { __index = error, __len = error, __pairs = error })', '("x"):rep(5000)',
+    '"\\27[31m\\200\\194\\155"', "error(setmetatable({}, { __tostring = error }))", "{ [{}] = 1, [true] = 2, [1] = 3, x = 4 }", "'here'" }, {
+    "\na value whose __tostring fails: input:1: bad\ncannot be printed: input:1: worse\n{}\n\"x+\"... %(5000 bytes%)\n"
+      .. '"\\27%[31m\\xc8\\xc2\\x9b"\nan error object whose __tostring fails\n{[^\n]+}\n"here"\n' } },
+  { "names of every kind", { 'a = candidate("/w/\\27]0;x\\7", "日本", { ttl = 3 })', "run(0.3)",
+    'b = candidate("/w/b", "\\27[31mred", { ttl = 3, do_work = function() print "\\27[1m" return 60 end })',
+    "run(0.5)", "elections()", "locks()", 'line "/w/b"' }, {
+    "\n *%d+%.%d+  日本  elected", "\n *%d+%.%d+  \\x1b%[31mred  elected", "  \\x1b%[31mred  \\x1b%[1m\n",
+    -- A wide character takes two columns.
+    "\n/w/\\x1b%]0;x\\x07   日本       +%d+ +0\n/w/b              \\x1b%[31mred +%d" } },
+  { "handlers that fail are no broken promise", {
+    'a = candidate("/h", "A", { ttl = 3, on_elected = function() error "no" end })',
+    "run(0.4)", "print 'here'" }, { "A +on_elected failed: input:1: no\n.*A +on_lost %(error%).*\nhere\n" } },
   { "misuse", { 'cut "Z"', 'candidate("/s", "A", { tttl = 3 })', 'freeze "m9"', TWO, 'candidate("/s", "A")', "run(-1)",
     "local t = io.stdout candidate('/s', 'X', { do_work = function() t:write() end })", "a.nothing" }, {
     "there is no candidate 'Z'", "unknown option 'tttl' %(did you mean 'ttl'%?%)", "'m1' to 'm3'",

@@ -130,6 +130,7 @@ static int l_enter(lua_State *L) {
     set_up(&world.you, run);
     settle_clocks(run);
     on_client_opened = on_opened;
+    run->is_by_hand = true;
     world.mark.run = ignore;
     world.thread = lua_newthread(L);
     lua_setfield(L, LUA_REGISTRYINDEX, "lunarch.lab.you");

@@ -93,7 +93,7 @@ static int l_report(lua_State *L) {
 /* fail(text): a verdict on the script */
 static int l_fail(lua_State *L) {
     struct process *process = the_process;
-    if (process && !process->is_dying)
+    if (process && !process->is_dying && !process->run->is_by_hand)
         run_fail(process->run, VERDICT_SCRIPT, process->name, "%s", luaL_checkstring(L, 1));
     return 0;
 }

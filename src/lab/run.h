@@ -101,6 +101,7 @@ struct run {
     void (*on_event)(void *arg, double at_s, const char *who, const char *kind, const char *text);
     void *event_arg;
     bool is_mute;
+    bool is_by_hand; /* open_world.c: a script may fail, and has said so itself */
 };
 
 /* The run under way, and the process whose code runs; NULL: none. */

@@ -20,16 +20,10 @@ Exit status: 0 everything expected has come about; 1 something has not, or the f
 (then the timeline is printed); 2 wrong usage or no such file.]],
 }
 
-local function seed_of(text)
-  local seed = math.tointeger(tonumber(text))
-  if not seed or seed < 0 then return nil, ("--seed: '%s' is not a whole number"):format(text) end
-  return seed
-end
-
 function command.define(parser)
   parser:argument("experiment", "the experiment to play"):args "?"
   parser:flag("--sim", "in the simulator instead of with real processes")
-  parser:option("--seed", "with --sim: which history (default: 1)"):argname("N"):convert(seed_of)
+  parser:option("--seed", "with --sim: which history (default: 1)"):argname("N"):convert(flag.whole "--seed")
   parser:flag("--timeline", "print the timeline even if everything expected has come about")
   parser:option("--svg", "write the timeline as a picture"):argname "FILE"
   parser:flag("--quiet", "print no events")

@@ -2,6 +2,7 @@
 local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
 local looks = require "lunarch.cli.common.looks"
+local texts = require "lunarch.look.text"
 
 require "lunarch.internal.args".is_ours()
 
@@ -31,7 +32,7 @@ local function write(flags, leader)
     return
   end
   local stamp = os.date("%H:%M:%S", math.floor(at)) .. ("%.3f"):format(at % 1):sub(2)
-  local text = leader.value and ("%s, token %d"):format(leader.value, leader.token) or "there is no leader"
+  local text = leader.value and ("%s, token %d"):format(texts.plain(leader.value), leader.token) or "there is no leader"
   io.stdout:write(stamp, "  ", text, "\n")
 end
 

@@ -1,6 +1,7 @@
 -- lunarch status: one line, place by place.
 local flag = require "lunarch.cli.common.flags"
 local looks = require "lunarch.cli.common.looks"
+local texts = require "lunarch.look.text"
 
 require "lunarch.internal.args".is_ours()
 
@@ -25,12 +26,13 @@ local VERBS = { election = "leads", lock = "holds" }
 
 -- What a line comes to, in one sentence.
 local function sentence(name, first, n_waiting, revision)
+  name = texts.plain(name)
   if not first then return ("nobody leads or holds %s, and nobody waits"):format(name) end
   local waiting = n_waiting == 0 and "nobody waits" or ("%d %s"):format(n_waiting, n_waiting == 1 and "waits" or "wait")
   if first.wrong then
-    return ("nobody leads or holds %s: it is blocked by the key %s; %s"):format(name, first.key, waiting)
+    return ("nobody leads or holds %s: it is blocked by the key %s; %s"):format(name, texts.plain(first.key), waiting)
   end
-  return ("%s %s %s, token %d, for %d revisions of etcd; %s"):format(first.who, VERBS[first.kind], name, first.token,
+  return ("%s %s %s, token %d, for %d revisions of etcd; %s"):format(texts.plain(first.who), VERBS[first.kind], name, first.token,
     revision - first.token, waiting)
 end
 

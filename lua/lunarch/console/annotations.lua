@@ -1,12 +1,14 @@
 -- The annotations in lua/lunarch/library, read for `help`: every function, class, handler, setting and code, with the
 -- words that stand there.
 local args = require "lunarch.internal.args"
+local uv = require "luv"
 
 args.is_ours()
 
 local annotations = {}
 
-local FILES = { "console", "lunarch", "candidate", "script", "sim", "nginx" }
+-- What stands in the first ones is found first; others of the folder follow.
+local FIRST = { "console", "lunarch", "candidate", "script", "sim", "nginx" }
 
 ---@class lunarch.console.Entry
 ---@field name string "client:get", "lunarch.connect", "client", "on_elected", "lost"
@@ -19,7 +21,22 @@ local FILES = { "console", "lunarch", "candidate", "script", "sim", "nginx" }
 ---@field class? string the class of a method, or of a class itself
 
 local function folder()
-  return (package.searchpath("lunarch.internal.args", package.path):gsub("args%.lua$", "library/"))
+  return (package.searchpath("lunarch", package.path):gsub("init%.lua$", "library/"))
+end
+
+-- The names of its files, without the ending.
+local function files()
+  local names, seen = {}, {}
+  for i, name in ipairs(FIRST) do
+    names[i], seen[name] = name, true
+  end
+  local found, more = uv.fs_scandir(folder()), {}
+  for file in function() return found and uv.fs_scandir_next(found) end do
+    local name = file:match "^(.*)%.d%.lua$"
+    if name and not seen[name] then more[#more + 1] = name end
+  end
+  table.sort(more)
+  return table.move(more, 1, #more, #names + 1, names)
 end
 
 -- "lunarch.client" is called a client.
@@ -134,7 +151,7 @@ local known
 function annotations.all()
   if known then return known end
   local reader = setmetatable({ entries = {} }, Reader)
-  for _, name in ipairs(FILES) do
+  for _, name in ipairs(files()) do
     local file = io.open(folder() .. name .. ".d.lua")
     if file then
       reader:take(file:read "a")

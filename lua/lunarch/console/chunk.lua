@@ -1,5 +1,7 @@
 -- What was typed, as a function: an expression, whose values are printed, a statement, or not whole yet. An assignment
 -- returns what it assigned: that a call has failed is seen then, too.
+local verbs = require "lunarch.console.verbs"
+
 require "lunarch.internal.args".is_ours()
 
 local chunk = {}
@@ -15,22 +17,32 @@ local function assignment(text, env)
   return (load(("return (function(...) %s = ... return ... end)(%s\n)"):format(left, right), NAME, "t", env))
 end
 
+-- A verb with a word behind it, as a shell takes it.
+local function meant(text)
+  local verb, word = text:match "^%s*([%a_][%w_]*)%s+([^%s\"'(]+)%s*$"
+  return verb and verbs.by_name[verb] and (": write %s %q"):format(verb, word) or ""
+end
+
 --- fn, "expression", "assignment" or "statement"; nil, "incomplete"; nil, "wrong", what is wrong.
 ---@param text string
 ---@param env? table where its globals are; default: _G
 ---@return function?, string kind, string?
 function chunk.compile(text, env)
   env = env or _G
-  local fn = load("return " .. text, NAME, "t", env)
+  -- With the end of the line: a string that is not finished there is wrong.
+  local fn, of_expression = load("return " .. text .. "\n", NAME, "t", env)
   if fn then return fn, "expression" end
   local message
-  fn, message = load(text, NAME, "t", env)
+  fn, message = load(text .. "\n", NAME, "t", env)
   if fn then
     local assign = assignment(text, env)
     return assign or fn, assign and "assignment" or "statement"
   end
   if message:find "<eof>'?$" then return nil, "incomplete" end
-  return nil, "wrong", message
+  if of_expression:find "near <eof>$" and not of_expression:find("expected near", 1, true) then
+    return nil, "incomplete"
+  end
+  return nil, "wrong", message .. meant(text)
 end
 
 --- Whether nothing stands in it but blanks and comments.

@@ -1,5 +1,5 @@
 -- Events of a world, one line each.
-local log = require "lunarch.cli.log"
+local texts = require "lunarch.look.text"
 
 require "lunarch.internal.args".is_ours()
 
@@ -24,10 +24,10 @@ end
 function events.composer(world, is_coloured)
   local widest = 1
   return function(event)
-    local who = log.plain(event.who or "")
-    widest = math.min(LONGEST_WHO, math.max(widest, utf8.len(who) or #who))
-    local fill = (" "):rep(widest - (utf8.len(who) or #who))
-    local time, text = time_of(world, event.at), event.text:gsub("\n", "\n    ")
+    local who = texts.plain(event.who or "")
+    widest = math.min(LONGEST_WHO, math.max(widest, texts.width(who)))
+    local fill = (" "):rep(widest - texts.width(who))
+    local time, text = time_of(world, event.at), texts.plain_lines(event.text, "    ")
     if not is_coloured then return ("%s  %s%s  %s"):format(time, who, fill, text) end
     local colour = COLOURS[event.what]
     if event.what == "say" then colour = LEVELS[event.level] end

@@ -11,6 +11,7 @@ local log = require "lunarch.cli.log"
 local lunarch = require "lunarch"
 local record = require "lunarch.console.record"
 local tasks = require "lunarch.loop.task"
+local texts = require "lunarch.look.text"
 local uv = require "luv"
 local worlds = require "lunarch.console.world"
 
@@ -35,6 +36,7 @@ function Console:print(text)
 end
 
 function Console:print_error(text)
+  text = texts.plain_lines(text)
   io.stdout:write(self.is_coloured and "\27[31m" .. text .. "\27[0m" or text, "\n")
 end
 
@@ -76,9 +78,10 @@ end
 function Console:read()
   self.pending = nil
   while true do
-    self:show_line()
+    -- What was typed ahead stands on the terminal already.
+    if not self.input:has_next() then self:show_line() end
     local line = self.input:next()
-    if line == nil then return nil end
+    if line == nil then return self.pending, nil, "wrong", self.pending and "what was typed last is incomplete" end
     if self.is_discarded then
       self.pending, self.is_discarded = nil, nil
     else
@@ -106,15 +109,22 @@ function Console:tell(kind, ok, ...)
     self:print_failure(err, traceback)
     return false
   end
-  if kind == "expression" or kind == "assignment" and is_failure(...) then
-    local text = show.values(table.pack(...), self.world)
-    if text then self:print(text) end
-  elseif kind then
-    for _, text in ipairs(self.failures) do
-      self:print_error(text)
-    end
+  if kind == "expression" or kind == "assignment" and is_failure(...) then return self:show(...) end
+  for _, text in ipairs(self.failures) do
+    self:print_error(text)
   end
   return true
+end
+
+-- Prints values; what they say of themselves may fail. Whether it did not.
+function Console:show(...)
+  local ok, text = pcall(show.values, table.pack(...), self.world)
+  if not ok then
+    self:print_error(("cannot be printed: %s"):format(args.error_text(text)))
+  elseif text then
+    self:print(text)
+  end
+  return ok
 end
 
 -- What a verb returned to what was typed itself; the last failure of each counts until it succeeds.
@@ -169,7 +179,7 @@ function Console:evaluate(text, fn, kind, message)
   return ok
 end
 
--- Ctrl-C: ends the wait of what was typed, or forgets what is being typed.
+-- Ctrl-C: ends the wait of what was typed, or forgets what is being typed; at the end, does not wait for etcd.
 function Console:on_interrupt()
   if host.take_interrupts() == 0 then return end
   local task = self.task
@@ -177,6 +187,8 @@ function Console:on_interrupt()
     self.input:drop()
     if self.world.interrupt then return self.world.interrupt(task, INTERRUPTED) end
     task:interrupt(INTERRUPTED)
+  elseif self.closing then
+    self.closing:interrupt(INTERRUPTED)
   elseif not self.is_closing then
     self.input:discard()
     self.is_discarded = self.pending ~= nil
@@ -267,7 +279,11 @@ end
 function Console:farewell()
   self.is_closing = true
   self.input:hide()
-  for _, sentence in ipairs(self.world.close(CLOSE_S) or {}) do
+  self.closing = lunarch.spawn(self.world.close, CLOSE_S)
+  local ok, said = self.closing:join()
+  self.closing = nil
+  if not ok then self:print_error "interrupted: what is still held lapses with its lease" end
+  for _, sentence in ipairs(ok and said or {}) do
     self:print(sentence)
   end
   self.input:close()
@@ -323,7 +339,7 @@ local function new(options)
   self.own = {
     record = function(path) return self.record:write(path) end,
     dev = options.world == "cluster" and function() return self:go_to_dev() end or nil,
-    show = function(...) self:print(show.values(table.pack(...), self.world) or "") end,
+    show = function(...) self:show(...) end,
   }
   setmetatable(self.own, { __index = function(_, name)
     if name ~= "help" then return nil end

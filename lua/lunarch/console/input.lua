@@ -37,6 +37,9 @@ function Input:next()
   return table.remove(self.lines, 1)
 end
 
+--- Whether next() has one and does not wait.
+function Input:has_next() return self.lines[1] ~= nil end
+
 --- What was typed ahead is dropped.
 function Input:drop()
   self.lines = {}

@@ -4,6 +4,7 @@ local describe = require "lunarch.console.describe"
 local globals = require "lunarch.console.globals"
 local lazy = require "lunarch.console.lazy"
 local tables = require "lunarch.look.table"
+local texts = require "lunarch.look.text"
 
 args.is_ours()
 
@@ -15,6 +16,7 @@ local WIDTH = 100
 local MOST_ENTRIES = 40
 local MOST_DEPTH = 5
 local MOST_COLUMNS = 8
+local MOST_BYTES = 4000 -- of a string
 
 local KEYWORDS = {}
 for word in ("and break do else elseif end false for function goto if in local nil not or repeat return then true "
@@ -25,7 +27,11 @@ end
 local text_of
 
 local function quoted(text)
-  return (("%q"):format(text):gsub("\\\n", "\\n"):gsub("\r", "\\r"))
+  local more = ""
+  if #text > MOST_BYTES then
+    text, more = texts.cut(text, MOST_BYTES):match "^(.*)(%.%.%. %(%d+ bytes%))$"
+  end
+  return texts.plain((("%q"):format(text):gsub("\\\n", "\\n"):gsub("\r", "\\r"))) .. more
 end
 
 local function is_name(key)
@@ -38,35 +44,38 @@ local function sentence(value, world)
   if own then return own end
   local meta = debug.getmetatable(value)
   if type(meta) ~= "table" then return nil end
-  if type(meta.__console) == "function" then return meta.__console(value) end
+  local say = rawget(meta, "__console")
+  if type(say) == "function" then return say(value) end
   local known = describe.object(value)
   if known then return known end
-  if type(meta.__tostring) == "function" then return args.error_text(value) end
-  return nil
+  if type(rawget(meta, "__tostring")) ~= "function" then return nil end
+  local ok, text = pcall(tostring, value)
+  return ok and text or ("a value whose __tostring fails: %s"):format(args.error_text(text))
 end
 
 local function sorted_keys(value)
   local keys = {}
-  for key in pairs(value) do
+  for key in next, value do
     keys[#keys + 1] = key
   end
   table.sort(keys, function(a, b)
     if math.type(a) and math.type(b) then return a < b end
-    if type(a) ~= type(b) then return type(a) == "number" end
-    return tostring(a) < tostring(b)
+    if type(a) == "number" or type(b) == "number" then return type(a) == "number" and type(b) ~= "number" end
+    if type(a) ~= type(b) then return type(a) < type(b) end
+    return type(a) == "string" and a < b
   end)
   return keys
 end
 
 local function entries_of(value, world, depth, seen)
-  local parts, n_list = {}, #value
+  local parts, n_list = {}, rawlen(value)
   local keys = sorted_keys(value)
   for i, key in ipairs(keys) do
     if i > MOST_ENTRIES then
       parts[#parts + 1] = ("... %d more"):format(#keys - MOST_ENTRIES)
       break
     end
-    local item = text_of(value[key], world, depth + 1, seen)
+    local item = text_of(rawget(value, key), world, depth + 1, seen)
     if math.type(key) == "integer" and key >= 1 and key <= n_list then
       parts[#parts + 1] = item
     else
@@ -93,15 +102,15 @@ end
 -- The columns of a list of records whose fields are all plain, or nil.
 local function columns_of(list)
   local titles, seen, n = {}, {}, 0
-  for key, row in pairs(list) do
+  for key, row in next, list do
     n = n + 1
-    if math.type(key) ~= "integer" or type(row) ~= "table" or not next(row) then return nil end
-    for name, value in pairs(row) do
+    if math.type(key) ~= "integer" or type(row) ~= "table" or not next(row) or getmetatable(row) then return nil end
+    for name, value in next, row do
       if not is_name(name) or type(value) == "table" or type(value) == "function" then return nil end
       if not seen[name] then titles[#titles + 1], seen[name] = name, true end
     end
   end
-  if n < 2 or n ~= #list or #titles < 2 or #titles > MOST_COLUMNS then return nil end
+  if n < 2 or n ~= rawlen(list) or #titles < 2 or #titles > MOST_COLUMNS then return nil end
   table.sort(titles)
   local columns = {}
   for i, name in ipairs(titles) do

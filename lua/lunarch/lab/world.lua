@@ -142,7 +142,7 @@ function World:is_member(x)
 end
 
 local function reset(machine)
-  machine.terms, machine.instants, machine.place = {}, nil, nil
+  machine.terms, machine.instants, machine.place, machine.rate = {}, nil, nil, nil
 end
 
 --- Asks a machine and waits for its answer.
@@ -392,6 +392,7 @@ function verbs.skew(self, x, rate)
     args.bad("skew", "rate", "how fast its clock goes: 1 as the world's, 1.1 for 10 % faster", rate)
   end
   self.driver:skew(machine, rate - 1)
+  machine.rate = rate
   self:fault(machine.name, ("its clock goes at %g times the rate"):format(rate),
     { fault = "skew", lane = machine.name, begins = rate ~= 1 })
 end

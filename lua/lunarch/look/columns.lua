@@ -1,5 +1,6 @@
 -- How the looks print for people: which columns their rows have.
 local tables = require "lunarch.look.table"
+local texts = require "lunarch.look.text"
 
 require "lunarch.internal.args".is_ours()
 
@@ -12,14 +13,16 @@ end
 local function wrongs(rows)
   local lines = {}
   for _, row in ipairs(rows) do
-    if row.wrong then lines[#lines + 1] = ("! %s %s"):format(row.name and row.name .. ":" or row.key, row.wrong) end
+    if row.wrong then
+      lines[#lines + 1] = texts.plain(("! %s %s"):format(row.name and row.name .. ":" or row.key, row.wrong))
+    end
   end
   return table.concat(lines, "\n")
 end
 
 local function lines_of(who, none)
   return {
-    { "name", "NAME" },
+    { "name", "NAME", is_whole = true },
     { "holder", who, text = holder_field "who" },
     { "holder", "TOKEN", is_right = true, text = holder_field "token" },
     { "waiting", "WAITING", is_right = true },
@@ -31,7 +34,7 @@ columns.elections = lines_of("LEADER", "no election is in etcd")
 columns.locks = lines_of("HOLDER", "no lock is in etcd")
 
 columns.lines = {
-  { "name", "NAME" },
+  { "name", "NAME", is_whole = true },
   { "kind", "KIND" },
   { "holder", "HELD BY", text = holder_field "who" },
   { "holder", "TOKEN", is_right = true, text = holder_field "token" },
@@ -51,7 +54,7 @@ columns.line = {
   { "token", "TOKEN", is_right = true },
   { "since", "SINCE" },
   { "key", "LEASE LEFT", text = function(_, row) return lease_left(row.left, row) end },
-  { "key", "KEY" },
+  { "key", "KEY", is_whole = true },
   none = "nobody is in this line", after = wrongs,
 }
 
@@ -61,8 +64,8 @@ columns.history = {
   { "at", "AT", is_right = true },
   { "began", "FROM REVISION", is_right = true },
   { "ended", "TO", is_right = true },
-  { "how_began", "HOW IT BEGAN" },
-  { "how_ended", "HOW IT ENDED" },
+  { "how_began", "HOW IT BEGAN", is_whole = true },
+  { "how_ended", "HOW IT ENDED", is_whole = true },
   none = "nobody has held this line, as far back as etcd's history goes",
 }
 

@@ -1,15 +1,15 @@
 -- Tables for people: rows with columns, aligned, for terminals and for pipes.
+local texts = require "lunarch.look.text"
+
 require "lunarch.internal.args".is_ours()
 
 local tables = {}
 
 local GAP = "   "
+local MOST_BYTES = 60 -- of a cell, but for those that are copied from it
 local DAY_S = 86400
 
--- Characters, not bytes; what is no UTF-8 counts by bytes.
-local function width_of(text)
-  return utf8.len(text) or #text
-end
+local width_of = texts.width
 
 --- A value in one line: control characters are shown, not obeyed.
 ---@param value any
@@ -17,9 +17,7 @@ end
 function tables.plain(value)
   if value == nil then return "-" end
   if math.type(value) == "float" then return ("%.1f"):format(value) end
-  return (tostring(value):gsub("%c", function(char)
-    return char == "\n" and "\\n" or ("\\x%02x"):format(char:byte())
-  end))
+  return texts.plain(tostring(value))
 end
 
 --- So many seconds, as people say it: "7.1 s", "12 min", "3 h", "2 d".
@@ -35,7 +33,8 @@ end
 local function cell(column, row)
   local value = row[column[1]]
   if column.text then value = column.text(value, row) end
-  return tables.plain(value)
+  local text = tables.plain(value)
+  return column.is_whole and text or texts.cut(text, MOST_BYTES)
 end
 
 -- A column in which no row says anything is left out.
@@ -71,7 +70,8 @@ local function compose(cells, widths, columns)
   return (table.concat(parts, GAP):gsub(" +$", ""))
 end
 
---- The text of the rows, without a newline at the end. A column: { field, "TITLE", is_right =, text = fn(value, row) }.
+--- The text of the rows, without a newline at the end. A column: { field, "TITLE", is_right =, is_whole = it is not
+--- cut, text = fn(value, row) }.
 ---@param columns table[]
 ---@param rows table[]
 ---@return string

@@ -34,6 +34,14 @@ function flags.count(flag)
   end
 end
 
+function flags.whole(flag)
+  return function(text)
+    local value = math.tointeger(tonumber(text))
+    if value and value >= 0 then return value end
+    return nil, ("%s: '%s' is not a whole number, 0 or more"):format(flag, text)
+  end
+end
+
 -- ---- mistakes ---------------------------------------------------------------------------------------------------
 
 -- A flag that begins a log of JSON is looked for before anything can be wrong.

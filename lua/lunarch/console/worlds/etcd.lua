@@ -295,32 +295,34 @@ end
 local function release(world, mutex)
   world.mutexes[mutex.name] = nil
   local ok, message = mutex:unlock(SESSION_S)
-  if ok then return ("unlocked %s"):format(mutex.name) end
-  return ("unlocked %s: %s"):format(mutex.name, message)
+  return ok and ("unlocked %s"):format(mutex.name) or message
 end
 
-local function await_stopped(world, candidate, seconds)
-  local until_s = lunarch.now() + seconds
+local function await_stopped(world, candidate, until_s)
   while world.candidates[candidate] and lunarch.now() < until_s do
     lunarch.sleep(0.01)
   end
   return world.candidates[candidate] == nil
 end
 
-local function stop(world, candidate)
-  local was_leading = candidate:leads()
-  candidate:stop()
-  local has_ended = await_stopped(world, candidate, STOP_S)
-  if not has_ended then return ("%s does not stop"):format(candidate.name) end
-  return ("%s %s %s"):format(candidate.name, was_leading and "gave up" or "left", candidate.election)
+-- All of them at once; sentences that say so.
+local function stop(world, list, said)
+  local had_led, until_s = {}, lunarch.now() + STOP_S
+  for i, candidate in ipairs(list) do
+    had_led[i] = candidate:leads()
+    candidate:stop()
+  end
+  for i, candidate in ipairs(list) do
+    local has_ended = await_stopped(world, candidate, until_s)
+    said[#said + 1] = not has_ended and ("%s does not stop"):format(candidate.name)
+      or ("%s %s %s"):format(candidate.name, had_led[i] and "gave up" or "left", candidate.election)
+  end
 end
 
 local function leave(world, x)
   local mutexes, list = ours_of(world, x)
   local said = setmetatable({}, Said)
-  for _, candidate in ipairs(list) do
-    said[#said + 1] = stop(world, candidate)
-  end
+  stop(world, list, said)
   for _, mutex in ipairs(mutexes) do
     said[#said + 1] = release(world, mutex)
   end
