@@ -6,6 +6,7 @@ local elections = require "lunarch.election"
 local endpoints = require "lunarch.internal.endpoints"
 local handle = require "lunarch.loop.handle"
 local loop = require "lunarch.loop"
+local mirrors = require "lunarch.mirror"
 local operations = require "lunarch.internal.operations"
 local say = require "lunarch.internal.say"
 local sessions = require "lunarch.session"
@@ -196,6 +197,11 @@ handle.add_calls("client", methods, check, {
 })
 
 -- ---- more -------------------------------------------------------------------------------------------------------
+
+function methods:mirror(prefix, options, timeout)
+  check(self, "mirror")
+  return mirrors.open(self, prefix, options, timeout)
+end
 
 function methods:session(options, timeout)
   check(self, "session")

@@ -6,6 +6,7 @@ local clients = require "lunarch.client"
 local core = require "lunarch.core"
 local ending = require "lunarch.loop.ending"
 local exec = require "lunarch.exec"
+local futures = require "lunarch.future"
 local loop = require "lunarch.loop"
 
 args.is_ours()
@@ -15,6 +16,8 @@ local lunarch = { version = core.version, _VERSION = "lunarch " .. core.version 
 lunarch.candidate = candidate
 lunarch.connect = clients.connect
 lunarch.exec = exec.run
+lunarch.event = futures.new_event
+lunarch.future = futures.new
 lunarch.now = core.now
 
 function lunarch.sleep(seconds)

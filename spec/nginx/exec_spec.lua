@@ -6,9 +6,9 @@ local wait = require "support.wait"
 describe("a command inside nginx", function()
   after_each(nginx.stop_all)
 
-  local function start(server, http)
-    return nginx.start { workers = 1, server = server, http = (http or "") .. [[
-      init_worker_by_lua_block { lunarch = require "lunarch" }
+  local function start(server)
+    return nginx.start { workers = 1, server = server, http = [[
+      init_worker_by_lua_block { lunarch = require "lunarch" future = lunarch.future() }
     ]] }
   end
 
@@ -29,6 +29,19 @@ describe("a command inside nginx", function()
     slow:wait()
     assert.equal("given3", slow.body)
     assert.falsy(web:log():find("exited on signal", 1, true))
+  end)
+
+  it("is waited for like a future that another request sets", function()
+    local web = start [[
+      location = /wait { content_by_lua_block { ngx.print(future:wait(60)) } }
+      location = /set { content_by_lua_block { ngx.print(tostring(future:set "there")) } }
+    ]]
+    local waiting = web:open "/wait"
+    web:get "/ready"
+    assert.is_nil(waiting.status)
+    assert.equal("true", select(2, web:get "/set"))
+    waiting:wait()
+    assert.equal("there", waiting.body)
   end)
 
   it("is ended when its time is over, and when its worker is", function()

@@ -134,6 +134,29 @@ describe("in the simulator", function()
     assert.is_nil(lines[3])
   end)
 
+  it("futures, events and mirrors work", function()
+    local lines = simulate.printed [[
+      local client = lunarch.connect()
+      local future, event = lunarch.future(), lunarch.event()
+      lunarch.spawn(function() lunarch.sleep(3) future:set "set" event:set() end)
+      print(future:wait(1))
+      print(future:wait(), event:wait())
+      assert(client:put("/m/a", "1"))
+      local seen = {}
+      local function on_change(key, value) seen[#seen + 1] = key .. "=" .. tostring(value) end
+      local mirror = assert(client:mirror("/m/", { on_change = on_change }))
+      assert(client:put("/m/b", "2"))
+      print(mirror:wait("/m/b", 10))
+      assert(client:delete "/m/a")
+      lunarch.sleep(1)
+      print(table.concat(seen, " "), mirror.n_keys, mirror:get "/m/a")
+      mirror:close()
+    ]]
+    assert.equal("set\ttrue", lines[2])
+    assert.truthy(lines[3]:find "^2\t")
+    assert.equal("/m/a=1 /m/b=2 /m/a=nil\t1\tnil\tnil", lines[4])
+  end)
+
   it("chance comes from the seed", function()
     local text = [[print(math.random(1 << 40), math.random(1 << 40)) math.randomseed() print(math.random(1 << 40))]]
     local first, again = simulate.printed(text), simulate.printed(text)

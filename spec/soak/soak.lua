@@ -11,6 +11,7 @@
 --              in plaintext and over mutual TLS                                         (5 minutes)
 --   tls        certificates replaced, tokens of 5 s, members that fail one after the
 --              other, over TLS and with users               (25 minutes; LUNARCH_MINUTES=n for each of the three)
+--   exec       10,000 commands: nothing is left of them                                 (about 3 minutes)
 --   away       etcd killed, and serving again 5 s after that, 10 times: 1,000
 --              candidates in one process, and 50 processes                              (about 6 minutes)
 --   fuzz       senseless arguments in every world, and replies changed on their way     (an hour; LUNARCH_MINUTES=n;
@@ -40,6 +41,7 @@ local scene = require "live.support.scene"
 local slow = require "live.support.slow"
 local stops = require "live.support.stops"
 local tree = require "support.tree"
+local vm = require "support.vm"
 local victims = require "live.support.victims"
 local wait = require "support.wait"
 local watched = require "fuzz.watched"
@@ -108,6 +110,16 @@ function parts.members()
   verdict(result.n_lost == 0, ("sessions were lost in %d of %d"):format(result.n_lost, result.n), result.troubles)
 end
 
+-- The short form's spec, 10,000 times (spec/module/exec_spec.lua), on both VMs.
+local EXECS = 10000
+
+function parts.exec()
+  say("exec: %d commands that succeed, fail, are not found, and are ended", EXECS)
+  uv.os_setenv("LUNARCH_EXECS", ("%d"):format(EXECS))
+  local output, is_fine = vm.shell(tree.quote { tree.root .. "/dev", "test", "spec/module/exec_spec" } .. " 2>&1")
+  verdict(is_fine, "no descriptor, no child and no memory is left", { output })
+end
+
 function parts.deaths()
   say("deaths: %d candidates of TTL %d killed -9 wherever their campaigns are", DEATHS, victims.TTL)
   local server, result = etcd.start(), nil
@@ -169,7 +181,7 @@ function parts.fuzz()
   end
 end
 
-local ORDER = { "stops", "cuts", "deaths", "members", "nginx", "lines", "away", "slow", "tls", "fuzz" }
+local ORDER = { "stops", "cuts", "deaths", "members", "exec", "nginx", "lines", "away", "slow", "tls", "fuzz" }
 local ONLY_BY_NAME = { slow = true, tls = true, fuzz = true }
 
 local function wanted(name)

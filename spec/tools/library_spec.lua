@@ -37,8 +37,10 @@ describe("the annotations", function()
       client = client, session = session, mutex = fixture.locked "/library/lock", election = election,
       term = assert(election:campaign "A"), watch = assert(client:watch "/library/k"),
       observer = assert(client:observe "/library/election"), task = lunarch.spawn(function() end),
+      future = lunarch.future(), flag = lunarch.event(), mirror = assert(client:mirror "/library/mirror"),
       candidate = lunarch.candidate { client = client, election = "/library/x", do_work = function() end },
     }
+    objects.mirror:close()
     objects.task:join()
   end)
   teardown(fixture.close)
@@ -51,7 +53,8 @@ describe("the annotations", function()
     assert.same(names_of(exported), names_of(classes.lunarch.fields, classes.lunarch.methods))
   end)
 
-  local WITHOUT_NGINX = { "client", "session", "mutex", "election", "term", "watch", "observer", "task", "candidate" }
+  local WITHOUT_NGINX = { "client", "session", "mutex", "election", "term", "watch", "observer", "task", "candidate",
+    "future", "flag", "mirror" }
   for _, name in ipairs(WITHOUT_NGINX) do
     it("of a " .. name .. " name what it has, and nothing else", function()
       local class, methods, properties = annotations.of(objects[name])

@@ -15,6 +15,7 @@
 
 #include "host/dev.h"
 #include "host/host.h"
+#include "host/init.h"
 
 /* <prefix>/bin/lunarch -> <prefix>. */
 static int find_prefix(char prefix[PATH_MAX]) {
@@ -111,6 +112,9 @@ int main(int argc, char **argv) {
     if (argc == 4 && strcmp(argv[1], DEV_KEEPER_FLAG) == 0)
         return dev_keep(argv[2], argv[3]);
     fill_standard_fds();
+    int status;
+    if (init_look_after(&status))
+        return status;
     char prefix[PATH_MAX];
     int error = find_prefix(prefix);
     if (error != 0) {

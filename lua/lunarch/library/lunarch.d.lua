@@ -139,6 +139,56 @@ function lunarch.sleep(seconds) end
 ---@return lunarch.exec_result? result what it wrote before it was ended
 function lunarch.exec(command) end
 
+--- A wait that the program itself ends: `set` from another task, or from a callback of another library (luv, cqueues, a
+--- request of nginx), in the same Lua state.
+---@class lunarch.future
+local future = {}
+
+---@return lunarch.future
+function lunarch.future() end
+
+--- What wait() returns from now on. Does not wait. False: it was set or has failed before; nothing changes then.
+---@param ... any
+---@return boolean
+function future:set(...) end
+
+--- From now on wait() returns nil, message, code. As set() otherwise.
+---@param message string
+---@param code? string Default: "cancelled"
+---@return boolean
+function future:fail(message, code) end
+
+---@return boolean
+function future:is_set() end
+
+--- Waits until it is set, and returns what it was set to, each time; or nil, message, code. Raises where nothing is left
+--- that could set it.
+---@param timeout? number
+---@return any ... nil, message, "timeout": it was not set in time
+function future:wait(timeout) end
+
+--- An event, set and cleared as often as wanted. wait() returns while it is set.
+---@class lunarch.flag
+local flag = {}
+
+---@return lunarch.flag
+function lunarch.event() end
+
+--- Wakes all that wait, also if it is cleared right after. Does not wait; from callbacks too.
+function flag:set() end
+
+function flag:clear() end
+
+---@return boolean
+function flag:is_set() end
+
+--- Waits until it is set.
+---@param timeout? number
+---@return true?
+---@return string? message
+---@return lunarch.code? code
+function flag:wait(timeout) end
+
 --- Waits until clients that were collected have given up what they held, at most so many seconds, and cuts off the
 --- rest. The last call of a program; blocks.
 ---@param seconds? number
@@ -525,6 +575,48 @@ function watch:events() end
 
 ---@return true
 function watch:close() end
+
+-- ---- mirror -----------------------------------------------------------------------------------------------------
+
+---@class lunarch.mirror_options
+---@field on_change? fun(key: string, value: string?, kv: lunarch.kv?) is called after each change, in a task: nil, the key is gone. An error in it is reported, and ends nothing
+---@field max_keys? integer more keys end the mirror, with "invalid". Default: 100000
+
+--- All keys below a prefix, kept in step with etcd by a task: read once, then watched; read again after a compaction, a broken
+--- watch or an etcd begun anew, and what differs is told to on_change. While nothing changes it asks etcd for one key every
+--- 10 s. The task needs what lunarch.spawn needs, goes on while others wait, and ends with close() or the client.
+---@class lunarch.mirror
+---@field prefix string
+---@field values table<string, string> by key; not to be written to
+---@field n_keys integer
+---@field revision integer of etcd, up to which all is known
+local mirror = {}
+
+--- Waits for the first reading. Also "invalid": there are too many keys.
+---@param prefix string
+---@param options? lunarch.mirror_options
+---@param timeout? number
+---@return lunarch.mirror? mirror
+---@return string? message
+---@return lunarch.code? code
+function client:mirror(prefix, options, timeout) end
+
+--- From memory.
+---@param key string
+---@return string? value nil: there is no such key
+---@return lunarch.kv? kv
+function mirror:get(key) end
+
+--- Waits until the key exists, and returns its value.
+---@param key string
+---@param timeout? number
+---@return string? value
+---@return lunarch.kv|string|nil kv or the message
+---@return lunarch.code? code
+function mirror:wait(key, timeout) end
+
+---@return true
+function mirror:close() end
 
 -- ---- session ----------------------------------------------------------------------------------------------------
 

@@ -118,6 +118,16 @@ function tasks.drive(is_over)
   return turn_guarded(is_over)
 end
 
+-- Before a wait that a callback of libuv's may end.
+function tasks.prepare()
+  need_luv "this wait"
+end
+
+-- Whether nothing can go on here: in a callback of libuv's.
+function tasks.is_stuck()
+  return kick ~= nil and tasks.wait_mode() == "block" and luv.is_inside()
+end
+
 -- Holds up the task that runs, whatever interrupts it.
 function tasks.nap(seconds)
   local task = current

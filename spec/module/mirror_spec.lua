@@ -1,0 +1,117 @@
+-- limit: 180 s
+-- A mirror: all keys below a prefix, kept in step with etcd through everything that may happen to it.
+local fixture = require "support.fixture"
+local lunarch = require "lunarch"
+local wait = require "support.wait"
+
+describe("a mirror", function()
+  local client, server
+  local n, mirror = 0, nil
+
+  setup(function() client, server = fixture.open() end)
+  teardown(fixture.close)
+  before_each(function() n = n + 1 end)
+  after_each(function()
+    if mirror then mirror:close() end
+    mirror = nil
+    lunarch.sleep(0)
+  end)
+
+  local function key(name) return ("/mirror/%d/%s"):format(n, name) end
+
+  local function put(name, value) assert(client:put(key(name), value)) end
+
+  local function open(options)
+    mirror = assert(client:mirror(key "", options))
+    return mirror
+  end
+
+  -- Waits in our own calls, so that tasks go on.
+  local function eventually(fn)
+    wait.eventually(function()
+      lunarch.sleep(0.01)
+      return fn()
+    end)
+  end
+
+  it("holds what is there, and follows what is written and deleted", function()
+    put("a", "1")
+    local seen = {}
+    open { on_change = function(name, value) seen[#seen + 1] = { name, value } end }
+    assert.same({ [key "a"] = "1" }, mirror.values)
+    put("b", "2")
+    assert.equal("2", (mirror:wait(key "b", wait.LIMIT)))
+    local value, kv = mirror:get(key "b")
+    assert.same({ "2", kv.mod_revision }, { value, mirror.revision })
+    assert(client:delete(key "a"))
+    eventually(function() return mirror.n_keys == 1 end)
+    assert.same({ { key "a", "1" }, { key "b", "2" }, { key "a" } }, seen)
+    assert.equal("timeout", select(3, mirror:wait(key "a", 0.01)))
+  end)
+
+  it("reads as many pages as it takes, and refuses more keys than it may hold", function()
+    for i = 1, 25 do
+      local operations = {}
+      for k = 1, 100 do operations[k] = { "put", key(("%d.%d"):format(i, k)), "x" } end
+      assert(client:txn { success = operations })
+    end
+    open()
+    assert.equal(2500, mirror.n_keys)
+    assert.equal("invalid", select(3, client:mirror(key "", { max_keys = 2499 })))
+  end)
+
+  it("goes on after a compaction that came while etcd was away, and tells the difference", function()
+    put("a", "1")
+    put("b", "1")
+    local seen = {}
+    open { on_change = function(name, value) seen[#seen + 1] = name:sub(-1) .. (value or " gone") end }
+    local writer = assert(lunarch.connect { endpoints = server.endpoint })
+    server:freeze()
+    server:thaw()
+    put("a", "2")
+    assert(writer:delete(key "b"))
+    put("c", "3")
+    server:etcdctl("compact", ("%d"):format(mirror.revision + 3))
+    server:kill9()
+    server:restart()
+    eventually(function() return mirror.values[key "c"] == "3" and not mirror.values[key "b"] end)
+    assert.equal("2", mirror.values[key "a"])
+    assert.equal("c3", seen[#seen])
+    writer:close()
+  end)
+
+  it("begins again with an etcd that has begun anew", function()
+    put("a", "old")
+    put("b", "old")
+    open()
+    server:begin_anew()
+    put("b", "new")
+    eventually(function() return mirror.values[key "b"] == "new" and not mirror.values[key "a"] end)
+    assert.equal(1, mirror.n_keys)
+  end)
+
+  it("is not ended by an error in on_change, and ends with its client", function()
+    local own = assert(lunarch.connect { endpoints = server.endpoint })
+    local text
+    local say = require "lunarch.internal.say"
+    local write = say.write
+    say.write = function(line) text = line end
+    local other = assert(own:mirror(key "", { on_change = function() error "in there" end }))
+    put("a", "1")
+    assert.equal("1", (other:wait(key "a", wait.LIMIT)))
+    eventually(function() return text end)
+    say.write = write
+    assert.truthy(text:find("on_change failed: .*in there"))
+    own:close()
+    local value, _, code = other:wait(key "b", wait.LIMIT)
+    assert.same({ nil, "closed" }, { value, code })
+  end)
+
+  it("keeps one watch, and asks nothing while nothing happens", function()
+    open()
+    eventually(function() return client:stats() end)
+    local before = server:status().raftIndex
+    lunarch.sleep(0.5)
+    assert.equal(before, server:status().raftIndex)
+  end)
+end)
