@@ -76,6 +76,14 @@ function term_methods:ensure(seconds, timeout)
   end
 end
 
+function term_methods:hand_over(who, timeout)
+  check_term(self, "hand_over")
+  if who ~= nil then args.text("term:hand_over", "who", who) end
+  args.timeout("term:hand_over", timeout)
+  loop.enter()
+  return require "lunarch.handover".by_term(self, who, timeout)
+end
+
 function term_methods:resign(timeout)
   check_term(self, "resign")
   local ms = args.timeout("term:resign", timeout)

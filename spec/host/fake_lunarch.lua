@@ -272,7 +272,7 @@ end
 
 -- Nothing else stands in any line; keys beside it are in world.keys.
 function Client:get(key, options)
-  if options and options.prefix then return {} end
+  if options and options.prefix then return {}, { revision = self.world.revision } end
   local kv = self.world.keys[key]
   if kv then return kv.value, kv end
   return nil
@@ -286,6 +286,12 @@ function Client:txn(given)
   self.world.revision = self.world.revision + 1
   keys[put[2]] = { value = put[3], mod_revision = self.world.revision, lease = put.lease }
   return { succeeded = true }
+end
+
+-- Nobody asks anything.
+function Client:watch()
+  local world = self.world
+  return { next = function() world:wait(function() return false end) end, close = function() end }
 end
 
 function Client:close()

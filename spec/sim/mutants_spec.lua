@@ -19,8 +19,14 @@ local ORDERLY = [[
 local MUTANTS = {
   leader_told_at_once = "on_leader%(.+%) before o",
   no_on_lost_at_an_exit = "the program ended without on_lost, after on_elected",
-  no_on_lost_where_on_elected_failed = "on_lost", -- without it, or another leader before it,
+  no_on_lost_where_on_elected_failed = "on_lost", -- without it, or another leader before it
   work_without_the_clock = "is called after the end of its term",
+}
+
+-- Of hand-overs, by the script of requests_spec.lua.
+local OF_REQUESTS = {
+  nobody_steps_aside = "was elected",
+  pause_within_a_switchover = "", -- nobody leads, or another than was named
 }
 
 describe("the simulator", function()
@@ -38,8 +44,9 @@ describe("the simulator", function()
     return prefix
   end
 
-  local function simulate(prefix)
-    local child = process.start { prefix .. "/bin/lunarch", "sim", script.write(ORDERLY), "--seeds", "1..100" }
+  local function simulate(prefix, ...)
+    local path = (...) and tree.root .. "/spec/sim/requests.lua" or script.write(ORDERLY)
+    local child = process.start { prefix .. "/bin/lunarch", "sim", path, "--seeds", "1..100", ... }
     local status, text = child:wait_exit(), {}
     for _, line in ipairs(child:lines()) do
       text[#text + 1] = line.text
@@ -52,13 +59,25 @@ describe("the simulator", function()
     assert.equal(0, status, text)
   end)
 
+  local function broken_by(name)
+    local prefix = installed()
+    local patch = tree.root .. "/spec/sim/mutants/" .. name .. ".patch"
+    local output, is_refused = process.run { "patch", "-s", "-p2", "-d", prefix .. "/share/lua/5.4", "-i", patch }
+    assert.equal(0, is_refused, output)
+    return prefix
+  end
+
+  for name, verdict in pairs(OF_REQUESTS) do
+    it("catches " .. name, function()
+      local status, text = simulate(broken_by(name), "--faults", "none", "quiet")
+      assert.equal(1, status, text)
+      assert.matches("seed %d+, after .* s: check: .*" .. verdict, text)
+    end)
+  end
+
   for name, verdict in pairs(MUTANTS) do
     it("catches " .. name, function()
-      local prefix = installed()
-      local patch = tree.root .. "/spec/sim/mutants/" .. name .. ".patch"
-      local output, is_refused = process.run { "patch", "-s", "-p2", "-d", prefix .. "/share/lua/5.4", "-i", patch }
-      assert.equal(0, is_refused, output)
-      local status, text = simulate(prefix)
+      local status, text = simulate(broken_by(name))
       assert.equal(1, status, text)
       assert.matches("lunarch broke its word: .*" .. verdict, text)
     end)

@@ -5,7 +5,7 @@
 -- A healthy candidate waits for none of this: it is in the line, and next. The key is written once per failure, bound
 -- to the session of the candidate that failed last; where etcd does not answer, a candidate counts for itself.
 local args = require "lunarch.internal.args"
-local beside = require "lunarch.candidate.beside"
+local beside = require "lunarch.internal.beside"
 local each = require "lunarch.internal.each"
 
 args.is_ours()
@@ -65,8 +65,8 @@ local function count(candidate, session, is_first)
   return nil
 end
 
---- The seconds until a candidate that failed stands again; `is_first`: a good term has ended every row before. Waits for
---- etcd, some seconds at most; for the driver, after the place was given up.
+--- The seconds until a candidate that failed stands again; `is_first`: a good term has ended every row before. Waits
+--- for etcd, some seconds at most; for the driver, after the place was given up.
 function failures.pause(candidate, session, is_first)
   local pauses = candidate.stand_backoff
   if candidate.stopping then return pauses:next() end

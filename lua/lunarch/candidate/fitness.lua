@@ -66,6 +66,7 @@ end
 function fitness.obstacle(candidate)
   local own = candidate.fitness
   if own.is_paused then return "it is paused" end
+  if candidate.line_pause then return candidate.line_pause end
   if candidate.handlers.health and not own.is_healthy then return own.sick_why or "health has not answered yet" end
   return own.barred_why
 end
@@ -211,7 +212,7 @@ end
 function fitness.admit(candidate)
   local own = candidate.fitness
   while not candidate.stopping do
-    if has_checks(candidate) and not own.is_paused then await_checks(candidate) end
+    if has_checks(candidate) and not own.is_paused and not candidate.line_pause then await_checks(candidate) end
     if candidate.stopping then break end
     local why = fitness.obstacle(candidate)
     if not why then
@@ -220,7 +221,7 @@ function fitness.admit(candidate)
     end
     say_unfit(candidate, why)
     candidate:_enter "unfit"
-    candidate:_sleep(own.is_paused and LONG_S or own.interval)
+    candidate:_sleep((own.is_paused or candidate.line_pause) and LONG_S or own.interval)
   end
   return false
 end

@@ -6,6 +6,7 @@
 -- observed first, the earlier one is never told.
 local backoff = require "lunarch.candidate.backoff"
 local handlers = require "lunarch.candidate.handlers"
+local requests = require "lunarch.candidate.requests"
 local tasks = require "lunarch.candidate.tasks"
 
 require "lunarch.internal.args".is_ours()
@@ -79,7 +80,7 @@ local function observe(candidate)
       if not leader then break end
       pauses:reset()
       candidate.log.debug("the leader is %s", leader.value or "nobody")
-      leader.is_me = candidate.place ~= nil and leader.key == candidate.place
+      leader.is_me = requests.is_own(candidate, leader.key)
       candidate.observed = leader
       follow.look(candidate)
     end

@@ -17,6 +17,7 @@ local known = require "lunarch.candidate.options"
 local logs = require "lunarch.candidate.log"
 local namesakes = require "lunarch.candidate.namesakes"
 local report = require "lunarch.candidate.report"
+local requests = require "lunarch.candidate.requests"
 local tasks = require "lunarch.candidate.tasks"
 local terms = require "lunarch.candidate.term"
 
@@ -286,6 +287,7 @@ local function watch_loop(self)
 end
 
 local function drive(self)
+  requests.enter(self)
   follow.start(self)
   fitness.start(self)
   self.loop_watcher = tasks.keep(self, watch_loop)
@@ -326,6 +328,7 @@ local function drive_to_the_end(self, runner)
   if not ok then recover(self) end
   follow.stop(self)
   fitness.stop(self)
+  requests.leave(self)
   tasks.dismiss(self.loop_watcher)
   namesakes.leave(self)
   self.report.client(nil)

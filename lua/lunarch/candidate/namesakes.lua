@@ -1,5 +1,6 @@
 -- Warns once of another candidate by our name in the same election: the log and `lunarch status` cannot tell them
 -- apart.
+local requests = require "lunarch.candidate.requests"
 local tasks = require "lunarch.candidate.tasks"
 
 require "lunarch.internal.args".is_ours()
@@ -19,9 +20,9 @@ end
 
 local function look(candidate, ttl)
   candidate.lunarch.sleep(LOOK_AFTER_TTLS * ttl)
-  local election, place = candidate.election_name, candidate.place
+  local election = candidate.election_name
   for _, kv in ipairs(candidate.client:get(election .. "/", { prefix = true, limit = MOST_KEYS }, ttl) or {}) do
-    if kv.value == candidate.value and kv.key ~= place then
+    if kv.value == candidate.value and not requests.is_own(candidate, kv.key) then
       candidate.log.warn("another candidate by the name %s stands in %s (%s): give each a name of its own",
         candidate.value, election, kv.key)
       return

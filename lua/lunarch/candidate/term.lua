@@ -2,10 +2,10 @@
 --
 -- A *worker* calls on_elected and do_work, a *watcher* waits for the loss of the term, and on_lost has a task of its
 -- own. A term ends for one reason, the first that comes (candidate.over): lost, as the session says; "stopping";
--- "resigned"; "error"; "exit"; "unhealthy". What finds it interrupts the worker; the driver, which waits for the
--- worker's end, calls on_lost, and only then gives the place up. The clock is read before each call of a handler, and
--- at the beginning and end of every wait of the worker. A worker that does not end is abandoned (overdue.lua): on_lost
--- follows in any case.
+-- "resigned"; "error"; "exit"; "unhealthy"; "handed_over". What finds it interrupts the worker; the driver, which waits
+-- for the worker's end, calls on_lost, and only then gives the place up. The clock is read before each call of a
+-- handler, and at the beginning and end of every wait of the worker. A worker that does not end is abandoned
+-- (overdue.lua): on_lost follows in any case.
 local args = require "lunarch.internal.args"
 local block = require "lunarch.loop.block"
 local failures = require "lunarch.candidate.failures"
@@ -14,6 +14,7 @@ local follow = require "lunarch.candidate.follow"
 local handlers = require "lunarch.candidate.handlers"
 local loop = require "lunarch.loop"
 local overdue = require "lunarch.candidate.overdue"
+local requests = require "lunarch.candidate.requests"
 local tasks = require "lunarch.candidate.tasks"
 
 args.is_ours()
@@ -26,6 +27,7 @@ local pack = table.pack or function(...) return { n = select("#", ...), ... } en
 local RESIGN_S = 3           -- afterwards it goes on in the background
 local SILENT_S = 1           -- an etcd that is there would have answered
 local INSIST_S = 1           -- how long an interrupted on_lost is waited for
+local HANDED_OVER_S = 0.05   -- the next one is in the line already
 local LONG_TERM_S = 30       -- a term that lasted longer ends a row of failures
 
 -- A term that a handler gave up is over as "closed" for its session.
@@ -76,6 +78,7 @@ local function enter(candidate)
   candidate.is_entered = true
   candidate.report.entered()
   follow.look(candidate)
+  requests.look(candidate)
 end
 
 -- Calls a handler inside the term. False: the work is over.
@@ -154,7 +157,8 @@ end
 -- ---- from the beginning to the end ------------------------------------------------------------------------------
 
 -- Waits for a task of ours. What interrupts the driver itself (lunarch.run does so with all tasks when its main task
--- fails) has us stop, in order all the same. Ctrl-C, which LuaJIT raises in whatever runs, goes to the main program too.
+-- fails) has us stop, in order all the same. Ctrl-C, which LuaJIT raises in whatever runs, goes to the main program,
+-- too.
 local function join(candidate, task, timeout)
   local results = pack(pcall(task.join, task, timeout))
   if results[1] then return unpack(results, 2, results.n) end
@@ -239,12 +243,14 @@ function terms.lead(candidate, session, term)
     term:resign(RESIGN_S)
     return candidate.stand_backoff:next(), true
   end
+  requests.await(candidate)
   -- Not entered, so there is nothing to be told as lost.
   if candidate.stopping or term:remaining() <= 0 or fitness.obstacle(candidate) then
     term:resign(RESIGN_S)
     return candidate.connect_backoff:next()
   end
   candidate.term, candidate.over, candidate.is_entered = term, nil, false
+  term._is_driven = true
   candidate:_enter "leading"
   candidate.report.elected(term)
   candidate.log.debug("elected in %s, token %d; %.2f s until it has to stop unless etcd renews the lease",
@@ -264,6 +270,7 @@ function terms.lead(candidate, session, term)
   local was_long = candidate.lunarch.now() - began_at > LONG_TERM_S
   if was_long then candidate.stand_backoff:reset() end
   if reason == "error" then return failures.pause(candidate, session, was_long), true end
+  if reason == "handed_over" then return HANDED_OVER_S end
   if reason == "resigned" or reason == "unhealthy" then return candidate.stand_backoff:next(), true end
   return candidate.connect_backoff:next()
 end

@@ -34,7 +34,7 @@ For the flags of a command:
 local function overview(cli)
   local rows = {}
   for _, name in ipairs(cli.commands) do
-    rows[#rows + 1] = ("   %-9s %s\n"):format(name, cli.command(name).summary)
+    rows[#rows + 1] = ("   %-10s %s\n"):format(name, cli.command(name).summary)
   end
   return OVERVIEW:format(table.concat(rows))
 end

@@ -46,7 +46,7 @@ local function merge(own)
 end
 
 -- Terms that the candidate gives up itself.
-local GIVEN_UP = { stopping = true, resigned = true, exit = true, error = true, unhealthy = true }
+local GIVEN_UP = { stopping = true, resigned = true, exit = true, error = true, unhealthy = true, handed_over = true }
 
 local function lost_text(term, reason)
   local left = term.valid_until and term.valid_until - lunarch.now() or 0

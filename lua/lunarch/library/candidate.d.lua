@@ -7,7 +7,7 @@
 ---@field is_me boolean
 
 --- What on_lost is told: as term.reason, or what the candidate itself ended the term for.
----@alias lunarch.lost_reason lunarch.reason|"stopping"|"resigned"|"error"|"exit"|"unhealthy"|string
+---@alias lunarch.lost_reason lunarch.reason|"stopping"|"resigned"|"error"|"exit"|"unhealthy"|"handed_over"|string
 
 --- Per term: `on_elected` once, then `do_work` any number of times, then `on_lost` once; never two of them at once.
 --- `on_lost` follows whenever `on_elected` was entered, also if that failed. `on_elected` and `do_work` are interrupted
@@ -29,6 +29,10 @@
 --- waits in the line: one failure, and it leaves the line. `health` counts at all times: the candidate stands once it
 --- has succeeded; after `health_failures` failures in a row the candidate leaves the line, or, while it leads, steps
 --- down in order (`on_lost`, reason "unhealthy"), until it succeeds again. Why is said once in the log.
+---
+--- Requests. Candidates hear of `lunarch switchover` and `lunarch pause` by keys beside the line (/lunarch:request:...),
+--- through one watch of all candidates of a client. They step aside, leave the line and step down in order; a request is
+--- advice, never a proof of leadership. Where etcd's users may not read and write such keys, requests are not heard.
 ---
 --- The end of the process. A program that ends itself while a candidate runs stops it first: `on_lost`, then the place
 --- is given up, then it ends as it would have ended. That holds for

@@ -37,6 +37,7 @@ local lunarch = {}
 ---| '"permission_denied"' # the user may not do this
 ---| '"no_space"'          # etcd's database is full
 ---| '"invalid"'           # etcd refused the request
+---| '"refused"'           # a hand-over cannot be done: nothing was changed
 ---| '"no_memory"'
 
 ---@alias lunarch.reason
@@ -885,6 +886,18 @@ function term:txn(txn, timeout) end
 ---@return integer|string|nil revision
 ---@return lunarch.code? code
 function term:proclaim(value, timeout) end
+
+--- Hands the line over to the candidate whose value is `who`, or to the next one: steps down once that candidate has
+--- answered and nobody stands between. A candidate's term ends by it ("handed_over"), which interrupts this call; a term
+--- of election:campaign is resigned: true. "refused": `who` does not stand, or does not answer, or another stands before
+--- it and does not step aside, or a switchover or a pause is under way. Only candidates (lunarch.candidate, scripts)
+--- answer and step aside. Waits.
+---@param who? string
+---@param timeout? number Default: 30
+---@return true? ok
+---@return string? message
+---@return lunarch.code? code
+function term:hand_over(who, timeout) end
 
 --- Gives the place up. True also when it was lost. Waits; what was not answered in time, or interrupted, goes on in
 --- the background.

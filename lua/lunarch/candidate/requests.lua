@@ -1,0 +1,241 @@
+-- What candidates hear of requests beside their lines (handover.lua), and what they do about them.
+--
+-- The candidates of a client share one watch, of all keys of requests: there are none as a rule. One of the candidates
+-- runs its task; where that one ends, another takes it over. Nothing is read but once at the beginning, and after a
+-- loss of the watch.
+local args = require "lunarch.internal.args"
+local backoff = require "lunarch.candidate.backoff"
+local beside = require "lunarch.internal.beside"
+local each = require "lunarch.internal.each"
+local handover = require "lunarch.handover"
+local tasks = require "lunarch.candidate.tasks"
+
+args.is_ours()
+
+local requests = {}
+
+local READ_S = 3
+local REFUSED_S = 60
+local HOPELESS = { permission_denied = true, unauthenticated = true, invalid = true }
+local AT_MOST_S = 60         -- between looks at the clock, which may be set
+
+-- ---- what a candidate does ---------------------------------------------------------------------------------------
+
+-- Its own key in the line, by its lease; a second place of the session has a suffix.
+local function is_own(candidate, key)
+  local place = candidate.place
+  return place ~= nil and key ~= nil and (key == place or key:sub(1, #place + 1) == place .. "-")
+end
+
+requests.is_own = is_own
+
+local function is_still(candidate, request)
+  local kv = candidate.requests.kvs[request.key]
+  return kv ~= nil and kv.create_revision == request.id
+end
+
+-- Waits until the instant it names. False: the request is gone, or the term.
+local function await_instant(candidate, request, term)
+  local at = tonumber(request.fields.at)
+  while at and at > os.time() do
+    candidate.lunarch.sleep(math.min(AT_MOST_S, at - os.time()))
+    if not is_still(candidate, request) or candidate.term ~= term then return false end
+  end
+  return true
+end
+
+-- The leader's part.
+local function serve(candidate, request)
+  local term, fields = candidate.term, request.fields
+  if not await_instant(candidate, request, term) then return end
+  candidate.log.info("asked to hand %s over%s, by %s", candidate.election_name,
+    fields.to and " to " .. fields.to or "", fields.by or "another")
+  local ok, why -- or for whom
+  if fields.token and tonumber(fields.token) ~= term.token then
+    why = "the leader has changed"
+  else
+    ok, why = handover.serve(candidate.client, request, {
+      name = candidate.election_name, key = term.key,
+      is_over = function() return candidate.term ~= term or candidate.over ~= nil end,
+    })
+  end
+  if ok and candidate.term == term then
+    candidate.log.info("hands %s over to %s", candidate.election_name, why)
+    candidate:_step_down "handed_over"
+  elseif not ok then
+    candidate.log.warn("does not hand %s over: %s", candidate.election_name, why)
+    handover.refuse(candidate.client, request, why)
+  end
+end
+
+local function lead(candidate, request)
+  if is_own(candidate, request.fields.place) then
+    if candidate.finished ~= request.id then
+      candidate.finished = request.id
+      tasks.spawn(candidate, function() handover.finish(candidate.client, request) end)
+    end
+  elseif request.fields.state == "asked" and candidate.served ~= request.id then
+    candidate.served = request.id
+    tasks.spawn(candidate, serve, request)
+  end
+end
+
+-- Leaves the line and enters it anew, if it stands before the place that is to be first.
+local function step_aside(candidate, request)
+  local rev = tonumber(request.fields.rev)
+  local kvs = candidate.client:get(candidate.place, { prefix = true, keys_only = true }, READ_S)
+  for _, kv in ipairs(kvs or {}) do
+    if is_own(candidate, kv.key) and rev and kv.create_revision < rev and candidate.state == "standing" then
+      candidate.log.info("steps aside in %s, as %s asked", candidate.election_name, request.fields.by or "another")
+      return candidate:_look_anew()
+    end
+  end
+end
+
+local function stand(candidate, request)
+  local state, place = request.fields.state, request.fields.place
+  if state ~= "prepared" and state ~= "ready" then return end
+  if not is_own(candidate, place) then
+    if candidate.stepped_aside == request.id then return end
+    candidate.stepped_aside = request.id
+    tasks.spawn(candidate, step_aside, request)
+  elseif state == "prepared" then
+    tasks.spawn(candidate, function() handover.acknowledge(candidate.client, request) end)
+  end
+end
+
+local function heed_pause(candidate)
+  local kv = candidate.requests.kvs[handover.pause_key(candidate.election_name)]
+  local before = candidate.line_pause
+  candidate.line_pause = kv and ("it is paused by %s"):format(beside.decode(kv.value).by or "another") or nil
+  if candidate.line_pause == before then return end
+  if candidate.state == "standing" or candidate.state == "unfit" then candidate:_look_anew() end
+end
+
+--- To be called when a request has changed, and when on_elected begins.
+function requests.look(candidate)
+  local hub = candidate.requests
+  if not hub or not hub.is_known or candidate.stopping then return end
+  heed_pause(candidate)
+  local kv = hub.kvs[handover.switchover_key(candidate.election_name)]
+  if not kv then return end
+  if candidate.state == "leading" then
+    if candidate.is_entered and not candidate.over then lead(candidate, handover.read(kv)) end
+  elseif candidate.state == "standing" then
+    stand(candidate, handover.read(kv))
+  end
+end
+
+-- ---- hearing -----------------------------------------------------------------------------------------------------
+
+local function tell(hub, key)
+  for candidate in each(hub.members) do
+    local name = candidate.election_name
+    if not key or key == handover.switchover_key(name) or key == handover.pause_key(name) then
+      requests.look(candidate)
+    end
+    if candidate.awaits_requests then candidate:_look_anew() end
+  end
+end
+
+local function read(hub)
+  local kvs, info, code = hub.client:get(handover.PREFIX, { prefix = true }, READ_S)
+  hub.is_known = true
+  if not kvs then
+    tell(hub)
+    return nil, info, code
+  end
+  hub.kvs = {}
+  for _, kv in ipairs(kvs) do
+    hub.kvs[kv.key] = kv
+  end
+  tell(hub)
+  return info.revision
+end
+
+local function take(hub, event)
+  local before = hub.kvs[event.key]
+  if event.type == "delete" then
+    hub.kvs[event.key] = nil
+  else
+    hub.kvs[event.key] = {
+      key = event.key, value = event.value, lease = event.lease, mod_revision = event.revision,
+      create_revision = event.create_revision or before and before.create_revision,
+    }
+  end
+  tell(hub, event.key)
+end
+
+local function follow(hub, revision)
+  local watch, message, code = hub.client:watch(handover.PREFIX, { prefix = true, revision = revision + 1 })
+  if not watch then return message, code end
+  hub.watch = watch
+  while true do
+    local event
+    event, message, code = watch:next()
+    if not event then break end
+    take(hub, event)
+  end
+  watch:close()
+  return message, code
+end
+
+local function hear(candidate, hub)
+  local pauses = backoff.new("connect", candidate.options.backoff)
+  while true do
+    local revision, message, code = read(hub)
+    if revision then
+      pauses:reset()
+      message, code = follow(hub, revision)
+    end
+    if code == "closed" then return end
+    if HOPELESS[code] and not hub.is_refused then
+      hub.is_refused = true
+      candidate.log.info("hears no requests (switchover, pause): %s", message)
+    end
+    if code ~= "compacted" then candidate.lunarch.sleep(HOPELESS[code] and REFUSED_S or pauses:next()) end
+  end
+end
+
+local function start(candidate, hub)
+  hub.owner = candidate
+  hub.task = tasks.keep(candidate, hear, hub)
+end
+
+--- The candidate begins to run.
+function requests.enter(candidate)
+  local client = candidate.client
+  local hub = client._requests
+  if not hub then
+    hub = { client = client, members = {}, kvs = {} }
+    client._requests = hub
+  end
+  hub.members[candidate] = true
+  candidate.requests = hub
+  if not hub.owner then start(candidate, hub) end
+end
+
+--- It has ended.
+function requests.leave(candidate)
+  local hub = candidate.requests
+  if not hub then return end
+  hub.members[candidate] = nil
+  if hub.owner ~= candidate then return end
+  tasks.dismiss(hub.task)
+  if hub.watch then hub.watch:close() end
+  hub.owner, hub.task, hub.watch, hub.is_known = nil, nil, nil, nil
+  local another = next(hub.members)
+  if another then start(another, hub) end
+end
+
+--- Waits until it is known what is asked for, as a rule not at all; for the driver, elected, before it leads: in a line
+--- that is paused it does not.
+function requests.await(candidate)
+  candidate.awaits_requests = true
+  while candidate.requests and not candidate.requests.is_known and not candidate.stopping do
+    candidate:_sleep(READ_S)
+  end
+  candidate.awaits_requests = false
+end
+
+return requests

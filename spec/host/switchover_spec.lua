@@ -1,0 +1,226 @@
+-- lunarch switchover, pause, resume and term:hand_over, in real processes on a real etcd.
+local etcd = require "support.etcd"
+local json = require "cjson"
+local process = require "support.process"
+local script = require "host.script"
+local wait = require "support.wait"
+
+local HANDLERS = [[
+  function on_elected(term) print("on_elected " .. term.token) end
+  function do_work() return 0.05 end
+  function on_lost(_, reason) print("on_lost " .. reason) end
+]]
+
+describe("a line that is asked", function()
+  local server, name
+  local n = 0
+
+  setup(function() server = etcd.start() end)
+  teardown(function() server:stop() end)
+  before_each(function()
+    n = n + 1
+    name = "/asked/" .. n
+  end)
+  after_each(process.end_all)
+
+  local function candidate(who, text, ...)
+    local child = script.start(text or HANDLERS, {
+      "--endpoints", server.endpoint, "--election", name, "--ttl", "60", "--name", who, ...
+    })
+    child:wait_line "stands in"
+    return child
+  end
+
+  local function line()
+    return server:etcdctl("get", "--prefix", "--keys-only", name .. "/"):gsub("%s+", "\n")
+  end
+
+  -- Candidates by these names, the first of which leads; in this order.
+  local function candidates(...)
+    local found = {}
+    for i, who in ipairs { ... } do
+      found[i] = candidate(who)
+      found[who] = found[i]
+      wait.eventually(function() return select(2, line():gsub("[^\n]+", "")) >= i end)
+    end
+    found[1]:wait_line "^on_elected"
+    return found
+  end
+
+  local function lunarch(verb, ...)
+    local child = process.start { "lunarch", verb, name, "--endpoints", server.endpoint, ... }
+    local status = child:wait_exit()
+    return child:output(), status
+  end
+
+  -- A candidate of another client, which hears nothing.
+  local function foreign(who)
+    local lease = server:etcdctl("lease", "grant", "300"):match "lease (%x+)"
+    server:etcdctl("put", "--lease=" .. lease, name .. "/" .. lease, who)
+    return name .. "/" .. lease
+  end
+
+  local function n_elected(child)
+    return select(2, child:output():gsub("on_elected", ""))
+  end
+
+  local function nothing_is_left()
+    return server:etcdctl("get", "--prefix", "--keys-only", "/lunarch:request:") == ""
+  end
+
+  describe("for a switchover", function()
+    it("hands over to the next one, which says so", function()
+      local all = candidates("A", "B")
+      local text, status = lunarch "switchover"
+      assert.equal(0, status, text)
+      assert.matches("^B leads /asked/%d+, token %d+; A has stepped down", text)
+      all.A:wait_line "^on_lost handed_over"
+      all.B:wait_line "^on_elected"
+      wait.eventually(nothing_is_left)
+      local again = lunarch("switchover", "--json")
+      local report = json.decode(again)
+      assert.same({ "A", "B", true }, { report.leader, report.from, report.is_done })
+    end)
+
+    it("hands over to the named one, past those who step aside once; they were never elected", function()
+      local all = candidates("A", "B", "C", "D", "E")
+      local text, status = lunarch("switchover", "--to", "D")
+      assert.equal(0, status, text)
+      all.D:wait_line "^on_elected"
+      all.B:wait_line "steps aside in"
+      all.C:wait_line "steps aside in"
+      assert.same({ 0, 0, 0 }, { n_elected(all.B), n_elected(all.C), n_elected(all.E) })
+      assert.is_nil(all.E:output():find("steps aside", 1, true))
+      assert.equal(1, select(2, all.B:output():gsub("steps aside", "")))
+      -- All of them stand again.
+      wait.eventually(function() return select(2, line():gsub("[^\n]+", "")) == 5 end)
+      text, status = lunarch("switchover", "--to", "D")
+      assert.equal(0, status)
+      assert.matches("D leads /asked/%d+ already", text)
+    end)
+
+    it("says why it cannot be done, and changes nothing", function()
+      local text, status = lunarch("switchover", "--to", "B")
+      assert.equal(3, status)
+      assert.matches("nobody leads", text)
+      local all = candidates "A"
+      text, status = lunarch "switchover"
+      assert.equal(4, status)
+      assert.matches("nobody else stands in /asked", text)
+      text, status = lunarch("switchover", "--to", "X", "--json")
+      assert.equal(4, status)
+      assert.matches("X does not stand in /asked", json.decode(text).why)
+      assert.equal(1, n_elected(all.A))
+      assert.is_true(nothing_is_left())
+    end)
+
+    it("past a candidate of another client is refused, and so is one to it", function()
+      local all = candidates "A"
+      foreign "etcdctl"
+      all.B = candidate "B"
+      wait.eventually(function() return select(2, line():gsub("[^\n]+", "")) >= 3 end)
+      local text, status = lunarch("switchover", "--to", "B", "--within", "4")
+      assert.equal(4, status)
+      assert.matches("etcdctl stands before B, and does not step aside", text)
+      text, status = lunarch("switchover", "--to", "etcdctl", "--within", "4")
+      assert.equal(4, status)
+      assert.matches("etcdctl does not answer: it is no candidate of lunarch's", text)
+      all.A:wait_line "does not hand /asked/%d+ over: etcdctl stands before B"
+      assert.equal(1, n_elected(all.A))
+    end)
+
+    it("of a leader of another client is given up when its time is over", function()
+      foreign "etcdctl"
+      candidate "B"
+      local text, status = lunarch("switchover", "--within", "1")
+      assert.equal(1, status)
+      assert.matches("the leader does not answer: nothing was changed", text)
+      assert.is_true(nothing_is_left())
+    end)
+
+    it("that is planned is done at its time, can be withdrawn, and excludes others until then", function()
+      local all = candidates("A", "B")
+      local text, status = lunarch("switchover", "--at", "+600")
+      assert.equal(0, status, text)
+      text, status = lunarch "switchover"
+      assert.equal(4, status)
+      assert.matches("a switchover of /asked/%d+ is under way, asked for by ", text)
+      text = lunarch("switchover", "--cancel")
+      assert.matches("is withdrawn", text)
+      assert.is_true(nothing_is_left())
+      lunarch("switchover", "--at", "+1")
+      all.B:wait_line "^on_elected"
+      text, status = lunarch("switchover", "--at", "25:00")
+      assert.equal(2, status)
+      assert.matches("%-%-at: '25:00' is no time such as", text)
+    end)
+
+    it("with --dry-run says what would be done", function()
+      local all = candidates("A", "B", "C")
+      assert.matches("A would hand /asked/%d+ over to C, once B has stepped aside",
+        (lunarch("switchover", "--to", "C", "--dry-run")))
+      assert.is_true(nothing_is_left())
+      assert.equal(0, n_elected(all.C))
+    end)
+
+    it("below a prefix keeps its key there", function()
+      local a = candidate("A", nil, "--prefix", "/team")
+      a:wait_line "^on_elected"
+      local b = candidate("B", nil, "--prefix", "/team")
+      wait.eventually(function()
+        return select(2, server:etcdctl("get", "--prefix", "--keys-only", "/team" .. name .. "/"):gsub("%S+", "")) == 2
+      end)
+      lunarch("switchover", "--prefix", "/team", "--at", "+600")
+      assert.matches("^/team/lunarch:request:switchover:%%2Fasked%%2F%d+",
+        (server:etcdctl("get", "--prefix", "--keys-only", "/team/lunarch:")))
+      lunarch("switchover", "--prefix", "/team", "--cancel")
+      local _, status = lunarch("switchover", "--prefix", "/team")
+      assert.equal(0, status)
+      b:wait_line "^on_elected"
+    end)
+
+    it("by the leader itself ends its term, or says why not", function()
+      local text = HANDLERS:gsub("function do_work%(%) return 0.05 end", [[
+        function do_work(term)
+          print("answer " .. select(3, term:hand_over("B", 2)))
+          return 0.05
+        end
+      ]])
+      local a = candidate("A", text)
+      a:wait_line "^answer refused"
+      local b = candidate "B"
+      a:wait_line "^on_lost handed_over"
+      b:wait_line "^on_elected"
+    end)
+  end)
+
+  describe("to pause", function()
+    it("has nobody take over until it is resumed; the leader goes on", function()
+      local all = candidates("A", "B", "C")
+      local text, status = lunarch "pause"
+      assert.equal(0, status, text)
+      assert.matches("is paused for 3600 s; A leads", text)
+      all.D = candidate "D"
+      all.D:wait_line "does not stand in .*: it is paused by "
+      all.A:signal "sigkill"
+      server:etcdctl("del", "--prefix", name .. "/")
+      text, status = lunarch("switchover", "--to", "B")
+      assert.equal(3, status, text)
+      assert.same({ 0, 0, 0 }, { n_elected(all.B), n_elected(all.C), n_elected(all.D) })
+      text, status = lunarch "resume"
+      assert.equal(0, status)
+      assert.matches("goes on; it was paused by ", text)
+      wait.eventually(function() return n_elected(all.B) + n_elected(all.C) + n_elected(all.D) == 1 end)
+      assert.matches("is not paused", (lunarch "resume"))
+    end)
+
+    it("ends by itself, and names those that wait all the same", function()
+      local all = candidates("A", "B")
+      foreign "etcdctl"
+      local text, status = lunarch("pause", "--for", "3", "--json")
+      assert.equal(4, status)
+      assert.same({ "etcdctl" }, json.decode(text).waiting)
+      all.B:wait_line "stands again in"
+    end)
+  end)
+end)
