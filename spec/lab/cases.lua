@@ -150,6 +150,7 @@ cases.sim = {
     'nil, "nothing has happened for 60 s", "timeout"\n60.0\nnil, "nothing has happened for 5 s", "timeout"\n65.0\n' } },
   { "the module, whose time is the world's", { 'c = lunarch.connect()', "s = c:session { ttl = 3 }",
     'm = s:mutex "/m"', "print(m:lock(1))", "run(86400)", "s", "m:is_held()", "print((lunarch.sleep(1000)))",
+    -- timing: the world's, not the machine's.
     "from = lunarch.now()", "lunarch.sleep(5)", "print(lunarch.now() - from < 5.01)",
     'local own = require "lunarch" print(own == lunarch)',
     'lunarch.spawn(function() lunarch.sleep(1) print "spawned" end) run(2)',

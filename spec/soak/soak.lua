@@ -14,11 +14,13 @@
 --   exec       10,000 commands: nothing is left of them                                 (about 3 minutes)
 --   away       etcd killed, and serving again 5 s after that, 10 times: 1,000
 --              candidates in one process, and 50 processes                              (about 6 minutes)
+--   examples   each example (spec/examples/plays) 20 times under each of kill -9, SIGSTOP and a cut network, its
+--              invariant looked at from outside (LUNARCH_EXAMPLE=name: one of them) (about 6 minutes each)
 --   fuzz       senseless arguments in every world, and replies changed on their way     (an hour; LUNARCH_MINUTES=n;
 --              only where it is named)
 --
--- Without a PART all of them but slow, tls and fuzz. Ends with 0 when every bar was reached. LUNARCH_SEED=n repeats the
--- random instants.
+-- Without a PART all of them but slow, tls, examples and fuzz. Ends with 0 when every bar was reached. LUNARCH_SEED=n
+-- repeats the random instants.
 local uv = require "luv"
 
 -- Under the sanitizers (sanitized.lua) this process has them put before it, and gives them on to other Lua VMs alone.
@@ -157,6 +159,8 @@ function parts.away() require "soak.away"(say, verdict) end
 
 function parts.tls() require "soak.tls"(say, verdict) end
 
+function parts.examples() require "soak.examples"(say, verdict, law) end
+
 -- Rounds for each world and for the replies, each with a seed of its own.
 function parts.fuzz()
   local minutes = tonumber(os.getenv "LUNARCH_MINUTES") or 60
@@ -181,8 +185,10 @@ function parts.fuzz()
   end
 end
 
-local ORDER = { "stops", "cuts", "deaths", "members", "exec", "nginx", "lines", "away", "slow", "tls", "fuzz" }
-local ONLY_BY_NAME = { slow = true, tls = true, fuzz = true }
+local ORDER = {
+  "stops", "cuts", "deaths", "members", "exec", "nginx", "lines", "away", "slow", "tls", "examples", "fuzz",
+}
+local ONLY_BY_NAME = { slow = true, tls = true, examples = true, fuzz = true }
 
 local function wanted(name)
   if #arg == 0 then return not ONLY_BY_NAME[name] end
