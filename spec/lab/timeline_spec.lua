@@ -49,6 +49,26 @@ describe("the timeline", function()
     assert.is_nil(a:sub(a:find "V" --[[@as integer]]):find("=", 1, true))
   end)
 
+  it("shows as waiting only what is in the line: not who has lost its session, until it has another", function()
+    local lost = { reason = "expired", stop_at = 3.2, valid_until = 3.7, expiry = 4 }
+    local chart = timeline.chart(timeline.story({
+      event(0, "A", "elected", { token = 2 }), event(0.1, "A", "renewed"), event(3.2, "A", "lost", lost),
+      event(6, "A", "renewed"), event(7, "A", "elected", { token = 5 }),
+      event(7.5, "A", "lost", { reason = "resigned" }),
+    }, { till = 8 }))
+    assert.matches("^  A +=+S%.+V%.+X%.* +%-+=+%-+$", chart[2])
+  end)
+
+  it("shows names of wide characters, and of none, in their columns and as text of the picture", function()
+    local story = timeline.story({
+      event(0, ("日本"):rep(9), "elected", { token = 2 }), event(1, "\27[31m\200", "elected", { token = 3 }),
+    }, { till = 8 })
+    local chart = table.concat(timeline.chart(story), "\n")
+    assert.truthy(chart:find("  日本日本日本日+    =", 1, true), chart)
+    assert.truthy(chart:find("  \\x1b[31m\\xc8 ", 1, true), chart)
+    assert.truthy(utf8.len(timeline.svg(story)))
+  end)
+
   it("has lines of at most 80 columns, whatever happens and however long its names are", function()
     local events = {}
     for i = 1, 40 do

@@ -80,4 +80,28 @@ function text.cut(given, most)
   return ("%s... (%d bytes)"):format(given:sub(1, last), #given)
 end
 
+--- In one line of at most so many columns; "+" stands for the rest.
+---@param given string
+---@param most integer
+---@return string
+function text.fit(given, most)
+  given = text.plain(given)
+  if text.width(given) <= most then return given end
+  local kept = ""
+  for _, code in utf8.codes(given) do
+    local longer = kept .. utf8.char(code)
+    if text.width(longer) >= most then break end
+    kept = longer
+  end
+  return kept .. "+"
+end
+
+--- With blanks behind it, to that width.
+---@param given string
+---@param width integer
+---@return string
+function text.pad(given, width)
+  return given .. (" "):rep(width - text.width(given))
+end
+
 return text

@@ -15,7 +15,7 @@ Drawing.__index = Drawing
 local ENTITIES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }
 
 ---@return string
-function svg.escape(text) return (tostring(text):gsub('[&<>"]', ENTITIES)) end
+function svg.escape(text) return (texts.plain(tostring(text)):gsub('[&<>"]', ENTITIES)) end
 
 local function number(value)
   return (("%.2f"):format(value):gsub("%.?0+$", ""))

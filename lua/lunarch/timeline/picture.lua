@@ -3,6 +3,7 @@
 -- sees that "lost" comes before "another may lead". Light or dark, as the reader's screen is.
 local drawing = require "lunarch.timeline.drawing"
 local stories = require "lunarch.timeline.story"
+local texts = require "lunarch.look.text"
 
 require "lunarch.internal.args".is_ours()
 
@@ -180,7 +181,7 @@ end
 function Page:draw_lane(own, y)
   local lane = own.lane
   self.drawing:rect(self.left, y, WIDTH - self.left - RIGHT, LANE_H, { class = "lane", rx = 3 })
-  local name = #lane.name > 16 and lane.name:sub(1, 15) .. "+" or lane.name
+  local name = texts.fit(lane.name, 16)
   self:text(self.left - 10, y + LANE_H / 2 + 5, name, lane.is_member and "pale" or "ink",
     { ["text-anchor"] = "end", ["font-weight"] = lane.is_member and "normal" or "bold", ["font-size"] = 13 })
   for _, life in ipairs(lane.lives) do
@@ -232,7 +233,7 @@ end
 local function new_page(story)
   local page = setmetatable({ story = story, left = LEAST_LEFT }, Page)
   for _, lane in ipairs(story.lanes) do
-    page.left = math.min(MOST_LEFT, math.max(page.left, #lane.name * CHAR_W + 24))
+    page.left = math.min(MOST_LEFT, math.max(page.left, texts.width(texts.fit(lane.name, 16)) * CHAR_W + 24))
     page.has_members = page.has_members or lane.leads[1] ~= nil
     page.has_faults = page.has_faults or lane.faults[1] ~= nil
   end

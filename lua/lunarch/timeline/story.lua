@@ -7,8 +7,8 @@
 --             "fault" { lane, fault = "cut" ..., begins = true | false }   "life" { text = "starts" | "ends" }
 --             "say", "etcd" { etcd_leader = "m1" }
 --   story   { from =, till =, origin =, unit =, events =, lanes = { lane ... }, by_name = }
---   lane    { name =, is_member =, terms = { term ... }, faults = { span ... }, lives = { span ... }, leads = { span
--- ... } }
+--   lane    { name =, is_member =, terms = { term ... }, faults = { span ... }, lives = { span ... }: in a line, or on
+--             its way there, leads = { span ... } }
 --   term    { from =, to =, token =, reason =, stop_at =, valid_until =, expiry =, is_open =, is_killed = }
 --   span    { from =, to =, what = }
 require "lunarch.internal.args".is_ours()
@@ -73,19 +73,37 @@ end
 
 local takes = {}
 
+-- It is in the line, or on its way there, from now on.
+local function be_in_line(lane, at)
+  local is_first = not last(lane.lives)
+  if is_first or lane.is_out and not has_open(lane.lives) then open_span(lane.lives, at) end
+  lane.is_out = nil
+end
+
 function takes.elected(self, event)
   local lane = self:lane(event.who)
   end_term(lane, event.at)
   lane.terms[#lane.terms + 1] = { from = event.at, token = event.token, is_open = true }
   take_instants(last(lane.terms), event)
-  if not last(lane.lives) then open_span(lane.lives, event.at) end
+  be_in_line(lane, event.at)
 end
 
 function takes.renewed(self, event)
   local lane = self:lane(event.who)
   local term = last(lane.terms)
   if term and term.is_open then take_instants(term, event) end
-  if not last(lane.lives) then open_span(lane.lives, event.at) end
+  be_in_line(lane, event.at)
+  lane.is_sampled = true
+end
+
+-- Terms that end while the session goes on.
+local GIVEN_UP = { resigned = true, error = true, exit = true }
+
+-- Its session is over with the term: it waits nowhere until there is another one, as far as sessions are told.
+local function leave_line(lane, term)
+  if not lane.is_sampled or GIVEN_UP[term.reason] then return end
+  close_spans(lane.lives, stories.led_until(term))
+  lane.is_out = true
 end
 
 function takes.lost(self, event)
@@ -94,7 +112,8 @@ function takes.lost(self, event)
   if not term then return end
   term.reason = event.reason
   take_instants(term, event)
-  if event.reason == "stopping" then close_spans(lane.lives, event.at) end
+  if event.reason == "stopping" then return close_spans(lane.lives, event.at) end
+  leave_line(lane, term)
 end
 
 function takes.life(self, event)
@@ -114,6 +133,7 @@ local function begin_fault(lane, event)
     local term = end_term(lane, event.at)
     if term then term.is_killed = true end
     close_spans(lane.lives, event.at)
+    lane.is_out = nil
   end
   if not has_open(lane.faults, event.fault) then open_span(lane.faults, event.at, event.fault) end
 end

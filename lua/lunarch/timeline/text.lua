@@ -6,6 +6,7 @@
 --          ~ cut ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
 --    B   ----------------------=========================
 local stories = require "lunarch.timeline.story"
+local texts = require "lunarch.look.text"
 
 require "lunarch.internal.args".is_ours()
 
@@ -24,7 +25,7 @@ Chart.__index = Chart
 local function new_chart(story)
   local label = LEAST_LABEL
   for _, lane in ipairs(story.lanes) do
-    label = math.max(label, #lane.name)
+    label = math.max(label, texts.width(texts.plain(lane.name)))
   end
   label = math.min(label, MOST_LABEL)
   return setmetatable({ story = story, label = label, n = WIDTH - label - 5, used = {} }, Chart)
@@ -55,9 +56,8 @@ function Chart:fill(cells, span, mark)
 end
 
 function Chart:line(name, cells)
-  if #name > self.label then name = name:sub(1, self.label - 1) .. "+" end
-  local format = "  %-" .. self.label .. "s   %s"
-  return (format:format(name, table.concat(cells)):gsub("%s+$", ""))
+  name = texts.pad(texts.fit(name, self.label), self.label)
+  return (("  %s   %s"):format(name, table.concat(cells)):gsub("%s+$", ""))
 end
 
 -- S, V and X of a term whose lease was not given back: they are drawn apart even where they fall into one column.
@@ -168,7 +168,15 @@ function Chart:legend()
   for _, one in ipairs(LEGEND) do
     if self.used[one[1]] then parts[#parts + 1] = one[1] .. " " .. one[2] end
   end
-  return "  " .. table.concat(parts, "   ")
+  local lines, line = {}, " "
+  for _, part in ipairs(parts) do
+    if #line + 2 + #part > WIDTH then
+      lines[#lines + 1], line = line, " "
+    end
+    line = line .. (line == " " and " " or "   ") .. part
+  end
+  lines[#lines + 1] = line
+  return lines
 end
 
 --- The chart alone.
@@ -183,8 +191,8 @@ function text.chart(story)
     end
   end
   lines[#lines + 1] = ""
-  lines[#lines + 1] = chart:legend()
-  return lines
+  local legend = chart:legend()
+  return table.move(legend, 1, #legend, #lines + 1, lines)
 end
 
 local SHOWN = { elected = true, lost = true, leader = true, jeopardy = true, safe = true, joined = true, left = true,
@@ -208,13 +216,13 @@ function text.events(story)
   local lines = {}
   local label = LEAST_LABEL
   for _, event in ipairs(story.events) do
-    if SHOWN[event.what] then label = math.min(MOST_LABEL, math.max(label, #(event.who or ""))) end
+    if SHOWN[event.what] then label = math.min(MOST_LABEL, math.max(label, texts.width(event.who or ""))) end
   end
-  local format = "  %8.3f  %-" .. label .. "s  %s"
   for _, event in ipairs(story.events) do
     if SHOWN[event.what] then
-      local what = (event.text or ""):gsub("\n.*", ""):gsub("%c", " ")
-      local line = format:format(event.at - story.origin, event.who or "", what)
+      local what = texts.plain((event.text or ""):gsub("\n.*", ""):gsub("%c", " "))
+      local who = texts.pad(texts.fit(event.who or "", label), label)
+      local line = ("  %8.3f  %s  %s"):format(event.at - story.origin, who, what)
       for _, part in ipairs(fold(line, 14 + label)) do
         lines[#lines + 1] = part
       end
