@@ -13,8 +13,8 @@ local args = require "lunarch.internal.args"
 args.is_ours()
 
 local COMMANDS = {
-  "run", "console", "list", "status", "watch", "observe", "switchover", "pause", "resume", "explain", "lab", "sim",
-  "help", "version",
+  "run", "check", "console", "list", "status", "watch", "observe", "switchover", "pause", "resume", "explain", "lab",
+  "sim", "help", "version",
 }
 
 -- What people try before they have read anything.

@@ -11,6 +11,7 @@ local notify = require "lunarch.cli.notify"
 local modules = require "lunarch.cli.common.modules"
 local settings = require "lunarch.cli.settings"
 local signals = require "lunarch.cli.common.signals"
+local source = require "lunarch.cli.common.source"
 
 args.is_ours()
 
@@ -59,23 +60,7 @@ function command.define(parser)
   parser:option("-e", "run this code instead of a script; the value of an expression is printed")
     :argname("CODE"):target "code"
   parser:argument("args", "what the script finds in `arg`; put -- before what begins with a dash"):args "*"
-  parser:option("--election", "the election to stand in"):argname "NAME"
-  parser:option("--name", "our name in the log and in etcd (default: host name and pid)"):argname "NAME"
-  parser:option("--value", "what a leader makes known to the others (default: its name)"):argname "TEXT"
-  parser:option("--ttl", "seconds until a dead leader is replaced (default: 10)")
-    :argname("SECONDS"):convert(flag.whole_seconds "--ttl")
-  parser:option("--grace", "how long before the end a leader is told to stop (default: TTL/6)")
-    :argname("SECONDS"):convert(flag.seconds "--grace")
-  parser:option("--interval", "from one do_work to the next, unless it says (default: 1)")
-    :argname("SECONDS"):convert(flag.seconds "--interval")
-  parser:option("--stop-timeout", "how long on_lost may take (default: 10)")
-    :argname("SECONDS"):convert(flag.seconds "--stop-timeout")
-  parser:option("--health-interval", "from one call of health and may_stand to the next (default: 5)")
-    :argname("SECONDS"):convert(flag.seconds "--health-interval")
-  parser:option("--health-timeout", "how long such a call may take (default: the interval)")
-    :argname("SECONDS"):convert(flag.seconds "--health-timeout")
-  parser:option("--health-failures", "how many failures in a row make a candidate unhealthy (default: 3)")
-    :argname("N"):convert(flag.count "--health-failures")
+  settings.define(parser)
   etcd.define(parser)
   parser:option("--listen", "answer HTTP requests at HOST:PORT or PORT: /leader /healthz /ready /metrics /status")
     :argname("ADDRESS")
@@ -153,11 +138,7 @@ end
 
 function Run:connect()
   if not self.client then
-    -- What a flag says is in the environment by now.
-    local endpoints
-    if not self.flag_endpoints then endpoints = etcd.of_script(rawget(_G, "endpoints"), self.log) end
-    local options = etcd.settings_of_script(_G)
-    options.endpoints = endpoints
+    local options, endpoints = etcd.options_of_script(_G, self.flag_endpoints, self.log)
     options.name = self.given.name or rawget(_G, "name") or self.default_name
     local client, message = self.connect_quietly(options)
     if not client then args.misuse("%s", message) end
@@ -313,28 +294,6 @@ local function new_run(flags, lunarch, given)
   return self
 end
 
--- Code that comes without a file finds the verbs of the console.
-local function code_of(text, name)
-  local code = require "lunarch.console.code"
-  code.globals()
-  local chunk, trouble = code.load(text, name)
-  if not chunk then return nil, trouble end
-  return function(...) return code.run(chunk, ...) end
-end
-
--- The script as a function: or nil and what is wrong with it.
-local function load_script(flags)
-  local path = flags.script
-  if flags.code then return code_of(flags.code, "=code") end
-  if path == "-" then return code_of(io.read "a", "=stdin") end
-  local stat = require "luv".fs_stat(path)
-  if stat and stat.type == "directory" then return nil, ("%s is a directory, not a script"):format(path) end
-  if not stat and flags.is_short and not path:find "[./]" then
-    return nil, ("there is no script and no command '%s'%s"):format(path, flag.meant(path))
-  end
-  return loadfile(path)
-end
-
 local function guard_output()
   log.guard_output()
   local nameless = log.new(function() end)
@@ -362,7 +321,7 @@ function Run:status_of(err, text)
 end
 
 local function prepare(flags, given)
-  local chunk, trouble = load_script(flags)
+  local chunk, trouble = source.load(flags)
   if not chunk then return nil, trouble end
   trouble = settings.trouble_in(given)
   if trouble then return nil, trouble end

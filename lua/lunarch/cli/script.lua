@@ -125,18 +125,24 @@ function Script:run_candidates()
   self:has_stood()
 end
 
-function Script:main(chunk, words)
-  local known_before = {}
-  for name, value in pairs(_G) do
-    known_before[name] = value
+--- Runs the script's main part, which declares candidates. Raises what is wrong with them.
+function Script:declare_all(chunk, words)
+  if not self.known_before then
+    self.known_before = {}
+    for name, value in pairs(_G) do
+      self.known_before[name] = value
+    end
   end
-  self.known_before = known_before
   for name, value in pairs(self.given) do
     rawset(_G, name, value)
   end
   chunk(table.unpack(words))
-  self:check_spelling(known_before)
+  self:check_spelling(self.known_before)
   self:declare_globals()
+end
+
+function Script:main(chunk, words)
+  self:declare_all(chunk, words)
   if self.candidates[1] then self:run_candidates() end
 end
 

@@ -14,6 +14,28 @@ settings.handlers = candidate.handlers
 -- Names that would be settings, and are none yet.
 local NOT_YET = { work_timeout = true }
 
+--- Adds the flags that are settings.
+function settings.define(parser)
+  local flag = require "lunarch.cli.common.flags"
+  parser:option("--election", "the election to stand in"):argname "NAME"
+  parser:option("--name", "our name in the log and in etcd (default: host name and pid)"):argname "NAME"
+  parser:option("--value", "what a leader makes known to the others (default: its name)"):argname "TEXT"
+  parser:option("--ttl", "seconds until a dead leader is replaced (default: 10)")
+    :argname("SECONDS"):convert(flag.whole_seconds "--ttl")
+  parser:option("--grace", "how long before the end a leader is told to stop (default: TTL/6)")
+    :argname("SECONDS"):convert(flag.seconds "--grace")
+  parser:option("--interval", "from one do_work to the next, unless it says (default: 1)")
+    :argname("SECONDS"):convert(flag.seconds "--interval")
+  parser:option("--stop-timeout", "how long on_lost may take (default: 10)")
+    :argname("SECONDS"):convert(flag.seconds "--stop-timeout")
+  parser:option("--health-interval", "from one call of health and may_stand to the next (default: 5)")
+    :argname("SECONDS"):convert(flag.seconds "--health-interval")
+  parser:option("--health-timeout", "how long such a call may take (default: the interval)")
+    :argname("SECONDS"):convert(flag.seconds "--health-timeout")
+  parser:option("--health-failures", "how many failures in a row make a candidate unhealthy (default: 3)")
+    :argname("N"):convert(flag.count "--health-failures")
+end
+
 local function reads(name, value)
   local ok, message = pcall(candidate.settings[name], "setting", name, value)
   return ok, not ok and message:gsub("^.-setting: ", "") or nil

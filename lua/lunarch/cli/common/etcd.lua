@@ -153,6 +153,16 @@ function etcd.settings_of_script(globals)
   return found
 end
 
+--- What a script's candidates connect with, as options of lunarch.connect: `endpoints` is nil where the environment, in
+--- which a flag is by now, says where etcd is. And these endpoints.
+---@param globals table
+---@param flag_endpoints string? those of a flag
+function etcd.options_of_script(globals, flag_endpoints, log)
+  local found = etcd.settings_of_script(globals)
+  if not flag_endpoints then found.endpoints = etcd.of_script(rawget(globals, "endpoints"), log) end
+  return found, found.endpoints
+end
+
 --- Whether nothing but the default says where etcd is.
 function etcd.is_default(given)
   return given == nil and not endpoints.variable()

@@ -1,0 +1,276 @@
+-- lunarch check: what would be wrong with a script, without standing in any election.
+local Script = require "lunarch.cli.script"
+local args = require "lunarch.internal.args"
+local connection = require "lunarch.internal.connection"
+local effects = require "lunarch.cli.common.effects"
+local etcd = require "lunarch.cli.common.etcd"
+local exit = require "lunarch.cli.common.exit"
+local flag = require "lunarch.cli.common.flags"
+local host = require "lunarch.host"
+local log = require "lunarch.cli.log"
+local modules = require "lunarch.cli.common.modules"
+local settings = require "lunarch.cli.settings"
+local source = require "lunarch.cli.common.source"
+
+args.is_ours()
+
+local ANSWER_S = 5
+local CLOSE_S, SHUTDOWN_S = 1, 2
+local DEFAULT_TTL_S, DEFAULT_STOP_S, LEAST_TTL_S = 10, 10, 2
+local GRACE_OF_TTL = 6
+
+local command = {
+  summary = "look for mistakes in a script without running its candidates",
+  usage = { "SCRIPT [flags]" },
+  description = [[
+Looks at a script, and at etcd, and says what is wrong: syntax, settings, misspelt handlers, times that
+cannot fit, certificates and keys that cannot be read or do not belong together, endpoints that do
+not answer. The script's main part runs, up to its first call that would change something (a
+command, a connection, a task, a file that is written); no handler is called.]],
+  epilog = [[
+Exit status: 0 nothing is wrong, though there may be warnings; 2 something is.]],
+}
+
+command.rewrite = etcd.rewrite
+
+function command.define(parser)
+  parser:argument("script", "the script to look at"):args "?"
+  parser:argument("args", "what the script finds in `arg`"):args "*"
+  settings.define(parser)
+  etcd.define(parser)
+  parser:flag("--offline", "do not ask etcd: it may be away when a service starts")
+  parser:flag("--json", "for programs: one JSON value")
+end
+
+-- ---- what is found ----------------------------------------------------------------------------------------------
+
+local Check = setmetatable({}, { __index = Script })
+Check.__index = Check
+
+function Check:add(level, format, ...)
+  local text = select("#", ...) > 0 and format:format(...) or format
+  for _, problem in ipairs(self.problems) do
+    if problem.text == text then return end
+  end
+  self.problems[#self.problems + 1] = { level = level, text = text }
+end
+
+function Check:count(level)
+  local n = 0
+  for _, problem in ipairs(self.problems) do
+    if problem.level == level then n = n + 1 end
+  end
+  return n
+end
+
+-- ---- the script -------------------------------------------------------------------------------------------------
+
+-- Candidates that bring no client share one, which nothing is asked of yet.
+function Check:connect()
+  if not self.client then
+    local options = etcd.options_of_script(_G, self.flag_endpoints, self.log)
+    self.client = self:open(options)
+  end
+  return self.client or {}
+end
+
+-- A client, or nil where something is wrong with its options.
+function Check:open(options)
+  options.log = function(level, text) self:add(level == "error" and "error" or "warning", text) end
+  local ok, client, message = pcall(self.connect_to, options)
+  if ok and client then return client end
+  self:add("error", args.error_text(ok and message or client))
+  return nil
+end
+
+-- A misspelt handler does not keep the rest from being looked at.
+function Check:check_spelling(known_before)
+  local ok, err = pcall(Script.check_spelling, self, known_before)
+  if ok then return end
+  for line in args.error_text(err):gmatch "[^\n]+" do
+    self:add("error", line)
+  end
+end
+
+-- Runs its main part.
+function Check:read(chunk, words)
+  local restore = effects.refuse(self.lunarch)
+  local ok, err = pcall(self.declare_all, self, chunk, words)
+  local effect = restore()
+  if effect then
+    self:add("note", "the script was looked at as far as its first call that has an effect: %s", effect)
+  elseif not ok then
+    self:add("error", args.error_text(err))
+  elseif not self.candidates[1] then
+    self:add("note", "it declares no handlers: an ordinary program, that stands in no election")
+  end
+end
+
+-- ---- times ------------------------------------------------------------------------------------------------------
+
+function Check:look_at_times(candidate)
+  local options = candidate.options
+  local ttl = math.max(options.ttl or DEFAULT_TTL_S, LEAST_TTL_S)
+  local grace = options.grace or ttl / GRACE_OF_TTL
+  local who = #self.candidates > 1 and candidate.name .. ": " or ""
+  if options.ttl and options.ttl < ttl then
+    self:add("warning", "%sttl = %d: etcd grants no less than %d s unless it is set up for it", who, options.ttl, ttl)
+  end
+  local stop_s = options.stop_timeout or DEFAULT_STOP_S
+  if candidate.handlers.on_lost and stop_s > grace then
+    self:add(options.stop_timeout and "warning" or "note", "%son_lost may take %g s (stop_timeout), you have %.1f "
+      .. "(grace): when etcd does not answer, another may lead before it has returned", who, stop_s, grace)
+  end
+  if options.health_timeout and options.health_interval and options.health_timeout > options.health_interval then
+    self:add("warning", "%shealth_timeout = %g is longer than health_interval = %g: a check that is late holds up the "
+      .. "next", who, options.health_timeout, options.health_interval)
+  end
+end
+
+-- ---- etcd -------------------------------------------------------------------------------------------------------
+
+local function words_of(member)
+  if member.error then return member.error end
+  return ("answers, etcd %s%s"):format(member.version, member.is_leader and ", its leader" or "")
+end
+
+function Check:ask(client)
+  local members, message = client:status(ANSWER_S)
+  if not members then return self:add("error", "etcd at %s: %s", table.concat(client.endpoints, ","), message) end
+  local n_silent = 0
+  for _, member in ipairs(members) do
+    if member.error then n_silent = n_silent + 1 end
+  end
+  for _, member in ipairs(members) do
+    self.endpoints[#self.endpoints + 1] = { endpoint = member.endpoint, error = member.error, version = member.version }
+    if member.error then
+      self:add(n_silent == #members and "error" or "warning", "etcd at %s: %s", member.endpoint, words_of(member))
+    elseif member.alarms and member.alarms[1] then
+      self:add("warning", "etcd at %s: alarm %s", member.endpoint, table.concat(member.alarms, ", "))
+    end
+  end
+end
+
+-- Every client that the candidates would have.
+function Check:open_clients()
+  local clients = { self.client }
+  for _, candidate in ipairs(self.candidates) do
+    if not candidate.options.client then
+      local options = connection.pick(candidate.options)
+      options.endpoints = candidate.options.endpoints
+      clients[#clients + 1] = self:open(options)
+    end
+  end
+  if not self.candidates[1] and not clients[1] then clients[1] = self:connect().status and self.client or nil end
+  return clients
+end
+
+function Check:look_at_etcd(is_offline)
+  local clients = self:open_clients()
+  for _, client in ipairs(clients) do
+    if not is_offline then self:ask(client) end
+    client:close(CLOSE_S)
+  end
+end
+
+-- ---- the answer -------------------------------------------------------------------------------------------------
+
+local function describe(candidate)
+  local options = candidate.options
+  local ttl = options.ttl or DEFAULT_TTL_S
+  return {
+    name = candidate.name, election = candidate.election_name, ttl = ttl, grace = options.grace or ttl / GRACE_OF_TTL,
+    interval = candidate.interval, stop_timeout = candidate.stop_timeout,
+  }
+end
+
+local function plural(n, word)
+  return ("%d %s%s"):format(n, word, n == 1 and "" or "s")
+end
+
+function Check:write_text()
+  for _, candidate in ipairs(self.candidates) do
+    local it = describe(candidate)
+    io.stdout:write(("%s stands in %s: TTL %d s, told to stop %.1f s before its end\n"):format(it.name, it.election,
+      it.ttl, it.grace))
+  end
+  for _, it in ipairs(self.endpoints) do
+    if not it.error then io.stdout:write(("etcd at %s answers: %s\n"):format(it.endpoint, it.version)) end
+  end
+  for _, problem in ipairs(self.problems) do
+    io.stdout:write(("%s: %s\n"):format(problem.level, problem.text))
+  end
+  io.stdout:write(("%s: %s, %s\n"):format(self.script, plural(self:count "error", "mistake"),
+    plural(self:count "warning", "warning")))
+end
+
+function Check:write_json()
+  local candidates = {}
+  for i, candidate in ipairs(self.candidates) do
+    candidates[i] = describe(candidate)
+  end
+  io.stdout:write(require("lunarch.look.json").encode {
+    script = self.script, ok = self:count "error" == 0, candidates = candidates, endpoints = self.endpoints,
+    problems = self.problems,
+  }, "\n")
+end
+
+-- ---- from the flags to the end ----------------------------------------------------------------------------------
+
+local function new_check(flags, given, lunarch)
+  local self = setmetatable({
+    lunarch = lunarch, connect_to = lunarch.connect, script = flags.script, given = given, candidates = {},
+    problems = {}, endpoints = {}, default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
+  }, Check)
+  local function say(level)
+    return function(...) self:add(level, ...) end
+  end
+  local function nothing() end
+  self.log = { debug = nothing, info = nothing, warn = say "warning", error = say "error" }
+  self.log_for = function() return self.log end
+  return self
+end
+
+function Check:run(chunk, flags)
+  if chunk then self:read(chunk, flags.args) end
+  for _, candidate in ipairs(self.candidates) do
+    self:look_at_times(candidate)
+  end
+  self:look_at_etcd(flags.offline)
+end
+
+---@return integer status
+function command.run(flags)
+  local mistake = not flags.script and "which script?" or etcd.trouble_in(flags)
+  if mistake then return flag.complain("check", mistake) end
+  local given = settings.of_flags(flags)
+  local lunarch, trouble = modules.load "lunarch"
+  local status
+  if lunarch then
+    given.endpoints, trouble, status = etcd.find(flags, log.new(function() end))
+    if given.endpoints ~= nil then trouble = nil end
+  end
+  if trouble then
+    log.complain(trouble)
+    return status or exit.USAGE
+  end
+  given.endpoints = given.endpoints or nil
+  local check = new_check(flags, given, lunarch)
+  check.flag_endpoints = given.endpoints
+  local wrong = settings.trouble_in(given)
+  if wrong then check:add("error", wrong) end
+  local chunk
+  chunk, trouble = source.load(flags)
+  if not chunk then check:add("error", trouble) end
+  check:set_globals(flags.args, host.prefix .. "/bin/lunarch")
+  modules.look_beside(flags.script)
+  local ok, err = pcall(lunarch.run, check.run, check, chunk, flags)
+  if not ok then check:add("error", args.error_text(err)) end
+  if flags.json then check:write_json() else check:write_text() end
+  check.client, check.candidates = nil, {}
+  collectgarbage()
+  lunarch.shutdown(SHUTDOWN_S)
+  return check:count "error" == 0 and exit.DONE or exit.USAGE
+end
+
+return command

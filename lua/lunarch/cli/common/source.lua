@@ -1,0 +1,32 @@
+-- Where the text of a script comes from: a file, stdin, or the command line.
+local args = require "lunarch.internal.args"
+local flag = require "lunarch.cli.common.flags"
+
+args.is_ours()
+
+local source = {}
+
+-- Code that comes without a file finds the verbs of the console.
+local function code_of(text, name)
+  local code = require "lunarch.console.code"
+  code.globals()
+  local chunk, trouble = code.load(text, name)
+  if not chunk then return nil, trouble end
+  return function(...) return code.run(chunk, ...) end
+end
+
+--- The script that a command line names, as a function: or nil and what is wrong with it.
+---@return function?, string? trouble
+function source.load(flags)
+  local path = flags.script
+  if flags.code then return code_of(flags.code, "=code") end
+  if path == "-" then return code_of(io.read "a", "=stdin") end
+  local stat = require "luv".fs_stat(path)
+  if stat and stat.type == "directory" then return nil, ("%s is a directory, not a script"):format(path) end
+  if not stat and flags.is_short and not path:find "[./]" then
+    return nil, ("there is no script and no command '%s'%s"):format(path, flag.meant(path))
+  end
+  return loadfile(path)
+end
+
+return source

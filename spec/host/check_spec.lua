@@ -1,0 +1,135 @@
+-- lunarch check: what it finds, and that it changes nothing.
+local cjson = require "cjson"
+local etcd = require "support.etcd"
+local process = require "support.process"
+local script = require "host.script"
+local tree = require "support.tree"
+
+local GOOD = [[
+  election, ttl = "/check/a", 12
+  function on_elected() print "called" end
+  function do_work() print "called" end
+]]
+
+describe("lunarch check", function()
+  local server
+
+  setup(function() server = etcd.start() end)
+  teardown(function() server:stop() end)
+  after_each(process.end_all)
+
+  local function check(text, ...)
+    return process.run { "lunarch", "check", script.write(text), "--name", "A", ... }
+  end
+
+  local function check_online(text, ...)
+    return check(text, "--endpoints", server.endpoint, ...)
+  end
+
+  local function finds(level, sentence, text, ...)
+    local output, status = check(text, "--offline", ...)
+    assert.truthy(output:find(("\n%s: "):format(level), 1, true) or output:find("^" .. level .. ": "), output)
+    assert.truthy(output:find(sentence, 1, true), output)
+    assert.equal(level == "error" and 2 or 0, status, output)
+  end
+
+  it("says what a good script does, and that etcd answers, and calls no handler", function()
+    local output, status = check_online(GOOD)
+    assert.equal(0, status, output)
+    assert.truthy(output:find("A stands in /check/a: TTL 12 s, told to stop 2.0 s before its end\n", 1, true), output)
+    assert.truthy(output:find("etcd at " .. server.endpoint .. " answers: ", 1, true), output)
+    assert.truthy(output:find("script.lua: 0 mistakes, 0 warnings\n", 1, true), output)
+    assert.is_nil(output:find("called", 1, true))
+    assert.equal("", server:etcdctl("get", "--prefix", "--keys-only", "/check"))
+  end)
+
+  for what, case in pairs {
+    ["a syntax error"] = { "error", "script.lua:1: unexpected symbol", "x = = 1" },
+    ["an error of the main part"] = { "error", "script.lua:1: on purpose", "error 'on purpose'" },
+    ["a misspelt handler"] = { "error", "there is no handler 'do_wrok': did you mean 'do_work'?",
+      GOOD .. "function do_wrok() end" },
+    ["a misspelt setting"] = { "warning", "there is no setting 'intervall': did you mean 'interval'?",
+      GOOD .. "intervall = 3" },
+    ["a handler without an election"] = { "error", "declares on_elected, but no election",
+      "function on_elected() end" },
+    ["a setting of the wrong type"] = { "error", "'interval' must be", GOOD .. "interval = 'often'" },
+    ["nothing to do when elected"] = { "error", "neither 'on_elected' nor 'do_work' is given",
+      "election = '/x' function on_lost() end" },
+    ["a grace that does not fit"] = { "error", "'grace' must be at most half the ttl of 12 s, not 9",
+      GOOD .. "grace = 9" },
+    ["an on_lost that may take too long"] = { "warning", "on_lost may take 10 s (stop_timeout), you have 2.0",
+      GOOD .. "stop_timeout = 10 function on_lost() end" },
+    ["the same by default, as a note"] = { "note", "on_lost may take 10 s", GOOD .. "function on_lost() end" },
+    ["a TTL that etcd raises"] = { "warning", "etcd grants no less than 2 s", GOOD .. "ttl = 1" },
+    ["a bad endpoint"] = { "error", "endpoint", GOOD .. "endpoints = 'etcd-1:port'" },
+    ["a CA that is not there"] = { "error", "cacert /nowhere/ca.pem: No such file",
+      GOOD .. "cacert = '/nowhere/ca.pem'" },
+    ["a CA of one of several candidates"] = { "error", "cacert /nowhere/ca.pem: No such file",
+      "candidate { election = '/x', do_work = print, cacert = '/nowhere/ca.pem' }" },
+    ["an ordinary program"] = { "note", "an ordinary program", "x = 1" },
+  } do
+    it("finds " .. what, function() finds(case[1], case[2], case[3]) end)
+  end
+
+  it("finds more than one mistake at once", function()
+    local output = check(GOOD .. "grace = 9 function do_wrok() end", "--offline")
+    assert.truthy(output:find("did you mean 'do_work'?", 1, true) and output:find("'grace' must be", 1, true), output)
+    assert.truthy(output:find("2 mistakes", 1, true), output)
+  end)
+
+  it("finds a flag that does not fit, and a script that is not there", function()
+    finds("error", "'grace' must be at most half the ttl", GOOD, "--grace", "9")
+    local output, status = process.run { "lunarch", "check", "/nowhere/x.lua", "--offline" }
+    assert.equal(2, status)
+    assert.truthy(output:find("cannot open /nowhere/x.lua", 1, true), output)
+    output, status = process.run { "lunarch", "check" }
+    assert.equal(2, status)
+    assert.truthy(output:find("which script?", 1, true), output)
+  end)
+
+  it("finds an endpoint that does not answer: a warning while others do, else a mistake", function()
+    local output, status = check(GOOD, "--endpoints", server.endpoint .. ",127.0.0.1:1")
+    assert.equal(0, status, output)
+    assert.truthy(output:find("warning: etcd at 127.0.0.1:1: ", 1, true), output)
+    output, status = check(GOOD, "--endpoints", "127.0.0.1:1")
+    assert.equal(2, status, output)
+    assert.truthy(output:find("error: etcd at 127.0.0.1:1: ", 1, true), output)
+  end)
+
+  it("finds a certificate and a key that do not belong together", function()
+    local folder = tree.folder()
+    for _, name in ipairs { "a", "b" } do
+      os.execute(("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=%s -days 2 -keyout %s/%s.key -out %s/%s.pem")
+        :format(name, folder, name, folder, name) .. " 2>/dev/null")
+    end
+    finds("error", "key", GOOD, "--cacert", folder .. "/a.pem", "--cert", folder .. "/a.pem",
+      "--key", folder .. "/b.key")
+  end)
+
+  for call, code in pairs {
+    ["os.execute"] = "os.execute('touch ' .. arg[1])", ["io.popen"] = "io.popen('touch ' .. arg[1]):close()",
+    ["io.open"] = "io.open(arg[1], 'w')", ["lunarch.connect"] = "lunarch.connect():put('/check/x', '1')",
+    ["lunarch.spawn"] = "lunarch.spawn(function() os.execute('touch ' .. arg[1]) end)",
+    ["os.exit"] = "os.exit(7)", ["lunarch.exec"] = "lunarch.exec { 'touch', arg[1] }",
+  } do
+    it("goes as far as the first call that has an effect: " .. call, function()
+      local mark = tree.folder() .. "/mark"
+      local output, status = check_online("x = 1\n" .. code .. "\n" .. GOOD, mark)
+      assert.equal(0, status, output)
+      assert.truthy(output:find("its first call that has an effect: " .. call .. " (", 1, true), output)
+      assert.truthy(output:find("script.lua:2)", 1, true), output)
+      assert.is_nil(io.open(mark))
+      assert.equal("", server:etcdctl("get", "--prefix", "--keys-only", "/check"))
+    end)
+  end
+
+  it("answers programs in JSON", function()
+    local output, status = check_online(GOOD .. "function do_wrok() end", "--json")
+    local answer = cjson.decode(output)
+    assert.equal(2, status)
+    assert.is_false(answer.ok)
+    assert.equal("/check/a", answer.candidates[1].election)
+    assert.equal(server.endpoint, answer.endpoints[1].endpoint)
+    assert.equal("error", answer.problems[1].level)
+  end)
+end)
