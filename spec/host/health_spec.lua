@@ -34,16 +34,16 @@ describe("a script with health", function()
   before_each(function() n = n + 1 end)
   after_each(process.end_all)
 
-  local function candidate(name, state)
+  local function candidate(name, state, text)
     local path = tree.folder() .. "/state"
-    local function set(text)
+    local function set(state_now)
       local file = assert(io.open(path .. ".new", "w"))
-      file:write(text)
+      file:write(state_now)
       file:close()
       assert(os.rename(path .. ".new", path))
     end
     set(state)
-    local child = script.start(HANDLERS, {
+    local child = script.start(text or HANDLERS, {
       "--endpoints", server.endpoint, "--election", "/health/" .. n, "--ttl", "60", "--name", name, "--", path,
     })
     return child, set
@@ -95,6 +95,30 @@ describe("a script with health", function()
     first:wait_line "stands again in"
     local _, times = first:output():gsub("does not stand", "")
     assert.is_true(times <= 2)
+  end)
+
+  it("may be a command, whose exit status and last words count, and which is ended when it hangs", function()
+    local text = [[
+      health_interval, health_failures, health_timeout = 0.1, 2, 0.5
+      health = { "sh", "-c", [=[case $(cat "$0") in
+        well) ;; hangs) exec sleep 1000 ;; *) echo "it is ill" >&2; exit 3 ;;
+      esac]=], arg[1] }
+      function on_elected() print "on_elected" end
+      function on_lost(_, reason) print("on_lost " .. reason) end
+    ]]
+    local first, set = candidate("A", "well", text)
+    first:wait_line "^on_elected"
+    set "ill"
+    first:wait_line "does not stand in .*: it is ill %(exit status 3%)"
+    set "well"
+    first:wait_line "stands again"
+    set "hangs"
+    first:wait_line "steps down: .*0%.[45]"
+    local output, status = script.run("election = '/e' health = {} function do_work() end", {
+      "--endpoints", server.endpoint,
+    })
+    assert.equal(2, status)
+    assert.matches("'health' must be a function, or a command", output)
   end)
 
   it("refuses an interval of 0 on the command line, and names a check that is misspelt", function()

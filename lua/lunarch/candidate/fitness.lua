@@ -9,6 +9,7 @@
 -- another begins. So a check that hangs holds up nothing; and no task is begun per check, which nginx would keep in
 -- memory.
 local args = require "lunarch.internal.args"
+local each = require "lunarch.internal.each"
 local handlers = require "lunarch.candidate.handlers"
 local tasks = require "lunarch.candidate.tasks"
 
@@ -39,6 +40,39 @@ function fitness.new(options)
     interval = interval, timeout = options.health_timeout or interval, failures = options.health_failures or FAILURES,
     n_failed = 0, n_asked = 0, n_answered = 0,
   }
+end
+
+-- ---- commands ----------------------------------------------------------------------------------------------------
+
+-- What a command says of itself, in a line.
+local function words_of(result)
+  local text = (result.stderr .. "\n" .. result.stdout):match "[^%s][^\n]*"
+  local ending = result.signal and ("ended by signal %d"):format(result.signal)
+    or ("exit status %d"):format(result.code)
+  return text and ("%s (%s)"):format(text, ending) or ending
+end
+
+-- The command's own time is over before that of the check.
+local TIME_OF_CHECK, KILL_OF_CHECK = 0.8, 0.1
+
+local function run(command, timeout)
+  local given = { timeout = TIME_OF_CHECK * timeout, kill_after = KILL_OF_CHECK * timeout }
+  for name, value in each(command) do
+    given[name] = value
+  end
+  local result, message = require "lunarch".exec(given)
+  if not result then return nil, message end
+  if result.code == 0 then return true end
+  return nil, words_of(result)
+end
+
+--- A check as a function: a command (see lunarch.exec) is content when its exit status is 0.
+---@param check function|table|nil
+---@param options table the candidate's
+function fitness.callable(check, options)
+  if type(check) ~= "table" or getmetatable(check) then return check end
+  local timeout = fitness.new(options).timeout
+  return function() return run(check, timeout) end
 end
 
 local function has_checks(candidate)

@@ -54,7 +54,7 @@ local function new(_, options)
   }
   for _, group in ipairs { known.handlers, known.checks } do
     for name in pairs(group) do
-      self.handlers[name] = options[name]
+      self.handlers[name] = fitness.callable(options[name], options)
     end
   end
   if not self.handlers.on_elected and not self.handlers.do_work then

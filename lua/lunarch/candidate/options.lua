@@ -16,7 +16,15 @@ options.handlers = {
 }
 
 -- Settings of a script, too, but named like handlers: a program that uses such a name itself is no candidate yet.
-options.checks = { may_stand = args.callable, health = args.callable }
+local function check_or_command(call, name, value)
+  if type(value) ~= "table" or getmetatable(value) then return args.callable(call, name, value) end
+  if type(value[1]) ~= "string" or value[1] == "" then
+    args.misuse("%s: '%s' must be a function, or a command such as { \"pg_isready\", \"-q\" }", call, name)
+  end
+  return value
+end
+
+options.checks = { may_stand = check_or_command, health = check_or_command }
 
 local function positive_seconds(call, name, value)
   if args.seconds(call, name, value) == 0 then args.bad(call, name, "a number of seconds above 0", value) end

@@ -24,15 +24,18 @@
 ---
 --- Fitness. `may_stand` and `health` are called in tasks of their own, beside the handlers: they are content when they
 --- return a true value; false or nil (and why), an error, and no answer within `health_timeout` are failures. A check
---- that hangs is interrupted, and holds up neither the work nor `on_lost`; one that does not come back to the loop holds
---- up everything. Both are called every `health_interval`. `may_stand` counts before the candidate stands and while it
---- waits in the line: one failure, and it leaves the line. `health` counts at all times: the candidate stands once it
---- has succeeded; after `health_failures` failures in a row the candidate leaves the line, or, while it leads, steps
---- down in order (`on_lost`, reason "unhealthy"), until it succeeds again. Why is said once in the log.
+--- that hangs is interrupted, and holds up neither the work nor `on_lost`; one that does not come back to the loop
+--- holds up everything. A check may be a command as for lunarch.exec, { "pg_isready", "-q" }: content when its exit
+--- status is 0; it is ended within `health_timeout`. Both are called every `health_interval`. `may_stand` counts
+--- before the candidate stands and while it waits in the line: one failure, and it leaves the line. `health` counts at
+--- all times: the candidate stands once it has succeeded; after `health_failures` failures in a row the candidate
+--- leaves the line, or, while it leads, steps down in order (`on_lost`, reason "unhealthy"), until it succeeds again.
+--- Why is said once in the log.
 ---
---- Requests. Candidates hear of `lunarch switchover` and `lunarch pause` by keys beside the line (/lunarch:request:...),
---- through one watch of all candidates of a client. They step aside, leave the line and step down in order; a request is
---- advice, never a proof of leadership. Where etcd's users may not read and write such keys, requests are not heard.
+--- Requests. Candidates hear of `lunarch switchover` and `lunarch pause` by keys beside the line
+--- (/lunarch:request:...), through one watch of all candidates of a client. They step aside, leave the line and step
+--- down in order; a request is advice, never a proof of leadership. Where etcd's users may not read and write such
+--- keys, requests are not heard.
 ---
 --- The end of the process. A program that ends itself while a candidate runs stops it first: `on_lost`, then the place
 --- is given up, then it ends as it would have ended. That holds for
@@ -69,8 +72,8 @@
 ---@field do_standby? fun(leader: lunarch.followed_leader): number? again and again while we do not lead
 ---@field on_jeopardy? fun(term: lunarch.term) etcd has not answered for half a TTL
 ---@field on_safe? fun(term: lunarch.term) it answers again
----@field may_stand? fun(): boolean?, string? whether it may stand, and why not
----@field health? fun(): boolean?, string? whether it is healthy, and what is wrong
+---@field may_stand? (fun(): boolean?, string?)|lunarch.exec_options whether it may stand, and why not
+---@field health? (fun(): boolean?, string?)|lunarch.exec_options whether it is healthy, and what is wrong
 
 --- Pauses after failures in a row, each policy as { first, longest } in seconds: a pause is random between half of its
 --- length and all of it, and the length doubles from the first to the longest.
@@ -95,8 +98,8 @@ function candidate:run() end
 ---@param reason? string for on_lost. Default: "stopping"
 function candidate:stop(reason) end
 
---- From now on it does not stand: where it waits in the line, it leaves; where it leads, it goes on until its term ends.
---- Does not wait; may be called from anywhere, more than once.
+--- From now on it does not stand: where it waits in the line, it leaves; where it leads, it goes on until its term
+--- ends. Does not wait; may be called from anywhere, more than once.
 function candidate:pause() end
 
 --- It stands again after a pause. Does not wait; may be called from anywhere.

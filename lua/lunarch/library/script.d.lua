@@ -101,12 +101,13 @@ function on_jeopardy(term) end
 ---@param term lunarch.term
 function on_safe(term) end
 
---- Whether the candidate may stand, and why not: asked before it stands and while it waits in the line.
+--- Whether the candidate may stand, and why not; or a command, may_stand = { "test", "-e", "/ready" }: asked before it
+--- stands and while it waits in the line.
 ---@return boolean?, string?
 function may_stand() end
 
---- Whether the candidate is healthy, and what is wrong: asked at all times. After `health_failures` failures in a row it
---- leaves the line, or steps down ("unhealthy").
+--- Whether the candidate is healthy, and what is wrong; or a command, health = { "pg_isready", "-q" }: asked at all
+--- times. After `health_failures` failures in a row it leaves the line, or steps down ("unhealthy").
 ---@return boolean?, string?
 function health() end
 

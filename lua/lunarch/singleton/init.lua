@@ -24,6 +24,7 @@ local candidacy = require "lunarch.internal.candidacy"
 local candidate = require "lunarch.candidate"
 local clients = require "lunarch.client"
 local connection = require "lunarch.internal.connection"
+local fitness = require "lunarch.candidate.fitness"
 local ending = require "lunarch.singleton.ending"
 local nginx = require "lunarch.loop.nginx"
 local process = require "ngx.process"
@@ -166,7 +167,7 @@ local function handlers_of(self)
   local handlers = {}
   for _, group in ipairs { candidate.handlers, candidate.checks } do
     for name in pairs(group) do
-      local handler = self.options[name]
+      local handler = fitness.callable(self.options[name], self.options)
       handlers[name] = handler and function(...) return nginx.apart(name == "on_lost", handler, ...) end
     end
   end
