@@ -6,6 +6,8 @@
 --   drawing:path("M0 0 L5 5", { stroke = "#000" })
 --   drawing:define "<pattern ...>"
 --   drawing:close()                                       the whole
+local texts = require "lunarch.look.text"
+
 local svg = {}
 
 ---@class Drawing
