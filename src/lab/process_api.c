@@ -105,6 +105,15 @@ static int l_exit(lua_State *L) {
     process_exit(process);
 }
 
+/* answered(text): a script that raises it raises what the world has done to it */
+static int l_answered(lua_State *L) {
+    struct process *process = the_process;
+    const char *text = luaL_checkstring(L, 1);
+    if (process && *text)
+        (void)snprintf(process->answers[process->next_answer++ % 8], sizeof process->answers[0], "%s", text);
+    return 0;
+}
+
 /* is_answer(text): whether it holds what one of the latest failed calls answered */
 static int l_is_answer(lua_State *L) {
     struct process *process = the_process;
@@ -303,6 +312,7 @@ static const luaL_Reg FUNCTIONS[] = {
     {"report", l_report},
     {"fail", l_fail},
     {"exit", l_exit},
+    {"answered", l_answered},
     {"is_answer", l_is_answer},
     {"note", l_note},
     {"add", l_add},

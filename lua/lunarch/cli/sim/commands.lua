@@ -64,9 +64,11 @@ local function description_of(words, world)
       args.describe(found))
   end
   found = args.options("sim.exec", found, DESCRIPTION)
+  local has_failed = found.signal or found.code and found.code ~= 0
   return {
     after = found.hangs and math.huge or found.after or some_time(), code = found.code or 0, signal = found.signal,
-    stdout = found.stdout or "", stderr = found.stderr or "", ignores_term = found.ignores_term,
+    stdout = found.stdout or "", ignores_term = found.ignores_term,
+    stderr = found.stderr or has_failed and words[1] .. ": failed, says the simulator\n" or "",
     is_missing = found.is_missing, on_end = found.on_end,
   }
 end
@@ -138,6 +140,13 @@ local function said(outcome)
   return (WHY[outcome.cause] or "") .. how
 end
 
+-- A script that raises what a command said in failing has made no mistake.
+local function note_failure(self, outcome)
+  if outcome.stage == RAN and outcome.cause == BY_ITSELF and outcome.code == 0 then return end
+  process.answered(("lunarch.exec: %s: "):format(self.spec.argv[1]))
+  process.answered(outcome.stderr:match "[^\n]*")
+end
+
 -- Whether it is over.
 function Job:look()
   if self.outcome then return true end
@@ -147,6 +156,7 @@ function Job:look()
   if self.it.is_missing then outcome.stage, outcome.error = NOT_FOUND, ENOENT end
   outcome.stdout, outcome.stderr, outcome.stdout_dropped, outcome.stderr_dropped = self.it.stdout, self.it.stderr, 0, 0
   self.outcome = outcome
+  note_failure(self, outcome)
   process.report("command", ("%s -> %s, after %.1f s"):format(self.text, said(outcome), at - self.began_at))
   if self.it.on_end then self.it.on_end(self.world, outcome) end
   return true
