@@ -6,7 +6,8 @@
  *
  * The places of one client in one line are kept in its order. One that has another before it waits for that and asks
  * etcd nothing: when that one's key is deleted this client knows. So a thousand waiters of a client are one watch and
- * one slow re-read, however long the line is. */
+ * one slow re-read, however long the line is. A place whose session is over is none of them any more: it may be of an etcd
+ * before this one, whose revisions mean nothing here, and nothing it knew is handed on. */
 #include <stdlib.h>
 
 #include "recipe/place_machine.h"
@@ -102,17 +103,16 @@ struct place *place_behind(const struct place *place) {
     return is_in(place) ? of_line(place->in_line.next, place->line) : NULL;
 }
 
-/* Is nobody between the two? Certain when nothing at all was written between them, or when etcd said so. Never of a
- * place whose session is over: it may be of an etcd before this one, whose revisions mean nothing here. */
+/* Is nobody between the two? Certain when nothing at all was written between them, or when etcd said so. */
 static bool is_next(const struct place *ahead, const struct place *behind) {
-    if (session_is_over(ahead->session) || session_is_over(behind->session))
-        return false;
     return behind->create_rev == ahead->create_rev + 1 ||
            (behind->is_predecessor_next && behind->predecessor_rev == ahead->create_rev &&
             lun_bytes_equal(bytes_view(&behind->predecessor), place_key(ahead)));
 }
 
 void place_step_in(struct place *place) {
+    if (session_is_over(place->session))
+        return;
     struct list *at = &place->line->places; /* answers come nearly in order: from the end */
     while (at->prev != &place->line->places &&
            CONTAINER_OF(at->prev, struct place, in_line)->create_rev > place->create_rev)
@@ -127,14 +127,13 @@ void place_step_in(struct place *place) {
         place_tick(behind); /* it waits for us from now on */
 }
 
-/* What the first place of this client knew of those before it holds for the one behind it as well: unless it may be of
- * an etcd before this one. */
+/* What the first place of this client knew of those before it holds for the one behind it as well. */
 static void inherit(struct place *behind, struct place *place, bool is_gone) {
     behind->is_proven = is_gone && place->is_proven && behind->is_right_behind;
     behind->is_far_back = false;
     stop_predecessor_watch(place); /* it borrows what is handed on */
     place_forget_predecessor(behind);
-    if (behind->is_proven || place->predecessor_rev == 0 || session_is_over(place->session))
+    if (behind->is_proven || place->predecessor_rev == 0)
         return;
     behind->predecessor = place->predecessor;
     behind->predecessor_rev = place->predecessor_rev;
@@ -152,15 +151,20 @@ void place_step_out(struct place *place, bool is_gone) {
     list_remove(&place->in_line);
     if (!behind)
         return;
-    is_gone = is_gone && !session_is_over(place->session);
     if (!ahead && !place_is_held(behind))
         inherit(behind, place, is_gone);
     behind->is_right_behind = behind->is_right_behind && place->is_right_behind && is_gone;
     if (ahead)
         return;
     behind->is_dirty = true;
-    if (behind->sm.state == WAITING && !session_is_over(behind->session))
+    if (behind->sm.state == WAITING)
         place_tick(behind);
+}
+
+void place_leave_line(struct place *place) {
+    if (place->sm.state == WAITING || place->sm.state == LOOKING)
+        place_forget_predecessor(place);
+    place_step_out(place, false);
 }
 
 void place_learn_front(struct place *place, const struct lun_kv_result *front) {

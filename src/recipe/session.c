@@ -206,6 +206,13 @@ static void tell_over(struct place *place, struct session *session) {
     place_on_session_over(place, session->reason);
 }
 
+/* The latest first: so none of them takes the one before it for the place that it waits for. */
+static void tell_all_over(struct session *session) {
+    for (struct list *node = session->places.prev; node != &session->places; node = node->prev)
+        place_leave_line(place_of(node));
+    for_each_place(session, tell_over);
+}
+
 static void kill_place(struct place *place, struct session *session) {
     (void)session;
     place_kill(place);
@@ -225,7 +232,7 @@ static void lose(struct session *session, enum lun_reason reason) {
     trace_line(etcd_trace(session->etcd), "session %" PRIx64 ": lost (%s)", (uint64_t)session->lease,
                lun_reason_name(reason));
     sm_move(&session->sm, LOST);
-    for_each_place(session, tell_over);
+    tell_all_over(session);
     tell_state(session);
 }
 
@@ -529,7 +536,7 @@ static void finish(struct session *session, int next_state) {
         begin_revoking(session);
     else
         sm_move(&session->sm, next_state);
-    for_each_place(session, tell_over);
+    tell_all_over(session);
     struct lun_err err;
     (void)lun_err_set(&err, LUN_ECLOSED, "session: closed before it was open");
     tell_opened(session, &err);

@@ -396,6 +396,44 @@ static void a_follower_goes_on_when_the_key_before_it_is_deleted_by_an_operator(
     scene_end(scene);
 }
 
+/* It is being left yet, and its revision happens to be the one before that of a place in the etcd that came after. */
+static void a_place_of_an_etcd_that_is_no_more_says_nothing_about_who_is_first(void) {
+    enum { LEASE_OF_ANOTHER = 4711 };
+    static struct person carl, dora;
+    struct scene *scene = scene_begin(1);
+    struct world *world = scene->world;
+    world_grant(world, LEASE_OF_ANOTHER, 10);
+    person_open(&carl, world, "Carl", 10, LEASE_OF_ANOTHER);
+    world_run(world);
+    int64_t snapshot = world_revision(world);
+    CHECK(stand_enter(&scene->a, &carl, "a", PLACE_WAIT) == 0);
+    world_run(world);
+    STORY(world, "Carl opened, a holds");
+    int64_t rev_of_a = place_create_rev(scene->a.place);
+    world->is_held[RPC_DELETE_RANGE] = true;
+    world_restore(world, snapshot);
+    world_advance(world, SECONDS(2)); /* the reads of renewals show it */
+    person_open(&dora, world, "Dora", 10, 0);
+    world_run(world);
+    CHECK(strstr(world->story, "Carl lost replaced") != NULL);
+    CHECK(stranger_holds(scene) == rev_of_a);
+    CHECK(stand_enter(&scene->b, &dora, "b", PLACE_WAIT) == 0);
+    world_run(world);
+    CHECK(place_create_rev(scene->b.place) == rev_of_a + 1);
+    world->story[0] = '\0';
+    world->is_held[RPC_DELETE_RANGE] = false;
+    world_advance(world, SECONDS(2));
+    STORY(world, "");
+    world_delete(world, LINE "stranger");
+    world_run(world);
+    STORY(world, "b holds");
+    stand_give_up(&scene->a);
+    stand_give_up(&scene->b);
+    person_leave(&carl);
+    person_leave(&dora);
+    scene_end(scene);
+}
+
 static void a_whole_line_of_one_session_ends_with_it(void) {
     struct scene *scene = scene_begin(1);
     a_holds(scene);
@@ -439,6 +477,7 @@ int main(void) {
     RUN(a_follower_looks_for_itself_when_the_one_before_it_is_given_up_in_any_state);
     RUN(a_follower_goes_on_when_the_one_before_it_loses_its_session);
     RUN(a_follower_goes_on_when_the_key_before_it_is_deleted_by_an_operator);
+    RUN(a_place_of_an_etcd_that_is_no_more_says_nothing_about_who_is_first);
     RUN(a_whole_line_of_one_session_ends_with_it);
     return check_end();
 }
