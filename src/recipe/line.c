@@ -6,6 +6,10 @@
 
 const struct line_rule line_one_holds = {LINE_EXCLUSIVE, 1};
 
+bool line_is_single(struct line_rule rule) {
+    return rule.kind == LINE_EXCLUSIVE && rule.n == 1;
+}
+
 /* ---- a line ----------------------------------------------------------------------------------------- */
 
 /* "<name>/~" with its terminator, and "<name>0" without. */

@@ -10,6 +10,9 @@
  *                  so the exclusive places are a range of their own, while others' clients see one more place in the line
  *   gathering(n)   a barrier: holds when n are there, wherever it stands itself
  *
+ * place.c enters for exclusive(n) alone so far: a shared place needs its key named so, a gathering one to wait for keys that
+ * come.
+ *
  * Called with the lock held (rpc.h). */
 #ifndef LUN_RECIPE_LINE_H
 #define LUN_RECIPE_LINE_H
@@ -31,6 +34,9 @@ enum { LINE_MAX_SLOTS = 1000 };
 
 /* Mutexes and elections. */
 extern const struct line_rule line_one_holds;
+/* One place holds at a time, the first: then each waits for the one before it, and for that one alone. Under another rule
+ * any place that goes may be the one that makes us hold. */
+bool line_is_single(struct line_rule rule);
 
 /* ---- a line ----------------------------------------------------------------------------------------- */
 

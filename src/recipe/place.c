@@ -169,6 +169,8 @@ static bool wants_owner(struct place *place) {
 static enum line_ask question_of(const struct place *place) {
     if (place->is_proven)
         return LINE_PROVEN;
+    if (!line_is_single(place->rule))
+        return LINE_BEFORE;
     if (place->predecessor_rev)
         return LINE_BLOCKER;
     return place_behind(place) && !place->is_far_back ? LINE_FRONT : LINE_BEFORE;
@@ -194,9 +196,10 @@ static void go_on_waiting(struct place *place) {
         return;
     }
     enum line_ask ask = question_of(place);
-    bool is_caused = ask != LINE_BLOCKER || place->is_dirty;
+    bool is_caused = place->is_proven || place->predecessor_rev == 0 || place->is_dirty;
     if (is_caused || place_is_owner_due(place) || place_is_look_due(place)) {
-        look(place, ask, ask == LINE_BLOCKER && wants_owner(place));
+        bool has_looked = ask == LINE_BLOCKER || !line_is_single(place->rule);
+        look(place, ask, has_looked && wants_owner(place));
         return;
     }
     if (!place_is_watching_predecessor(place) && !place_watch_predecessor(place))
@@ -255,7 +258,8 @@ static void looked_in_vain(struct place *place, enum line_verdict verdict, const
     if (verdict == LINE_UNKNOWN && place->ask == LINE_BLOCKER)
         place->predecessor_rev = 0;
     place->is_far_back = verdict == LINE_UNKNOWN && place->ask == LINE_FRONT;
-    if (place->ask == LINE_BLOCKER && verdict == LINE_BLOCKED && !place->is_dirty)
+    bool is_watched = place->ask == LINE_BLOCKER || !line_is_single(place->rule);
+    if (is_watched && verdict == LINE_BLOCKED && !place->is_dirty)
         place_plan_hedges(place,
                           revision); /* a read sent before the watch was made proves nothing about it */
     wait_behind(place, is_whole_line ? blocker : NULL);
@@ -388,7 +392,7 @@ static void entered(struct place *place, const struct etcd_reply *reply) {
     } else if (place->mode == PLACE_TRY || (line && line->n_kvs == 1)) {
         hold(place); /* proved by the very transaction that made us first */
     } else {
-        wait_behind(place, line && line->n_kvs > 1 ? &line->kvs[1] : NULL);
+        wait_behind(place, line && line->n_kvs > 1 && line_is_single(place->rule) ? &line->kvs[1] : NULL);
     }
 }
 

@@ -44,7 +44,8 @@ struct place {
     enum place_mode mode;
     struct line_rule rule;
     struct line *line;
-    struct list in_line; /* line->places: our key is in etcd, its deletion would be known to us, the session is not over */
+    struct list
+        in_line; /* line->places: our key is in etcd, its deletion would be known to us, the session is not over */
     struct index_node in_index;
     char *key; /* "<name>/<lease>", terminated */
     size_t key_len;
@@ -184,7 +185,7 @@ bool place_watch_predecessor(struct place *place);
 /* The places of this client in the line, in its order. */
 struct place *place_ahead(const struct place *place);  /* NULL: none of ours is before us */
 struct place *place_behind(const struct place *place); /* NULL: none of ours is behind us */
-/* Not of a place whose session is over meanwhile. */
+/* Not of a place whose session is over meanwhile, nor where more than one may hold. */
 void place_step_in(struct place *place);
 /* Takes it out of them, and the one behind it goes on. `is_gone`: its key is not in etcd any more, for certain. */
 void place_step_out(struct place *place, bool is_gone);

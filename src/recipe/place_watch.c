@@ -7,7 +7,10 @@
  * The places of one client in one line are kept in its order. One that has another before it waits for that and asks
  * etcd nothing: when that one's key is deleted this client knows. So a thousand waiters of a client are one watch and
  * one slow re-read, however long the line is. A place whose session is over is none of them any more: it may be of an etcd
- * before this one, whose revisions mean nothing here, and nothing it knew is handed on. */
+ * before this one, whose revisions mean nothing here, and nothing it knew is handed on.
+ *
+ * Where more than one may hold (line_is_single: no), each place waits by itself, for any deletion in the line, and then
+ * reads how many are before it. */
 #include <stdlib.h>
 
 #include "recipe/place_machine.h"
@@ -81,7 +84,9 @@ bool place_watch_predecessor(struct place *place) {
     }
     if (!watch)
         return false;
-    watch->watcher.key = bytes_view(&place->predecessor);
+    bool is_single = line_is_single(place->rule);
+    watch->watcher.key = is_single ? bytes_view(&place->predecessor) : line_prefix(place->line);
+    watch->watcher.range_end = is_single ? (struct lun_bytes){NULL, 0} : line_prefix_end(place->line);
     return watch_start(place_etcd(place), &watch->watcher) == 0;
 }
 
@@ -111,7 +116,7 @@ static bool is_next(const struct place *ahead, const struct place *behind) {
 }
 
 void place_step_in(struct place *place) {
-    if (session_is_over(place->session))
+    if (session_is_over(place->session) || !line_is_single(place->rule))
         return;
     struct list *at = &place->line->places; /* answers come nearly in order: from the end */
     while (at->prev != &place->line->places &&

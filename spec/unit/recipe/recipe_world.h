@@ -7,6 +7,8 @@
 #ifndef LUN_SPEC_RECIPE_WORLD_H
 #define LUN_SPEC_RECIPE_WORLD_H
 
+#include <string.h>
+
 #include "etcd/cluster.h"
 #include "fake_rpc.h"
 #include "recipe/place.h"
@@ -103,6 +105,11 @@ void world_freeze(struct world *world, int64_t ns);
     } while (0)
 void world_tell(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Borrowed. */
+static inline ProtobufCBinaryData world_bytes(const char *text) {
+    return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
+}
+
 /* ---- what other people do to the store (nobody is told before world_run) */
 
 int64_t world_put(struct world *world, const char *key, const char *value, int64_t lease);
@@ -172,6 +179,8 @@ struct stand {
 /* Enters "/line". Story: "a holds", "a fails locked", "a stop", "a lost expired", "a left", "a left
  * not_owner". Gives its place up as place.h asks it to. */
 int stand_enter(struct stand *stand, struct person *person, const char *name, enum place_mode mode);
+/* The same where so many hold together. */
+int stand_enter_among(struct stand *stand, struct person *person, const char *name, unsigned n_slots);
 void stand_leave(struct stand *stand);
 void stand_give_up(struct stand *stand);
 
