@@ -1,4 +1,4 @@
-/* claim.c - see claim.h. What the place tells is turned into answers here, and nowhere else. */
+/* client/claim.c - holding a place: what mutexes and terms have in common. See claim.h. What the place tells is turned into answers here, and nowhere else. */
 #include "client/claim.h"
 
 #include <stdio.h>

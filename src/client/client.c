@@ -1,4 +1,5 @@
-/* client.c - a client: opening it, polling it, closing it, freeing it. */
+/* client/client.c - a client: opening it, polling it, closing it, freeing it. The files of this floor stand in a circle, for one
+ * reason: a client closes what was made of it, and that enters and leaves the core through it. */
 #include <assert.h>
 #include <pthread.h>
 #include <stdio.h>

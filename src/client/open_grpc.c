@@ -1,4 +1,4 @@
-/* client_open.c - clients in the real world: opened on gRPC, on the machine's clock, and the list of those that
+/* client/open_grpc.c - clients in the real world: opened on gRPC, on the machine's clock, and the list of those that
  * nobody closed. What is simulated brings a file of its own in place of this one. */
 #include <pthread.h>
 

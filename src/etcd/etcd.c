@@ -1,4 +1,7 @@
-/* etcd/etcd.c - the cluster: its members and the choice among them. See etcd.h. */
+/* etcd/etcd.c - the cluster: its members and the choice among them. See etcd.h.
+ *
+ * The files of this floor stand in a circle, for one reason: the cluster makes and closes its parts (calls, watches, renewals,
+ * users, the survey, DNS), and each of them asks it for a member and reports how that member did. */
 #include "etcd/etcd.h"
 
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* etcd/renewal.c - see renewal.h: when leases are renewed, where, and what an answer means.
+/* etcd/renewal.c - when leases are renewed, at which member, and what an answer means. See renewal.h.
  *
  * The happy path: a lease is due, it and all others whose half time is over go out on the stream that is open, the
  * answers come, one read through the same member confirms them, each is due again a tenth of its TTL later. Possible

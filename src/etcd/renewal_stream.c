@@ -1,4 +1,4 @@
-/* etcd/renewal_stream.c - see renewals.h: the renewals under way on one stream, in the order in which they were sent.
+/* etcd/renewal_stream.c - the renewals under way on one stream, in the order in which they were sent. See renewals.h.
  *
  * A stream that has not answered yet gets a few renewals only: a member that is silent, and thaws, has not a thousand
  * to work through, and an etcd that is away costs next to nothing to try. */

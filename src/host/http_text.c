@@ -1,4 +1,4 @@
-/* host/http_text.c - see http_text.h. */
+/* host/http_text.c - numbers, names and times as the answers of the HTTP server write them. See http_text.h. */
 #include "host/http_text.h"
 
 #include <inttypes.h>

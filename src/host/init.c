@@ -1,7 +1,7 @@
 /* host/init.c - the program as the first process of a container: a small parent that reaps and forwards signals.
  *
  * Orphans of the whole container become children of its first process. A Lua program must not reap them itself: it would
- * take their status away from whoever waits for his own child (io.popen, os.execute, luv). So the program is a child, with a
+ * take their status away from code that waits for a child of its own (io.popen, os.execute, luv). So the program is a child, with a
  * process group of its own in the terminal's foreground, if there is a terminal; and its status is ours. */
 #include "host/init.h"
 

@@ -1,4 +1,4 @@
-/* host/notify.c - see notify.h. */
+/* host/notify.c - says to systemd how the program is (sd_notify). See notify.h. */
 #include "host/notify.h"
 
 #include <errno.h>
@@ -45,6 +45,6 @@ bool notify_is_journal(int fd) {
     uintmax_t device, inode;
     struct stat stat;
     const char *stream = getenv("JOURNAL_STREAM");
-    return stream && sscanf(stream, "%" SCNuMAX ":%" SCNuMAX, &device, &inode) == 2 && fstat(fd, &stat) == 0 &&
-           stat.st_dev == device && stat.st_ino == inode;
+    return stream && sscanf(stream, "%" SCNuMAX ":%" SCNuMAX, &device, &inode) == 2 &&
+           fstat(fd, &stat) == 0 && stat.st_dev == device && stat.st_ino == inode;
 }

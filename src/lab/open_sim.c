@@ -1,4 +1,4 @@
-/* lab/open_sim.c - the simulated counterpart of client_open.c: a client is opened on the world under way, for the process
+/* lab/open_sim.c - the simulated counterpart of client/open_grpc.c: a client is opened on the world under way, for the process
  * whose code runs. */
 #include <stdio.h>
 #include <stdlib.h>

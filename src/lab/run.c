@@ -1,6 +1,8 @@
 /* lab/run.c - luaopen_lunarch_sim: runs, one at a time, for lua/lunarch/cli/sim:
  *
  *   prepare(options) ... begin(seed), start(i), run(until), faults ..., finish() ... begin(seed) ...
+ *
+ * A circle with process.c and checker.c: a run drives its processes, whose code reports to it and may fail it.
  */
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* module/client.c - the client class: opening clients, polling them, giving up what nobody refers to any more. */
+/* module/client.c - the client class: opening clients, polling them, giving up what nothing refers to any more. A circle with the
+ * other classes: a client hands out their objects in its answers, and they keep it alive. */
 #include "module/module.h"
 
 #include <stdint.h>

@@ -1,4 +1,4 @@
-/* module/command_plan.c - see command_plan.h. */
+/* module/command_plan.c - reads what a script says of a command into what base/command.h takes. See command_plan.h. */
 #include "module/command_plan.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* module/view.c - see view.h. */
+/* module/view.c - the functions of the core that the program may call on objects of the module. See view.h. */
 #include "module/view.h"
 
 const struct lunarch_view module_view = {

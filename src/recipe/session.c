@@ -1,5 +1,5 @@
 /* recipe/session.c - the machine of a session: grants a lease, keeps it alive, loses it in time, revokes it.
- * See session.h.
+ * See session.h. A circle with place*.c: a session ends its places, and a place is its session's until nothing of it is left.
  *
  *   GRANTING ---granted---> ALIVE ---valid_until passed, or lease gone---> LOST
  *      |  \                 ^   |                                            |

@@ -1,4 +1,5 @@
-/* sim/world.c - time, chance, memory: see sim.h and world.h. */
+/* sim/world.c - time, chance, memory: see sim.h and world.h. The files of this floor stand in a circle, for one reason: events of
+ * the world call the parts of etcd, and these plan further events. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -55,7 +55,7 @@ function help.run(found)
   end
   local command = cli.command(found.command)
   if not command then
-    return flags.complain("help", ("there is no command '%s'%s"):format(found.command, flags.meant(found.command)))
+    return flags.complain("help", ("there is no command '%s'%s"):format(found.command, cli.meant(found.command)))
   end
   io.stdout:write(flags.parser(found.command, command):get_help(), "\n")
   return exit.DONE

@@ -35,6 +35,14 @@ function cli.command(name)
   return is_command[name] and require("lunarch.cli." .. name) or nil
 end
 
+--- What to add to a mistake where a command was probably meant.
+---@param word string
+---@return string
+function cli.meant(word)
+  local meant = args.probably(word, is_command)
+  return meant and (": did you mean '%s'?"):format(meant) or ""
+end
+
 -- `lunarch SCRIPT` is short for `lunarch run SCRIPT`; a script that is called like a command is ./run. Nothing at all,
 -- on a terminal, is the console.
 local function find(argv)

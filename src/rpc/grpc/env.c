@@ -1,4 +1,5 @@
-/* rpc/grpc/env.c - the environment: its beginning and end, and the way in and out of the core. */
+/* rpc/grpc/env.c - the environment: its beginning and end, and the way in and out of the core. A circle with inbox.c, queue.c
+ * and validity_thread.c: each of these four may have to wake any other. */
 #include "rpc/grpc/env.h"
 
 #include <assert.h>

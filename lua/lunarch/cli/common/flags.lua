@@ -69,18 +69,6 @@ local function explain(text)
   return text
 end
 
---- What to add to a mistake where a command was probably meant.
----@param word string
----@return string
-function flags.meant(word)
-  local known = {}
-  for _, name in ipairs(require "lunarch.cli".commands) do
-    known[name] = true
-  end
-  local meant = args.probably(word, known)
-  return meant and (": did you mean '%s'?"):format(meant) or ""
-end
-
 -- ---- parsing ----------------------------------------------------------------------------------------------------
 
 --- The parser of one command.

@@ -1,6 +1,5 @@
 -- Where the text of a script comes from: a file, stdin, or the command line.
 local args = require "lunarch.internal.args"
-local flag = require "lunarch.cli.common.flags"
 
 args.is_ours()
 
@@ -24,7 +23,7 @@ function source.load(flags)
   local stat = require "luv".fs_stat(path)
   if stat and stat.type == "directory" then return nil, ("%s is a directory, not a script"):format(path) end
   if not stat and flags.is_short and not path:find "[./]" then
-    return nil, ("there is no script and no command '%s'%s"):format(path, flag.meant(path))
+    return nil, ("there is no script and no command '%s'%s"):format(path, require("lunarch.cli").meant(path))
   end
   return loadfile(path)
 end
