@@ -81,7 +81,7 @@ describe("help", function()
     local n = 0
     for code, words in text:gmatch "%-%-%-| '\"([%w_]+)\"' +# ([^\n]+)" do
       n = n + 1
-      assert.truthy(explain(code):find(words, 1, true), code)
+      assert.truthy(explain(code):gsub("%s+", " "):find(words, 1, true), code)
     end
     assert.truthy(n >= 20)
   end)
@@ -98,6 +98,15 @@ describe("help", function()
     assert.equal("client:get(key, options, timeout)", (explain(client.get):match "^[^\n]+"))
     assert.equal("client", (explain(client):match "^[^\n]+"))
     client:close(0)
+  end)
+
+  it("keeps to 80 columns, where no word is longer", function()
+    for _, entry in ipairs(entries.all()) do
+      for line in help.text(entry):gmatch "[^\n]+" do
+        local is_text = not line:find("(", 1, true) and line:find "^  %l*%s?%S+ %S+ %S+"
+        assert.truthy(not is_text or #line <= 80, line)
+      end
+    end
   end)
 
   it("says what was probably meant, and what has no annotation", function()

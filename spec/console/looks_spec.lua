@@ -169,6 +169,29 @@ describe("a look", function()
     own:stop()
   end)
 
+  it("says at once that it may not read, and to whom it would have to say who it is", function()
+    local own = etcd.start()
+    for _, words in ipairs { { "user", "add", "root:r" }, { "user", "add", "joe:j" }, { "role", "add", "root" },
+      { "user", "grant-role", "root", "root" }, { "role", "add", "few" }, { "user", "grant-role", "joe", "few" },
+      { "role", "grant-permission", "few", "read", "/mine/", "--prefix" }, { "auth", "enable" } } do
+      own:etcdctl(table.unpack(words))
+    end
+    for _, words in ipairs { { "list" }, { "status", "/x" }, { "watch", "/x" }, { "observe", "/x" },
+      { "observe", "/x", "--once" }, { "explain", "/x" } } do
+      local command = { "lunarch", table.unpack(words) }
+      command[#command + 1], command[#command + 2] = "--endpoints", own.endpoint
+      command.env = { LUNARCH_USER = "joe", LUNARCH_PASSWORD = "j" }
+      local output, status = process.run(command)
+      assert.equal(2, status, output)
+      local what = words[1] == "list" and "get of all keys" or "get /x/"
+      assert.truthy(output:find("^lunarch: " .. what .. ": user joe: etcdserver: permission denied"), output)
+    end
+    local output, status = process.run { "lunarch", "list", "/mine/", "--endpoints", own.endpoint,
+      env = { LUNARCH_USER = "joe", LUNARCH_PASSWORD = "j" } }
+    assert.same({ 3, "no election and no lock is in etcd\n" }, { status, output })
+    own:stop()
+  end)
+
   it("observes the leader of an election", function()
     assert.equal(3, select(2, run("observe", "/looks/observed", "--once")))
     local observe = start("observe", "/looks/observed", "--endpoints", server.endpoint)

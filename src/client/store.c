@@ -35,10 +35,12 @@ static int start_kv(struct lun_op *op, const void *args, struct lun_err *ret_err
     static const char *const verbs[] = {"get", "put", "delete"};
     const struct lun_kv_op *kv_op = args;
     struct etcd_call_options how = how_of(op, kv_op->kind == LUN_OP_RANGE);
-    int rc = kv_op->key.len == 0
-                 ? op_name(op, "%s of all keys", verbs[kv_op->kind])
-                 : op_name(op, "%s %.*s", verbs[kv_op->kind],
-                           kv_op->key.len < 200 ? (int)kv_op->key.len : 200, (const char *)kv_op->key.data);
+    /* No key, or a zero byte: where the range of all keys begins. */
+    const char *key = kv_op->key.data;
+    bool is_all = kv_op->key.len == 0 || (kv_op->key.len == 1 && key[0] == '\0');
+    int rc = is_all ? op_name(op, "%s of all keys", verbs[kv_op->kind])
+                    : op_name(op, "%s %.*s", verbs[kv_op->kind],
+                              kv_op->key.len < 200 ? (int)kv_op->key.len : 200, key);
     if (!rc)
         rc = etcd_do(op->client->etcd, kv_op, &how, on_reply, op, &op->call);
     return begun(op, rc, ret_err);

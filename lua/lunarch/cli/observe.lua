@@ -36,8 +36,18 @@ local function write(flags, leader)
   io.stdout:write(stamp, "  ", text, "\n")
 end
 
+-- An observer waits until it is told; that it may not read is told at once.
+local function check_rights(client, flags)
+  local found, message, code = client:get(flags.name .. "/", { prefix = true, keys_only = true, limit = 1 },
+    looks.timeout(flags))
+  if not found and looks.is_hopeless(code) then return nil, message, code end
+  return true
+end
+
 local function run(client, flags)
-  local observer, message, code = client:observe(flags.name)
+  local observer, message, code = check_rights(client, flags)
+  if not observer then return nil, message, code end
+  observer, message, code = client:observe(flags.name)
   if not observer then return nil, message, code end
   while true do
     local leader

@@ -76,11 +76,46 @@ end
 
 local KINDS = { ["lunarch.code"] = "an error code", ["lunarch.reason"] = "why a term or a session is over" }
 
+-- Adds the words of a text, as many to a line as stand in it.
+local function fold(lines, text, first, indent)
+  local line, is_empty = first, true
+  for word in text:gmatch "%S+" do
+    if not is_empty and #line + 1 + #word > WIDTH then
+      lines[#lines + 1] = line
+      line, is_empty = indent, true
+    end
+    line, is_empty = line .. (is_empty and "" or " ") .. word, false
+  end
+  lines[#lines + 1] = line
+end
+
+-- Paragraphs are folded anew; what is indented or a list stays as it is.
+local function add_comment(lines, comment)
+  local paragraph = {}
+  local function finish()
+    if paragraph[1] then fold(lines, table.concat(paragraph, " "), "  ", "  ") end
+    paragraph = {}
+  end
+  for _, line in ipairs(comment) do
+    if line == "" or line:find "^%s" or line:find "^[-*|]" then
+      finish()
+      lines[#lines + 1] = line == "" and "" or "  " .. line
+    else
+      paragraph[#paragraph + 1] = line
+    end
+  end
+  finish()
+end
+
 local function rows_of(lines, title, list)
   if not list or not list[1] then return end
   lines[#lines + 1] = title
   for _, it in ipairs(list) do
-    lines[#lines + 1] = "  " .. (type(it) == "table" and it.name .. "  " .. it.text or it)
+    if type(it) == "table" then
+      fold(lines, it.text, "  " .. it.name .. "  ", "      ")
+    else
+      fold(lines, it, "  ", "      ")
+    end
   end
 end
 
@@ -98,9 +133,7 @@ end
 function help.text(entry)
   local lines = { entry.signature or entry.name }
   if entry.kind == "code" then lines[1] = ("%q: %s"):format(entry.name, KINDS[entry.class] or "a value") end
-  for _, line in ipairs(entry.comment) do
-    lines[#lines + 1] = line == "" and "" or "  " .. line
-  end
+  add_comment(lines, entry.comment)
   rows_of(lines, "arguments", entry.params)
   rows_of(lines, "returns", entry.returns)
   if entry.kind == "class" then
@@ -151,20 +184,20 @@ end
 ---@param call string "client:get", "candidate"
 ---@return table<string, true>?
 function help.options(_, call)
-  local names = {}
+  local fields = {}
   for _, entry in ipairs(annotations.find(call:match "[%w_]+$")) do
     for _, param in ipairs(entry.params or {}) do
       for field in param.text:gmatch "([%w_]+)%??:%s" do
-        names[field] = true
+        fields[field] = true
       end
       for _, class in ipairs(annotations.find(param.text:match "^lunarch%.([%w_]+)" or "-")) do
         for _, field in ipairs(class.fields and annotations.fields(class) or {}) do
-          names[field.name:match "^[%w_]+"] = true
+          fields[field.name:match "^[%w_]+"] = true
         end
       end
     end
   end
-  return next(names) and names or nil
+  return next(fields) and fields or nil
 end
 
 --- The global `help`: it prints as the screen, and is called for more.

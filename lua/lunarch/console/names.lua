@@ -103,7 +103,7 @@ function names.function_text(world, own, fn)
 end
 
 --- The module `lunarch`, or its `candidate`, as one line; nil: it is neither.
-function names.module_text(world, own, x)
+function names.module_text(world, x)
   local lunarch = module_of(world)
   if x == lunarch.candidate then return usage_of(world, "lunarch.candidate") or "lunarch.candidate" end
   if x ~= lunarch then return nil end

@@ -129,7 +129,7 @@ function text_of(value, world, depth, seen)
   local kind = type(value)
   if kind == "string" then return quoted(value) end
   if kind == "table" or kind == "userdata" then
-    local own = sentence(value, world) or kind == "table" and names.module_text(world, globals.own, value)
+    local own = sentence(value, world) or kind == "table" and names.module_text(world, value)
     if own then return own end
   end
   if kind == "function" then

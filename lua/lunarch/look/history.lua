@@ -169,7 +169,9 @@ function history.read(client, name, timeout)
   if not found then return nil, message, code end
   local terms = terms_of(found, name)
   judge_ends(client, terms, timeout)
-  return { terms = terms, from = found.from, revision = found.revision, is_compacted = found.from > 1 }
+  return {
+    terms = terms, from = math.min(found.from, found.revision), revision = found.revision, is_compacted = found.from > 1,
+  }
 end
 
 return history

@@ -38,6 +38,9 @@ local INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function
 -- Trying again cannot help against these.
 local HOPELESS = { invalid = true, unauthenticated = true, permission_denied = true }
 
+--- Whether trying again cannot help.
+function looks.is_hopeless(code) return HOPELESS[code] == true end
+
 local function complain(is_default, message, code)
   local hint = is_default and (code == "unavailable" or code == "timeout") and etcd.HINT or ""
   log.complain((message or "?") .. hint)

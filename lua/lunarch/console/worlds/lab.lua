@@ -13,7 +13,8 @@ local MISSING = {
   seed = "seed: not here, because real processes follow no seed; `lunarch console --sim` can",
   skew = "skew: not here, because all processes of a machine have one clock; `lunarch console --sim` can",
 }
-local LOOK_S = 0.3
+-- How often the leader of etcd is looked for, soon after something was broken, and else.
+local LOOK_S, LIVELY_S, IDLE_S = 0.3, 15, 5
 
 -- ---- what the processes tell -------------------------------------------------------------------------------------
 
@@ -39,13 +40,31 @@ local function watch(world, driver)
   function driver.on_resumed(machine) world:has_resumed(machine) end
 end
 
+-- Until it is time to look again, or something is broken.
+local function await_look(world, lunarch)
+  if world:now() - world.broken_at < LIVELY_S then return lunarch.sleep(LOOK_S) end
+  local wait = { cancel = function() world.look = nil end }
+  world.look = wait
+  world.driver:suspend(wait, IDLE_S)
+  world.look = nil
+end
+
 -- Who leads etcd, as long as the lab is open.
 local function watch_members(world, lunarch)
   while not world.is_closed do
     local index = world.driver:etcd_leader()
     if not world.is_closed then world:note_etcd_leader(index and "m" .. index) end
-    lunarch.sleep(LOOK_S)
+    await_look(world, lunarch)
   end
+end
+
+local function watch_faults(world)
+  world.broken_at = world:now()
+  world.on_event(function(event)
+    if event.what ~= "fault" then return end
+    world.broken_at = world:now()
+    if world.look then world.driver:wake(world.look) end
+  end)
 end
 
 -- ---- opening -----------------------------------------------------------------------------------------------------
@@ -67,6 +86,7 @@ function lab.open(options)
     table.concat(driver.cluster:endpoints(), ","))
   world.prompt = own.prompt
   function world.call(fn, ...) return fn(...) end
+  watch_faults(world)
   local watcher = driver.lunarch.spawn(watch_members, world, driver.lunarch)
   function world.close(seconds)
     world.is_closed, world.is_silent = true, true
