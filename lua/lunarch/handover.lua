@@ -353,9 +353,12 @@ function handover.resume(client, name)
   if code then return nil, kv, code end
   if not value then return false end
   local ok, message
-  ok, message, code = client:delete(kv.key, nil, ASK_S)
+  if kv.lease then
+    ok, message, code = client:revoke(kv.lease, ASK_S)
+  else
+    ok, message, code = client:delete(kv.key, nil, ASK_S)
+  end
   if not ok then return nil, message, code end
-  if kv.lease then client:revoke(kv.lease, ASK_S) end
   return beside.decode(value)
 end
 

@@ -194,6 +194,17 @@ describe("a line that is asked", function()
     end)
   end)
 
+  it("at the prompt is asked by switchover, pause_line and resume_line", function()
+    local all = candidates("A", "B")
+    local child = process.start { "lunarch", "-e", ([[
+      print(switchover(NAME).value, select(3, switchover(NAME, "X")))
+      print(pause_line(NAME, 60), resume_line(NAME), resume_line(NAME))
+    ]]):gsub("NAME", ("%q"):format(name)), "--endpoints", server.endpoint }
+    child:wait_line "^B%s+refused"
+    child:wait_line "^true%s+true%s+false"
+    all.B:wait_line "^on_elected"
+  end)
+
   describe("to pause", function()
     it("has nobody take over until it is resumed; the leader goes on", function()
       local all = candidates("A", "B", "C")

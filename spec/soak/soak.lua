@@ -12,6 +12,8 @@
 --   tls        certificates replaced, tokens of 5 s, members that fail one after the
 --              other, over TLS and with users               (25 minutes; LUNARCH_MINUTES=n for each of the three)
 --   exec       10,000 commands: nothing is left of them                                 (about 3 minutes)
+--   requests   switchovers and pauses at random: 1,300 simulated histories; and in
+--              processes, against leaders that are stopped                              (about 6 minutes)
 --   away       etcd killed, and serving again 5 s after that, 10 times: 1,000
 --              candidates in one process, and 50 processes                              (about 6 minutes)
 --   examples   each example (spec/examples/plays) 20 times under each of kill -9, SIGSTOP and a cut network, its
@@ -136,6 +138,8 @@ function parts.nginx() require "nginx.support.report"(say, verdict, law) end
 
 function parts.lines() require "soak.lines"(say, verdict) end
 
+function parts.requests() require "soak.requests"(say, verdict) end
+
 function parts.slow()
   local seconds = 60 * (tonumber(os.getenv "LUNARCH_MINUTES") or 5)
   say("slow: every answer comes 1.2 s late, for %d s", seconds)
@@ -186,7 +190,7 @@ function parts.fuzz()
 end
 
 local ORDER = {
-  "stops", "cuts", "deaths", "members", "exec", "nginx", "lines", "away", "slow", "tls", "examples", "fuzz",
+  "stops", "cuts", "deaths", "members", "exec", "nginx", "lines", "requests", "away", "slow", "tls", "examples", "fuzz",
 }
 local ONLY_BY_NAME = { slow = true, tls = true, examples = true, fuzz = true }
 

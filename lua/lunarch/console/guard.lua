@@ -1,4 +1,6 @@
 -- Asks before the client of a real cluster changes keys of others: those that exist and were not made from here.
+local beside = require "lunarch.internal.beside"
+
 require "lunarch.internal.args".is_ours()
 
 local guard = {}
@@ -9,6 +11,8 @@ local MOST_KEYS = 100
 
 local function is_own(world, kv)
   local session = world.open_session
+  -- What candidates and operators tell each other is theirs to change, by verbs and by handlers.
+  if beside.is_one(kv.key) then return true end
   return world.own_keys[kv.key] == kv.create_revision or session and kv.lease == session.lease
 end
 
@@ -57,9 +61,15 @@ function guard.watch(world)
   local client = world.client
   local get, put, delete, txn, revoke = client.get, client.put, client.delete, client.txn, client.revoke
   world.revoke_unasked = revoke
+  local grant, own_leases = client.lease, {}
+  function client.lease(...)
+    local granted, message, code = grant(...)
+    if granted then own_leases[granted.id] = true end
+    return granted, message, code
+  end
   function client.revoke(self, lease, timeout)
     local session = world.open_session
-    local is_foreign = type(lease) == "string" and not (session and session.lease == lease)
+    local is_foreign = type(lease) == "string" and not (session and session.lease == lease) and not own_leases[lease]
     if is_foreign and not world.may(("revoke the lease %s: all its keys go with it"):format(lease)) then
       return nil, REFUSED, "cancelled"
     end

@@ -8,6 +8,7 @@ local verbs = {}
 
 local BREAKABLE = { lab = true, sim = true }
 local SIM = { sim = true }
+local REAL = { cluster = true, dev = true }
 
 --- In the order of the screen of `help`.
 verbs.groups = {
@@ -28,6 +29,12 @@ verbs.groups = {
     { "lock", "lock(name, seconds)", "wait for a lock" },
     { "leave", "leave([x])", "give up a lock or a place in a line, or all of them" },
     { "resign", "resign([x])", "end a term; the candidate waits again, behind the others" },
+  },
+  {
+    title = "asking",
+    { "switchover", "switchover(name[, who])", "ask the leader to hand over, to who or the next one", REAL },
+    { "pause_line", "pause_line(name[, s])", "let no candidate take over for s seconds; a leader goes on", REAL },
+    { "resume_line", "resume_line(name)", "end that pause", REAL },
   },
   {
     title = "breaking",

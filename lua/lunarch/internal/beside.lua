@@ -29,10 +29,10 @@ function beside.key(kind, name)
   return PREFIX .. kind .. ":" .. (name and escape(name) or "")
 end
 
---- The name of the line that a key of this kind is beside.
----@return string
-function beside.name_of(kind, key)
-  return unescape(key:sub(#beside.key(kind) + 1))
+--- Whether a key is beside a line.
+---@param key string
+function beside.is_one(key)
+  return key:sub(1, #PREFIX) == PREFIX
 end
 
 --- Fields as a value: a table of strings and numbers by plain names.

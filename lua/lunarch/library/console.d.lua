@@ -129,6 +129,30 @@ function lock(name, seconds) end
 ---@param x? lunarch.mutex|lunarch.console.candidate|string
 function leave(x) end
 
+--- Asks the leader of an election to step down in order, so that the candidate `who` leads, or the next one: the new
+--- leader; or nil, why not, "refused" or another code, and nothing was changed. On a cluster of others asks first. Waits.
+---@param name string
+---@param who? string
+---@return lunarch.leader? leader
+---@return string? message
+---@return lunarch.code? code
+function switchover(name, who) end
+
+--- Lets no candidate take over for some seconds (default: 3600); a leader goes on. On a cluster of others asks first. Waits.
+---@param name string
+---@param seconds? number
+---@return true? ok
+---@return string? message
+---@return lunarch.code? code
+function pause_line(name, seconds) end
+
+--- Ends a pause: true; false: there was none. Waits.
+---@param name string
+---@return boolean? was_paused
+---@return string? message
+---@return lunarch.code? code
+function resume_line(name) end
+
 --- Ends the term of a candidate that leads: the next one in the line is elected, and this one waits behind the others. Without
 --- one, of all candidates here. Waits.
 ---@param x? lunarch.console.candidate|string

@@ -4,6 +4,7 @@
 local args = require "lunarch.internal.args"
 local etcd = require "lunarch.cli.common.etcd"
 local host = require "lunarch.host"
+local asking = require "lunarch.console.asking"
 local lazy = require "lunarch.console.lazy"
 local lunarch = require "lunarch"
 
@@ -494,7 +495,7 @@ function worlds.open(options, own)
   }, LAZY))
   world.may = own.may or function() return true end
   world.story, world.names_stood, world.began_at = {}, {}, world.now()
-  world.verbs = bind(world, { looking, standing, breaking, { timeline = timeline_of } })
+  world.verbs = bind(world, { looking, standing, asking, breaking, { timeline = timeline_of } })
   function world.timeline() return timeline_of(world) end
   function world.call(fn, ...) return fn(...) end
   function world.silence() return silence_of(world) end
