@@ -46,7 +46,7 @@ describe("a signal", function()
     assert.is_true(is_clean())
   end
 
-  for _, name in ipairs { "sigterm", "sigint", "sighup" } do
+  for _, name in ipairs { "sigterm", "sigint" } do
     it("stops a candidate (" .. name .. ")", function()
       local child = script.start(HANDLERS, flags)
       child:wait_line "do_work"

@@ -3,6 +3,8 @@
 #ifndef LUN_HOST_HOST_H
 #define LUN_HOST_HOST_H
 
+#include <stdbool.h>
+
 #include <lua.h>
 
 /* Opens `lunarch.host`. Fields: version; functions: see hostlib.c. */
@@ -12,6 +14,12 @@ int luaopen_lunarch_host(lua_State *L);
  * on the returned descriptor; the second ends the process at once with 128 + its number, even while Lua is
  * busy. The descriptor, or -1 with errno. */
 int signals_catch(void);
+/* From now on SIGHUP makes the returned descriptor readable instead, unless the terminal has gone away by which the program
+ * was started; until signals_refuse_reloads. -1 with errno. */
+int signals_catch_reloads(void);
+/* Whether there was a SIGHUP since the last call. */
+bool signals_take_reload(void);
+void signals_refuse_reloads(void);
 /* SIGPIPE no longer ends the process, so that a leader outlives the reader of its log. */
 void signals_survive_pipes(void);
 /* The number of the first one caught, 0: none yet. Any thread. */

@@ -105,6 +105,28 @@ static int l_caught_signal(lua_State *L) {
     return 1;
 }
 
+/* catch_reloads() -> descriptor that becomes readable with each SIGHUP; nil, message */
+static int l_catch_reloads(lua_State *L) {
+    int fd = signals_catch_reloads();
+    if (fd < 0)
+        return push_error(L, strerror(errno));
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+/* take_reload() -> whether there was one since the last call */
+static int l_take_reload(lua_State *L) {
+    lua_pushboolean(L, signals_take_reload());
+    return 1;
+}
+
+/* refuse_reloads(): SIGHUP counts as any other signal */
+static int l_refuse_reloads(lua_State *L) {
+    (void)L;
+    signals_refuse_reloads();
+    return 0;
+}
+
 /* catch_interrupts() -> descriptor that becomes readable with each Ctrl-C; nil, message */
 static int l_catch_interrupts(lua_State *L) {
     int fd = interrupts_catch();
@@ -311,6 +333,9 @@ int luaopen_lunarch_host(lua_State *L) {
         {"pid", l_pid},
         {"catch_signals", l_catch_signals},
         {"caught_signal", l_caught_signal},
+        {"catch_reloads", l_catch_reloads},
+        {"take_reload", l_take_reload},
+        {"refuse_reloads", l_refuse_reloads},
         {"catch_interrupts", l_catch_interrupts},
         {"take_interrupts", l_take_interrupts},
         {"aim_interrupts", l_aim_interrupts},

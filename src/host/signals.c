@@ -1,7 +1,9 @@
-/* host/signals.c - the first signal asks, the second one ends. */
+/* host/signals.c - the first signal asks, the second one ends; SIGHUP asks for the script to be loaded anew while candidates
+ * stand, and counts as any other where the terminal has gone away. */
 #include "host/host.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -17,7 +19,8 @@
 
 static atomic_int first_signal;
 static atomic_int_least64_t first_at_ns;
-static int wake_fd = -1;
+static int wake_fd = -1, reload_fd = -1;
+static atomic_bool may_reload, had_terminal;
 
 static void on_signal(int number) {
     int saved_errno = errno;
@@ -34,6 +37,26 @@ static void on_signal(int number) {
             terminal_restore();
             _exit(128 + number);
         }
+    }
+    errno = saved_errno;
+}
+
+/* Async-signal-safe. */
+static bool has_terminal(void) {
+    int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+}
+
+static void on_hangup(int number) {
+    int saved_errno = errno;
+    if (atomic_load(&may_reload) && (!atomic_load(&had_terminal) || has_terminal())) {
+        uint64_t one = 1;
+        ssize_t written = write(reload_fd, &one, sizeof one);
+        (void)written;
+    } else {
+        on_signal(number);
     }
     errno = saved_errno;
 }
@@ -63,8 +86,27 @@ int signals_catch(void) {
         return -1;
     handle(SIGINT, on_signal);
     handle(SIGTERM, on_signal);
-    handle(SIGHUP, on_signal);
+    handle(SIGHUP, on_hangup);
     return wake_fd;
+}
+
+int signals_catch_reloads(void) {
+    if (reload_fd < 0)
+        reload_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (reload_fd < 0)
+        return -1;
+    atomic_store(&had_terminal, has_terminal());
+    atomic_store(&may_reload, true);
+    return reload_fd;
+}
+
+bool signals_take_reload(void) {
+    uint64_t count;
+    return read(reload_fd, &count, sizeof count) > 0;
+}
+
+void signals_refuse_reloads(void) {
+    atomic_store(&may_reload, false);
 }
 
 void signals_survive_pipes(void) {

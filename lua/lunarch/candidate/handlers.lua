@@ -80,8 +80,8 @@ local function share_of(call, from, now)
 end
 
 -- Those of a term come first where several were at it.
-local NAMES = { "do_work", "on_elected", "on_lost", "on_jeopardy", "on_safe", "on_leader", "do_standby", "health",
-  "may_stand" }
+local NAMES = { "do_work", "on_elected", "on_lost", "on_jeopardy", "on_safe", "on_leader", "do_standby", "on_reload",
+  "health", "may_stand" }
 
 --- The handler that was at it the longest since `from`, one that has returned since first: what held everything up.
 function handlers.busiest_since(candidate, from)

@@ -13,6 +13,7 @@ options.LEVELS = { "info", "warn", "error" }
 options.handlers = {
   on_elected = args.callable, do_work = args.callable, on_lost = args.callable, on_leader = args.callable,
   do_standby = args.callable, on_jeopardy = args.callable, on_safe = args.callable,
+  on_reload = args.callable,
 }
 
 -- Settings of a script, too, but named like handlers: a program that uses such a name itself is no candidate yet.

@@ -8,6 +8,7 @@ local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
 local notify = require "lunarch.cli.notify"
+local reload = require "lunarch.cli.reload"
 local modules = require "lunarch.cli.common.modules"
 local settings = require "lunarch.cli.settings"
 local signals = require "lunarch.cli.common.signals"
@@ -205,6 +206,7 @@ end
 
 function Run:make(own)
   local candidate = Script.make(self, own)
+  if self.is_reloading then return candidate end
   facts.publish(candidate, function() notify.status(self.candidates) end)
   return candidate
 end
@@ -223,6 +225,7 @@ function Run:may_stand()
   self.is_standing = true
   if signals.caught() then return false end
   self:watch_loop()
+  self.timers[signals.catch_reloads(function() reload.start(self) end)] = true
   return true
 end
 
@@ -233,6 +236,7 @@ end
 
 -- The first signal: candidates stop in order; anything else is interrupted where it waits.
 function Run:on_signal()
+  host.refuse_reloads()
   notify.stopping()
   if not self.is_standing then return self.tasks.interrupt_all(self.INTERRUPTED) end
   self:keep_telling(STOPPING_TELL_MS)
@@ -371,6 +375,8 @@ function command.run(flags)
   signals.pass_interrupts_on()
   exit.in_order()
   run.timers = notify.start()
+  run.words = flags.args
+  run.path = not flags.code and flags.script ~= "-" and flags.script or nil
 
   local ok, err = pcall(lunarch.run, run.main, run, chunk, flags.args)
   run:finish()

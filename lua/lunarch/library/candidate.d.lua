@@ -72,6 +72,7 @@
 ---@field do_standby? fun(leader: lunarch.followed_leader): number? again and again while we do not lead
 ---@field on_jeopardy? fun(term: lunarch.term) etcd has not answered for half a TTL
 ---@field on_safe? fun(term: lunarch.term) it answers again
+---@field on_reload? fun() under the program `lunarch`: SIGHUP has had the script loaded anew
 ---@field may_stand? (fun(): boolean?, string?)|lunarch.exec_options whether it may stand, and why not
 ---@field health? (fun(): boolean?, string?)|lunarch.exec_options whether it is healthy, and what is wrong
 

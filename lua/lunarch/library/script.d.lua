@@ -111,6 +111,10 @@ function may_stand() end
 ---@return boolean?, string?
 function health() end
 
+--- SIGHUP has had the script loaded anew, and it is this on_reload, of the script as it is now. Not called where the
+--- script could not be loaded: it goes on as it was then.
+function on_reload() end
+
 -- ---- what a script finds ----------------------------------------------------------------------------------------
 
 --- The module, as by require "lunarch".

@@ -19,6 +19,18 @@ function signals.catch(on_signal)
   poll:unref()
 end
 
+--- From now on SIGHUP calls `on_reload`, from the loop, each time, and does not stop the program.
+---@param on_reload fun()
+---@return table handle to be kept
+function signals.catch_reloads(on_reload)
+  local poll = assert(require "luv".new_poll(assert(host.catch_reloads())))
+  poll:start("r", function()
+    if host.take_reload() then on_reload() end
+  end)
+  poll:unref()
+  return poll
+end
+
 --- The number of the first signal, or nil.
 ---@type fun(): integer?
 signals.caught = host.caught_signal

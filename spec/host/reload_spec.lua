@@ -1,0 +1,241 @@
+-- limit: 180 s
+-- SIGHUP: the script is loaded anew while its candidate leads.
+local etcd = require "support.etcd"
+local process = require "support.process"
+local script = require "host.script"
+local tree = require "support.tree"
+local wait = require "support.wait"
+
+local FIRST = [[
+  count = (count or 0) + 1
+  function on_elected(term) print("on_elected " .. term.token) end
+  function do_work() print "first" return 0.02 end
+  function on_lost(_, reason) print("on_lost of the first, " .. reason) end
+]]
+
+local SECOND = [[
+  count = (count or 0) + 1
+  function on_elected(term) print "elected again" end
+  function do_work() print("second " .. count) return 0.02 end
+  function on_lost(_, reason) print("on_lost of the second, " .. reason) end
+  function on_reload() print "on_reload" end
+]]
+
+describe("SIGHUP", function()
+  local server, path, child
+  local n = 0
+
+  setup(function() server = etcd.start() end)
+  teardown(function() server:stop() end)
+  before_each(function() n = n + 1 end)
+  after_each(process.end_all)
+
+  local function write(text)
+    local file = assert(io.open(path .. ".new", "w"))
+    file:write(text)
+    file:close()
+    assert(os.rename(path .. ".new", path))
+  end
+
+  local function start(text, ...)
+    path = script.write(text)
+    child = process.start {
+      "lunarch", "run", path, "--endpoints", server.endpoint, "--name", "A", "--ttl", "5", ...,
+    }
+  end
+
+  local function lead(text, ...)
+    start(text, "--election", "/reload/" .. n, ...)
+    child:wait_line "^on_elected"
+  end
+
+  local function reload(text)
+    if text then write(text) end
+    child:signal "sighup"
+  end
+
+  local function ends(last)
+    child:signal "sigterm"
+    child:wait_line(last)
+    local status, signal = child:wait_exit()
+    assert.same({ 0, 0 }, { status, signal })
+    assert.equal("", server:etcdctl("get", "--prefix", "--keys-only", "/reload/" .. n))
+  end
+
+  it("has new handlers called from their next call on, and the place is kept; globals keep their values", function()
+    lead(FIRST)
+    reload(SECOND)
+    child:wait_line "the script was loaded anew"
+    child:wait_line "^on_reload"
+    child:wait_line "^second 2"
+    assert.is_nil(child:find "elected again")
+    ends "^on_lost of the second, stopping"
+    assert.is_nil(child:find "of the first")
+  end)
+
+  it("does not touch what runs: the do_work of before ends by itself", function()
+    lead(FIRST:gsub("return 0.02", "lunarch.sleep(1) print 'ended'"))
+    child:wait_line "^first"
+    reload(SECOND)
+    child:wait_line "^on_reload"
+    child:wait_line "^ended"
+    child:wait_line "^second"
+    ends "^on_lost of the second"
+  end)
+
+  for what, case in pairs {
+    ["a syntax error"] = { "function do_work(", "<eof>" },
+    ["an error in the middle"] = { "count = 100 leftover = true function do_work() print 'half' end error 'on purpose'",
+      "on purpose" },
+    ["a misspelt handler"] = { FIRST .. "function on_lots() end", "did you mean 'on_lost'" },
+    ["a setting that is wrong"] = { FIRST .. "interval = 'often'", "'interval' must be" },
+    ["no candidate any more"] = { "x = 1", "declares no candidate any more" },
+  } do
+    it("leaves the script as it was, with a word, where it cannot be loaded: " .. what, function()
+      lead((FIRST:gsub('print "first"', 'print("first " .. count .. tostring(leftover))')))
+      child:wait_line "^first 1nil"
+      reload(case[1])
+      assert.truthy(child:wait_line(case[2]).text:find " ERROR ")
+      child:wait_line "^first 1nil"
+      reload(SECOND)
+      child:wait_line "^second 2"
+      ends "^on_lost of the second"
+    end)
+  end
+
+  it("says so where the file is gone", function()
+    lead(FIRST)
+    os.remove(path)
+    reload()
+    child:wait_line " ERROR .*not loaded anew, and goes on as it was: cannot open"
+    ends "^on_lost of the first"
+  end)
+
+  it("says which changes have to wait for a restart", function()
+    start("election = '/reload/" .. n .. "' value = 'a'\n" .. FIRST)
+    child:wait_line "^on_elected"
+    reload("election = '/reload/other' value = 'b' endpoints = '127.0.0.1:1' grace = 1\n" .. SECOND)
+    local line = child:wait_line " WARN .*takes effect after a restart only: ".text
+    assert.truthy(line:find("election (/reload/other, was /reload/" .. n .. ")", 1, true), line)
+    assert.truthy(line:find("value (b, was a)", 1, true), line)
+    assert.truthy(line:find("grace (1, was the default)", 1, true), line)
+    child:wait_line "^second"
+    ends "^on_lost of the second"
+  end)
+
+  it("takes settings that may change: interval, stop_timeout, and what is no longer said", function()
+    lead("interval = 100\n" .. FIRST:gsub("return 0.02", ""))
+    child:wait_line "^first"
+    reload("interval = 0.01\n" .. SECOND:gsub("return 0.02", ""))
+    child:wait_line "^on_reload"
+    child:kill9()
+    n = n + 1
+    lead("interval = 0.3\n" .. FIRST:gsub("return 0.02", ""))
+    child:wait_line "^first"
+    reload("interval = 0.01\n" .. SECOND:gsub("return 0.02", ""))
+    for _ = 1, 30 do child:wait_line "^second" end
+  end)
+
+  it("begins to observe and to check where a new script wants that", function()
+    lead(FIRST)
+    reload(SECOND .. [[
+      function on_leader(leader) print("leader " .. tostring(leader.value)) end
+      function health() print "health" return true end]])
+    child:wait_line "^leader A"
+    child:wait_line "^health"
+    ends "^on_lost of the second"
+  end)
+
+  it("reaches each of several candidates, and tells of those that come and go", function()
+    local function text(word, names)
+      local parts = {}
+      for name in names:gmatch "%S+" do
+        parts[#parts + 1] = ([[candidate { name = %q, election = "/reload/%d/" .. %q,
+          do_work = function() print(%q) return 0.02 end }]]):format(name, n, name, word .. " " .. name)
+      end
+      return table.concat(parts, "\n")
+    end
+    start(text("first", "B C"))
+    child:wait_line "^first [BC]"
+    reload(text("second", "C D"))
+    child:wait_line "declares this candidate of /reload/%d+/B no more"
+    child:wait_line "declares a further candidate, A in /reload/%d+/D"
+    wait.eventually(function() return child:find "^second C" end)
+    wait.pass(0.3)
+    assert.is_nil(child:find "^second D")
+    child:signal "sigterm"
+    assert.equal(0, (child:wait_exit()))
+  end)
+
+  it("many times leaves neither the place nor memory behind", function()
+    lead(FIRST)
+    for i = 1, 50 do
+      reload(i % 2 == 0 and FIRST or SECOND)
+      wait.eventually(function() return #child:find_all "loaded anew" >= i end)
+    end
+    assert.equal(1, #child:find_all "^on_elected")
+    ends "^on_lost of the first"
+  end)
+
+  it("with an error in on_reload is told, and nothing else comes of it", function()
+    lead(FIRST)
+    reload(SECOND:gsub('print "on_reload"', 'error "in on_reload"'))
+    child:wait_line "on_reload failed: .*in on_reload"
+    child:wait_line "^second"
+    ends "^on_lost of the second"
+  end)
+
+  it("calls on_reload of a script from the command line, which is not loaded anew", function()
+    child = process.start {
+      "lunarch", "run", "-e", FIRST .. "function on_reload() print 'on_reload' end", "--endpoints", server.endpoint,
+      "--election", "/reload/" .. n,
+    }
+    child:wait_line "^on_elected"
+    child:signal "sighup"
+    child:wait_line "no file"
+    child:wait_line "^on_reload"
+    ends "^on_lost of the first"
+  end)
+
+  it("stops an ordinary program", function()
+    path = script.write "print 'runs' lunarch.sleep(100)"
+    child = process.start { "lunarch", "run", path, "--endpoints", server.endpoint }
+    child:wait_line "^runs"
+    child:signal "sighup"
+    assert.equal(129, (child:wait_exit()))
+  end)
+
+  it("stops a candidate whose terminal has gone away", function()
+    local mark = tree.folder() .. "/mark"
+    path = script.write(([[
+      local file = io.open(%q, "w")
+      function do_work() if file:seek() == 0 then file:write "works\n" file:flush() end return 0.02 end
+      function on_lost(_, reason) file:write("on_lost ", reason, "\n") file:flush() end]]):format(mark))
+    local words = tree.quote {
+      tree.program, "run", path, "--endpoints", server.endpoint, "--election", "/reload/" .. n,
+    }
+    local terminal = process.start { "script", "-q", "-c", words, "/dev/null" }
+    wait.eventually(function() return tree.read(mark):find "works" end)
+    terminal:kill9()
+    wait.eventually(function() return tree.read(mark):find "on_lost stopping" end)
+  end)
+
+  it("tells the service manager that it reloads, and that it is ready again", function()
+    local socket = tree.folder() .. "/notify"
+    local manager = process.start { "/usr/bin/python3", "-c", [[
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+print("listens", flush=True)
+while True:
+    print(s.recv(65536).decode().replace("\n", " | "), flush=True)]], socket }
+    manager:wait_line "^listens"
+    path = script.write(FIRST)
+    child = script.start(FIRST, { "--endpoints", server.endpoint, "--election", "/reload/" .. n, env = {
+      NOTIFY_SOCKET = socket } })
+    manager:wait_line "leads"
+    child:signal "sighup"
+    manager:wait_line "^RELOADING=1$"
+    manager:wait_line "^READY=1"
+  end)
+end)
