@@ -1,0 +1,188 @@
+-- PostgreSQL: the server whose candidate leads is the primary, the others follow it as standbys.
+--
+--   PGDATA=/srv/pg PGPORT=5432 lunarch run failover.lua --name db-1:5432   on every host, as the user of the server
+--
+-- A candidate is called by the address of its server. A primary lives no longer than its term: the server is a command
+-- that belongs to the term, and is stopped with it, also where this program is killed or stopped. And each write shows
+-- its token to the database, which refuses one older than the newest it has seen, inside the same transaction.
+local lunarch = require "lunarch"
+
+election     = "/examples/postgres"
+ttl          = 5
+stop_timeout = 20
+
+local LATEST = "/examples/postgres-primary"   -- in etcd: which server was the primary last
+local DATA, PORT = os.getenv "PGDATA" or "/srv/postgres", os.getenv "PGPORT" or "5432"
+local BIN = os.getenv "PGBIN" or "/usr/lib/postgresql/15/bin"
+
+local function run(seconds, ...)
+  local result, message = lunarch.exec { timeout = seconds, ... }
+  if not result then return nil, message end
+  return result.code == 0, table.concat({ ... }, " ") .. ": " .. result.stderr
+end
+
+local function pg(seconds, program, ...) return run(seconds, BIN .. "/" .. program, ...) end
+
+local function has_data() return run(2, "test", "-f", DATA .. "/PG_VERSION") end
+local function is_standby() return run(2, "test", "-f", DATA .. "/standby.signal") end
+
+-- In the foreground, so that it is ours to end: SIGTERM becomes an immediate shutdown.
+local SERVER = [[
+  trap 'kill -QUIT $!; wait; exit' TERM
+  "$0" -D "$1" -p "$2" -h 127.0.0.1 -k '' >>"$1/log" 2>&1 & wait $!]]
+local server, followed       -- the task that runs it, and which primary it follows
+
+local function is_running() return server ~= nil and server:is_running() end
+
+local function stop()
+  if not server then return end
+  server:interrupt "the server is to be stopped"
+  server:join()
+  server, followed = nil, nil
+end
+
+-- `term` nil: a standby.
+local function start(term)
+  server = lunarch.spawn(function()
+    lunarch.exec { "sh", "-c", SERVER, BIN .. "/postgres", DATA, PORT, term = term, kill_after = 5 }
+  end)
+  while not pg(5, "pg_isready", "-q", "-h", "127.0.0.1", "-p", PORT) do
+    if not is_running() then error("the server has ended: see " .. DATA .. "/log") end
+    lunarch.sleep(0.2)
+  end
+end
+
+local function psql(text)
+  return pg(5, "psql", "-qtA", "-h", "127.0.0.1", "-p", PORT, "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-c", text)
+end
+
+-- ---- the primary --------------------------------------------------------------------------------------------------
+
+local TABLES = [[
+  CREATE TABLE IF NOT EXISTS fence (token bigint NOT NULL);
+  INSERT INTO fence SELECT 0 WHERE NOT EXISTS (SELECT FROM fence);
+  CREATE TABLE IF NOT EXISTS journal (token bigint, at timestamptz DEFAULT clock_timestamp());
+  CREATE OR REPLACE FUNCTION guarded(mine bigint) RETURNS void LANGUAGE plpgsql AS $$
+  BEGIN
+    UPDATE fence SET token = mine WHERE token <= mine;
+    IF NOT FOUND THEN RAISE EXCEPTION 'token % is too old: another leads now', mine; END IF;
+  END $$]]
+
+function on_elected(term)
+  local latest = term.election.session.client:get(LATEST)
+  -- The server of an older primary lacks what the newer ones have written.
+  if latest and latest ~= term.value and not is_standby() then
+    log.warn("not a standby of %s yet: others go first", latest)
+    term:resign()
+    return
+  end
+  stop()
+  if not has_data() then assert(pg(60, "initdb", "-A", "trust", "-U", "postgres", "-D", DATA)) end
+  start(term)
+  if is_standby() then assert(pg(30, "pg_ctl", "promote", "-w", "-D", DATA)) end
+  assert(psql(TABLES))
+  assert(psql(("SELECT guarded(%d)"):format(term.token)))
+  assert(term:put(LATEST, term.value))
+  log.info("%s is the primary, token %d", term.value, term.token)
+end
+
+-- Whatever the leader writes, it writes like this.
+function do_work(term)
+  local token = term.token
+  assert(psql(("BEGIN; SELECT guarded(%d); INSERT INTO journal (token) VALUES (%d); COMMIT"):format(token, token)))
+  return 0.5
+end
+
+function on_lost(_, reason)
+  stop()
+  log.warn("no primary any more (%s)", reason)
+end
+
+-- ---- a standby ----------------------------------------------------------------------------------------------------
+
+-- A copy from the primary, also in place of what an old primary has: safe, if not quick (pg_rewind is).
+local function follow(primary)
+  local host, port = primary:match "^(.*):(%d+)$"
+  stop()
+  assert(run(60, "rm", "-rf", DATA))
+  assert(pg(600, "pg_basebackup", "-R", "-c", "fast", "-h", host, "-p", port, "-U", "postgres", "-D", DATA))
+  start()
+  followed = primary
+  log.info("follows %s", primary)
+end
+
+function do_standby(leader)
+  if not leader.value then return 1 end
+  if followed ~= leader.value or not is_running() then
+    local ok, message = pcall(follow, leader.value)
+    if not ok then log.warn("cannot follow %s yet: %s", leader.value, tostring(message)) end
+  end
+  return 1
+end
+
+-- ---- in `lunarch sim` ---------------------------------------------------------------------------------------------
+
+-- What the commands do to the server of a host.
+local EFFECTS = {
+  initdb = function(db) db.has_data = true end,
+  pg_basebackup = function(db) db.has_data, db.is_standby = true, true end,
+  rm = function(db) db.has_data, db.is_standby = false, false end,
+  promote = function(db) db.role, db.is_standby = "primary", false end,
+  server = function(db) db.role = "down" end,
+}
+local ANSWERS = {
+  PG_VERSION = function(db) return db.has_data end,
+  ["standby.signal"] = function(db) return db.is_standby end,
+  pg_isready = function(db) return db.role ~= "down" end,
+}
+
+local function name_of(command)
+  local program = command[1]:match "[^/]+$"
+  if program == "sh" then return "server" end
+  if program == "test" then return command[3]:match "[^/]+$" end
+  return program == "pg_ctl" and command[2] or program
+end
+
+if sim then
+  local is_first = true
+  sim.exec(function(command, world)
+    local name, what = "db of " .. world.name, name_of(command)
+    local db = world.notes[name] or { has_data = false, is_standby = false, n = 0 }
+    local function put()
+      db.n = db.n + 1
+      world.notes[name] = db
+    end
+    -- The server of an earlier life was stopped when that ended.
+    if is_first then db.role = "down" end
+    is_first = false
+    if what == "server" then db.role = db.is_standby and "standby" or "primary" end
+    put()
+    if ANSWERS[what] then return { code = ANSWERS[what](db) and 0 or 1, after = 0.01 } end
+    return {
+      hangs = what == "server", code = world.chance(50) and 1 or 0,
+      after = world.random(0.05, world.chance(100) and 20 or 1),
+      on_end = function(_, how)
+        db = world.notes[name]
+        if EFFECTS[what] and (how.code == 0 or what == "server") then EFFECTS[what](db) end
+        put()
+      end,
+    }
+  end)
+end
+
+-- A server that is a primary though its candidate's term is over counts, too: the script forgot to stop it. One whose
+-- program was killed does not: its fence has stopped it.
+local lives = {}
+
+function check(world)
+  local primaries = {}
+  for _, candidate in ipairs(world.candidates) do
+    local name = candidate.name
+    local db = world.notes["db of " .. name]
+    if db and (not lives[name] or lives[name].n ~= db.n) then lives[name] = { n = db.n, life = candidate.lives } end
+    local is_left = candidate.is_up and not candidate.is_paused and not candidate.is_elected
+      and lives[name] and lives[name].life == candidate.lives
+    if db and db.role == "primary" and (candidate.leads or is_left) then primaries[#primaries + 1] = name end
+  end
+  return #primaries <= 1, "two primaries: " .. table.concat(primaries, " and ")
+end

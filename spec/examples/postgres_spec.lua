@@ -1,0 +1,117 @@
+-- limit: 300 s
+-- The example of PostgreSQL with real servers: never two primaries, whatever happens to the program that leads.
+local etcd = require "support.etcd"
+local ports = require "support.ports"
+local process = require "support.process"
+local simulate = require "sim.simulate"
+local tree = require "support.tree"
+local uv = require "luv"
+local vm = require "support.vm"
+local wait = require "support.wait"
+
+local EXAMPLE = tree.root .. "/examples/postgres"
+local BIN = "/usr/lib/postgresql/15/bin"
+
+describe("the example of PostgreSQL", function()
+  local server, folder
+  local port = {}
+  local _, may_run = vm.shell(("test -x %s/postgres && setpriv --reuid postgres --regid postgres --clear-groups %s "
+    .. "--version 2>&1"):format(BIN, tree.program))
+
+  setup(function()
+    if not may_run then return end
+    server = etcd.start()
+    folder = assert(uv.fs_mkdtemp "/tmp/lunarch-postgres-XXXXXX")
+    for i = 1, 2 do port[i] = ports.free() end
+  end)
+  teardown(function()
+    if not may_run then return end
+    for i = 1, 2 do
+      vm.shell(("pid=$(head -n 1 %s/%d/postmaster.pid 2>/dev/null) && kill -QUIT $pid"):format(folder, i))
+    end
+    server:stop()
+    vm.shell("rm -rf " .. folder)
+  end)
+  after_each(process.end_all)
+
+  local function start(i)
+    return process.start {
+      EXAMPLE .. "/node.sh", i, "--endpoints", server.endpoint,
+      env = { DIR = folder, PORT = port[i], LUNARCH = tree.program },
+    }
+  end
+
+  local function psql(i, text)
+    local output, ok = vm.shell(("%s/psql -qtA -h 127.0.0.1 -p %d -U postgres -d postgres -v ON_ERROR_STOP=1 -c \"%s\" "
+      .. "2>&1"):format(BIN, port[i], text))
+    return ok and output, output
+  end
+
+  local function accepts_writes(i)
+    return psql(i, "SELECT pg_is_in_recovery()") == "f\n"
+  end
+
+  -- The first is asked once more: it may have ended, and the second begun, in between.
+  local function the_primary()
+    local first, second = accepts_writes(1), accepts_writes(2)
+    assert.is_false(first and second and accepts_writes(1), "two primaries")
+    return first and 1 or second and 2
+  end
+
+  local function becomes_primary(i)
+    wait.eventually(function()
+      local found = the_primary()
+      return found == i
+    end, nil, "server " .. i .. " to be the primary")
+  end
+
+  local function follows(child)
+    child:wait_line "follows 127.0.0.1"
+  end
+
+  local function wanted(name, fn)
+    it(name, function()
+      if not may_run then return pending "no PostgreSQL 15, or no way to run as its user, here" end
+      fn()
+    end)
+  end
+
+  wanted("has one primary, and stops its server when the program is killed or stopped", function()
+    local one = start(1)
+    becomes_primary(1)
+    one:wait_line "is the primary, token"
+    local two = start(2)
+    follows(two)
+    wait.eventually(function() return (tonumber(psql(2, "SELECT count(*) FROM journal")) or 0) > 0 end)
+    assert.truthy(select(2, psql(1, "BEGIN; SELECT guarded(1); COMMIT")):find("token 1 is too old", 1, true))
+
+    one:kill9()
+    becomes_primary(2)
+    assert.is_false(accepts_writes(1))
+    local written = tonumber(psql(2, "SELECT count(*) FROM journal"))
+    assert.is_true(written > 0)
+
+    one = start(1)
+    follows(one)
+    two:wait_line "is the primary, token"
+    process.freeze(two.pid)
+    becomes_primary(1)
+    assert.is_false(accepts_writes(2))
+    assert.is_true(tonumber(psql(1, "SELECT count(*) FROM journal")) >= written)
+    process.thaw(two.pid)
+    two:wait_line "no primary any more"
+    follows(two)
+
+    one:signal "sigterm"
+    assert.equal(0, (one:wait_exit()))
+    becomes_primary(2)
+  end)
+
+  it("is proven in the simulator, and caught where a server is left to itself", function()
+    local text = tree.read(EXAMPLE .. "/failover.lua")
+    assert.is_nil(simulate.report(text, "--seeds", "1..6").failure)
+    local careless = text:gsub("PORT, term = term", "PORT"):gsub("local function stop%(%)\n", "%0  do return end\n")
+    assert.not_equal(text, careless)
+    assert.truthy(simulate.report(careless, "--seeds", "1..10").failure)
+  end)
+end)
