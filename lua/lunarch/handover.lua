@@ -134,6 +134,7 @@ local function look(client, request, own, target)
   end
   local known = handover.read(now)
   request.mod, request.fields = known.mod, known.fields
+  if known.fields.state == "going" then return true end -- the answer to our writing it was lost
   if between then return false, ("%s stands before %s, and does not step aside"):format(who(between), who(target)) end
   if request.fields.state ~= "ready" then
     return false, ("%s does not answer: it is no candidate of lunarch's, or it is stuck"):format(who(target))
@@ -159,6 +160,12 @@ local function prepare(client, request, own)
   return target
 end
 
+-- The point of no return: the request is as it was read, and the candidate stands.
+local function go(client, request, target)
+  return request.fields.state == "going"
+    or write(client, request, { state = "going" }, { "create", target.key, "=", target.create_revision })
+end
+
 --- The leader's part: true and for whom once it is to step down, or nil and why it is not. Waits, some seconds at most.
 ---@param request table as of handover.read
 ---@param own { name: string, key: string, is_over: function } the line, the leader's key, whether it leads no more
@@ -173,10 +180,7 @@ function handover.serve(client, request, own)
     if own.is_over() then return nil, "the leader has changed" end
     local is_due
     is_due, why = look(client, request, own, target)
-    if is_due and write(client, request, { state = "going" },
-      { "create", target.key, "=", target.create_revision }) then
-      return true, who(target)
-    end
+    if is_due and go(client, request, target) then return true, who(target) end
     if is_due == nil or lunarch.now() >= until_s then return nil, why or "etcd does not answer" end
     lunarch.sleep(pause)
     pause = math.min(LATER_S, 2 * pause)
@@ -274,7 +278,7 @@ local function await_state(client, request, until_s)
     delete(client, request)
     return nil, request.fields.why or "refused", "refused"
   end
-  if event then return nil, "the request was withdrawn", "cancelled" end
+  if event then return nil, "the request is over", "cancelled" end
   return nil, message, code
 end
 
@@ -293,12 +297,22 @@ local function await_leader(client, request, until_s)
   return nil, ("%s was elected instead"):format(leader.value), "unknown"
 end
 
+-- The request is gone before the leader has begun to step down: it was withdrawn, unless the named one leads by now,
+-- and has deleted it.
+local function leads_all_the_same(client, request)
+  local places = request.fields.place and handover.places(client, request.name)
+  local first = places and places[1]
+  if not first or first.key ~= request.fields.place then return nil, "the request was withdrawn", "cancelled" end
+  return { key = first.key, value = first.value, token = first.create_revision }
+end
+
 --- Waits until the switchover is done: the new leader, or nil, message, code. What has not begun when its time is over
 --- is withdrawn, and changes nothing.
 ---@param request table as of handover.ask
 function handover.await(client, request)
   local until_s = require "lunarch".now() + request.fields.within
   local fields, message, code = await_state(client, request, until_s)
+  if code == "cancelled" then return leads_all_the_same(client, request) end
   if not fields then
     if code ~= "timeout" or withdraw(client, request) then
       if code == "timeout" then message = "the leader does not answer: nothing was changed" end
@@ -335,6 +349,17 @@ function handover.by_term(term, to, within)
     return nil, why, "refused"
   end
   return term:resign()
+end
+
+--- What is asked of a line now: { pause = fields, switchover = fields }, each nil where there is none; or nil, message,
+--- code. Waits.
+function handover.requests(client, name)
+  local answer, message, code = client:txn({
+    success = { { "get", handover.switchover_key(name) }, { "get", handover.pause_key(name) } },
+  }, ASK_S)
+  if not answer then return nil, message, code end
+  local switchover, pause = answer.responses[1].kvs[1], answer.responses[2].kvs[1]
+  return { switchover = switchover and beside.decode(switchover.value), pause = pause and beside.decode(pause.value) }
 end
 
 -- ---- pausing -----------------------------------------------------------------------------------------------------

@@ -68,14 +68,19 @@ local function serve(candidate, request)
   end
 end
 
+-- A request that is planned is served anew in a later term.
+local function is_served(candidate, request)
+  return candidate.served == request.id and candidate.served_in == candidate.term
+end
+
 local function lead(candidate, request)
   if is_own(candidate, request.fields.place) then
     if candidate.finished ~= request.id then
       candidate.finished = request.id
       tasks.spawn(candidate, function() handover.finish(candidate.client, request) end)
     end
-  elseif request.fields.state == "asked" and candidate.served ~= request.id then
-    candidate.served = request.id
+  elseif request.fields.state == "asked" and not is_served(candidate, request) then
+    candidate.served, candidate.served_in = request.id, candidate.term
     tasks.spawn(candidate, serve, request)
   end
 end

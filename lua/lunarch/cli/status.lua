@@ -12,7 +12,7 @@ local command = {
 Shows the line of an election or a lock: who leads or holds, who waits, the fencing tokens,
 the time each lease has left unless it is renewed, host and pid of locks, the keys; and what
 is wrong with it: a key without a lease, which blocks the line until it is deleted, or a name
-inside of this name.]],
+inside of this name; a pause, and a switchover that is under way.]],
   epilog = looks.EPILOG,
   rewrite = looks.rewrite,
 }
@@ -36,7 +36,21 @@ local function sentence(name, first, n_waiting, revision)
     first.token, revision - first.token, waiting)
 end
 
-local function as_json(name, places, revision)
+-- What candidates are asked for just now, a sentence each.
+local function asked(name, requests)
+  local pause, switchover, lines = requests.pause, requests.switchover, {}
+  if pause then
+    lines[1] = ("%s is paused by %s: no candidate of lunarch takes over until `lunarch resume %s`"):format(name,
+      pause.by or "another", name)
+  end
+  if switchover then
+    lines[#lines + 1] = ("a switchover%s is under way, asked for by %s (%s)"):format(
+      switchover.to and " to " .. switchover.to or "", switchover.by or "another", switchover.state or "?")
+  end
+  return lines
+end
+
+local function as_json(name, places, revision, requests)
   local waiting, wrong = {}, {}
   for i, place in ipairs(places) do
     if i > 1 then waiting[#waiting + 1] = place end
@@ -45,7 +59,7 @@ local function as_json(name, places, revision)
   local first = places[1]
   return {
     name = name, revision = revision, kind = first and first.kind, first = first, waiting = waiting, wrong = wrong,
-    is_held = first ~= nil and not first.wrong,
+    is_held = first ~= nil and not first.wrong, pause = requests.pause, switchover = requests.switchover,
   }
 end
 
@@ -53,11 +67,16 @@ local function run(client, flags)
   local places, revision, code = require("lunarch.look").line(client, flags.name, looks.timeout(flags))
   if not places then return nil, revision, code end
   local first = places[1]
+  -- Who may not read them sees the line all the same.
+  local requests = require("lunarch.handover").requests(client, flags.name) or {}
   if flags.json then
-    io.stdout:write(require("lunarch.look.json").encode(as_json(flags.name, places, revision)), "\n")
+    io.stdout:write(require("lunarch.look.json").encode(as_json(flags.name, places, revision, requests)), "\n")
   else
     io.stdout:write(sentence(flags.name, first, math.max(0, #places - 1), revision), "\n")
     if first then io.stdout:write(tostring(require("lunarch.look.columns").rows("line", places)), "\n") end
+    for _, text in ipairs(asked(flags.name, requests)) do
+      io.stdout:write(texts.plain(text), "\n")
+    end
   end
   return first and not first.wrong and 0 or looks.NONE
 end

@@ -1,5 +1,6 @@
 -- What `lunarch switchover`, `pause` and `resume` share: who asks, when, and how the outcome is said.
 local host = require "lunarch.host"
+local texts = require "lunarch.look.text"
 
 require "lunarch.internal.args".is_ours()
 
@@ -20,7 +21,7 @@ function asking.say(flags, status, text, fields)
   if flags.json then
     io.stdout:write(require("lunarch.look.json").encode(fields), "\n")
   else
-    io.stdout:write(text, "\n")
+    io.stdout:write(texts.plain(text), "\n")
   end
   return status
 end
