@@ -9,11 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "etcd/cluster.h"
 #include "etcd/endpoint.h"
 
 /* Attempts that the caller's own deadline cut short say little about a member, until they add up to this. */
 #define SILENT_ENOUGH_NS (500 * NS_PER_MS)
+/* Nor do such as are shorter than so many answers of a member that is far away. */
+enum { USUAL_ANSWERS = 2 };
+#define USUAL_MOST_NS (8 * NS_PER_S)
 /* No call to a member is out for so long after it was left. */
 #define RETIRED_NS (60 * NS_PER_S)
 
@@ -288,6 +292,7 @@ static void fail(struct etcd_member *member, const char *why) {
     member->failed_ns = rpc_now(etcd->rpc);
     member->why_ns = member->failed_ns;
     (void)snprintf(member->why, sizeof member->why, "%s", why);
+    (void)text_tame(member->why);
     trace_line(etcd->trace, "etcd: %s %s", etcd_member_address(member), member->why);
     watch_stream_member_failed(&etcd->watch_stream, member);
     etcd_calls_member_failed(member);
@@ -301,11 +306,18 @@ void etcd_member_failed(struct etcd_member *member, const char *why) {
     fail(member, why);
 }
 
+/* What was waited for less long than an answer usually takes shows nothing: a call with a short timeout would else call one
+ * far-away member silent after the other, and drive the watches about. */
+static int64_t usual_ns(const struct etcd_member *member) {
+    int64_t span_ns = USUAL_ANSWERS * etcd_member_answer_ns(member);
+    return span_ns < USUAL_MOST_NS ? span_ns : USUAL_MOST_NS;
+}
+
 void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_over, const char *guess) {
     if (member->silent_since_ns == 0)
         member->silent_since_ns = sent_ns;
     int64_t silent_ns = rpc_now(member->etcd->rpc) - member->silent_since_ns;
-    if (!is_over && silent_ns < SILENT_ENOUGH_NS)
+    if ((!is_over && silent_ns < SILENT_ENOUGH_NS) || silent_ns < usual_ns(member))
         return;
     char span[32], why[ETCD_WHY_BYTES];
     (void)snprintf(why, sizeof why, "silent for %s", etcd_span_text(span, sizeof span, silent_ns));

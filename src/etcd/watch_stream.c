@@ -26,6 +26,7 @@
 #include "etcd/status_class.h"
 
 #define IDLE_NS (5 * NS_PER_S)
+/* A creation is waited for so long, or for LOOK_ANSWERS times what the member's answers take. */
 #define SILENCE_NS (2 * NS_PER_S)
 #define SUSPICION_NS (2 * NS_PER_S)
 /* A member of which nothing was heard for LOOK_AFTER_NS, not by renewals either, is asked how it is, and left when it does not
@@ -55,6 +56,14 @@ static bool has_watchers(const struct watch_stream *stream) {
            !list_is_empty(&stream->created);
 }
 
+/* `least_ns`, or longer where etcd has shown that it is far away. */
+static int64_t patience_ns(const struct watch_stream *stream, int64_t least_ns) {
+    int64_t span_ns = LOOK_ANSWERS * etcd_member_answer_ns(stream->member);
+    if (span_ns > LOOK_MOST_NS)
+        return LOOK_MOST_NS;
+    return span_ns > least_ns ? span_ns : least_ns;
+}
+
 /* When to ask next how the member is. */
 static int64_t look_at_ns(const struct watch_stream *stream) {
     int64_t heard_ns = stream->heard_ns > stream->looked_ns ? stream->heard_ns : stream->looked_ns;
@@ -73,7 +82,7 @@ void watch_stream_rearm(struct watch_stream *stream) {
         if (stream->should_move)
             at_ns = rpc_now(stream->etcd->rpc);
         else if (!list_is_empty(&stream->creating))
-            at_ns = stream->heard_ns + SILENCE_NS;
+            at_ns = stream->heard_ns + patience_ns(stream, SILENCE_NS);
         else if (!has_watchers(stream))
             at_ns = rpc_now(stream->etcd->rpc) + IDLE_NS;
         else
@@ -251,12 +260,7 @@ static void on_look(void *arg, const struct etcd_reply *reply) {
 
 /* Without memory: again later. */
 static void look(struct watch_stream *stream) {
-    int64_t now_ns = rpc_now(stream->etcd->rpc),
-            span_ns = LOOK_ANSWERS * etcd_member_answer_ns(stream->member);
-    if (span_ns < LOOK_NS)
-        span_ns = LOOK_NS;
-    else if (span_ns > LOOK_MOST_NS)
-        span_ns = LOOK_MOST_NS;
+    int64_t now_ns = rpc_now(stream->etcd->rpc), span_ns = patience_ns(stream, LOOK_NS);
     struct etcd_call_options how = {.class = ETCD_LEASE,
                                     .deadline_ns = now_ns + span_ns,
                                     .attempt_ns = span_ns,
@@ -298,6 +302,11 @@ static void move_elsewhere(struct watch_stream *stream) {
 }
 
 static void on_silence(struct watch_stream *stream) {
+    bool is_early = rpc_now(stream->etcd->rpc) - stream->heard_ns < patience_ns(stream, SILENCE_NS);
+    if (is_early) { /* the member has shown meanwhile that its answers take long */
+        watch_stream_rearm(stream);
+        return;
+    }
     if (stream->etcd->n_used == 1) { /* nowhere else to go */
         stream->heard_ns = rpc_now(stream->etcd->rpc);
         watch_stream_rearm(stream);

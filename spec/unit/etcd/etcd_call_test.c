@@ -293,6 +293,22 @@ static void attempts_share_the_time_that_is_left(void) {
     world_close(&world);
 }
 
+static void a_short_timeout_says_nothing_of_members_that_are_far_away(void) {
+    struct world world = world_of(3);
+    struct got got;
+    for (size_t i = 0; i < 3; i++)
+        world_member(&world, i)->windows[WINDOW_USER].answer_ns = 3 * S;
+    (void)put_again(&world, &got, 900 * MS);
+    fake_advance(world.fake, S);
+    CHECK(got.n == 1 && got.code == LUN_EUNAVAILABLE);
+    for (size_t i = 0; i < 3; i++)
+        CHECK(world_member(&world, i)->failed_ns == 0);
+    (void)get(&world, &got, 30 * S); /* that all of them are silent shows in the end */
+    fake_advance(world.fake, 30 * S);
+    CHECK(got.n == 1 && world_member(&world, 0)->failed_ns != 0);
+    world_close(&world);
+}
+
 static void an_attempts_time_can_be_given(void) {
     struct world world = world_of(1);
     struct got got;
@@ -578,6 +594,7 @@ int main(void) {
     RUN(a_transaction_of_reads_is_a_read);
     RUN(a_silent_member_costs_one_attempt_and_is_left);
     RUN(attempts_share_the_time_that_is_left);
+    RUN(a_short_timeout_says_nothing_of_members_that_are_far_away);
     RUN(an_attempts_time_can_be_given);
     RUN(a_slow_cluster_is_given_more_time_each_round);
     RUN(a_write_sent_once_is_waited_for);

@@ -224,6 +224,30 @@ static void a_member_that_says_that_it_is_there_is_kept(void) {
     world_close(&world);
 }
 
+/* It creates watches after 3 s, as it answers anything: the stream is not left before, nor when more is watched. */
+static void a_far_away_member_has_time_to_create_a_watch(void) {
+    struct world world = world_of(2);
+    struct seen seen, late;
+    set_up(&seen, &world, "k");
+    set_up(&late, &world, "l");
+    world_member(&world, 0)->windows[WINDOW_USER].answer_ns = 3 * S;
+    start(&seen);
+    struct fake_stream *stream = open_on(&world, "a:1");
+    (void)asked(stream);
+    fake_advance(world.fake, 3 * S);
+    CHECK(open_on(&world, "a:1") == stream);
+    say_created(stream, 0, 10);
+    CHECK(seen.n_created == 1);
+    start(&late);
+    (void)asked(stream);
+    fake_advance(world.fake, 3 * S);
+    say_created(stream, 1, 10);
+    CHECK(late.n_created == 1 && fake_n_streams_opened(world.fake) == 1);
+    stop(&seen);
+    stop(&late);
+    world_close(&world);
+}
+
 static void a_member_whose_answers_take_long_is_waited_for_longer(void) {
     struct world world = world_of(2);
     struct seen seen;
@@ -466,6 +490,7 @@ int main(void) {
     RUN(a_member_that_creates_nothing_is_left);
     RUN(a_member_that_falls_silent_is_left_within_two_seconds);
     RUN(a_member_that_says_that_it_is_there_is_kept);
+    RUN(a_far_away_member_has_time_to_create_a_watch);
     RUN(a_member_whose_answers_take_long_is_waited_for_longer);
     RUN(a_member_that_is_heard_of_or_alone_is_not_asked);
     RUN(a_stream_is_heard_until_it_is_left);
