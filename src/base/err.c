@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 struct entry {
     int code;
     const char *name;
@@ -41,6 +43,7 @@ int lun_err_set(struct lun_err *err, int code, const char *format, ...) {
     va_start(args, format);
     (void)vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    (void)text_tame(err->text);
     err->code = code;
     err->status = -1;
     err->is_retriable = false;
@@ -58,7 +61,7 @@ int lun_err_wrap(struct lun_err *err, const char *format, ...) {
     va_end(args);
     if (n < 0)
         return err->code;
-    size_t len = strlen(prefix);
+    size_t len = strlen(text_tame(prefix));
     memcpy(prefix + len, ": ", 2);
     len += 2;
     memmove(err->text + len, err->text, sizeof err->text - len);

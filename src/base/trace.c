@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "base/text.h"
+
 void trace_line(const struct trace *trace, const char *format, ...) {
     if (!trace || !trace->on_line)
         return;
@@ -13,5 +15,5 @@ void trace_line(const struct trace *trace, const char *format, ...) {
     va_start(args, format);
     (void)vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    trace->on_line(trace->arg, line);
+    trace->on_line(trace->arg, text_tame(line));
 }

@@ -206,6 +206,16 @@ static void an_error_is_wrapped_outward(void) {
     CHECK(lun_err_set(NULL, LUN_ELOST, "nobody asked") == LUN_ELOST && lun_err_wrap(NULL, "nor here") == 0);
 }
 
+static void a_control_character_from_outside_is_not_shown(void) {
+    struct lun_err err;
+    (void)lun_err_set(&err, LUN_ELOST, "key %s",
+                      "a\nb\x1b[2J\x7f\xc2\x9b"
+                      "c \xc3\xa9");
+    CHECK_TEXT(err.text, "key a?b?[2J???c \xc3\xa9");
+    (void)lun_err_wrap(&err, "lock %s", "/x\r\n");
+    CHECK_TEXT(err.text, "lock /x??: key a?b?[2J???c \xc3\xa9");
+}
+
 static void an_error_too_long_is_cut(void) {
     char text[2 * LUN_ERR_TEXT_BYTES];
     memset(text, 'x', sizeof text - 1);
@@ -314,6 +324,7 @@ int main(void) {
     RUN(the_end_of_a_prefix_follows_all_its_keys);
     RUN(bytes_are_copied_with_their_zeros);
     RUN(an_error_is_wrapped_outward);
+    RUN(a_control_character_from_outside_is_not_shown);
     RUN(an_error_too_long_is_cut);
     RUN(every_code_has_a_name_and_a_sentence);
     RUN(a_machine_moves_along_its_arcs_and_traces_them);
