@@ -22,6 +22,7 @@ struct call {
     grpc_byte_buffer *reply;
     struct rpc_timer deadline;
     bool is_overdue; /* cancelled for it */
+    bool is_refused; /* gRPC has not taken the request: there is no status */
     rpc_reply_cb on_reply;
     void *arg;
 };
@@ -39,7 +40,9 @@ static void finish(struct call *call) {
     rpc_timer_fini(&call->deadline);
     struct rpc_result result;
     char *text;
-    call_state_result(&call->state, call->is_apart && !call->was_sent, &result, &text);
+    if (call->is_refused)
+        call->state.status = GRPC_STATUS_UNAVAILABLE;
+    call_state_result(&call->state, call->is_refused || (call->is_apart && !call->was_sent), &result, &text);
     if (call->is_overdue && result.status == RPC_CANCELLED)
         result = (struct rpc_result){.status = RPC_DEADLINE_EXCEEDED,
                                      .message = "deadline exceeded",
@@ -99,7 +102,7 @@ static bool start(struct call *call, struct lun_bytes request) {
     if (is_started || !call->is_sending)
         return is_started;
     (void)grpc_call_cancel(call->state.call, NULL); /* on_sent comes still, and finishes it */
-    call->is_done = true;
+    call->is_done = call->is_refused = true;
     return true;
 }
 
