@@ -197,7 +197,8 @@ int lun_client_open(const struct lun_config *config, struct lun_client **ret_cli
  * earlier of the two; succeeds at once when it is closed. */
 int lun_client_close(struct lun_client *client, const struct lun_ask *ask, struct lun_op **ret_op,
                      struct lun_err *ret_err);
-/* Ends it and frees it; outside its callbacks. What lun_client_close has not ended is cut off (leases then
+/* Ends it and frees it. In one of its callbacks: no other comes any more, and it is freed when lun_client_poll, which called
+ * that, returns. What lun_client_close has not ended is cut off (leases then
  * lapse). Waits only for our own thread: milliseconds. No callback comes any more. */
 void lun_client_free(struct lun_client *client);
 /* Like close and free in one, in the background: leases are revoked for at most 5 s. For finalisers: waits

@@ -92,16 +92,16 @@ static void on_trace_poll(struct rpc_completion *note) {
     int n_dropped = client->n_trace_dropped;
     client->n_trace_lines = client->n_trace_dropped = 0;
     rpc_leave(client->rpc);
-    bool is_told = !client->is_cut_off; /* freed or abandoned: nobody is to be called any more */
     while ((node = list_pop_front(&lines))) {
         struct trace_entry *entry = CONTAINER_OF(node, struct trace_entry, in_client);
-        if (is_told) {
+        if (!client
+                 ->is_cut_off) { /* freed or abandoned, by a callback too: nobody is to be called any more */
             client->n_called++;
             (entry->is_warning ? client->on_warning : client->on_trace)(client->trace_arg, entry->line);
         }
         free(entry);
     }
-    if (is_told && n_dropped > 0 && client->on_trace) {
+    if (!client->is_cut_off && n_dropped > 0 && client->on_trace) {
         char line[64];
         (void)snprintf(line, sizeof line, "(%d lines dropped: poll more often)", n_dropped);
         client->on_trace(client->trace_arg, line);
@@ -218,10 +218,17 @@ int lun_client_poll(struct lun_client *client, int64_t timeout_ms) {
         return LUN_ECLOSED;
     int64_t until_ns = timeout_ms == 0 ? 0 : client_deadline_ns(client, timeout_ms);
     client->n_called = 0;
+    client->poller = pthread_self();
+    client->is_polled = true;
     int rc = rpc_poll(client->rpc, until_ns);
+    client->is_polled = false;
     if (client->n_called > 0)
-        return client->n_called;
-    return rc < 0 ? rc : 0;
+        rc = client->n_called;
+    else if (rc > 0)
+        rc = 0;
+    if (client->is_to_be_freed)
+        lun_client_free(client);
+    return rc;
 }
 
 /* ---- closing ---------------------------------------------------------------------------------------- */
@@ -361,6 +368,9 @@ void lun_client_free(struct lun_client *client) {
     be_quiet(client);
     cut_off(client);
     rpc_leave(client->rpc);
+    client->is_to_be_freed = client->is_polled && pthread_equal(client->poller, pthread_self());
+    if (client->is_to_be_freed)
+        return;
     /* What was answered before is still in the inbox; nobody is to be called any more. */
     while (!client_is_over(client))
         (void)rpc_poll(client->rpc, rpc_now(client->rpc) + CUT_OFF_SLICE_NS);

@@ -3,6 +3,7 @@
 #ifndef LUN_CLIENT_H
 #define LUN_CLIENT_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/list.h"
@@ -30,10 +31,12 @@ struct lun_client {
     struct list watches;   /* struct lun_watch: open */
     struct list close_ops; /* by in_object */
     int64_t close_until_ns;
-    bool is_closing;     /* nothing new is taken */
-    bool is_cut_off;     /* nothing is waited for */
-    bool is_etcd_closed; /* nothing is in flight */
-    int n_called;        /* callbacks run by the poll under way; the polling thread's own */
+    bool is_closing;                /* nothing new is taken */
+    bool is_cut_off;                /* nothing is waited for */
+    bool is_etcd_closed;            /* nothing is in flight */
+    bool is_polled, is_to_be_freed; /* a poll is under way on `poller`; it was freed in a callback of that */
+    pthread_t poller;
+    int n_called; /* callbacks run by the poll under way; the polling thread's own */
     struct rpc_timer close_timer;
     struct trace trace, warnings;
     struct rpc_completion trace_note;

@@ -40,6 +40,48 @@ static void a_traced_client_that_nobody_polls_is_freed_without_a_word(void) {
     CHECK(n_lines == 0 && answer.n_times == 0);
 }
 
+/* ---- in a callback of its own */
+
+static void free_it(void *arg, const struct lun_result *result) {
+    (void)result;
+    struct lun_client **client = arg;
+    lun_client_free(*client);
+    *client = NULL;
+}
+
+static void free_at_a_line(void *arg, const char *line) {
+    (void)line;
+    struct lun_client **client = arg;
+    if (*client)
+        lun_client_free(*client);
+    *client = NULL;
+}
+
+static void a_client_is_freed_in_an_answers_callback(void) {
+    struct lun_client *client = open_client(), *polled = client;
+    struct answer other;
+    struct lun_ask ask_to_free = {.timeout_ms = LIMIT_MS, .on_done = free_it, .arg = &client};
+    BEGIN(other, LIMIT_MS, lun_session_open(client, NULL, &ask, NULL, NULL));
+    REQUIRE(lun_status(client, &ask_to_free, NULL, NULL) == 0);
+    while (client)
+        (void)lun_client_poll(polled, 1000);
+    CHECK(other.n_times <= 1);
+}
+
+static void a_client_is_freed_in_the_callback_of_a_trace_line(void) {
+    struct lun_client *client = NULL;
+    const char *endpoints[] = {endpoint};
+    struct lun_config config = {
+        .endpoints = endpoints, .n_endpoints = 1, .on_trace = free_at_a_line, .trace_arg = &client};
+    REQUIRE(lun_client_open(&config, &client, NULL) == 0);
+    struct lun_client *polled = client;
+    struct answer answer;
+    BEGIN(answer, LIMIT_MS, lun_session_open(client, NULL, &ask, NULL, NULL));
+    while (client)
+        (void)lun_client_poll(polled, 1000);
+    CHECK(answer.n_times == 0);
+}
+
 static void an_election_is_freed_before_its_term(void) {
     struct lun_client *client = open_client();
     struct lun_session *session = open_session(client, 5);
@@ -246,6 +288,8 @@ int main(int argc, char **argv) {
         return rc;
     RUN(a_client_is_freed_in_the_middle_of_everything);
     RUN(a_traced_client_that_nobody_polls_is_freed_without_a_word);
+    RUN(a_client_is_freed_in_an_answers_callback);
+    RUN(a_client_is_freed_in_the_callback_of_a_trace_line);
     RUN(an_election_is_freed_before_its_term);
     RUN(an_election_is_freed_while_its_term_lasts);
     RUN(an_election_freed_while_it_campaigns_answers_and_leaves);
