@@ -63,6 +63,34 @@ describe("of three members", function()
     print(("the leader thawed: the shortest of %d sessions had %.2f s left"):format(#list, shortest))
   end))
 
+  -- gRPC's own pings notice a frozen member after 8 s.
+  it("a frozen one keeps no watch from its events for longer than 2 s", scene.play(function()
+    local PROMISED_S, FACTOR = 2, 2.5
+    for _, follower in ipairs(cluster:followers()) do
+      local heard, name = {}, "/members/watched/" .. follower.name
+      for i, endpoints in ipairs(keepers.rotations(cluster, 9)) do
+        local watch = assert(scene.connect(endpoints):watch(name))
+        heard[i] = lunarch.spawn(function()
+          assert(watch:next(scene.LIMIT))
+          return clock.now()
+        end)
+      end
+      local admin = scene.connect(others(follower))
+      assert(admin:put("/members/ready", "x"))
+      lunarch.sleep(1)
+      follower:freeze()
+      local frozen_at, longest = clock.now(), 0
+      assert(admin:put(name, "x"))
+      for i = 1, #heard do
+        longest = math.max(longest, scene.join(heard[i]) - frozen_at)
+      end
+      follower:thaw()
+      print(("a follower frozen: the last of %d watches heard after %.2f s"):format(#heard, longest))
+      -- timing: the promise is 2 s.
+      assert.is_true(longest < FACTOR * PROMISED_S, ("it took %.2f s"):format(longest))
+    end
+  end))
+
   it("a killed leader costs no session of 10 s", scene.play(function()
     local list = keepers.open(keepers.rotations(cluster, 9), 10)
     local leader = cluster:leader()

@@ -83,6 +83,33 @@ describe("a member cut off from the others", function()
     cluster:join()
   end))
 
+  -- Plain watches: nothing looks after them now and then, as after a waiter.
+  it("keeps no watch from its events for longer than 6 s, whichever member the watch is on", scene.play(function()
+    local PROMISED_S, FACTOR = 6, 2
+    local follower = cluster:followers()[1]
+    local admin = scene.connect(others(follower))
+    local heard = {}
+    for i = 1, 9 do
+      local watch = assert(scene.connect(keepers.rotations(cluster, 3)[i % 3 + 1]):watch "/partition/watched")
+      heard[i] = lunarch.spawn(function()
+        assert(watch:next(scene.LIMIT))
+        return clock.now()
+      end)
+    end
+    lunarch.sleep(1)
+    cluster:isolate(follower)
+    local cut_at, longest = clock.now(), 0
+    lunarch.sleep(0.3)
+    assert(admin:put("/partition/watched", "x"))
+    for i = 1, 9 do
+      longest = math.max(longest, scene.join(heard[i]) - cut_at)
+    end
+    cluster:join()
+    print(("a follower cut off: the last of %d watches heard after %.2f s"):format(#heard, longest))
+    -- timing: the promise is 6 s; without a leader noticed, an event never comes.
+    assert.is_true(longest < FACTOR * PROMISED_S, ("it took %.2f s"):format(longest))
+  end))
+
   it("keeps no waiter from its turn, whichever member its watch is on", scene.play(function()
     local follower = cluster:followers()[1]
     local admin = scene.connect(others(follower))
