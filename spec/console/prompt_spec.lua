@@ -345,6 +345,12 @@ describe("the prompt", function()
     wait.pass(0.3)
     t:type "\3"
     t:wait "^%[/prompt/plain %d+%.%ds%]> ?$"
+    assert.falsy(t:text():find("\n\n", 1, true), t:text())
+    assert.truthy(t:text():find("^C\ninterrupted\n[", 1, true), t:text())
+    t:type "half"
+    t:wait "%]> half$"
+    t:type "\3"
+    t:wait_text "> half%^C\n%[/prompt/plain %d+%.%ds%]>"
     t:type "\4"
     assert.equal(0, t:wait_exit())
     assert.truthy(t:history():find("unlocked /prompt/plain\n", 1, true), t:history())

@@ -109,7 +109,8 @@ cases.both = {
     'candidate("/e", "A", 5)', 'kill ""', "client:get ''", "print(#elections())" }, {
     "\nlock: 'name' must be a string that is not empty[^\n]+\ntry: 'name' must be[^\n]+\n"
       .. "line: 'name' must be[^\n]+\nhistory: 'name' must be[^\n]+\nfollow: 'name' must be[^\n]+\n"
-      .. "revoke: 'x' must be[^\n]+\ncandidate: 'name' must be[^\n]+\ncandidate: 'name' must be a name that does not end in '/'[^\n]+\n"
+      .. "revoke: 'x' must be[^\n]+\ncandidate: 'name' must be[^\n]+\n"
+      .. "candidate: 'name' must be a name that does not end in '/'[^\n]+\n"
       .. "candidate: 'who' must be[^\n]+\ncandidate: 'ttl' must be[^\n]+\ncandidate: 'options' must be[^\n]+\n"
       .. "kill: there is no candidate ''[^\n]*\n[^\n]+\n0\n" } },
   { "handlers that stand as globals", { "function on_elected() print 'the global one' end",
@@ -120,7 +121,8 @@ cases.both = {
     'setmetatable({}, { __tostring = function() error "bad" end })',
     'setmetatable({}, { __console = function() error "worse" end })',
     'setmetatable({}, { __index = error, __len = error, __pairs = error })', '("x"):rep(5000)',
-    '"\\27[31m\\200\\194\\155"', "error(setmetatable({}, { __tostring = error }))", "{ [{}] = 1, [true] = 2, [1] = 3, x = 4 }", "'here'" }, {
+    '"\\27[31m\\200\\194\\155"', "error(setmetatable({}, { __tostring = error }))",
+    "{ [{}] = 1, [true] = 2, [1] = 3, x = 4 }", "'here'" }, {
     "\na value whose __tostring fails: input:1: bad\ncannot be printed: input:1: worse\n{}\n\"x+\"... %(5000 bytes%)\n"
       .. '"\\27%[31m\\xc8\\xc2\\x9b"\nan error object whose __tostring fails\n{[^\n]+}\n"here"\n' } },
   { "names of every kind", { 'a = candidate("/w/\\27]0;x\\7", "日本", { ttl = 3 })', "run(0.3)",

@@ -28,6 +28,15 @@ describe("a verb", function()
     assert.matches("2 of 2 expectations met", output)
   end)
 
+  it("records what was typed as an experiment that plays and prints the same", function()
+    local path = tree.folder() .. "/recorded.lua"
+    typed({ "--sim" }, { cases.TWO, "1 + 41", "kill(a)", "run(5)", "b.leads", ("record %q"):format(path) })
+    local output, status = process.run { "lunarch", "lab", "--sim", path }
+    assert.equal(0, status, output)
+    assert.matches("\n42\n.*A +killed.*B +elected.*\ntrue\n", output)
+    assert.matches("Play it with `lunarch lab %-%-sim ", tree.read(path))
+  end)
+
   it("looks and locks in each world that begins again, and what is left of the one before says closed", function()
     local output = typed({ "--sim" }, { cases.TWO, "x = lock '/l'", "seed(3)",
       "print(x:is_held(), select(3, x:lock(1)))", "x = lock '/l'", "back(1)",

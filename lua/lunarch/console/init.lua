@@ -184,6 +184,7 @@ function Console:on_interrupt()
   if host.take_interrupts() == 0 then return end
   local task = self.task
   if task then
+    self.input:break_line()
     self.input:drop()
     if self.world.interrupt then return self.world.interrupt(task, INTERRUPTED) end
     task:interrupt(INTERRUPTED)
@@ -337,7 +338,7 @@ local function new(options)
     options = options, events = {}, is_coloured = log.is_coloured(1), record = record.new(),
   }, Console)
   self.own = {
-    record = function(path) return self.record:write(path) end,
+    record = function(path) return self.record:write(path, self.world) end,
     dev = options.world == "cluster" and function() return self:go_to_dev() end or nil,
     show = function(...) self:show(...) end,
   }

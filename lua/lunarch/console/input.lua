@@ -45,6 +45,9 @@ function Input:drop()
   self.lines = {}
 end
 
+--- What is printed next does not stand behind Ctrl-C.
+function Input:break_line() end
+
 function Input:finish()
   self.is_over = true
   self.poll:stop()
@@ -222,9 +225,12 @@ function Plain:hide() end
 function Plain:flush() end
 function Plain:remember() end
 
-function Plain:discard()
-  if self.is_prompting then io.stderr:write "^C\n" end
+-- The terminal shows ^C itself.
+function Plain:break_line()
+  if self.is_prompting then io.stderr:write "\n" end
 end
+
+Plain.discard = Plain.break_line
 
 function Plain:lend(fn, ...) return fn(...) end
 
@@ -244,6 +250,8 @@ end
 function Plain:on_readable()
   local text = uv.fs_read(0, CHUNK_BYTES)
   if not text or text == "" then return self:end_of_input() end
+  -- The terminal has shown what was typed, with the end of its line.
+  if self.is_prompting and text:sub(-1) == "\n" then host.begin_line() end
   self:take(text)
 end
 

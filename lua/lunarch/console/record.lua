@@ -31,13 +31,26 @@ function Record:add(text, kind)
   self[#self + 1] = value and ("show(%s)"):format(value) or text
 end
 
---- Writes what was typed so far: true, or nil and what prevents it.
+-- In a world that can be broken it is an experiment, which `lunarch lab` plays.
+local EXPERIMENT = [[
+-- Recorded by `lunarch console --%s`. Play it with `lunarch lab%s %s`.
+]]
+
+local function frame(world, path)
+  if world.name == "sim" then return EXPERIMENT:format("sim", " --sim", path), "\n" end
+  if world.name == "lab" then return EXPERIMENT:format("lab", "", path), "\n" end
+  return HEAD:format(path), FOOT
+end
+
+--- Writes what was typed so far in this world: a sentence, or nil and what prevents it.
 ---@param path string
-function Record:write(path)
+---@param world lunarch.console.World
+function Record:write(path, world)
   args.text("record", "path", path)
   local file, message = io.open(path, "w")
   if not file then return nil, message, "invalid" end
-  file:write(HEAD:format(path), table.concat(self, "\n"), FOOT)
+  local head, foot = frame(world, path)
+  file:write(head, table.concat(self, "\n"), foot)
   file:close()
   return ("%d lines in %s"):format(#self, path)
 end

@@ -8,8 +8,16 @@ local function without_us(text)
   return (tostring(text):gsub("\nstack traceback:.*$", ""))
 end
 
+-- As the prompt prints; what was recorded there is played here.
+local function show(world, ...)
+  local text = require "lunarch.console.show".values(table.pack(...), world)
+  if text then print(text) end
+end
+
 local function environment(world, globals)
-  local own = { expect = function(...) return world:expect(...) end, world = world }
+  local own = {
+    expect = function(...) return world:expect(...) end, world = world, show = function(...) show(world, ...) end,
+  }
   for name, verb in pairs(world.verbs) do
     own[name] = verb
   end

@@ -65,7 +65,9 @@ end
 -- Loads what lives in the world, which has to be there.
 local function load_instance(self)
   local core, process = self.open.modules()
-  self.require = instance { ["lunarch.core"] = core, ["lunarch.sim.process"] = process, ["lunarch.internal.args"] = args }
+  self.require = instance {
+    ["lunarch.core"] = core, ["lunarch.sim.process"] = process, ["lunarch.internal.args"] = args,
+  }
   self.open.as_you(function()
     self.lunarch = self.require "lunarch"
     self.loop = self.require "lunarch.loop"

@@ -170,7 +170,8 @@ function history.read(client, name, timeout)
   local terms = terms_of(found, name)
   judge_ends(client, terms, timeout)
   return {
-    terms = terms, from = math.min(found.from, found.revision), revision = found.revision, is_compacted = found.from > 1,
+    terms = terms, from = math.min(found.from, found.revision), revision = found.revision,
+    is_compacted = found.from > 1,
   }
 end
 
