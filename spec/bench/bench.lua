@@ -9,6 +9,7 @@ local etcd = require "support.etcd"
 local median = require "support.median"
 local pkis = require "support.pki"
 local process = require "support.process"
+local special = require "bench.special"
 local tree = require "support.tree"
 
 local BUILD = os.getenv "LUNARCH_BUILD"
@@ -40,7 +41,8 @@ end
 
 -- What is measured, in which unit it is shown, and the bars of the door and of Lua (`lua`; none: no bar): `ratio` to
 -- the floor of the same round, or `absolute`. They are those of the design: what is met stays met. `over`: the etcd
--- that speaks tls or mtls; `less`: the same over another one is taken off ("": the plain one).
+-- that speaks tls or mtls; `less`: the same over another one is taken off ("": the plain one); `per`: it is divided by
+-- the same with those arguments. `special`: measured by special.lua; `is_promised`: nothing there measures it yet.
 local function row(title, mode, args, field, unit, bar)
   local new = { title = title, mode = mode, args = args, field = field, unit = unit }
   for name, value in pairs(bar or {}) do new[name] = value end
@@ -62,6 +64,7 @@ local rows = {
   row("64 locks in flight, cycles/s", "par64", parallel, "per_s", "/s",
     { ratio = 3, lua = 2, is_more_better = true }),
   row("client CPU per cycle of those", "par64", parallel, "cpu_us", "us"),
+  row("etcd's CPU per cycle of those", "par64", parallel, "etcd_cpu_us", "us", { ratio = 0.4, lua = 0.4 }),
   row("start to first lock, p50", "first", starts, "p50_us", "us"),
   row("the same over TLS: what it takes more", "first", starts, "p50_us", "us",
     { ratio = 1.25, over = "tls", less = "" }),
@@ -76,8 +79,20 @@ local rows = {
   row("resident memory, one session", "idle", {}, "rss_kb", "kB", { absolute = 15 * 1024, lua = 15 * 1024 }),
   row("memory of one waiter, 10,000 of them", "waiters", { "5000" }, "bytes_per_waiter", "B",
     { absolute = 1536, lua = 3072, is_ours_only = true }),
+  row("memory of one waiter of 10,000", "waiters", { "10000" }, "bytes_per_waiter", "B",
+    { absolute = 1536, lua = 3072, is_ours_only = true }),
+  row("500 waiters served, each", "chain", { "500" }, "per_handoff_us", "us", { is_ours_only = true }),
+  row("4,000 waiters served, each: times that", "chain", { "4000" }, "per_handoff_us", "x",
+    { absolute = 4, lua = 4, per = "500", is_ours_only = true }),
+  row("1,000 idle waiters, etcd's CPU", "idle_line", {}, "idle_percent", "%", { absolute = 0.5, special = true }),
+  row("resident memory, the host's worker", "worker", {}, "rss_kb", "kB", { lua = 20 * 1024, special = true }),
+  row("kill -9 of the leader until the next, p50", "takeover", {}, "ms", "ms", { lua = 50, special = true }),
+  row("lunarch lock x -- true; etcdctl lock x true", "command", {}, "ms", "ms",
+    { ratio = 1, lua = 1, special = true }),
+  row("lock + unlock of a kept lock", "kept", {}, "us", "us", { absolute = 1, lua = 5, is_promised = true }),
 }
 local few_rounds = { idle = true, waiters = true, first = true }
+local one_round = { chain = true, idle_line = true }
 
 local function say(text)
   if not options.json then io.stderr:write(text) end
@@ -85,6 +100,8 @@ end
 
 -- One run of one program; nil when it has no such mode.
 local function run(who, server, mode, args)
+  if mode == "chain" then return special.chain(who, server, args[1]) end
+  local cpu_before = special.cpu_us(server.pid)
   local command = { "env", table.unpack(server.environment or {}) }
   for _, word in ipairs(commands[who]) do command[#command + 1] = word end
   command[#command + 1] = server.endpoint
@@ -93,14 +110,16 @@ local function run(who, server, mode, args)
   local pipe = assert(io.popen("exec " .. tree.quote(command)))
   local output = pipe:read "a"
   if not pipe:close() then error(("bench: %s %s failed"):format(who, mode)) end
-  return cjson.decode(output)
+  local result = cjson.decode(output)
+  if result.n then result.etcd_cpu_us = (special.cpu_us(server.pid) - cpu_before) / result.n end
+  return result
 end
 
 -- Each distinct measurement once: several rows read from the same run.
 local function measurements()
   local list, known = {}, {}
   for _, r in ipairs(rows) do
-    if not known[r.id] then list[#list + 1] = r end
+    if not known[r.id] and not r.is_promised then list[#list + 1] = r end
     known[r.id] = true
   end
   return list
@@ -108,10 +127,11 @@ end
 
 local function measure_one(server, m)
   local rounds = {}
-  for round = 1, few_rounds[m.mode] and math.min(3, options.rounds) or options.rounds do
+  local n_rounds = one_round[m.mode] and 1 or few_rounds[m.mode] and math.min(3, options.rounds) or options.rounds
+  for round = 1, n_rounds do
     say(("\r\27[K%s%s, round %d of %d"):format(m.mode, m.load and " under load" or "", round, options.rounds))
-    rounds[round] = {}
-    for _, who in ipairs(order) do
+    rounds[round] = m.special and special[m.mode](server, m) or {}
+    for _, who in ipairs(m.special and {} or order) do
       if not (m.is_ours_only and who == "floor") then rounds[round][who] = run(who, server, m.mode, m.args) end
     end
   end
@@ -134,12 +154,13 @@ end
 -- The figures of a row in each round, those of another row taken off where it says so.
 local function rounds_of(results, r)
   local less = r.less and results[table.concat({ r.mode, table.concat(r.args, " "), "", r.less }, " ")]
+  local per = r.per and results[table.concat({ r.mode, r.per, "", "" }, " ")]
   local rounds = {}
-  for i, round in ipairs(results[r.id]) do
+  for i, round in ipairs(results[r.id] or {}) do
     rounds[i] = {}
     for _, who in ipairs(order) do
       local value = round[who] and round[who][r.field]
-      rounds[i][who] = value and value - (less and less[i][who][r.field] or 0)
+      rounds[i][who] = value and (value - (less and less[i][who][r.field] or 0)) / (per and per[i][who][r.field] or 1)
     end
   end
   return rounds
@@ -151,7 +172,7 @@ local function column(rounds, who)
     if not round[who] then return nil end
     values[i] = round[who]
   end
-  return median(values)
+  return values[1] and median(values)
 end
 
 local function ratio(rounds, who)
@@ -160,21 +181,32 @@ local function ratio(rounds, who)
     if not round.floor or not round[who] then return nil end
     values[i] = round[who] / round.floor
   end
-  return median(values)
+  return values[1] and median(values)
 end
 
 local function figure(value, unit)
   if not value then return "-" end
   if unit == "us" and value >= 10000 then return ("%.1f ms"):format(value / 1000) end
+  if unit == "x" or unit == "%" then return ("%.2f %s"):format(value, unit) end
   return ("%.0f %s"):format(value, unit)
 end
 
-local function verdict(r, bar, value, value_ratio)
+local missed = {}
+
+local function verdict(r, who, bar, value, value_ratio)
   local got = r.ratio and value_ratio or value
-  if not bar or not got then return "" end
+  if not bar or not (got or r.is_promised) then return "" end
+  if not got then
+    missed[#missed + 1] = ("%s (%s): nothing measures it yet"):format(r.title, who)
+    return "<= " .. figure(bar, r.unit) .. " NOT THERE"
+  end
   local is_met = r.is_more_better and got >= bar or not r.is_more_better and got <= bar
   local text = r.ratio and ("%s %.2f x floor"):format(r.is_more_better and ">=" or "<=", bar)
     or "<= " .. figure(bar, r.unit)
+  if not is_met then
+    missed[#missed + 1] = ("%s (%s): %s, bar %s"):format(r.title, who, r.ratio and ("%.2f x floor"):format(got)
+      or figure(got, r.unit), text)
+  end
   return text .. (is_met and " met" or " NOT MET")
 end
 
@@ -190,11 +222,15 @@ local function print_table(results)
       return value and ("%.2f"):format(value) or ""
     end
     print(FORMAT:format(r.title, shown "floor", shown "door", shown_ratio "door", shown "lua", shown_ratio "lua",
-      verdict(r, r.ratio or r.absolute, column(rounds, "door"), ratio(rounds, "door")),
-      verdict(r, r.lua, column(rounds, "lua"), ratio(rounds, "lua"))))
+      verdict(r, "C", r.ratio or r.absolute, column(rounds, "door"), ratio(rounds, "door")),
+      verdict(r, "Lua", r.lua, column(rounds, "lua"), ratio(rounds, "lua"))))
   end
   print(("\nMedians of %d rounds: floor, door and Lua in turn, one etcd, its data in memory."):format(options.rounds))
   print "The floor's hand-off is watched from the next revision, and includes the confirming read."
+  print(#missed == 0 and "\nEvery bar is met." or ("\n%d bars are NOT met:"):format(#missed))
+  for _, text in ipairs(missed) do
+    print("  " .. text)
+  end
 end
 
 local function secured(pki, wants_client)

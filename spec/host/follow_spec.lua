@@ -103,6 +103,7 @@ describe("a candidate", function()
       world.is_open = false
       world.leader = { value = "B" }
       world:at(3.5, function() world.is_open = true end)
+      world:at(5, function() world.leader = { value = "A", key = "/e/1234567890abcdef", token = 1 } end)
       run(make { do_work = false, do_standby = function(leader) call("do_standby", leader.value) end }, 10)
       assert.same({
         "do_standby B", "do_standby B", "do_standby B", "do_standby B", "on_elected 1", "on_lost 1 stopping",
