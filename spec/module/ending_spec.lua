@@ -338,7 +338,7 @@ describe("a program that ends itself while it leads", function()
   for what, text in pairs(vm.is_luajit and {
     ["a task beside the handlers"] = "candidate/term.lua.*'pcall'\n[^\n]*candidate/tasks.lua",
     ["the driver's wait for the work"] = "candidate/term.lua:%d+: in function 'join'",
-    ["a log of the user's"] = "line%).*'pcall'\n[^\n]*candidate/init.lua:%d+: in function 'info'",
+    ["a log of the user's"] = "line%).*'pcall'\n[^\n]*candidate/log.lua:%d+: in function",
   } or {}) do
     it("by Ctrl-C in " .. what, function()
       local child = start(([[

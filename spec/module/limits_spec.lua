@@ -1,5 +1,6 @@
 -- Where the system gives too few threads or descriptors, connect says so: it neither hangs nor ends the process.
 local tree = require "support.tree"
+local uv = require "luv"
 local vm = require "support.vm"
 
 local PROGRAM = [[
@@ -37,8 +38,8 @@ describe("a process without", function()
     if is_root and not select(2, vm.shell("setpriv --version >/dev/null 2>&1")) then
       return pending "as root there is no limit, and there is no setpriv to become another"
     end
-    -- A user of its own, so that no other processes count.
-    local prefix = is_root and "setpriv --reuid 61234 --clear-groups " or ""
+    -- A user of its own, so that no other processes count, those of another run of this spec neither.
+    local prefix = is_root and ("setpriv --reuid %d --clear-groups "):format(100000 + uv.os_getpid()) or ""
     if not is_root then return pending "other processes of this user count too" end
     if not select(2, vm.shell(prefix .. "test -r " .. tree.quote { tree.root } .. "/README.md")) then
       return pending "another user cannot read this tree"
