@@ -52,7 +52,8 @@ lunarch.run(function()
     lunarch.spawn(wait_in, session, name)
   end
   await_standing(client, name, n + 1)
-  local result = { bench = "line", mode = "chain", vm = jit and jit.version or _VERSION, n = n, entered_s = lunarch.now() - begin }
+  local result = { bench = "line", mode = "chain", vm = jit and jit.version or _VERSION, n = n }
+  result.entered_s = lunarch.now() - begin
   lunarch.sleep(1)
   result.lua_bytes_per_waiter = math.floor((lua_bytes() - lua_before) / n)
   result.bytes_per_waiter = math.floor((rss_bytes() - rss_before) / n)

@@ -162,6 +162,10 @@ describe("lunarch", function()
       }
       assert.truthy(output:find "cannot load the module 'lunarch'", output)
       assert.equal(2, status)
+      output, status = process.run {
+        "env", "-u", "LUA_PATH_5_4", "-u", "LUA_CPATH_5_4", prefix .. "/bin/lunarch", "help", "run",
+      }
+      assert.equal(0, status, output)
     end)
   end)
 

@@ -8,7 +8,6 @@ local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
 local notify = require "lunarch.cli.notify"
-local reload = require "lunarch.cli.reload"
 local modules = require "lunarch.cli.common.modules"
 local settings = require "lunarch.cli.settings"
 local signals = require "lunarch.cli.common.signals"
@@ -225,6 +224,8 @@ function Run:may_stand()
   self.is_standing = true
   if signals.caught() then return false end
   self:watch_loop()
+  -- Here, for it needs the core, and help must not.
+  local reload = require "lunarch.cli.reload"
   self.timers[signals.catch_reloads(function() reload.start(self) end)] = true
   return true
 end
