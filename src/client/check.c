@@ -9,6 +9,7 @@
 #include "etcd/namespace.h"
 #include "recipe/place.h"
 #include "recipe/session.h"
+#include "rpc/grpc.h"
 
 int check_bytes(struct lun_bytes bytes, const char *what, struct lun_err *ret_err) {
     if (bytes.len > 0 && !bytes.data)
@@ -140,8 +141,10 @@ static bool is_set(const char *text) {
 
 int check_tls(const struct lun_config *config, bool *ret_is_tls, struct lun_err *ret_err) {
     struct endpoints endpoints = {0};
-    bool has_options = is_set(config->cacert) || is_set(config->cert) || is_set(config->key) ||
-                       is_set(config->server_name) || config->insecure_skip_tls_verify;
+    bool has_options = config->insecure_skip_tls_verify;
+#define LOOK(field) has_options = has_options || is_set(config->field);
+    RPC_TLS_STRINGS(LOOK)
+#undef LOOK
     int rc =
         config->endpoints ? endpoints_parse(config->endpoints, config->n_endpoints, &endpoints, ret_err) : 0;
     return rc ? rc : endpoints_want_tls(&endpoints, has_options, ret_is_tls, ret_err);

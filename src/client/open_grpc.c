@@ -53,11 +53,10 @@ static int open_rpc(const struct lun_config *config, struct rpc **ret_rpc, struc
     int rc = config ? check_tls(config, &is_tls, ret_err) : 0;
     if (rc || !is_tls)
         return rc ? rc : rpc_grpc_new(NULL, ret_rpc, ret_err);
-    struct rpc_tls tls = {.cacert = config->cacert,
-                          .cert = config->cert,
-                          .key = config->key,
-                          .server_name = config->server_name,
-                          .is_unverified = config->insecure_skip_tls_verify};
+    struct rpc_tls tls = {.is_unverified = config->insecure_skip_tls_verify};
+#define TAKE(field) tls.field = config->field;
+    RPC_TLS_STRINGS(TAKE)
+#undef TAKE
     return rpc_grpc_new(&tls, ret_rpc, ret_err);
 }
 

@@ -20,6 +20,8 @@ struct rpc_tls {
     const char *server_name; /* to be found in the servers' certificates, in place of each endpoint's host */
     bool is_unverified;      /* any certificate will do: no protection against a false server */
 };
+/* Its strings, which are those of struct lun_config of the same names: one that is added is named here. */
+#define RPC_TLS_STRINGS(X) X(cacert) X(cert) X(key) X(server_name)
 
 /* `tls` is NULL for plaintext. Reads certificates and keys, and reads them again when the files are replaced. Outside, any thread. 0, LUN_ENOMEM,
  * LUN_EUNAVAILABLE (no thread or descriptor), LUN_EINVALID (which certificate or key, and why it cannot be used). */
