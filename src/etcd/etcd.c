@@ -362,10 +362,6 @@ int64_t etcd_member_answer_ns(const struct etcd_member *member) {
     return longest;
 }
 
-int64_t etcd_answer_ns(struct etcd *etcd) {
-    return etcd_member_answer_ns(etcd_pick(etcd));
-}
-
 struct rpc_options etcd_options(const struct etcd *etcd, int64_t deadline_ns) {
     return (struct rpc_options){.deadline_ns = deadline_ns, .has_leader = true, .token = etcd->auth.token};
 }

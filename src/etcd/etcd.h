@@ -79,10 +79,6 @@ void etcd_member_answered(struct etcd_member *member);
  * watch stream that it carries. */
 void etcd_member_failed(struct etcd_member *member, const char *why);
 
-/* How long the member asked at present takes to answer, measured; a client that looks again and again lets at
- * least this pass in between. 0: not known. */
-int64_t etcd_answer_ns(struct etcd *etcd);
-
 /* The highest raft term any reply has borne. A renewal confirmed under a lower one counts for nothing. */
 uint64_t etcd_highest_term(const struct etcd *etcd);
 /* The highest revision any reply has borne. */

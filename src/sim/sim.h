@@ -71,7 +71,6 @@ struct sim_fault_filter {
     void *arg;
 };
 void sim_filter_faults(struct sim *sim, const struct sim_fault_filter *filter);
-const char *sim_fault_text(enum sim_fault fault);
 
 int sim_leader(const struct sim *sim); /* -1: none */
 /* Another leads, for no reason: leases live on for a full TTL and more. */

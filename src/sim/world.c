@@ -145,18 +145,6 @@ void sim_filter_faults(struct sim *sim, const struct sim_fault_filter *filter) {
     sim->filter = *filter;
 }
 
-const char *sim_fault_text(enum sim_fault fault) {
-    static const char *const texts[] = {
-        [SIM_REPLY_LOST] = "a reply is lost",
-        [SIM_REQUEST_LOST] = "a request is lost",
-        [SIM_DELAYED] = "a message is late",
-        [SIM_LATE_AFTER_CANCEL] = "a request that was taken back is carried out all the same",
-        [SIM_FALSE_HEADER] = "a header is another etcd's",
-        [SIM_FALSE_NUMBER] = "a number is false",
-    };
-    return texts[fault];
-}
-
 void sim_look_on(struct sim *sim, const struct sim_watcher *watcher) {
     sim->watcher = *watcher;
 }

@@ -7,7 +7,6 @@ local tables = {}
 
 local GAP = "   "
 local MOST_BYTES = 60 -- of a cell, but for those that are copied from it
-local DAY_S = 86400
 
 local width_of = texts.width
 
@@ -18,16 +17,6 @@ function tables.plain(value)
   if value == nil then return "-" end
   if math.type(value) == "float" then return ("%.1f"):format(value) end
   return texts.plain(tostring(value))
-end
-
---- So many seconds, as people say it: "7.1 s", "12 min", "3 h", "2 d".
----@param seconds number
----@return string
-function tables.span(seconds)
-  if seconds < 100 then return ("%.1f s"):format(seconds) end
-  if seconds < 100 * 60 then return ("%d min"):format(seconds // 60) end
-  if seconds < 2 * DAY_S then return ("%d h"):format(seconds // 3600) end
-  return ("%d d"):format(seconds // DAY_S)
 end
 
 local function cell(column, row)
