@@ -45,7 +45,6 @@ local scene = require "live.support.scene"
 local slow = require "live.support.slow"
 local stops = require "live.support.stops"
 local tree = require "support.tree"
-local vm = require "support.vm"
 local victims = require "live.support.victims"
 local wait = require "support.wait"
 local watched = require "fuzz.watched"
@@ -114,15 +113,7 @@ function parts.members()
   verdict(result.n_lost == 0, ("sessions were lost in %d of %d"):format(result.n_lost, result.n), result.troubles)
 end
 
--- The short form's spec, 10,000 times (spec/module/exec_spec.lua), on both VMs.
-local EXECS = 10000
-
-function parts.exec()
-  say("exec: %d commands that succeed, fail, are not found, and are ended", EXECS)
-  uv.os_setenv("LUNARCH_EXECS", ("%d"):format(EXECS))
-  local output, is_fine = vm.shell(tree.quote { tree.root .. "/dev", "test", "spec/module/exec_spec" } .. " 2>&1")
-  verdict(is_fine, "no descriptor, no child and no memory is left", { output })
-end
+function parts.exec() require "soak.exec"(say, verdict) end
 
 function parts.deaths()
   say("deaths: %d candidates of TTL %d killed -9 wherever their campaigns are", DEATHS, victims.TTL)

@@ -212,14 +212,6 @@ static struct bell *bell_check(lua_State *L) {
     return bell;
 }
 
-/* watch(client): rings from now on when the client has something to tell, and once at once. */
-static int bell_watch(lua_State *L) {
-    struct bell *bell = bell_check(L);
-    lua_pushboolean(L, watch_fd(bell, lun_client_fd(client_ref_check(L, 2)->client), EPOLLIN | EPOLLET) == 0);
-    kick(bell);
-    return 1;
-}
-
 /* hear(fd): rings from now on when the descriptor becomes readable, and once at once. */
 static int bell_hear(lua_State *L) {
     struct bell *bell = bell_check(L);
@@ -239,7 +231,7 @@ static int bell_close(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
-    {"watch", bell_watch}, {"hear", bell_hear}, {"ring", bell_ring}, {"close", bell_close}, {NULL, NULL}};
+    {"hear", bell_hear}, {"ring", bell_ring}, {"close", bell_close}, {NULL, NULL}};
 
 void bell_register(lua_State *L) {
     if (luaL_newmetatable(L, BELL)) {

@@ -5,7 +5,7 @@
 #include "module/compat.h"
 
 /* bell(folder) -> bell, path | nil, message. Starts a thread, and listens at `path`, in a folder of its own inside
- * `folder`, for one connection of this process. Methods: watch(client), hear(fd), ring(), close(). Not to be opened before a
+ * `folder`, for one connection of this process. Methods: hear(fd), ring(), close(). Not to be opened before a
  * fork: the child has no such thread. */
 int bell_open(lua_State *L);
 void bell_register(lua_State *L);

@@ -32,7 +32,8 @@
 static const char CLASS[] = LUN_CORE ".commands";
 static const char TOKEN[] = LUN_CORE ".command_token";
 
-enum { CHUNK_BYTES = 64 * 1024, MAX_CHUNKS = 32 };
+/* Together as much as a pipe can hold. */
+enum { CHUNK_BYTES = 16 * 1024, MAX_CHUNKS = 64 };
 
 enum part { CONTROL, INPUT, OUTPUT, ERRORS, N_PARTS };
 
@@ -127,11 +128,10 @@ static struct job *find_wanted(struct commands *commands, lua_Integer id) {
 
 /* ---- what comes and goes ------------------------------------------------------------------------------ */
 
-/* A read that did not empty the pipe is told as true. */
-static bool read_output(struct commands *commands, struct job *job, enum part part, int n_chunks) {
+static void read_output(struct commands *commands, struct job *job, enum part part) {
     struct kept *kept = &job->outputs[part - OUTPUT];
-    static char chunk[CHUNK_BYTES];
-    for (int i = 0; i < n_chunks; i++) {
+    char chunk[CHUNK_BYTES];
+    for (int i = 0; i < MAX_CHUNKS; i++) {
         ssize_t n = read(*fd_of(job, part), chunk, sizeof chunk);
         if (n > 0) {
             kept_add(kept, chunk, (size_t)n);
@@ -140,14 +140,13 @@ static bool read_output(struct commands *commands, struct job *job, enum part pa
         } else {
             if (n == 0 || errno != EAGAIN)
                 close_part(commands, job, part);
-            return false;
+            return;
         }
         if (kept_is_full(kept)) {
             unwatch(commands, job, part);
-            return true;
+            return;
         }
     }
-    return true;
 }
 
 /* SIGPIPE must not end us: a pipe has no flag for it. */
@@ -189,10 +188,8 @@ static void finish(struct commands *commands, struct job *job) {
     for (int part = OUTPUT; part <= ERRORS; part++) {
         struct kept *kept = &job->outputs[part - OUTPUT];
         kept_end(kept);
-        if (job->command.stdout_fd >= 0 || part == ERRORS)
-            while (*fd_of(job, (enum part)part) >= 0 &&
-                   read_output(commands, job, (enum part)part, MAX_CHUNKS)) {
-            }
+        if (*fd_of(job, (enum part)part) >= 0)
+            read_output(commands, job, (enum part)part);
         close_part(commands, job, (enum part)part);
     }
     job->is_done = job->has_news = true;
@@ -204,20 +201,18 @@ static void on_control(struct commands *commands, struct job *job) {
     finish(commands, job);
 }
 
-/* Returns whether there may be more. */
-static bool on_event(struct commands *commands, struct watch *watch) {
+static void on_event(struct commands *commands, struct watch *watch) {
     struct job *job = watch->job;
     if (!watch->is_watched)
-        return false; /* closed by an earlier event of this round */
+        return; /* closed by an earlier event of this round */
     if (watch->part == CONTROL)
         on_control(commands, job);
     else if (watch->part == INPUT)
         write_input(commands, job);
-    else if (read_output(commands, job, watch->part, MAX_CHUNKS))
-        return true;
+    else
+        read_output(commands, job, watch->part);
     if (job->wants_lines && !job->is_unwanted && kept_has_lines(job->outputs))
         job->has_news = true;
-    return false;
 }
 
 static void free_unwanted(struct commands *commands) {
@@ -239,7 +234,7 @@ static void collect(struct commands *commands) {
         n = epoll_wait(commands->epoll_fd, events, MAX_EVENTS, 0);
         for (int i = 0; i < n; i++)
             if (events[i].data.ptr)
-                (void)on_event(commands, events[i].data.ptr);
+                on_event(commands, events[i].data.ptr);
     }
     free_unwanted(commands);
     if (n > 0)
