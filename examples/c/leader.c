@@ -4,6 +4,11 @@
  *   cc leader.c -o leader $(pkg-config --cflags --libs lunarch)
  *   ./leader /jobs/nightly 127.0.0.1:2379      in two terminals; then Ctrl-C, or kill, the one that works
  *
+ * For an etcd that wants to know who it is (the library itself reads no environment, the program decides):
+ *
+ *   LUNARCH_CACERT=ca.pem LUNARCH_CERT=me.pem LUNARCH_KEY=me.key LUNARCH_USER=jobs LUNARCH_PASSWORD_FILE=secret \
+ *     ./leader /jobs/nightly https://etcd-1:2379 https://etcd-2:2379
+ *
  * Everything is asked and answered later (see lunarch.h), so the program has a loop of its own: poll(2) on the client's
  * descriptor and on one for signals. A socket of yours would be a third. */
 #include <inttypes.h>
@@ -11,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -100,6 +106,32 @@ static void watch_signals(void) {
     signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* The first line of a file. A password on the command line could be read by everybody on the machine. */
+static const char *password_from(const char *path) {
+    static char line[256];
+    FILE *file = path ? fopen(path, "re") : NULL;
+    if (path && (!file || !fgets(line, sizeof line, file))) {
+        fprintf(stderr, "leader: %s: no password can be read\n", path);
+        exit(EXIT_FAILURE);
+    }
+    if (file)
+        fclose(file);
+    line[strcspn(line, "\n")] = '\0';
+    return path ? line : getenv("LUNARCH_PASSWORD");
+}
+
+/* Who we are, and which servers we trust. All may be missing: then it is plaintext, without a user. Files are read again when
+ * they are replaced; the strings are copied. */
+static void read_credentials(struct lun_config *config) {
+    config->cacert = getenv("LUNARCH_CACERT");
+    config->cert = getenv("LUNARCH_CERT");
+    config->key = getenv("LUNARCH_KEY");
+    config->server_name = getenv("LUNARCH_SERVER_NAME");
+    config->user = getenv("LUNARCH_USER");
+    config->password = password_from(getenv("LUNARCH_PASSWORD_FILE"));
+    config->prefix = getenv("LUNARCH_PREFIX");
+}
+
 int main(int argc, char **argv) {
     if (argc < 2) {
         fprintf(stderr, "usage: leader NAME [ENDPOINT...]\n");
@@ -109,7 +141,10 @@ int main(int argc, char **argv) {
     watch_signals();
 
     struct lun_err err = {0};
-    struct lun_config config = {.endpoints = (const char *const *)argv + 2, .n_endpoints = (size_t)argc - 2};
+    struct lun_config config = {.n_endpoints = (size_t)argc - 2};
+    if (argc > 2)
+        config.endpoints = (const char *const *)argv + 2;
+    read_credentials(&config);
     if (lun_client_open(&config, &client, &err) != 0)
         fail("connect", &err);
 

@@ -57,6 +57,24 @@ describe("the example in C", function()
     assert.equal(0, (a:wait_exit()))
   end)
 
+  it("says who it is to an etcd with TLS and users, its password from the environment or a file", function()
+    local secure = etcd.start { is_secured = true }
+    local command = { tree.build .. "/examples/leader", "/examples/c/secured", table.unpack(secure.endpoints) }
+    local in_a_file = { LUNARCH_PASSWORD_FILE = tree.folder() .. "/password" }
+    for name, value in pairs(secure.credentials) do
+      if name ~= "LUNARCH_PASSWORD" then in_a_file[name] = value end
+    end
+    tree.write(in_a_file.LUNARCH_PASSWORD_FILE, secure.credentials.LUNARCH_PASSWORD .. "\n")
+    for _, env in ipairs { secure.credentials, in_a_file } do
+      command.env = env
+      local program = process.start(command)
+      program:wait_line "^working, token %d+"
+      program:signal "sigterm"
+      assert.equal(0, (program:wait_exit()))
+    end
+    secure:stop()
+  end)
+
   it("is built from an installed tree, by pkg-config and the compiler alone", function()
     local stage = tree.folder()
     run { "cmake", "--install", tree.build, "--prefix", stage .. "/opt/lunarch", limit = 60 }
