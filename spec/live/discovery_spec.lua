@@ -10,16 +10,26 @@ local function can_isolate()
   return ok
 end
 
+-- Runs a program in a network whose only DNS server is at 127.0.0.1.
+local function run_isolated(name)
+  local resolv, program = tree.folder() .. "/resolv.conf", tree.root .. "/spec/live/support/" .. name
+  tree.write(resolv, "nameserver 127.0.0.1\n")
+  local script = ("ip link set lo up && mount --bind %s /etc/resolv.conf && exec lua5.4 %s"):format(resolv, program)
+  local output, ok = vm.shell("timeout 200 unshare --net --mount sh -c " .. tree.quote { script } .. " 2>&1")
+  assert(ok, output)
+end
+
+describe("a name whose address changes", function()
+  it("is asked for again: the session goes on at the new address", function()
+    if not can_isolate() then return pending "no network of its own can be made here" end
+    run_isolated "renamed_program.lua"
+  end)
+end)
+
 describe("members by DNS", function()
   it("are found, used by their priority, and asked for again when all are gone; what is wrong is said", function()
     if not can_isolate() then return pending "no network of its own can be made here" end
-    local resolv, program = tree.folder() .. "/resolv.conf", tree.root .. "/spec/live/support/discovery_program.lua"
-    local file = assert(io.open(resolv, "w"))
-    file:write "nameserver 127.0.0.1\n"
-    file:close()
-    local script = ("ip link set lo up && mount --bind %s /etc/resolv.conf && exec lua5.4 %s"):format(resolv, program)
-    local output, ok = vm.shell("timeout 200 unshare --net --mount sh -c " .. tree.quote { script } .. " 2>&1")
-    assert(ok, output)
+    run_isolated "discovery_program.lua"
   end)
 
   it("are one way to say where etcd is, endpoints another", function()
