@@ -27,7 +27,7 @@ local function simulated(verdict, what, ...)
   local child = simulate.start(tree.root .. "/spec/sim/requests.lua", ...)
   local status = child:wait_exit(LIMIT_S)
   local text = child:output()
-  verdict(status == 0, ("%s: %s"):format(what, text:match "%d+ histor[^\n]*" or "broke off"), { text })
+  verdict(status == 0, ("%s: %s"):format(what, text:match "[%d,]+ histor[^\n]*" or "broke off"), { text })
 end
 
 local function start(server, path, name)
@@ -60,6 +60,12 @@ local function leader_of(children)
   return events[#events].who
 end
 
+local function another_than(name)
+  local found
+  repeat found = NAMES[math.random(#NAMES)] until found ~= name
+  return found
+end
+
 local function measure(verdict)
   local server, path = etcd.start(), tree.folder() .. "/measured.lua"
   local file = assert(io.open(path, "w"))
@@ -72,16 +78,13 @@ local function measure(verdict)
     uv.sleep(SETTLE_MS)
   end
   for _, name in ipairs(NAMES) do add(name) end
-  for round = 1, ROUNDS do
-    local from = leader_of(children)
-    local to = NAMES[round % #NAMES + 1]
-    if to ~= from then
-      process.run { "lunarch", "switchover", "/measured", "--to", to, "--endpoints", server.endpoint }
-      uv.sleep(SETTLE_MS)
-      local gap, who = gap_of(children)
-      handed[#handed + 1] = gap
-      if who ~= to then n_wrong = n_wrong + 1 end
-    end
+  for _ = 1, ROUNDS do
+    local to = another_than(leader_of(children))
+    process.run { "lunarch", "switchover", "/measured", "--to", to, "--endpoints", server.endpoint }
+    uv.sleep(SETTLE_MS)
+    local gap, who = gap_of(children)
+    handed[#handed + 1] = gap
+    if who ~= to then n_wrong = n_wrong + 1 end
     local leader = leader_of(children)
     by_name[leader].process:signal "sigterm"
     by_name[leader].process:wait_exit()
