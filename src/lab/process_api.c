@@ -372,7 +372,7 @@ static void report_asked(lua_State *L, const char *name, struct asked *asked) {
         lua_pop(L, 1);
     } else if (strstr(name, "txn") && lua_istable(L, 2)) {
         describe_txn(L, name, asked->text, sizeof asked->text);
-    } else if (strstr(name, "lock")) {
+    } else {
         (void)snprintf(asked->text, sizeof asked->text, "%s", name);
     }
     if (asked->text[0])
