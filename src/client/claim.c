@@ -122,8 +122,12 @@ static int recheck_held(const struct lun_op *op, struct lun_err *ret_err) {
 
 static void drop_held(struct lun_op *op) {
     struct claim *claim = op->object;
-    if (is_same_hold(op))
+    if (!is_same_hold(op))
+        return;
+    if (claim->class->drop)
         claim->class->drop(claim);
+    else
+        claim_drop(claim, LUN_LOST_CLOSED);
 }
 
 void claim_set_held(struct claim *claim, struct lun_op *op) {
@@ -168,7 +172,8 @@ static void on_entered(struct place *place, const struct lun_err *err) {
     sm_move(&claim->sm, CLAIM_HELD);
     claim->token = place_create_rev(place);
     claim_set_held(claim, op);
-    claim->class->on_held(claim, op);
+    if (claim->class->on_held)
+        claim->class->on_held(claim, op);
     op_finish(op, NULL);
 }
 

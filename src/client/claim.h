@@ -28,7 +28,7 @@ struct claim_class {
     void (*on_failed)(struct claim *claim);                  /* not entered; may free the claim */
     void (*on_stopped)(struct claim *claim);                 /* stop_at has come */
     void (*on_over)(struct claim *claim);                    /* lost, left, or dropped while it was held */
-    void (*drop)(struct claim *claim);                       /* nobody took the win: undo it */
+    void (*drop)(struct claim *claim); /* nobody took the win: undo it. NULL: gives the place up */
 };
 
 struct claim {
