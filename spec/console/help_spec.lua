@@ -35,7 +35,7 @@ describe("help", function()
       local _, n = text:gsub("\n", "")
       assert.truthy(n < 24, name .. " has " .. n .. " lines")
       for line in text:gmatch "[^\n]+" do
-        assert.truthy(#line <= 100, line)
+        assert.truthy(#line <= 80, line)
       end
       for _, verb in pairs(verbs.by_name) do
         local is_there = not verb.worlds or verb.worlds[name] or false

@@ -115,6 +115,18 @@ for _, name in ipairs { "cluster", "dev" } do
       assert.equal(0, status)
     end)
 
+    it("has revoke, which is asked about on a cluster of others, and refused where nobody can answer", function()
+      local output = say [[
+        a = candidate("/verbs/revoked", "A", { ttl = 5 }) lunarch.sleep(0.3)
+        revoke(a)
+        lunarch.sleep(0.5)
+        revoke ""
+        revoke "/verbs/nothing"
+      ]]
+      expect(output, name == "dev" and "\ntrue\n.*A  on_lost %(" or 'nil, "not revoked", "cancelled"\n',
+        "revoke: 'x' must be [^\n]+\n", 'nil, "there is no key /verbs/nothing bound to a lease", "invalid"\n')
+    end)
+
     it("has history and timeline", function()
       local picture = tree.folder() .. "/f.svg"
       local output, status = say(([[

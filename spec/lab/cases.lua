@@ -94,7 +94,7 @@ cases.both = {
       function on_elected() print "the script is elected" end
     ]], "own.lua")), A_LEADS, "run(0.5)" }, { "A +the script is elected" } },
   { "what is no call", { TWO, "candidate", "lock", "{ try }", "a.term", "b.term", "now", "lunarch", "lunarch.connect" },
-    { "\ncandidate%(name, who, {[^\n]*}%): a candidate for an election\n", "\nlock%(name, seconds%): wait for a lock\n",
+    { "\ncandidate%(name, who, {[^\n]*}%): stand in an election\n", "\nlock%(name, seconds%): wait for a lock\n",
     "{ function try }", "\nterm of A in /s: leads, token 2; told to stop in", "\nterm of B in /s: none yet\n",
     "\nnow%(%): [^\n]+\n", "\nlunarch %d[^\n]+connect, [^\n]*now", "\nlunarch.connect%(options%): %u[^\n]+\n" } },
   { "an assignment and a statement say what has failed", {

@@ -15,9 +15,9 @@ local TITLE_WIDTH = 10
 -- ---- the screen -------------------------------------------------------------------------------------------------
 
 local END = [[
-Everything of Lua, of `lunarch` and of `client` and `session` is there, too.
-help(x) explains a verb, function, class, handler or error code: help(lock), help "lost".
-Tab completes. Ctrl-C ends a call that waits; Ctrl-D gives up what is held, and ends.]]
+Everything of Lua, of `lunarch`, `client` and `session` is there, too.
+help(x) explains what has a name: help(lock), help "on_lost", help "lost".
+Tab completes; Ctrl-C ends a call that waits; Ctrl-D gives up all, and ends.]]
 
 local function verbs_of(world, group)
   local found = {}
