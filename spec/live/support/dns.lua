@@ -1,7 +1,7 @@
 -- A DNS server at 127.0.0.1:53, for a network of its own: it answers while the loop turns.
 local uv = require "luv"
 
--- What is asked for by name: lists of { host =, port =, priority = } (false: no answer at all), and addresses
+-- What is asked for by name: lists of { host =, port =, priority = } (false: no answer at all), and addresses by name.
 local dns = { srv = {}, a = {} }
 
 local A, SRV = 1, 33
