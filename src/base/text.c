@@ -1,4 +1,4 @@
-/* base/text.c - see text.h. */
+/* base/text.c - makes text that came from outside harmless, before it is shown. See text.h. */
 #include "base/text.h"
 
 #include <stdbool.h>
