@@ -7,6 +7,7 @@
 --   Ctrl-C, which Lua raises in the main program  stopping  lunarch.run and candidate:run raise it once all are lost
 --   an error in a callback of luv's               error     by os.exit(255), and told on stderr; `lunarch`: 1
 --   the end of the main program, or its error     exit      as it would: on_lost blocks, for nothing else runs then
+--   nginx tells a worker to leave (reload, quit)  stopping  the worker leaves
 --
 -- A *runner* is what has to be lost: a table with
 --   stop(reason)      begins its end; does not wait
@@ -132,6 +133,16 @@ local function watch_signals(world)
   unwatch_signals = world.watch_signals(on_signal)
 end
 
+-- ---- the end of a worker of nginx's -------------------------------------------------------------------------------
+
+local is_told_of_leaving = false
+
+local function watch_leaving(world)
+  if is_told_of_leaving or not world.on_leave then return end
+  is_told_of_leaving = true
+  world.on_leave(function() stop_all "stopping" end)
+end
+
 -- ---- the end of the Lua state -----------------------------------------------------------------------------------
 
 -- Objects are finalized in the reverse order of their making when a Lua state closes: the sentinel made last sees all
@@ -168,6 +179,7 @@ function ending.enter(runner)
   runner.world = loop.world()
   runners[#runners + 1] = runner
   watch_signals(runner.world)
+  watch_leaving(runner.world)
   ending.remember()
 end
 
