@@ -91,7 +91,10 @@ local WHY = {
   lab = "real time cannot be turned or stopped",
 }
 
-local WHERE = { [SIM] = "`lunarch console --sim` has it", [BREAKABLE] = "`lunarch console --lab` and `--sim` have it" }
+local WHERE = {
+  [SIM] = "`lunarch console --sim` has it", [BREAKABLE] = "`lunarch console --lab` and `--sim` have it",
+  [REAL] = "`lunarch console --endpoints` and `--dev` have it",
+}
 
 --- Why a world does not have a verb, as one sentence.
 ---@param verb lunarch.console.Verb
@@ -100,7 +103,8 @@ local WHERE = { [SIM] = "`lunarch console --sim` has it", [BREAKABLE] = "`lunarc
 function verbs.sentence_without(verb, world)
   local own = world.missing and world.missing[verb.name]
   if own then return own end
-  return ("%s: not here, because %s; %s"):format(verb.name, WHY[world.name] or "this world does not have it",
+  local why = verb.worlds == REAL and "candidates of this world are ended by stop, kill and leave" or WHY[world.name]
+  return ("%s: not here, because %s; %s"):format(verb.name, why or "this world does not have it",
     WHERE[verb.worlds] or "another world may have it")
 end
 
