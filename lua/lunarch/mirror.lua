@@ -208,6 +208,8 @@ function mirrors.open(client, prefix, options, timeout)
     end_watch(self)
     return nil, message, why
   end
+  local world = loop.world()
+  if world.put_in_background then world.put_in_background(task) end
   return self
 end
 

@@ -69,9 +69,9 @@ describe("a command", function()
 
   it("for which there is no descriptor says so, and leaves none behind", function()
     local program = require("support.vm").program
-    local sh = { "sh", "-c", "ulimit -n 64; exec \"$0\" -e \"$1\"", program }
-    sh.env = { LD_PRELOAD = os.getenv "LUNARCH_PRELOAD" }
-    sh[5] = [[
+    local words = { "sh", "-c", "ulimit -n 64; exec \"$0\" -e \"$1\"", program }
+    words.env = { LD_PRELOAD = os.getenv "LUNARCH_PRELOAD" }
+    words[5] = [[
       local lunarch = require "lunarch"
       assert(lunarch.exec { "true" })
       local files = {}
@@ -83,7 +83,7 @@ describe("a command", function()
       files = nil
       collectgarbage() collectgarbage()
       print(assert(lunarch.exec { "true" }).code)]]
-    local child = process.start(sh)
+    local child = process.start(words)
     child:wait_line "no descriptor for it: .*ulimit %-n.*unavailable"
     assert.equal("0", child:wait_line "^0$".text)
   end)

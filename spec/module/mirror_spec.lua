@@ -49,6 +49,13 @@ describe("a mirror", function()
     assert.equal("timeout", select(3, mirror:wait(key "a", 0.01)))
   end)
 
+  it("does not keep lunarch.run from returning, and goes on with the next wait", function()
+    lunarch.run(function() open() end)
+    lunarch.run(function() lunarch.run(function() open() end) end)
+    put("a", "1")
+    assert.equal("1", (mirror:wait(key "a", wait.LIMIT)))
+  end)
+
   it("reads as many pages as it takes, and refuses more keys than it may hold", function()
     for i = 1, 25 do
       local operations = {}

@@ -586,6 +586,7 @@ function watch:close() end
 --- All keys below a prefix, kept in step with etcd by a task: read once, then watched; read again after a compaction, a broken
 --- watch or an etcd begun anew, and what differs is told to on_change. While nothing changes it asks etcd for one key every
 --- 10 s. The task needs what lunarch.spawn needs, goes on while others wait, and ends with close() or the client.
+--- lunarch.run does not wait for it; a controller of cqueues does.
 ---@class lunarch.mirror
 ---@field prefix string
 ---@field values table<string, string> by key; not to be written to

@@ -32,6 +32,7 @@ local LAST_WAITS_S = 5
 local kick              -- makes ready tasks run where the loop is turned by the user; nil: luv is not loaded yet
 local current           -- the task that runs now; nil outside of them
 local alive, n_alive = {}, 0
+local n_background = 0  -- of those: nobody waits for their end
 local n_turners = 0     -- how many waits and runs are turning the loop, one inside the other
 local ready, first_ready, last_ready = {}, 1, 0
 local first_failed      -- the first task that failed with nobody to join it
@@ -231,6 +232,7 @@ local function finish(task, ok, ...)
   if task.has_ended then return end
   alive[task] = nil
   n_alive = n_alive - 1
+  if task.is_background then n_background = n_background - 1 end
   if not ok then task.traceback = task.traceback or debug.traceback(task.thread, args.error_text((...))) end
   common.finish(tasks, task, ok, ...)
   if not ok then tasks.pass_on(task.err) end
@@ -338,6 +340,14 @@ function tasks.interrupt_all(err)
   end
 end
 
+-- No lunarch.run waits for the end of this task any more.
+function tasks.put_in_background(task)
+  if task.has_ended or task.is_background then return end
+  leave_group(task)
+  task.group, task.is_background = nil, true
+  n_background = n_background + 1
+end
+
 -- The task this code runs in, or nil.
 function tasks.current()
   return current
@@ -385,13 +395,13 @@ local function run_outside(fn, ...)
   main.is_quiet = true
   all_interrupted = false
   local ok, why = turn_guarded(function()
-    return n_alive == 0 or main.has_ended and (main.traceback or all_interrupted)
+    return n_alive == n_background or main.has_ended and (main.traceback or all_interrupted)
   end)
-  if ok and n_alive > 0 then
+  if ok and n_alive > n_background then
     if main.traceback then tasks.interrupt_all "the main task failed" end
     local is_late = false
     local stop = luv.timer(LAST_WAITS_S, function() is_late = true end)
-    ok, why = turn_guarded(function() return n_alive == 0 or is_late end)
+    ok, why = turn_guarded(function() return n_alive == n_background or is_late end)
     stop()
   end
   if not ok and not main.traceback then error(why, 0) end
