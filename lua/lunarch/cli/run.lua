@@ -225,9 +225,12 @@ function Run:may_stand()
   if signals.caught() then return false end
   self:watch_loop()
   -- Here, for it needs the core, and help must not.
-  local reload = require "lunarch.cli.reload"
-  self.timers[signals.catch_reloads(function() reload.start(self) end)] = true
+    self.timers[signals.catch_reloads(function() self:reload() end)] = true
   return true
+end
+
+function Run:reload()
+  require("lunarch.cli.reload").start(self)
 end
 
 -- What else the script has spawned need not end by itself.
