@@ -63,7 +63,8 @@ describe("a verb", function()
     local output = typed({ "--endpoints", server.endpoint }, calls)
     for _, call in ipairs(calls) do
       local name = call:match '"([%w_]+)"'
-      assert.matches("\n?" .. name .. "\tfalse\t.*" .. name .. ": not here, because [^\n]+; `lunarch console %-%-%a+`", output)
+      local sentence = name .. ": not here, because [^\n]+; `lunarch console %-%-%a+`"
+      assert.matches("\n?" .. name .. "\tfalse\t.*" .. sentence, output)
     end
     server:stop()
   end)

@@ -60,4 +60,10 @@ static inline void next_round(struct world *world) {
     fake_advance(world->fake, delay);
 }
 
+static inline struct etcd_call *put_again(struct world *world, struct got *got, int64_t ns) {
+    struct etcd_call_options how = within(world, ns);
+    how.is_idempotent = true;
+    return put_how(world, got, how);
+}
+
 #endif
