@@ -27,12 +27,12 @@ verbs.groups = {
     { "candidate", "candidate(name, who, {ttl=, script=, do_work=})", "stand in an election" },
     { "try", "try(name)", "lock if nobody holds it" },
     { "lock", "lock(name, seconds)", "wait for a lock" },
-    { "leave", "leave([x])", "give up a lock or a place in a line, or all of them" },
+    { "leave", "leave([x])", "give up a lock, a place in a line, or all" },
     { "resign", "resign([x])", "end a term; the candidate waits behind the others" },
   },
   {
     title = "asking",
-    { "switchover", "switchover(name[, who])", "ask the leader to hand over, to who or the next one", REAL },
+    { "switchover", "switchover(name[, who])", "ask the leader to hand over to another", REAL },
     { "pause_line", "pause_line(name[, s])", "for s seconds no candidate takes over", REAL },
     { "resume_line", "resume_line(name)", "end that pause", REAL },
   },
@@ -64,7 +64,7 @@ verbs.groups = {
     { "timeline", "timeline([\"f.svg\"])", "who led when, as text or as a picture" },
     { "save", "save \"f.lua\"", "write what was done as an experiment", BREAKABLE },
     { "record", "record \"f.lua\"", "write what was typed as a script that runs" },
-    { "help", "help(x)", "explain a function, a class, a handler or an error code" },
+    { "help", "help(x)", "explain what has a name" },
   },
 }
 
