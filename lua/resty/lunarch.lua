@@ -181,9 +181,13 @@ function resty.release()
   if request and request.locks then release_all(request) end
 end
 
---- Gives up everything of this worker, for at most so many seconds: for exit_worker_by_lua*, where it may hold the
+--- Gives up everything of this worker, for at most so many seconds: in exit_worker_by_lua*, where it may hold the
 --- worker up. What is not closed here is closed when the worker's Lua ends, which takes three seconds at most.
 function resty.exit_worker(seconds)
+  args.timeout("resty.lunarch.exit_worker", seconds)
+  if ngx.get_phase() ~= "exit_worker" then
+    args.misuse "resty.lunarch.exit_worker: in exit_worker_by_lua* only: nothing of lunarch goes on after it"
+  end
   local until_s = core.now() + (seconds or 1)
   ending.exit_worker(seconds or 1)
   for _, here in each(known) do

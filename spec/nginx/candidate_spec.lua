@@ -10,26 +10,36 @@ describe("in nginx, a candidate that is run in a timer", function()
   teardown(fixture.close)
   after_each(nginx.stop_all)
 
-  local function start(election)
+  local CANDIDATE = [[
+    if ngx.worker.id() ~= 0 then return end
+    local lunarch = require "lunarch"
+    local function run(election, on_lost)
+      ngx.timer.at(0, function()
+        lunarch.candidate({
+          election = election, ttl = 60, endpoints = os.getenv "ENDPOINT",
+          on_elected = function() ngx.log(ngx.ERR, "SPEC elected") end,
+          do_work = function() return 60 end,
+          on_lost = function(_, reason)
+            if on_lost then on_lost(reason) end
+            ngx.log(ngx.ERR, "SPEC lost ", reason)
+          end,
+        }):run()
+      end)
+    end
+  ]]
+
+  -- `code` may call run(election, on_lost) and more.
+  local function start_with(code, http, n)
     web = nginx.start {
       env = { ENDPOINT = server.endpoint, TMPDIR = "PREFIX" },
-      http = ([[
-        init_worker_by_lua_block {
-          if ngx.worker.id() ~= 0 then return end
-          local lunarch = require "lunarch"
-          ngx.timer.at(0, function()
-            lunarch.candidate({
-              election = "%s", ttl = 60, endpoints = os.getenv "ENDPOINT",
-              on_elected = function() ngx.log(ngx.ERR, "SPEC elected") end,
-              do_work = function() return 60 end,
-              on_lost = function(_, reason) ngx.log(ngx.ERR, "SPEC lost ", reason) end,
-            }):run()
-          end)
-        }
-      ]]):format(election),
+      http = (http or "") .. "init_worker_by_lua_block {" .. CANDIDATE .. code .. "}",
       server = "location = /x { return 200; }",
     }
-    wait.eventually(function() return #web:lines "SPEC elected" == 1 end)
+    wait.eventually(function() return #web:lines "SPEC elected" == (n or 1) end)
+  end
+
+  local function start(election, http)
+    start_with(("run %q"):format(election), http)
   end
 
   it("loses its term in order when nginx quits, and the worker leaves", function()
@@ -44,5 +54,43 @@ describe("in nginx, a candidate that is run in a timer", function()
     nginx.wait_gone(web:reload())
     wait.eventually(function() return #web:lines "SPEC elected" == 2 end)
     assert.equal(1, #web:lines "SPEC lost stopping")
+  end)
+
+  -- ---- nginx -s stop ----------------------------------------------------------------------------------------------
+
+  local EXIT = [[ exit_worker_by_lua_block { require("resty.lunarch").exit_worker(1) } ]]
+
+  it("loses its term in order when nginx stops at once, where exit_worker_by_lua lets it", function()
+    start("/candidate/fast", EXIT)
+    web:stop()
+    assert.equal(1, #web:lines "SPEC lost stopping")
+    assert.equal(0, #client:get("/candidate/fast/", { prefix = true }))
+    assert.equal(0, #web:lines "%[alert%]")
+  end)
+
+  it("is one of several, each of which has its on_lost once, whatever another's does", function()
+    start_with([[
+      run("/candidate/several/a", function() lunarch.sleep(0.05) end)
+      run("/candidate/several/b", function() error "SPEC on purpose" end)
+      run("/candidate/several/c", function() assert(lunarch.exec { "true" }) end)
+      run "/candidate/several/d"
+      lunarch.singleton {
+        election = "/candidate/several/singleton", ttl = 60, endpoints = os.getenv "ENDPOINT",
+        on_elected = function() ngx.log(ngx.ERR, "SPEC elected") end,
+        on_lost = function() ngx.log(ngx.ERR, "SPEC single lost") end,
+      }
+    ]], "lua_shared_dict lunarch 1m;" .. EXIT, 5)
+    web:stop()
+    assert.equal(3, #web:lines "SPEC lost stopping")
+    assert.equal(1, #web:lines "on_lost failed: .*SPEC on purpose")
+    assert.equal(1, #web:lines "SPEC single lost")
+    assert.equal(0, #client:get("/candidate/several/", { prefix = true }))
+  end)
+
+  it("leaves its place without on_lost where nothing lets it", function()
+    start "/candidate/gone"
+    web:stop()
+    assert.equal(0, #web:lines "SPEC lost")
+    assert.equal(0, #client:get("/candidate/gone/", { prefix = true }))
   end)
 end)

@@ -219,6 +219,16 @@ describe("in nginx", function()
     assert.equal(before, n_leases())
   end)
 
+  it("exit_worker is refused where the worker goes on", function()
+    start { server = [[
+      location = /x { content_by_lua_block { ngx.print(select(2, pcall(lunarch.exit_worker, 1))) } }
+      location = /lock { content_by_lua_block { here:with("/end/refused", 5, function() ngx.print "fine" end) } }
+    ]] }
+    local _, message = web:get "/x"
+    assert.matches("in exit_worker_by_lua%* only", message)
+    assert.same({ 200, "fine" }, { web:get "/lock" })
+  end)
+
   it("a worker that is killed leaves its locks to the TTL, and the others go on", function()
     start { server = [[
       location = /pid { content_by_lua_block { ngx.print(ngx.worker.pid()) } }

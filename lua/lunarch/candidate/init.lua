@@ -120,6 +120,11 @@ function methods:_report_to(given)
   self.report.state(self.state)
 end
 
+--- From now on the caller sees to its end: the end of the process finishes nothing of it.
+function methods:_end_elsewhere()
+  if self.runner then ending.leave(self.runner) end
+end
+
 -- What it does from now on.
 function methods:_enter(state)
   if state ~= self.state then self.log.debug("%s: now %s", self.election_name, state) end
@@ -347,10 +352,10 @@ local function new_runner(self)
       if self.tasks[task] then task:abandon() end
       return true
     end,
-    finish = function(reason)
-      terms.finish(self, reason)
-      if self.session then self.session:close(CLOSE_S) end
-      if not self.options.client then self.client:close(CLOSE_S) end
+    finish = function(reason, rest)
+      terms.finish(self, reason, rest)
+      if self.session then self.session:close(rest(CLOSE_S)) end
+      if not self.options.client then self.client:close(rest(CLOSE_S)) end
     end,
   }
 end
@@ -390,6 +395,7 @@ function methods:run()
   self.report.client(self.client)
   local runner = new_runner(self)
   self.driver = tasks.spawn(self, drive_to_the_end, runner)
+  self.runner = runner
   ending.enter(runner)
   namesakes.enter(self)
   local joined, ok, _, err = pcall(self.driver.join, self.driver)

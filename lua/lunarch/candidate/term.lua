@@ -295,8 +295,9 @@ function terms.recover(candidate)
   candidate.report.left(candidate.over)
 end
 
---- The rest of the term where no task goes on any more (lunarch.loop.ending): every wait blocks.
-function terms.finish(candidate, reason)
+--- The rest of the term where no task goes on any more (lunarch.loop.ending): every wait blocks. rest(seconds): as many
+--- of these as are left after on_lost.
+function terms.finish(candidate, reason, rest)
   local term = candidate.term
   if not term then return end
   if candidate.is_entered and not candidate.loser then
@@ -306,7 +307,7 @@ function terms.finish(candidate, reason)
     block.limit(nil)
   end
   candidate.term = nil
-  term:resign(RESIGN_S)
+  term:resign(rest(RESIGN_S))
   candidate.report.left(candidate.over or reason)
 end
 

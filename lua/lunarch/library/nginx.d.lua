@@ -51,8 +51,10 @@ function resty.new(options) end
 --- Waits for nothing.
 function resty.release() end
 
---- For exit_worker_by_lua*: calls on_lost of a singleton's term that nginx gave no time to end (nginx -s stop,
---- master_process off), and closes the clients of resty.new; holds the worker up for so many seconds at most, on_lost apart.
+--- For exit_worker_by_lua*, and in other phases an error: calls on_lost of the terms that nginx gave no time to end (nginx -s
+--- stop, master_process off), those of singletons and of candidates that are run in timers, gives their places up, and closes
+--- the clients of resty.new; holds the worker up for so many seconds at most, on_lost apart. nginx kills a worker that has not
+--- ended some 1.5 s after nginx -s stop. Without this call such terms end without their on_lost, and their leases are revoked.
 ---@param seconds? number Default: 1
 function resty.exit_worker(seconds) end
 

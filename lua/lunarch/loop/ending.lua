@@ -8,11 +8,13 @@
 --   an error in a callback of luv's               error     by os.exit(255), and told on stderr; `lunarch`: 1
 --   the end of the main program, or its error     exit      as it would: on_lost blocks, for nothing else runs then
 --   nginx tells a worker to leave (reload, quit)  stopping  the worker leaves
+--   nginx ends a worker at once (stop)            stopping  the same, in exit_worker_by_lua*: every wait blocks
 --
 -- A *runner* is what has to be lost: a table with
 --   stop(reason)      begins its end; does not wait
 --   retire(task)      the task called os.exit, and never goes on: it counts as ended. False: it is needed for the end
---   finish(reason)    its end from here on, without tasks: every wait blocks
+--   finish(reason, rest)  its end from here on, without tasks: every wait blocks. rest(seconds): as many of these as
+--                     are left for what follows on_lost
 -- The process waits for ending.leave(runner).
 local args = require "lunarch.internal.args"
 local core = require "lunarch.core"
@@ -37,11 +39,14 @@ local function stop_all(reason)
   end
 end
 
--- The loop is not turned any more.
-local function finish_all(reason)
+-- The loop is not turned any more. `until_s`, an instant of core.now: what follows on_lost takes no longer.
+local function finish_all(reason, until_s)
+  local function rest(seconds)
+    return until_s and math.min(seconds, math.max(until_s - core.now(), 0)) or seconds
+  end
   loop.block_from_now_on()
   for i = #runners, 1, -1 do
-    pcall(runners[i].finish, reason)
+    pcall(runners[i].finish, reason, rest)
     runners[i] = nil
   end
 end
@@ -141,6 +146,12 @@ local function watch_leaving(world)
   if is_told_of_leaving or not world.on_leave then return end
   is_told_of_leaving = true
   world.on_leave(function() stop_all "stopping" end)
+end
+
+--- For a worker of nginx's that ends now: in exit_worker_by_lua*. Every wait blocks from now on; what follows on_lost
+--- takes no longer than until that instant of core.now.
+function ending.finish(until_s)
+  finish_all("stopping", until_s)
 end
 
 -- ---- the end of the Lua state -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 require "lunarch.internal.args".is_ours()
 
 local core = require "lunarch.core"
+local runners = require "lunarch.loop.ending"
 
 local ending = {}
 
@@ -12,11 +13,13 @@ function ending.add(fn)
   all[#all + 1] = fn
 end
 
+--- Ends the singletons, and the candidates that are run in timers. Every wait blocks from then on.
 function ending.exit_worker(seconds)
   local until_s = core.now() + seconds
   for _, fn in ipairs(all) do
     fn(until_s)
   end
+  runners.finish(until_s)
 end
 
 return ending

@@ -237,6 +237,7 @@ local function recover(self)
   local term, on_lost = self.term, self.options.on_lost
   local was_entered = self.is_entered
   self.is_entered = false
+  if self.candidate then self.candidate:_end_elsewhere() end
   stand_no_more(self)
   if not was_entered then return end
   local ok, err = pcall(nginx.apart, true, on_lost or function() end, term, "error")
@@ -320,6 +321,7 @@ local is_exit_guarded = false
 -- on_lost of a term that nginx gives no time to end in order; `until_s`: for the rest.
 local function end_at_once(self, until_s)
   self.stopping = self.stopping or "the worker leaves"
+  if self.candidate then self.candidate:_end_elsewhere() end
   local term, on_lost = self.term, self.options.on_lost
   if self.is_entered then
     self.term, self.is_entered = nil, false
