@@ -233,9 +233,10 @@ static int begin_or_queue(struct etcd_call *call) {
 
 static void ask_next(struct etcd_call *call) {
     struct lun_err err;
-    if (!call->how.member && identity_check(call->etcd, &err))
+    if (!call->how.member && identity_check(call->etcd, &err)) {
+        discovery_prompt(&call->etcd->discovery); /* it may name members of one cluster by now */
         call_finish_error(call, &err);
-    else if (is_past_deadline(call))
+    } else if (is_past_deadline(call))
         call_finish_unavailable(call);
     else if (!choose(call))
         wait(call);
@@ -572,4 +573,13 @@ void etcd_cancel(struct etcd_call *call) {
 void etcd_calls_cancel(struct etcd *etcd) {
     for (struct list *node = etcd->calls.next; node != &etcd->calls; node = node->next)
         etcd_cancel(CONTAINER_OF(node, struct etcd_call, in_calls));
+}
+
+bool etcd_calls_use(const struct etcd *etcd, const struct etcd_member *member) {
+    for (struct list *node = etcd->calls.next; node != &etcd->calls; node = node->next) {
+        const struct etcd_call *call = CONTAINER_OF(node, struct etcd_call, in_calls);
+        if (call->how.member == member || call->member == member)
+            return true;
+    }
+    return false;
 }

@@ -101,7 +101,7 @@ size_t etcd_member_index(const struct etcd_member *member);
 int etcd_member_open(struct etcd *etcd, size_t i, const char *address, struct lun_err *ret_err);
 /* The same in a slot of its choice. NULL: all are taken, or there is no memory. */
 struct etcd_member *etcd_member_add(struct etcd *etcd, const char *address);
-/* It is not used any more. What is under way ends as it would. */
+/* It is not used any more, unless it is the last one. What is under way ends as it would. */
 void etcd_member_leave(struct etcd_member *member, const char *why);
 
 /* How long the member takes to answer, measured; 0: not known. */
@@ -122,6 +122,8 @@ void etcd_survey_on_timer(struct rpc_timer *timer);
 /* call.c */
 void etcd_calls_init(struct etcd *etcd);
 void etcd_calls_cancel(struct etcd *etcd);
+/* Whether a call is for that member alone, or has asked it last. */
+bool etcd_calls_use(const struct etcd *etcd, const struct etcd_member *member);
 /* Calls that wait for room there choose again, soon. */
 void etcd_calls_member_failed(struct etcd_member *member);
 void etcd_calls_on_room_timer(struct rpc_timer *timer);

@@ -82,18 +82,20 @@ static bool endpoint_of(const struct rpc_srv *record, struct endpoint *ret_endpo
     return true;
 }
 
-static void use(struct etcd *etcd, const struct endpoint *endpoint) {
+/* False: there is no room for it, or no memory. */
+static bool use(struct etcd *etcd, const struct endpoint *endpoint) {
     struct etcd_member *member = find(etcd, endpoint->address);
     if (!member) {
         member = etcd_member_add(etcd, endpoint->address);
         if (!member)
-            return;
+            return false;
         member->is_used = true;
         etcd->n_used++;
         trace_line(etcd->trace, "etcd: DNS names %s", endpoint->address);
     }
     member->is_given = true;
     etcd->member_list.is_local |= endpoint_place(endpoint) == ENDPOINT_LOCAL;
+    return true;
 }
 
 static bool is_in(const struct rpc_lookup *lookup, const char *address) {
@@ -104,13 +106,25 @@ static bool is_in(const struct rpc_lookup *lookup, const char *address) {
     return false;
 }
 
-/* The new ones first: there is always a member in use. */
+static void refuse(struct discovery *discovery, const char *why) {
+    char name[2 * ENDPOINT_ADDRESS_BYTES];
+    service_name(discovery, discovery->is_tls, name, sizeof name);
+    (void)snprintf(discovery->error, sizeof discovery->error, "%s (%s)", why, name);
+    trace_line(discovery->etcd->trace, "etcd: %s", discovery->error);
+    ask_again_later(discovery);
+}
+
+/* The new ones first: there is always a member in use. An answer of which nothing can be used takes none away. */
 static void use_all(struct discovery *discovery, const struct rpc_lookup *lookup) {
     struct etcd *etcd = discovery->etcd;
     struct endpoint endpoint;
+    size_t n = 0;
     for (size_t i = 0; i < lookup->n; i++)
-        if (endpoint_of(&lookup->records[i], &endpoint))
-            use(etcd, &endpoint);
+        n += endpoint_of(&lookup->records[i], &endpoint) && use(etcd, &endpoint);
+    if (n == 0) {
+        refuse(discovery, "DNS names no member that can be used");
+        return;
+    }
     for (size_t i = 0; i < etcd->n_slots && etcd->n_used > 1; i++) {
         struct etcd_member *member = &etcd->members[i];
         bool is_gone = member->is_given && !is_in(lookup, etcd_member_address(member));
@@ -120,14 +134,6 @@ static void use_all(struct discovery *discovery, const struct rpc_lookup *lookup
     discovery->error[0] = '\0';
     discovery->n_failures = 0;
     (void)etcd_survey(etcd);
-}
-
-static void refuse(struct discovery *discovery, const char *why) {
-    char name[2 * ENDPOINT_ADDRESS_BYTES];
-    service_name(discovery, discovery->is_tls, name, sizeof name);
-    (void)snprintf(discovery->error, sizeof discovery->error, "%s (%s)", why, name);
-    trace_line(discovery->etcd->trace, "etcd: %s", discovery->error);
-    ask_again_later(discovery);
 }
 
 static void on_answer(struct discovery *discovery, const struct rpc_lookup *lookup) {

@@ -18,7 +18,7 @@
 /* Nor do such as are shorter than so many answers of a member that is far away. */
 enum { USUAL_ANSWERS = 2 };
 #define USUAL_MOST_NS (8 * NS_PER_S)
-/* No call to a member is out for so long after it was left. */
+/* No read of the list is out for so long at a member that was left. */
 #define RETIRED_NS (60 * NS_PER_S)
 
 /* ---- members of the list ---------------------------------------------------------------------------- */
@@ -60,7 +60,7 @@ static bool is_needed(const struct etcd_member *member) {
     if (is_candidate || is_left_lately || member->confirm.read || member == etcd->discovery.placeholder ||
         (etcd->watch_stream.rpc_stream && etcd->watch_stream.member == member))
         return true;
-    return renewals_use(&etcd->renewals, member);
+    return etcd_calls_use(etcd, member) || renewals_use(&etcd->renewals, member);
 }
 
 struct etcd_member *etcd_member_add(struct etcd *etcd, const char *address) {
@@ -77,6 +77,10 @@ struct etcd_member *etcd_member_add(struct etcd *etcd, const char *address) {
 
 void etcd_member_leave(struct etcd_member *member, const char *why) {
     struct etcd *etcd = member->etcd;
+    if (etcd->n_used == 1)
+        return;
+    if (etcd->identity.stranger == member)
+        etcd->identity.stranger = NULL;
     member->is_used = false;
     member->left_ns = rpc_now(etcd->rpc);
     etcd->n_used--;

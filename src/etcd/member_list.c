@@ -243,6 +243,8 @@ static bool is_known(const struct etcd *etcd, const Etcdserverpb__Member *listed
     int64_t now_ns = rpc_now(etcd->rpc);
     for (const struct etcd_member *member = etcd->members; member < end_of(etcd); member++) {
         bool is_lost = member->failed_ns != 0 && now_ns - member->heard_ns >= LOST_NS;
+        if (is_candidate(member) && member->listed_id == listed->id)
+            return true;
         if (!member->is_used)
             continue;
         if (has_url(&etcd->member_list, listed, etcd_member_address(member)) ||

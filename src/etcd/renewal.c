@@ -270,9 +270,14 @@ static bool is_gone(const struct renewal *renewal, const struct renewal_entry *e
            read->sent_ns >= renewal->known_ns;
 }
 
-static void ask_once_more(struct renewals *renewals, struct renewal *renewal) {
+/* At once, for the read that has just confirmed the answer makes the next one certain; not where a balancer gives reads to
+ * other members than renewals, for there it may never be. */
+static void ask_once_more(struct renewals *renewals, struct renewal *renewal,
+                          const struct renewal_entry *entry) {
+    const struct confirmation *read = &entry->read_before;
+    bool is_split = read->raft_term != 0 && read->member_id != entry->member_id;
     renewal->is_renewing = false;
-    renewal->ask_at_ns = now_of(renewals);
+    renewal->ask_at_ns = is_split ? retry_at(renewals) : now_of(renewals);
     wake_at(renewals, renewal->ask_at_ns);
 }
 
@@ -283,7 +288,7 @@ static void judge(struct renewals *renewals, const struct renewal_entry *entry) 
     if (entry->ttl_s > 0) {
         succeed(renewals, renewal, entry);
     } else if (!is_gone(renewal, entry)) {
-        ask_once_more(renewals, renewal);
+        ask_once_more(renewals, renewal, entry);
     } else {
         renewal_stop(renewal);
         renewal->callbacks->on_gone(renewal);

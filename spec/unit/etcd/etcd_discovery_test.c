@@ -1,6 +1,8 @@
 /* spec/unit/etcd/etcd_discovery_test.c - endpoints that DNS names. */
 #include "etcd_asking.h"
 
+#include "etcd/cluster.h"
+
 static struct world discovering_world(const char *endpoint, bool is_tls) {
     struct world world = {.fake = fake_new()};
     world.rpc = fake_rpc(world.fake);
@@ -133,6 +135,73 @@ static void when_all_members_are_silent_dns_is_asked_again(void) {
     world_close(&world);
 }
 
+/* Long or strange names, or none that fits a client's list. */
+static void an_answer_that_is_of_no_use_takes_nobody_away_and_dns_is_asked_again(void) {
+    static const char *const strange[] = {"a b", "\\009c", "d/e"};
+    struct world world = discovering_world("srv://example.com", false);
+    answer(&world, "_etcd-client._tcp.example.com", strange, 3);
+    check_trouble(&world, "DNS names no member that can be used (_etcd-client._tcp.example.com)");
+    fake_advance(world.fake, 2 * S);
+    answer(&world, "_etcd-client._tcp.example.com", a_and_b, 2);
+    REQUIRE(etcd_n_members(world.etcd) == 2);
+    prove(&world);
+    fake_advance(world.fake, 10 * S);
+    world_enter(&world);
+    etcd_member_failed(etcd_member_at(world.etcd, 0), "is away");
+    etcd_member_failed(etcd_member_at(world.etcd, 1), "is away");
+    world_leave(&world);
+    fake_advance(world.fake, S);
+    answer(&world, "_etcd-client._tcp.example.com", strange, 3);
+    CHECK(etcd_n_members(world.etcd) == 2);
+    world_close(&world);
+}
+
+static void one_member_is_left_whatever_leaves(void) {
+    struct world world = discovering_world("srv://example.com", false);
+    answer(&world, "_etcd-client._tcp.example.com", a_and_b, 2);
+    prove(&world);
+    world_enter(&world);
+    for (int i = 0; i < 2; i++)
+        etcd_member_leave(etcd_member_at(world.etcd, 0), "is not listed any more");
+    world_leave(&world);
+    CHECK(etcd_n_members(world.etcd) == 1);
+    CHECK_TEXT(etcd_member_address(etcd_member_at(world.etcd, 0)), "b:1");
+    world_close(&world);
+}
+
+/* Each reads its part of a list that is of two clusters. */
+static void show_two_clusters(struct world *world) {
+    for (int i = 0; i < 4; i++) {
+        struct got got;
+        (void)get(world, &got, S);
+        for (struct fake_call *call; (call = fake_call(world->fake, RPC_MEMBER_STATUS));)
+            reply_status(call, strcmp(call->address, "a:1") == 0 ? OUR_CLUSTER : OTHER_CLUSTER);
+        for (struct fake_call *call; (call = fake_call(world->fake, RPC_RANGE));)
+            reply_range(call, NULL, 5);
+        fake_advance(world->fake, 2 * S);
+    }
+}
+
+static void a_member_of_another_cluster_is_forgotten_once_dns_names_it_no_more(void) {
+    static const char *const a_and_c[] = {"a", "c"};
+    struct world world = discovering_world("srv://example.com", false);
+    struct got got;
+    answer(&world, "_etcd-client._tcp.example.com", a_and_b, 2);
+    show_two_clusters(&world);
+    (void)get(&world, &got, S);
+    fake_advance(world.fake, 10 * S);
+    CHECK(got.n == 1 && got.code == LUN_EINVALID && strstr(got.err.text, "two clusters"));
+    answer(&world, "_etcd-client._tcp.example.com", a_and_c, 2);
+    prove(&world);
+    (void)get(&world, &got, S);
+    fake_run(world.fake);
+    struct fake_call *call = fake_call(world.fake, RPC_RANGE);
+    REQUIRE(call != NULL);
+    reply_range(call, NULL, 5);
+    CHECK(got.n == 1 && got.code == 0);
+    world_close(&world);
+}
+
 static void the_cluster_is_closed_while_dns_is_silent(void) {
     struct world world = discovering_world("srv://example.com", false);
     fake_advance(world.fake, S);
@@ -145,6 +214,9 @@ int main(void) {
     RUN(without_a_record_calls_say_so_and_dns_is_asked_again);
     RUN(records_of_the_other_scheme_alone_are_named);
     RUN(when_all_members_are_silent_dns_is_asked_again);
+    RUN(an_answer_that_is_of_no_use_takes_nobody_away_and_dns_is_asked_again);
+    RUN(one_member_is_left_whatever_leaves);
+    RUN(a_member_of_another_cluster_is_forgotten_once_dns_names_it_no_more);
     RUN(the_cluster_is_closed_while_dns_is_silent);
     return check_end();
 }

@@ -260,6 +260,38 @@ static void members_replaced_for_ever_find_room(void) {
     world_close(&world);
 }
 
+/* For as long as etcd is asked about it, though it is listed no more and its room is wanted. */
+static void a_member_that_is_asked_about_stays_what_it_is(void) {
+    static const struct listed a_and_e[] = {{OURS_ID, "http://a:1", false}, {5, "http://e:1", false}};
+    struct world world = world_that_learnt_d();
+    struct etcd_call_options how = {.deadline_ns = fake_now(world.fake) + 1000 * S,
+                                    .member = etcd_member_at(world.etcd, 1)};
+    struct got got = {0};
+    list(&world, a_and_d, 1);
+    world_enter(&world);
+    CHECK(etcd_member_status(world.etcd, &how, got_reply, &got, NULL) == 0);
+    world_leave(&world);
+    fake_advance(world.fake, 61 * S);
+    list(&world, a_and_e, 2);
+    fake_advance(world.fake, S);
+    CHECK_TEXT(etcd_member_address(how.member), "d:1");
+    reply_status_of(flight(&world, RPC_MEMBER_STATUS, "d:1"), OUR_CLUSTER, 4, TERM, REVISION);
+    CHECK(got.n == 1 && got.code == 0);
+    reply_status_of(flight(&world, RPC_MEMBER_STATUS, "e:1"), OUR_CLUSTER, 5, TERM, REVISION);
+    CHECK(etcd_n_members(world.etcd) == 2);
+    world_close(&world);
+}
+
+static void one_that_is_listed_twice_is_learnt_once(void) {
+    static const struct listed twice[] = {{4, "http://d:1", false}, {4, "http://d:1", false}};
+    struct world world = learning_world(1, false);
+    meet(&world);
+    list(&world, twice, 2);
+    CHECK(prove_all(&world, twice, 2) == 1);
+    CHECK(etcd_n_members(world.etcd) == 2);
+    world_close(&world);
+}
+
 static void a_failure_lets_the_list_be_read_soon(void) {
     struct world world = learning_world(1, false);
     struct got got;
@@ -332,6 +364,8 @@ int main(void) {
     RUN(one_that_is_not_listed_any_more_is_left);
     RUN(as_many_are_learnt_as_may_be_given);
     RUN(members_replaced_for_ever_find_room);
+    RUN(a_member_that_is_asked_about_stays_what_it_is);
+    RUN(one_that_is_listed_twice_is_learnt_once);
     RUN(a_failure_lets_the_list_be_read_soon);
     RUN(a_list_that_cannot_be_read_is_asked_for_seldom);
     RUN(the_cluster_is_closed_in_whatever_state);

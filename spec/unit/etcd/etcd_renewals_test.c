@@ -49,7 +49,59 @@ static void one_that_another_stops_when_both_are_refused_is_told_nothing(void) {
     world_close(&world);
 }
 
+/* ---- a balancer ------------------------------------------------------------------------------------- */
+
+enum { MEMBER_OF_STREAMS = 7, MEMBER_OF_READS = 8, ROUNDS = 20 };
+
+static void say_gone(struct fake_stream *stream, int64_t id) {
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 5, 2);
+    Etcdserverpb__LeaseKeepAliveResponse response = ETCDSERVERPB__LEASE_KEEP_ALIVE_RESPONSE__INIT;
+    header.member_id = MEMBER_OF_STREAMS;
+    response.header = &header;
+    response.id = id;
+    fake_say(stream, &response.base);
+}
+
+static void reply_read(struct fake_call *call) {
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 5, 2);
+    Etcdserverpb__RangeResponse response = ETCDSERVERPB__RANGE_RESPONSE__INIT;
+    header.member_id = MEMBER_OF_READS;
+    response.header = &header;
+    fake_reply(call, &response.base);
+}
+
+/* Nothing is certain there, and the lease ends by its time; until then etcd is not asked as fast as it answers. */
+static void behind_a_balancer_a_lease_that_is_unknown_is_asked_for_with_pauses(void) {
+    static const struct renewal_callbacks callbacks = {on_renewed, on_gone, on_refused};
+    struct world world = world_of(1);
+    struct lease lease = {.other = NULL};
+    world_enter(&world);
+    renewal_init(&lease.renewal, world.etcd, &callbacks);
+    renewal_start(&lease.renewal, 1, 10 * NS_PER_S, 0);
+    world_leave(&world);
+    fake_run(world.fake);
+    int64_t began_ns = fake_now(world.fake);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct fake_stream *stream = fake_stream(world.fake, RPC_LEASE_KEEP_ALIVE, 0);
+        REQUIRE(stream);
+        for (int n = 0; n < 100 && !fake_sent(stream); n++)
+            fake_advance(world.fake, 10 * NS_PER_MS);
+        say_gone(stream, 1);
+        fake_run(world.fake);
+        struct fake_call *read = fake_call(world.fake, RPC_RANGE);
+        REQUIRE(read);
+        reply_read(read);
+        fake_run(world.fake);
+    }
+    CHECK(fake_now(world.fake) - began_ns >= (ROUNDS - 6) * 200 * NS_PER_MS);
+    world_enter(&world);
+    renewal_stop(&lease.renewal);
+    world_leave(&world);
+    world_close(&world);
+}
+
 int main(void) {
+    RUN(behind_a_balancer_a_lease_that_is_unknown_is_asked_for_with_pauses);
     RUN(one_that_another_stops_when_both_are_refused_is_told_nothing);
     return check_end();
 }
