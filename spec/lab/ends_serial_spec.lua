@@ -49,6 +49,40 @@ describe("a lab", function()
     end
   end
 
+  -- An etcd that ends by itself the first `n` times, as where its port was taken meanwhile.
+  local function failing_etcd(n)
+    local path = ("%s/etcd-%d"):format(own, n)
+    local file = assert(io.open(path, "w"))
+    file:write(([[#!/bin/sh
+for i in $(seq %d); do
+  mkdir %s/fails-%d-$i 2>/dev/null && exit 1
+done
+exec %s "$@"
+]]):format(n, own, n, tree.etcd))
+    file:close()
+    assert(uv.fs_chmod(path, 448))
+    return path
+  end
+
+  local function members_with(etcd)
+    local child = process.start { "lunarch", "console", "--lab", env = { ETCD = etcd, TMPDIR = own }, stdin = true }
+    child:write "print(#members())\n"
+    child:close_stdin()
+    return child:wait_exit(), child
+  end
+
+  it("begins again on other ports where a member ends before it serves", function()
+    local status, child = members_with(failing_etcd(1))
+    assert.equal(0, status, child:output())
+    assert.truthy(child:find "^3$", child:output())
+  end)
+
+  it("says so where members end whatever the ports are", function()
+    local status, child = members_with(failing_etcd(99))
+    assert.equal(2, status)
+    assert.truthy(child:find "etcd m%d ends by itself", child:output())
+  end)
+
   it("that is killed leaves no process, and what is in its folder goes when the next one begins", function()
     local t = start()
     t:enter("a = candidate('/s', 'A') run(1)", "lab> ?$")

@@ -11,7 +11,8 @@ local Cluster = {}
 Cluster.__index = Cluster
 
 local SIZE = 3
-local READY_S, LOOK_S, ASK_S = 15, 0.05, 0.5
+local READY_S, LOOK_S, ASK_S = 30, 0.05, 0.5
+local TRIES = 3
 local HOST = "127.0.0.1"
 
 -- Kept bound until all are known, so that they differ.
@@ -27,7 +28,6 @@ local function free_ports(n)
   end
   return ports
 end
-
 
 local function url(port) return ("http://%s:%d"):format(HOST, port) end
 
@@ -85,14 +85,24 @@ function Cluster:close()
   folders.remove(self.folder)
 end
 
---- Starts one and waits until it serves: or nil and what is wrong. Waits.
-function clusters.open()
+-- Whether all serve in the end; else what is wrong, and whether a member ended by itself: as a rule for a port that
+-- another program took after we had found it free.
+local function await(self)
   local lunarch = require "lunarch"
-  local program, why = require "lunarch.cli.dev".program()
-  if not program then return nil, why end
+  local till = lunarch.now() + READY_S
+  while not is_ready(self.client) do
+    lunarch.sleep(LOOK_S)
+    for _, member in ipairs(self.members) do
+      if member.process.has_ended then return false, ("etcd %s ends by itself"):format(member.name), true end
+    end
+    if lunarch.now() > till then return false, ("etcd does not serve within %d s"):format(READY_S) end
+  end
+  return true
+end
+
+-- One attempt, on ports of its own.
+local function try(program, folder)
   local ports = free_ports(2 * SIZE)
-  local folder = folders.new()
-  if not folder then return nil, "there is no folder for the data of etcd" end
   local self = setmetatable({ members = {}, folder = folder, program = program }, Cluster)
   local initial = {}
   for i = 1, SIZE do
@@ -100,23 +110,33 @@ function clusters.open()
     initial[i] = ("m%d=%s"):format(i, url(ports[SIZE + i]))
   end
   self.initial = table.concat(initial, ",")
-  local ok, trouble = pcall(function()
+  local ok, trouble, has_ended = pcall(function()
     for _, member in ipairs(self.members) do
       start(self, member)
     end
   end)
-  self.client = ok and assert(lunarch.connect { endpoints = self:endpoints(), name = "you" })
-  local till = lunarch.now() + READY_S
-  while ok and not is_ready(self.client) do
-    lunarch.sleep(LOOK_S)
-    if self.members[1].process.has_ended then
-      ok, trouble = false, "etcd ends by itself"
-    elseif lunarch.now() > till then
-      ok, trouble = false, ("etcd does not serve within %d s"):format(READY_S)
-    end
+  if ok then
+    self.client = assert(require "lunarch".connect { endpoints = self:endpoints(), name = "you" })
+    ok, trouble, has_ended = await(self)
+    if ok then return self end
+    self.client:close()
   end
-  if ok then return self end
   self:close()
+  return nil, trouble, has_ended
+end
+
+--- Starts one and waits until it serves: or nil and what is wrong. Waits.
+function clusters.open()
+  local program, why = require "lunarch.cli.dev".program()
+  if not program then return nil, why end
+  local self, trouble, has_ended
+  for _ = 1, TRIES do
+    local folder = folders.new()
+    if not folder then return nil, "there is no folder for the data of etcd" end
+    self, trouble, has_ended = try(program, folder)
+    if self then return self end
+    if not has_ended then break end
+  end
   return nil, ("%s (the program is %s)"):format(trouble, program)
 end
 
