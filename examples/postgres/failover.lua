@@ -53,7 +53,8 @@ local function start(term)
 end
 
 local function psql(text)
-  return pg(5, "psql", "-qtA", "-h", "127.0.0.1", "-p", PORT, "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-c", text)
+  return pg(5, "psql", "-qtA", "-h", "127.0.0.1", "-p", PORT, "-U", "postgres", "-d", "postgres",
+    "-v", "ON_ERROR_STOP=1", "-c", text)
 end
 
 -- ---- the primary --------------------------------------------------------------------------------------------------

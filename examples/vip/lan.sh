@@ -1,5 +1,6 @@
 #!/bin/sh
-# lan.sh - three hosts and a network to try vip.lua in: network namespaces on one machine (root; iproute2, arping, etcd).
+# lan.sh - three hosts and a network to try vip.lua in: network namespaces on one machine (root; iproute2, arping, ping,
+# nsenter, etcd).
 #
 #   lan.sh up              makes the hosts a, b and c, and a fourth with etcd
 #   lan.sh run HOST        runs vip.lua on a host, in the foreground
@@ -16,47 +17,47 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 RUN=${TMPDIR:-/tmp}/lan-$LAN
 HOSTS="a b c"
 
-on() { host=$1; shift; ip netns exec "$LAN-$host" "$@"; }
+# Not by "ip -n" or "ip netns exec": they mount /sys anew, which is refused in a chroot.
+in_net() { echo "nsenter --net=/run/netns/$LAN-$1"; }
 
 plug_in() { # host, its number
     ip netns add "$LAN-$1"
-    ip -n "$LAN-lan" link add name "$1" type veth peer name eth0 netns "$LAN-$1"
-    ip -n "$LAN-lan" link set dev "$1" master br0 up
-    ip -n "$LAN-$1" addr add "192.0.2.$2/24" dev eth0
-    ip -n "$LAN-$1" link set lo up
-    ip -n "$LAN-$1" link set eth0 up
+    $(in_net lan) ip link add name "$1" type veth peer name eth0 netns "$LAN-$1"
+    $(in_net lan) ip link set dev "$1" master br0 up
+    $(in_net "$1") ip addr add "192.0.2.$2/24" dev eth0
+    $(in_net "$1") ip link set lo up
+    $(in_net "$1") ip link set eth0 up
 }
 
 case "${1:-}" in
 up)
     mkdir -p "$RUN"
     ip netns add "$LAN-lan"
-    ip -n "$LAN-lan" link add br0 type bridge
-    ip -n "$LAN-lan" link set br0 up
+    $(in_net lan) ip link add br0 type bridge
+    $(in_net lan) ip link set br0 up
     n=0
     for host in $HOSTS etcd; do
         n=$((n + 1))
         plug_in "$host" "$n"
     done
-    ip netns exec "$LAN-etcd" "$ETCD" --data-dir "$RUN/data" --listen-client-urls http://192.0.2.4:2379 \
+    $(in_net etcd) "$ETCD" --data-dir "$RUN/data" --listen-client-urls http://192.0.2.4:2379 \
         --advertise-client-urls http://192.0.2.4:2379 --listen-peer-urls http://127.0.0.1:2380 >"$RUN/log" 2>&1 </dev/null &
     echo $! >"$RUN/etcd.pid"
     ;;
 run)
     host=$2
     shift 2
-    on_host="ip netns exec $LAN-$host"
-    VIP=192.0.2.100/24 VIP_DEVICE=eth0 exec $on_host "$LUNARCH" run "$HERE/vip.lua" --name "$host" \
+    VIP=192.0.2.100/24 VIP_DEVICE=eth0 exec $(in_net "$host") "$LUNARCH" run "$HERE/vip.lua" --name "$host" \
         --endpoints 192.0.2.4:2379 "$@"
     ;;
 who)
     for host in $HOSTS; do
-        ip -n "$LAN-$host" -o addr show dev eth0 to 192.0.2.100 | grep -q . && echo "$host"
+        $(in_net "$host") ip -o addr show dev eth0 to 192.0.2.100 | grep -q . && echo "$host"
     done || true
     ;;
-cut) ip -n "$LAN-lan" link set dev "$2" down ;;
-heal) ip -n "$LAN-lan" link set dev "$2" up ;;
-ping) ip netns exec "$LAN-etcd" ping -c 1 -W 1 192.0.2.100 ;;
+cut) $(in_net lan) ip link set dev "$2" down ;;
+heal) $(in_net lan) ip link set dev "$2" up ;;
+ping) $(in_net etcd) ping -c 1 -W 1 192.0.2.100 ;;
 down)
     [ ! -f "$RUN/etcd.pid" ] || kill "$(cat "$RUN/etcd.pid")" || true
     for host in $HOSTS etcd lan; do
