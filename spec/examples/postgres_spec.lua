@@ -1,33 +1,32 @@
 -- limit: 300 s
+-- needs: postgres
 -- The example of PostgreSQL with real servers: never two primaries, whatever happens to the program that leads.
 local etcd = require "support.etcd"
 local ports = require "support.ports"
+local postgres = require "examples.postgres"
 local process = require "support.process"
 local simulate = require "sim.simulate"
 local tree = require "support.tree"
-local uv = require "luv"
 local vm = require "support.vm"
 local wait = require "support.wait"
 
 local EXAMPLE = tree.root .. "/examples/postgres"
-local BIN = "/usr/lib/postgresql/15/bin"
 
 describe("the example of PostgreSQL", function()
   local server, folder
   local port = {}
-  local _, may_run = vm.shell(("test -x %s/postgres && setpriv --reuid postgres --regid postgres --clear-groups %s "
-    .. "--version 2>&1"):format(BIN, tree.program))
+  local problem = postgres.problem()
 
   setup(function()
-    if not may_run then return end
+    if problem then return end
     server = etcd.start()
-    folder = assert(uv.fs_mkdtemp "/tmp/lunarch-postgres-XXXXXX")
+    folder = postgres.folder()
     for i = 1, 2 do port[i] = ports.free() end
   end)
   teardown(function()
-    if not may_run then return end
+    if problem then return end
     for i = 1, 2 do
-      vm.shell(("pid=$(head -n 1 %s/%d/postmaster.pid 2>/dev/null) && kill -QUIT $pid"):format(folder, i))
+      postgres.stop(i, folder)
     end
     server:stop()
     vm.shell("rm -rf " .. folder)
@@ -35,15 +34,11 @@ describe("the example of PostgreSQL", function()
   after_each(process.end_all)
 
   local function start(i)
-    return process.start {
-      EXAMPLE .. "/node.sh", i, "--endpoints", server.endpoint,
-      env = { DIR = folder, PORT = port[i], LUNARCH = tree.program },
-    }
+    return process.start(postgres.node(i, folder, port[i], { "--endpoints", server.endpoint }))
   end
 
   local function psql(i, text)
-    local output, ok = vm.shell(("%s/psql -qtA -h 127.0.0.1 -p %d -U postgres -d postgres -v ON_ERROR_STOP=1 -c \"%s\" "
-      .. "2>&1"):format(BIN, port[i], text))
+    local output, ok = postgres.ask(port[i], text)
     return ok and output, output
   end
 
@@ -71,7 +66,7 @@ describe("the example of PostgreSQL", function()
 
   local function wanted(name, fn)
     it(name, function()
-      if not may_run then return pending "no PostgreSQL 15, or no way to run as its user, here" end
+      if problem then return pending(problem) end
       fn()
     end)
   end

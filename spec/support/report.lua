@@ -2,6 +2,7 @@
 -- so that a process that dies shows how far it came. The line `end` proves that the plan was completed.
 --
 --   start NAME | passed SECONDS NAME | failed SECONDS NAME | skipped SECONDS NAME | "| text" | end
+--   why REASON, before the line of a spec that is skipped
 local busted = require "busted"
 local pretty = require "pl.pretty"
 
@@ -44,6 +45,12 @@ return function()
     return nil, true
   end
 
+  local function on_pending(_, _, message)
+    if type(message) ~= "string" then return nil, true end
+    out:write("why ", (message:gsub("^%S+:%d+: ", ""):gsub("%s+", " "):gsub(" $", "")), "\n")
+    return nil, true
+  end
+
   local outcome = { success = "passed", pending = "skipped" }
 
   local function on_start(element)
@@ -65,6 +72,7 @@ return function()
     require "busted.languages.en"
     busted.subscribe({ "test", "start" }, on_start)
     busted.subscribe({ "test", "end" }, on_end)
+    busted.subscribe({ "pending" }, on_pending)
     busted.subscribe({ "failure" }, on_trouble)
     busted.subscribe({ "error" }, on_trouble)
     busted.subscribe({ "suite", "end" }, function()

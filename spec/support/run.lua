@@ -7,7 +7,8 @@
 -- 300 s; a line `-- limit: 600 s` near its top gives it more. A spec file runs on Lua 5.4, and below spec/module on
 -- LuaJIT too, unless a line `-- vms: lua5.4 luajit` near its top says otherwise; and once more against a secured
 -- cluster (secured.lua) where a line says `-- clusters: plain mtls`, or --cluster=mtls does. With --tsan only the unit
--- tests are run: the Lua VM is not instrumented.
+-- tests are run: the Lua VM is not instrumented. A line `-- needs: haproxy` names what ./dev fetches only if this file
+-- is run; --needs prints that for all files that are wanted, and runs none.
 --
 -- What fails while the machine stood still (a thread of ours that reads the clock could not: stalls.lua) is run again,
 -- in the end, twice at most: S1 is a promise about time. What hung until its limit is not: no stall explains that.
@@ -49,6 +50,7 @@ local function options_of(words)
   parser:flag "--tsan"
   parser:flag "--restless"
   parser:flag "--times"
+  parser:flag "--needs"
   parser:option "--filter"
   parser:option "--vm":choices { "lua5.4", "luajit" }
   parser:option "--cluster":choices { "plain", "mtls" }
@@ -89,6 +91,7 @@ local function add_jobs(jobs, path, options)
   local function add(name, program, vm, cluster)
     jobs[#jobs + 1] = {
       name = name, path = path, vm = vm, cluster = cluster, program = program, folder = OUT, n_tries = 0,
+      needs = head:match "%-%- needs: ([%w ]+)\n",
       is_serial = path:find "_serial_%a+%.%a+$" ~= nil,
       limit_s = (tonumber(head:match "limit: (%d+) s\n") or LIMIT_S)
         * ((options.asan or options.tsan) and SANITIZER_SLOWNESS or 1),
@@ -108,6 +111,18 @@ local function add_jobs(jobs, path, options)
       end
     end
   end
+end
+
+local function needs_of(jobs)
+  local seen, needs = {}, {}
+  for _, job in ipairs(jobs) do
+    for need in (job.needs or ""):gmatch "%w+" do
+      if not seen[need] then needs[#needs + 1] = need end
+      seen[need] = true
+    end
+  end
+  table.sort(needs)
+  return needs
 end
 
 -- How long each file took when it was last run here.
@@ -274,6 +289,10 @@ local options = options_of(arg)
 local settings = sanitizers.environment(options.tsan and "tsan" or options.asan and "asan" or nil)
 local lengths = read_lengths()
 local jobs = jobs_of(options, lengths)
+if options.needs then
+  print(table.concat(needs_of(jobs), " "))
+  os.exit(0)
+end
 local running, n_running, total = {}, 0, { passed = 0, failed = 0, skipped = 0 }
 local ended, cpu_since = {}, costs.meter()
 local queue, serial = {}, {}

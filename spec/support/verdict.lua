@@ -43,6 +43,8 @@ local function judge_spec(job, is_filtered)
       is_complete = true
     elseif line:sub(1, 2) == "| " then
       job.troubles[#job.troubles + 1] = "    " .. line:sub(3)
+    elseif line:match "^why " then
+      table.insert(job.reasons, line:sub(5))
     elseif line:match "^start " then
       running = line:sub(7)
     elseif verb == "passed" then
@@ -91,11 +93,11 @@ local function judge_complaints(job)
   end
 end
 
--- Sets passed, failed, skipped and troubles.
+-- Sets passed, failed, skipped, troubles and reasons (of what was skipped).
 ---@param job table
 ---@param is_filtered boolean whether a file may hold no spec that was asked for
 function verdict.judge(job, is_filtered)
-  job.passed, job.failed, job.skipped, job.troubles = 0, 0, 0, {}
+  job.passed, job.failed, job.skipped, job.troubles, job.reasons = 0, 0, 0, {}, {}
   if job.vm then judge_spec(job, is_filtered) else judge_unit(job) end
   judge_complaints(job)
 end
@@ -106,6 +108,9 @@ function verdict.show(job)
   if job.failed > 0 then counts = counts .. ", " .. job.failed .. " failed" end
   if job.skipped > 0 then counts = counts .. ", " .. job.skipped .. " skipped" end
   print(("%-5s %s  %s, %.1f s"):format(job.failed > 0 and "FAIL" or "ok", job.name, counts, job.seconds))
+  for _, reason in ipairs(job.reasons) do
+    print("      skipped: " .. reason)
+  end
   if job.failed == 0 then return end
   for _, trouble in ipairs(job.troubles) do
     print("      " .. trouble)

@@ -17,8 +17,8 @@ local function run(files, ...)
       root, path, unit, unit))) end
   end
   local output, status = process.run {
-    "lua5.4", tree.root .. "/spec/support/run.lua", ...,
     limit = 2 * wait.LIMIT, env = { LUNARCH_ROOT = root, LUNARCH_BUILD = root .. "/build", LUNARCH_TMP = false },
+    "lua5.4", tree.root .. "/spec/support/run.lua", ...,
   }
   return output, status, output:match "([^\n]*)\n$"
 end
@@ -50,10 +50,24 @@ describe("the runner", function()
   end)
 
   it("counts what is pending as skipped", function()
-    local output, status, last = run { ["a_spec.lua"] = GOOD .. 'pending "later"\n' }
+    local output, status, last = run {
+      ["a_spec.lua"] = GOOD .. 'it("is rock", function() return pending "no\\nmoon" end)\n',
+      ["b_spec.lua"] = 'pending "later"\n',
+    }
     assert.equal("1 passed, 0 failed", last)
-    assert.matches("(1 skipped: not possible here)", output, 1, true)
+    assert.matches("(2 skipped: not possible here)", output, 1, true)
+    assert.matches("skipped: no moon\n", output, 1, true)
     assert.equal(0, status)
+  end)
+
+  it("names what the wanted files need, and runs none", function()
+    local files = {
+      ["a_spec.lua"] = "-- limit: 9 s\n-- needs: moon cheese\n" .. GOOD, ["b_spec.lua"] = "-- needs: rock moon\n",
+      ["c_spec.lua"] = GOOD,
+    }
+    assert.equal("cheese moon rock\n", (run(files, "--needs")))
+    assert.equal("moon rock\n", (run(files, "--needs", "--filter=x", "spec/b", "c_spec")))
+    assert.equal("\n", (run(files, "--needs", "c_spec")))
   end)
 
   it("runs what lies below spec/module on each VM, and other files where they want to", function()

@@ -3,20 +3,17 @@ local etcd = require "support.etcd"
 local faults = require "examples.faults"
 local lunarch = require "lunarch"
 local ports = require "support.ports"
+local postgres = require "examples.postgres"
 local process = require "support.process"
-local tree = require "support.tree"
-local uv = require "luv"
 local vm = require "support.vm"
 
-local BIN = "/usr/lib/postgresql/15/bin"
 local ELECTION, N_HOSTS, ASK_S = "/examples/postgres/", 2, 10
 
 local Play = {}
 Play.__index = Play
 
 local function psql(self, i, text)
-  local output, ok = vm.shell(("%s/psql -qtA -h 127.0.0.1 -p %d -U postgres -d postgres -c %s 2>&1"):format(BIN,
-    self.ports[i], tree.quote { text }))
+  local output, ok = postgres.ask(self.ports[i], text)
   return ok and output:match "^%S*" or nil
 end
 
@@ -49,7 +46,7 @@ function Play:stop()
   for i, host in ipairs(self.hosts) do
     host.child:kill9()
     host.proxy:stop()
-    vm.shell(("kill -QUIT $(head -n 1 %s/%d/postmaster.pid)"):format(self.folder, i))
+    postgres.stop(i, self.folder)
   end
   self.server:stop()
   vm.shell("rm -rf " .. self.folder)
@@ -58,15 +55,12 @@ end
 return function()
   local server = etcd.start()
   local self = setmetatable({ server = server, hosts = {}, ports = {}, found = {} }, Play)
-  self.folder = assert(uv.fs_mkdtemp "/tmp/lunarch-postgres-XXXXXX")
+  self.folder = postgres.folder()
   self.client = assert(lunarch.connect { endpoints = server.endpoint, loop = "block" })
   for i = 1, N_HOSTS do
     self.ports[i] = ports.free()
     local host = faults.host(server.client_port, function(endpoint)
-      return {
-        tree.root .. "/examples/postgres/node.sh", i, "--endpoints", endpoint, "--only-given-endpoints",
-        env = { DIR = self.folder, PORT = self.ports[i], LUNARCH = tree.program },
-      }
+      return postgres.node(i, self.folder, self.ports[i], { "--endpoints", endpoint, "--only-given-endpoints" })
     end)
     -- The program alone: what watches over its server must do so without it.
     function host.pids(own) return process.is_running(own.child.pid) and { own.child.pid } or {} end

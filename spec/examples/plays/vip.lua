@@ -27,8 +27,8 @@ function Play:leader()
 end
 
 function Play:is_whole()
-  local output = vm.shell(("ip netns exec %s-etcd env ETCDCTL_API=3 %s --endpoints 192.0.2.4:2379 get --prefix "
-    .. "--keys-only /examples/vip/"):format(self.env.LAN, tree.etcdctl or "etcdctl"))
+  local output = vm.shell(("nsenter --net=/run/netns/%s-etcd env ETCDCTL_API=3 %s --endpoints 192.0.2.4:2379 "
+    .. "get --prefix --keys-only /examples/vip/"):format(self.env.LAN, tree.etcdctl or "etcdctl"))
   return select(2, output:gsub("/examples/vip/%x", "")) == #NAMES
 end
 
