@@ -1,9 +1,10 @@
--- The part `examples` of ./dev soak: each play of spec/examples/plays under every fault, 20 times.
+-- The part `examples` of ./dev soak: each play of spec/examples/plays under every fault, 20 times
+-- (LUNARCH_TURNS=n).
 local faults = require "examples.faults"
 local tree = require "support.tree"
 local uv = require "luv"
 
-local EACH = 20
+local EACH = math.tointeger(tonumber(os.getenv "LUNARCH_TURNS" or 20))
 local FOLDER = tree.root .. "/spec/examples/plays"
 
 local function names()

@@ -17,7 +17,8 @@
 --   away       etcd killed, and serving again 5 s after that, 10 times: 1,000
 --              candidates in one process, and 50 processes                              (about 6 minutes)
 --   examples   each example (spec/examples/plays) 20 times under each of kill -9, SIGSTOP and a cut network, its
---              invariant looked at from outside (LUNARCH_EXAMPLE=name: one of them) (about 6 minutes each)
+--              invariant looked at from outside (about 6 minutes each; LUNARCH_EXAMPLE=name: one of them;
+--              LUNARCH_TURNS=n in place of 20)
 --   fuzz       senseless arguments in every world, and replies changed on their way     (an hour; LUNARCH_MINUTES=n;
 --              only where it is named)
 --
