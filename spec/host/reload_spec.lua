@@ -1,4 +1,4 @@
--- limit: 180 s
+-- limit: 240 s
 -- SIGHUP: the script is loaded anew while its candidate leads.
 local etcd = require "support.etcd"
 local process = require "support.process"
@@ -146,6 +146,44 @@ describe("SIGHUP", function()
     ends "^on_lost of the second"
   end)
 
+  it("is stopped in order while the main part of the new script waits", function()
+    lead(FIRST)
+    reload("print 'waits' lunarch.sleep(60)\n" .. SECOND)
+    child:wait_line "^waits"
+    ends "^on_lost of the first, stopping"
+  end)
+
+  it("calls a do_work that the script had not, in the term that lasts", function()
+    lead(FIRST:gsub("function do_work[^\n]*", ""))
+    reload(SECOND)
+    child:wait_line "^on_reload"
+    child:wait_line "^second 2"
+    ends "^on_lost of the second"
+  end)
+
+  it("forgets what a may_stand has said that is gone", function()
+    start("election = '/reload/" .. n .. "' function may_stand() return false, 'not now' end health_interval = 0.1\n"
+      .. FIRST)
+    child:wait_line "does not stand in .*not now"
+    reload("election = '/reload/" .. n .. "'\n" .. SECOND)
+    child:wait_line "^second 2"
+    ends "^on_lost of the second"
+  end)
+
+  it("forgets what a health has said that is gone", function()
+    lead("health_interval = 0.1 health_failures = 1 \n" .. [[
+      function health() return not is_sick end
+      function may_stand() return true end]] .. FIRST:gsub("print 'first'", "") .. " local work = do_work\n"
+      .. "function do_work() is_sick = true return work() end")
+    child:wait_line "does not stand in .*health says no"
+    reload("health_interval = 0.1 function may_stand() return true end\n" .. SECOND)
+    child:wait_line "^elected again"
+    child:wait_line "^second 2"
+    wait.pass(1)
+    assert.is_nil(child:find "on_lost of the second")
+    ends "^on_lost of the second"
+  end)
+
   it("reaches each of several candidates, and tells of those that come and go", function()
     local function text(word, names)
       local parts = {}
@@ -175,6 +213,19 @@ describe("SIGHUP", function()
     end
     assert.equal(1, #child:find_all "^on_elected")
     ends "^on_lost of the first"
+  end)
+
+  it("is ignored once the program has been told to stop: on_lost goes on to its end", function()
+    lead(FIRST:gsub("function on_lost[^\n]*",
+      "function on_lost() print 'begins' lunarch.sleep(1) print 'on_lost has ended' end"))
+    child:signal "sigterm"
+    child:wait_line "^begins"
+    child:signal "sighup"
+    wait.pass(0.3)
+    child:signal "sighup"
+    child:wait_line "^on_lost has ended"
+    assert.equal(0, (child:wait_exit()))
+    assert.is_nil(child:find "loaded anew")
   end)
 
   it("with an error in on_reload is told, and nothing else comes of it", function()

@@ -15,11 +15,10 @@ int luaopen_lunarch_host(lua_State *L);
  * busy. The descriptor, or -1 with errno. */
 int signals_catch(void);
 /* From now on SIGHUP makes the returned descriptor readable instead, unless the terminal has gone away by which the program
- * was started; until signals_refuse_reloads. -1 with errno. */
+ * was started; after the first signal it is ignored. -1 with errno. */
 int signals_catch_reloads(void);
 /* Whether there was a SIGHUP since the last call. */
 bool signals_take_reload(void);
-void signals_refuse_reloads(void);
 /* SIGPIPE no longer ends the process, so that a leader outlives the reader of its log. */
 void signals_survive_pipes(void);
 /* The number of the first one caught, 0: none yet. Any thread. */

@@ -120,13 +120,6 @@ static int l_take_reload(lua_State *L) {
     return 1;
 }
 
-/* refuse_reloads(): SIGHUP counts as any other signal */
-static int l_refuse_reloads(lua_State *L) {
-    (void)L;
-    signals_refuse_reloads();
-    return 0;
-}
-
 /* catch_interrupts() -> descriptor that becomes readable with each Ctrl-C; nil, message */
 static int l_catch_interrupts(lua_State *L) {
     int fd = interrupts_catch();
@@ -335,7 +328,6 @@ int luaopen_lunarch_host(lua_State *L) {
         {"caught_signal", l_caught_signal},
         {"catch_reloads", l_catch_reloads},
         {"take_reload", l_take_reload},
-        {"refuse_reloads", l_refuse_reloads},
         {"catch_interrupts", l_catch_interrupts},
         {"take_interrupts", l_take_interrupts},
         {"aim_interrupts", l_aim_interrupts},

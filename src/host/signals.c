@@ -1,5 +1,5 @@
 /* host/signals.c - the first signal asks, the second one ends; SIGHUP asks for the script to be loaded anew while candidates
- * stand, and counts as any other where the terminal has gone away. */
+ * stand, is ignored after the first signal, and counts as any other where the terminal has gone away. */
 #include "host/host.h"
 
 #include <errno.h>
@@ -51,12 +51,12 @@ static bool has_terminal(void) {
 
 static void on_hangup(int number) {
     int saved_errno = errno;
-    if (atomic_load(&may_reload) && (!atomic_load(&had_terminal) || has_terminal())) {
+    if (!atomic_load(&may_reload) || (atomic_load(&had_terminal) && !has_terminal())) {
+        on_signal(number);
+    } else if (!atomic_load(&first_signal)) {
         uint64_t one = 1;
         ssize_t written = write(reload_fd, &one, sizeof one);
         (void)written;
-    } else {
-        on_signal(number);
     }
     errno = saved_errno;
 }
@@ -103,10 +103,6 @@ int signals_catch_reloads(void) {
 bool signals_take_reload(void) {
     uint64_t count;
     return read(reload_fd, &count, sizeof count) > 0;
-}
-
-void signals_refuse_reloads(void) {
-    atomic_store(&may_reload, false);
 }
 
 void signals_survive_pipes(void) {

@@ -102,14 +102,14 @@ function fitness.obstacle(candidate)
   if own.is_paused then return "it is paused" end
   if candidate.line_pause then return candidate.line_pause end
   if candidate.handlers.health and not own.is_healthy then return own.sick_why or "health has not answered yet" end
-  return own.barred_why
+  return candidate.handlers.may_stand and own.barred_why or nil
 end
 
 -- What follows from them.
 local function react(candidate)
   local own, state = candidate.fitness, candidate.state
   if state == "leading" then
-    if own.is_healthy ~= false or candidate.over then return end
+    if not candidate.handlers.health or own.is_healthy ~= false or candidate.over then return end
     candidate.log.error("steps down: %s (%d times in a row)", own.sick_why, own.n_failed)
     candidate:_step_down "unhealthy"
   elseif own.is_awaited or state == "standing" and fitness.obstacle(candidate) then

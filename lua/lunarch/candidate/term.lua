@@ -29,6 +29,7 @@ local SILENT_S = 1           -- an etcd that is there would have answered
 local INSIST_S = 1           -- how long an interrupted on_lost is waited for
 local HANDED_OVER_S = 0.05   -- the next one is in the line already
 local LONG_TERM_S = 30       -- a term that lasted longer ends a row of failures
+local LOOK_S = 1             -- between looks whether there is a do_work
 
 -- A term that a handler gave up is over as "closed" for its session.
 local function reason_of(term)
@@ -105,10 +106,11 @@ end
 local function work(candidate, term)
   if not call(candidate, "on_elected", term) then return end
   candidate.report.ready()
-  if not candidate.handlers.do_work then
-    while candidate.lunarch.sleep(3600) do end
-  end
   while true do
+    -- One may come with a script that is loaded anew.
+    while not candidate.handlers.do_work do
+      candidate.lunarch.sleep(LOOK_S)
+    end
     local ok, result = call(candidate, "do_work", term)
     if not ok then return end
     if result == false then

@@ -66,10 +66,14 @@ function notify.start()
   return timers
 end
 
---- Between these two the script is loaded anew.
-function notify.reloading() send "RELOADING=1" end
+--- Between these two the script is loaded anew. Nothing once the program has been told to stop.
+function notify.reloading()
+  if is_ready then send "RELOADING=1" end
+end
 
-function notify.reloaded() send("READY=1", status) end
+function notify.reloaded()
+  if is_ready then send("READY=1", status) end
+end
 
 --- The program has been told to stop, or its script has ended.
 function notify.stopping()

@@ -7,6 +7,7 @@ local connection = require "lunarch.internal.connection"
 local handlers = require "lunarch.candidate.handlers"
 local notify = require "lunarch.cli.notify"
 local options = require "lunarch.candidate.options"
+local signals = require "lunarch.cli.common.signals"
 local source = require "lunarch.cli.common.source"
 local take = require "lunarch.candidate.reload".take
 local tasks = require "lunarch.candidate.tasks"
@@ -45,16 +46,17 @@ end
 
 -- ---- candidates -------------------------------------------------------------------------------------------------
 
--- The candidates that the script declares now, none of which runs. Raises what is wrong with it.
+-- The candidates that the script declares now, none of which runs. Raises what is wrong with it. The main part may wait:
+-- meanwhile the run goes on as it is, and may be stopped.
 local function declare(run, chunk)
-  local standing = run.candidates
-  run.candidates, run.is_reloading = {}, true
+  local draft = setmetatable({ candidates = {}, is_draft = true }, { __index = run })
+  run.draft = draft
   forget(run.known_before)
-  local ok, err = pcall(run.declare_all, run, chunk, run.words)
-  local found = run.candidates
-  run.candidates, run.is_reloading, run.mistake = standing, false, nil
+  local ok, err = pcall(draft.declare_all, draft, chunk, run.words)
+  run.draft = nil
+  if draft.client ~= run.client then draft.client:close(0) end
   if not ok then error(err, 0) end
-  return found
+  return draft.candidates
 end
 
 local function is_same(candidate, other)
@@ -140,7 +142,7 @@ function reload.start(run)
       notify.reloading()
       reload_once(run)
       notify.reloaded()
-    until not run.is_to_reload_again
+    until not run.is_to_reload_again or signals.caught()
     run.reloader = nil
   end)
 end

@@ -205,7 +205,7 @@ end
 
 function Run:make(own)
   local candidate = Script.make(self, own)
-  if self.is_reloading then return candidate end
+  if self.is_draft then return candidate end
   facts.publish(candidate, function() notify.status(self.candidates) end)
   return candidate
 end
@@ -225,12 +225,12 @@ function Run:may_stand()
   if signals.caught() then return false end
   self:watch_loop()
   -- Here, for it needs the core, and help must not.
-    self.timers[signals.catch_reloads(function() self:reload() end)] = true
+  self.timers[signals.catch_reloads(function() self:reload() end)] = true
   return true
 end
 
 function Run:reload()
-  require("lunarch.cli.reload").start(self)
+  if not signals.caught() then require("lunarch.cli.reload").start(self) end
 end
 
 -- What else the script has spawned need not end by itself.
@@ -240,7 +240,6 @@ end
 
 -- The first signal: candidates stop in order; anything else is interrupted where it waits.
 function Run:on_signal()
-  host.refuse_reloads()
   notify.stopping()
   if not self.is_standing then return self.tasks.interrupt_all(self.INTERRUPTED) end
   self:keep_telling(STOPPING_TELL_MS)

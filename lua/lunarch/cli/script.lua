@@ -2,7 +2,7 @@
 -- these stand until they are stopped.
 --
 -- What runs one gives `lunarch`, `script` (its path), `given` (what the command line says), `candidates` (none yet),
--- `default_name`, `log`, `log_for(name)`, and the methods connect() -> the client of candidates that bring none;
+-- `default_name`, `log`, `log_for(name)`, perhaps `draft`, which declares in its place, and the methods connect() -> the client of candidates that bring none;
 -- may_stand() -> whether they are still wanted; has_stood(): they have all ended. After connect(), perhaps `hint`: what
 -- may help where no etcd has answered yet.
 local args = require "lunarch.internal.args"
@@ -152,7 +152,7 @@ function Script:set_globals(words, program)
   rawset(_G, "log", self.log)
   rawset(_G, "candidate", function(own)
     if type(own) ~= "table" then args.misuse "candidate: a table of handlers and settings is expected" end
-    return self:declare(own)
+    return (self.draft or self):declare(own)
   end)
   _G.arg = table.move(words, 1, #words, 1, { [-1] = program, [0] = self.script })
 end
