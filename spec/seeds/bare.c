@@ -237,6 +237,9 @@ void bare_start(struct machine *machine) {
     if (etcd_new(machine->rpc, addresses, SIM_MEMBERS,
                  machine->world->options.on_line ? &machine->trace : NULL, &machine->etcd, NULL))
         abort();
+    const char *user = machine_user(machine);
+    if (user && etcd_set_user(machine->etcd, user, USER_PASSWORD))
+        abort();
     rpc_leave(machine->rpc);
 }
 

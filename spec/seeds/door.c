@@ -258,6 +258,8 @@ void door_start(struct machine *machine) {
     struct lun_config config = {.endpoints = addresses,
                                 .n_endpoints = SIM_MEMBERS,
                                 .name = machine->name,
+                                .user = machine_user(machine),
+                                .password = machine->world->has_users ? USER_PASSWORD : NULL,
                                 .only_given_endpoints = true};
     sim_client_join(machine->client, machine->client, &host, machine);
     machine->poll.run = on_poll;

@@ -8,6 +8,7 @@
  *
  * and only by --with, for mutants that ordinary histories seldom catch:
  *   crowd    all stand in one line, and end their sessions often
+ *   users    every machine is one of etcd's users; tokens end, passwords change, rights are withdrawn (users.c)
  *   guests   most sessions adopt another's lease; an operator deletes keys, machines pause */
 #include <string.h>
 
@@ -92,4 +93,6 @@ void plan_extras(struct world *world, uint64_t seed) {
     }
     if (is_wanted(EXTRA_guests))
         plan_guests(world, &dice);
+    if (is_wanted(EXTRA_users))
+        plan_users(world, &dice);
 }

@@ -6,7 +6,7 @@
 
 /* ---- what comes to an end again ------------------------------------------------------------------------- */
 
-static void later(struct world *world, enum cure cure, int index, int64_t in_ns, int64_t for_ns) {
+void later(struct world *world, enum cure cure, int index, int64_t in_ns, int64_t for_ns) {
     if (world->n_recoveries < RECOVERIES)
         world->recoveries[world->n_recoveries++] =
             (struct recovery){sim_now(world->sim) + in_ns, for_ns, cure, index};
@@ -51,6 +51,11 @@ static void cure(struct world *world, const struct recovery *recovery) {
         break;
     case RESUME:
         machine_resume(&world->machines[recovery->index]);
+        break;
+    case AUTH_ON:
+    case OLD_PASSWORD:
+    case OLD_RIGHTS:
+        change_users_back(world, recovery);
         break;
     }
 }
@@ -209,7 +214,9 @@ static void fill(struct world *world, const struct fault *fault) {
 }
 
 static void begin(struct world *world, const struct fault *fault) {
-    if (fault->kind >= COMPACT)
+    if (fault->kind >= TOKENS)
+        change_users(world, fault);
+    else if (fault->kind >= COMPACT)
         operate(world, fault);
     else if (fault->kind == ELECT)
         sim_elect(world->sim);
@@ -231,7 +238,7 @@ static void on_fault_tick(struct sim_event *event) {
     recover(world, false);
     for (size_t i = 0; i < world->n_faults; i++) {
         struct fault *fault = &world->faults[i];
-        bool is_operator = fault->kind >= COMPACT;
+        bool is_operator = fault->kind >= COMPACT && fault->kind < PASSWORD;
         int64_t at = is_operator ? fault->at_ns : fault->at_ns + world->faults_begin_ns;
         if (fault->is_begun || at > now || (!is_operator && world->phase != FAULTY) ||
             world->phase >= SETTLING)
@@ -261,6 +268,10 @@ static int64_t how_long(uint64_t *dice, enum fault_kind kind) {
         return SECONDS(3) + below(dice, SECONDS(4));
     case SLOW:
         return SECONDS(3) + below(dice, SECONDS(12));
+    case AUTH_OFF:
+    case PASSWORD:
+    case RIGHTS:
+        return MS(50) + below(dice, SECONDS(chance(dice, 400) ? 24 : 6));
     default:
         return MS(50) + below(dice, SECONDS(4));
     }

@@ -39,6 +39,8 @@
     X(waiting_is_cheap, "what idle waiters read grew with the line")                                         \
     X(replaced_is_true, "a session was lost to a new etcd, and it was the same")                             \
     X(old_sessions_end, "a session of an etcd that is no more goes on")                                      \
+    X(refusal_is_true, "a session was lost for want of a right or a password, and there was none wanting")   \
+    X(refusal_is_named, "a session whose user etcd refused was lost for another reason")                     \
     X(crashed, "the program died")                                                                           \
     X(hung, "the program did not come to an end")
 
@@ -58,7 +60,7 @@ struct history {
     uint64_t n_steps;
     uint64_t digest; /* of everything that happened: equal for equal seeds */
     /* What there was to see. */
-    unsigned n_wins, n_writes, n_lost, n_kills, n_asked, n_refused, n_proclaims, n_observed;
+    unsigned n_wins, n_writes, n_lost, n_denied, n_kills, n_asked, n_refused, n_proclaims, n_observed;
 };
 
 /* What was decided, in that order; beyond DECISIONS_MAX they are taken but not written down. */
@@ -71,7 +73,7 @@ struct decisions {
 uint64_t decision_class(uint64_t id);
 
 /* What some histories have besides: see extras.c. */
-#define HISTORY_EXTRAS(X) X(anew) X(headers) X(numbers) X(far) X(crowd) X(guests)
+#define HISTORY_EXTRAS(X) X(anew) X(headers) X(numbers) X(far) X(crowd) X(guests) X(users)
 /* All histories from now on have those of this list, "anew,headers", besides those of their seeds. False: one is unknown. */
 bool history_with(const char *list);
 

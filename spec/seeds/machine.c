@@ -50,6 +50,7 @@ void on_session_lost(struct machine *machine, enum lun_reason reason, int64_t le
     bool is_old = machine_is_of_old_etcd(machine);
     bool is_calm_again = world->phase >= RECOVERING && machine->opened_ns > world->calm_again_ns + SECONDS(5);
     machine->life = OVER;
+    check_refusal(machine, reason);
     if (reason == LUN_LOST_REVOKED && !is_old && sim_never_lost_lease(world->sim, lease))
         broken(world, INVARIANT_revoked_is_true, machine->name, "TTL 0");
     if (reason == LUN_LOST_REPLACED && world->n_anew == 0 && !sim_client_is_misled(machine->client))

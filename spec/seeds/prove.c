@@ -185,7 +185,7 @@ static int usage(void) {
                   "usage: prove [--seeds A..B] [--jobs N] [--quiet]   many histories, or\n"
                   "       prove --seeds A --trace                   the timeline of one, or\n"
                   "       prove --seeds A --shrink                  of the shortest that still fails\n"
-                  "--with anew,headers,numbers: what each of them has besides (see extras.c)\n");
+                  "--with anew,headers,numbers,users: what each of them has besides (see extras.c)\n");
     return 2;
 }
 

@@ -7,10 +7,20 @@
 #include "sim/sim.h"
 
 enum { MACHINES = 4, STANDS = 3, LINES = 2, ALL_STANDS = MACHINES * STANDS };
-enum { KEY_BYTES = 96, GRAVES = 256, RECOVERIES = 64, FORSAKEN = 64, FAULTS = 192, ASKED = 64, PUTS = 4096 };
+enum {
+    KEY_BYTES = 96,
+    USER_BYTES = 16,
+    GRAVES = 256,
+    RECOVERIES = 64,
+    FORSAKEN = 64,
+    FAULTS = 192,
+    ASKED = 64,
+    PUTS = 4096
+};
 
 #define MS(n) ((n)*NS_PER_MS)
 #define SECONDS(n) ((n)*NS_PER_S)
+#define USER_PASSWORD "secret"
 
 /* Calm: intentions and the operator, no fault. Then faults; recovery: intentions, no faults; settling: nobody wants
  * anything new; closing. */
@@ -98,6 +108,9 @@ struct machine {
     struct lun_watch *watch;
     bool is_watch_old; /* it was on an etcd that is no more */
     size_t n_seen;     /* of world->puts */
+    char user[USER_BYTES];
+    /* Until then etcd did not accept its password, or refused it a right: at INT64_MAX it does so now. */
+    int64_t no_password_until_ns, no_right_until_ns[LINES];
 };
 
 struct grave {
@@ -123,6 +136,10 @@ enum fault_kind {
     DELETE,
     REVOKE,
     ANEW,
+    TOKENS,
+    AUTH_OFF,
+    PASSWORD,
+    RIGHTS,
     N_FAULT_KINDS
 };
 
@@ -137,7 +154,7 @@ struct fault {
     bool is_begun;
 };
 
-enum cure { THAW, JOIN, START, MAKE_ROOM, RESUME, FALL_SILENT, VOTE };
+enum cure { THAW, JOIN, START, MAKE_ROOM, RESUME, FALL_SILENT, VOTE, AUTH_ON, OLD_PASSWORD, OLD_RIGHTS };
 struct recovery {
     int64_t at_ns, for_ns;
     enum cure cure;
@@ -169,8 +186,9 @@ struct world {
     struct fault faults[FAULTS];
     size_t n_faults;
     int64_t faults_begin_ns, faults_end_ns;
-    bool is_crowd;                  /* all stand in one line */
-    bool is_patient;                /* all are bare, in one line, and wait for long */
+    bool is_crowd;                   /* all stand in one line */
+    bool has_users, are_users_alone; /* the second: besides what happens to users there are no faults */
+    bool is_patient;                 /* all are bare, in one line, and wait for long */
     int64_t changed_ns, at_rest_ns; /* the lines did last; since when what is read is counted, 0: it is not */
     int restlessness;               /* per mille of their thoughts in which machines end their session */
     int adoption;                   /* per mille of their sessions that adopt another's lease */
@@ -301,7 +319,18 @@ void forget_old_leases(struct world *world);
 /* Those that are valid have had time enough to end. */
 void check_old_sessions(struct world *world);
 
+/* ---- histories with users (users.c) */
+void plan_users(struct world *world, uint64_t *dice);
+/* Its password is USER_PASSWORD. NULL: there are no users. */
+const char *machine_user(struct machine *machine);
+void change_users(struct world *world, const struct fault *fault);
+void change_users_back(struct world *world, const struct recovery *recovery);
+/* Its session is lost for that reason. */
+void check_refusal(struct machine *machine, enum lun_reason reason);
+
 /* ---- faults (faults.c) */
+/* In so much time something is well again. */
+void later(struct world *world, enum cure cure, int index, int64_t in_ns, int64_t for_ns);
 void plan_faults(struct world *world, uint64_t seed);
 void add_fault(struct world *world, uint64_t *dice, enum fault_kind kind, int64_t at_ns);
 void begin_faults(struct world *world);

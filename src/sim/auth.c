@@ -1,7 +1,8 @@
 /* sim/auth.c - users, their tokens, and what they may touch.
  *
  * Simple tokens: every member hears of each that is given out, and forgets it 300 s after it was last shown to
- * that member, or when it is restarted. */
+ * that member, or when it is restarted; all forget it when its user gets another password, or authentication is
+ * switched off. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,18 @@
 /* In which requests may have been looked at before it, and are carried out after it. */
 #define MOMENT_NS (20 * NS_PER_MS)
 
+enum { GRANTS_MAX = 8 };
+
+/* A role of one permission. */
+struct sim_role {
+    char prefix[64];
+    unsigned rights;
+};
+
 struct sim_user {
-    char name[32], password[32], prefix[64];
+    char name[32], password[32];
+    struct sim_role roles[GRANTS_MAX];
+    size_t n_roles;
 };
 
 struct sim_token {
@@ -22,16 +33,66 @@ struct sim_token {
     int64_t expires_ns[SIM_MEMBERS];
 };
 
+/* ---- what an operator does ------------------------------------------------------------------------------ */
+
+static struct sim_user *find_user(struct sim *sim, const char *name) {
+    for (size_t i = 0; i < sim->n_users; i++)
+        if (strcmp(sim->users[i].name, name) == 0)
+            return &sim->users[i];
+    return NULL;
+}
+
 void sim_add_user(struct sim *sim, const char *name, const char *password, const char *prefix) {
     sim->users = sim_grow(sim->users, sim->n_users, &sim->users_room, sizeof *sim->users);
     struct sim_user *user = &sim->users[sim->n_users++];
+    *user = (struct sim_user){.n_roles = 1};
     (void)snprintf(user->name, sizeof user->name, "%s", name);
     (void)snprintf(user->password, sizeof user->password, "%s", password);
-    (void)snprintf(user->prefix, sizeof user->prefix, "%s", prefix);
+    user->roles[0].rights = SIM_READ | SIM_WRITE;
+    (void)snprintf(user->roles[0].prefix, sizeof user->roles[0].prefix, "%s", prefix);
+}
+
+void sim_allow(struct sim *sim, const char *name, const char *prefix, unsigned rights) {
+    struct sim_user *user = find_user(sim, name);
+    if (!user)
+        sim_die("no such user");
+    struct sim_role *role = user->roles;
+    while (role < user->roles + user->n_roles && strcmp(role->prefix, prefix) != 0)
+        role++;
+    if (role == user->roles + GRANTS_MAX)
+        sim_die("too many roles");
+    user->n_roles += role == user->roles + user->n_roles;
+    (void)snprintf(role->prefix, sizeof role->prefix, "%s", prefix);
+    role->rights = rights;
+    sim_touch_auth(sim);
+    sim_say(sim, "operator: %s may %s %s", name,
+            rights == 0           ? "touch nothing below"
+            : rights == SIM_READ  ? "read"
+            : rights == SIM_WRITE ? "write"
+                                  : "read and write",
+            prefix);
+}
+
+void sim_set_password(struct sim *sim, const char *name, const char *password) {
+    struct sim_user *user = find_user(sim, name);
+    if (!user)
+        sim_die("no such user");
+    (void)snprintf(user->password, sizeof user->password, "%s", password);
+    for (size_t i = 0; i < sim->n_tokens; i++)
+        if (&sim->users[sim->tokens[i].user] == user)
+            memset(sim->tokens[i].expires_ns, 0, sizeof sim->tokens[i].expires_ns);
+    sim_touch_auth(sim);
+    sim_say(sim, "operator: another password for %s", name);
 }
 
 void sim_enable_auth(struct sim *sim) {
     sim->has_auth = true;
+}
+
+void sim_disable_auth(struct sim *sim) {
+    sim->has_auth = false;
+    for (int i = 0; i < SIM_MEMBERS; i++)
+        sim_forget_tokens(sim, i);
 }
 
 void sim_touch_auth(struct sim *sim) {
@@ -95,47 +156,64 @@ static const struct sim_user *user_of(struct sim_member *member, const char *tex
 
 /* ---- what a user may touch ------------------------------------------------------------------------------ */
 
-static bool is_below(const struct sim_user *user, struct lun_bytes key) {
-    size_t n = strlen(user->prefix);
-    return key.len >= n && (n == 0 || memcmp(key.data, user->prefix, n) == 0);
+static bool is_below(const char *prefix, struct lun_bytes key) {
+    size_t n = strlen(prefix);
+    return key.len >= n && (n == 0 || memcmp(key.data, prefix, n) == 0);
 }
 
 /* The whole range, or nothing. */
-static bool may_touch(const struct sim_user *user, ProtobufCBinaryData key, ProtobufCBinaryData range_end) {
-    if (user->prefix[0] == '\0')
+static bool is_range_below(const char *prefix, ProtobufCBinaryData key, ProtobufCBinaryData range_end) {
+    if (prefix[0] == '\0')
         return true;
     if (range_end.len == 0)
-        return is_below(user, sim_bytes(key));
+        return is_below(prefix, sim_bytes(key));
     struct bytes end;
-    if (bytes_prefix_end(&end, lun_bytes_of(user->prefix)))
+    if (bytes_prefix_end(&end, lun_bytes_of(prefix)))
         sim_die("out of memory");
     struct sim_range range = sim_range_of(sim_bytes(key), sim_bytes(range_end));
-    bool may =
-        is_below(user, range.from) && !range.is_open && sim_bytes_order(range.end, bytes_view(&end)) <= 0;
+    bool is_inside =
+        is_below(prefix, range.from) && !range.is_open && sim_bytes_order(range.end, bytes_view(&end)) <= 0;
     bytes_fini(&end);
-    return may;
+    return is_inside;
 }
 
-static bool may_touch_lease(struct sim *sim, const struct sim_user *user, int64_t id) {
-    for (size_t i = 0; i < sim->keys.n; i++)
-        if (sim->keys.kvs[i].lease == id && !is_below(user, sim_key_of(&sim->keys.kvs[i])))
+/* One permission has to cover it. */
+static bool may_touch(const struct sim_user *user, unsigned rights, ProtobufCBinaryData key,
+                      ProtobufCBinaryData range_end) {
+    for (size_t i = 0; i < user->n_roles; i++)
+        if ((user->roles[i].rights & rights) == rights &&
+            is_range_below(user->roles[i].prefix, key, range_end))
+            return true;
+    return false;
+}
+
+static bool may_touch_lease(struct sim *sim, const struct sim_user *user, unsigned rights, int64_t id) {
+    for (size_t i = 0; i < sim->keys.n; i++) {
+        const struct sim_kv *kv = &sim->keys.kvs[i];
+        ProtobufCBinaryData key = {kv->key_bytes, (uint8_t *)(uintptr_t)kv->key};
+        if (kv->lease == id && !may_touch(user, rights, key, (ProtobufCBinaryData){0}))
             return false;
+    }
     return true;
 }
 
 static bool may_put(struct sim *sim, const struct sim_user *user, const Etcdserverpb__PutRequest *request) {
-    return may_touch(user, request->key, (ProtobufCBinaryData){0}) &&
-           (request->lease == 0 || may_touch_lease(sim, user, request->lease));
+    ProtobufCBinaryData none = {0};
+    return may_touch(user, SIM_WRITE, request->key, none) &&
+           (!request->prev_kv || may_touch(user, SIM_READ, request->key, none)) &&
+           (request->lease == 0 || may_touch_lease(sim, user, SIM_WRITE, request->lease));
 }
 
 static bool may_do(struct sim *sim, const struct sim_user *user, const Etcdserverpb__RequestOp *op) {
+    const Etcdserverpb__DeleteRangeRequest *gone = op->request_delete_range;
     switch (op->request_case) {
     case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE:
-        return may_touch(user, op->request_range->key, op->request_range->range_end);
+        return may_touch(user, SIM_READ, op->request_range->key, op->request_range->range_end);
     case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT:
         return may_put(sim, user, op->request_put);
     default:
-        return may_touch(user, op->request_delete_range->key, op->request_delete_range->range_end);
+        return may_touch(user, SIM_WRITE, gone->key, gone->range_end) &&
+               (!gone->prev_kv || may_touch(user, SIM_READ, gone->key, gone->range_end));
     }
 }
 
@@ -143,7 +221,7 @@ static bool may_do_txn(struct sim *sim, const struct sim_user *user,
                        const Etcdserverpb__TxnRequest *request) {
     bool may = true;
     for (size_t i = 0; i < request->n_compare; i++)
-        may = may && may_touch(user, request->compare[i]->key, request->compare[i]->range_end);
+        may = may && may_touch(user, SIM_READ, request->compare[i]->key, request->compare[i]->range_end);
     for (size_t i = 0; i < request->n_success; i++)
         may = may && may_do(sim, user, request->success[i]);
     for (size_t i = 0; i < request->n_failure; i++)
@@ -168,14 +246,16 @@ static bool may(struct sim *sim, const struct sim_user *user, enum rpc_method me
     case RPC_TXN:
         return may_do_txn(sim, user, (const Etcdserverpb__TxnRequest *)message);
     case RPC_LEASE_REVOKE:
-        return may_touch_lease(sim, user, ((const Etcdserverpb__LeaseRevokeRequest *)message)->id);
+        return may_touch_lease(sim, user, SIM_WRITE, ((const Etcdserverpb__LeaseRevokeRequest *)message)->id);
     case RPC_LEASE_KEEP_ALIVE:
-        return may_touch_lease(sim, user, ((const Etcdserverpb__LeaseKeepAliveRequest *)message)->id);
+        return may_touch_lease(sim, user, SIM_WRITE,
+                               ((const Etcdserverpb__LeaseKeepAliveRequest *)message)->id);
     case RPC_LEASE_TIME_TO_LIVE:
-        return may_touch_lease(sim, user, ((const Etcdserverpb__LeaseTimeToLiveRequest *)message)->id);
+        return may_touch_lease(sim, user, SIM_READ,
+                               ((const Etcdserverpb__LeaseTimeToLiveRequest *)message)->id);
     case RPC_WATCH: {
         const Etcdserverpb__WatchCreateRequest *request = (const Etcdserverpb__WatchCreateRequest *)message;
-        return may_touch(user, request->key, request->range_end);
+        return may_touch(user, SIM_READ, request->key, request->range_end);
     }
     default:
         return true;

@@ -107,8 +107,16 @@ void sim_compact(struct sim *sim);
 void sim_set_full(struct sim *sim, bool is_full);
 /* A user may read and write the keys that begin with `prefix`, "" being all. */
 void sim_add_user(struct sim *sim, const char *name, const char *password, const char *prefix);
+/* What that user may do with the keys that begin with `prefix` is from now on that and no more; other prefixes stay as
+ * they are. Its tokens stay good. */
+enum { SIM_READ = 1, SIM_WRITE = 2 };
+void sim_allow(struct sim *sim, const char *name, const char *prefix, unsigned rights);
+/* Its tokens are worth nothing any more. */
+void sim_set_password(struct sim *sim, const char *name, const char *password);
 /* From now on everybody shows a token. */
 void sim_enable_auth(struct sim *sim);
+/* Nobody has to, and all tokens are forgotten. */
+void sim_disable_auth(struct sim *sim);
 /* A user or a role is changed: what is asked in that moment has to be asked again. */
 void sim_touch_auth(struct sim *sim);
 /* That member knows none any more; it does so too when it is stopped. */

@@ -118,6 +118,21 @@ static void nothing_breaks_in_the_fixed_set(void) {
     CHECK(sum.n_asked > 100 * SEEDS && sum.n_proclaims > SEEDS && sum.n_observed > 5 * SEEDS);
 }
 
+/* Tokens that end, passwords and rights that change: all of it happens, and all is well in the end. */
+static void nothing_breaks_with_users(void) {
+    enum { SEEDS_WITH_USERS = SEEDS / 20 };
+    struct history sum = {0};
+    CHECK(history_with("users"));
+    for (uint64_t seed = 1; seed <= SEEDS_WITH_USERS; seed++) {
+        struct history history;
+        run_unbroken(seed, &history);
+        sum.n_wins += history.n_wins;
+        sum.n_denied += history.n_denied;
+    }
+    (void)history_with("");
+    CHECK(sum.n_wins > 15 * SEEDS_WITH_USERS && sum.n_denied > SEEDS_WITH_USERS / 10);
+}
+
 int main(int argc, char **argv) {
     program = argv[0];
     if (argc == 3 && strcmp(argv[1], "--digest") == 0) {
@@ -132,5 +147,6 @@ int main(int argc, char **argv) {
     RUN(decisions_can_be_left_out);
     RUN(nothing_breaks_under_the_seeds_that_catch_mutants);
     RUN(nothing_breaks_in_the_fixed_set);
+    RUN(nothing_breaks_with_users);
     return check_end();
 }
