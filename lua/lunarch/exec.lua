@@ -95,8 +95,8 @@ local function limits_of_on_lost(grace, left)
   return math.min(grace / 2, left * 2 / 3), math.min(grace / 4, left / 3)
 end
 
--- The session behind it, and these seconds; nil: no session ends it. False: the session is over. In on_lost that is no
--- hindrance: what could not be undone in time is undone late.
+-- The session behind it, and these seconds; nil: no session ends it. False: SIGTERM would be due at once. In on_lost a
+-- session that is over is no hindrance: what could not be undone in time is undone late.
 local function bounds_of(call, options)
   local task = not options.term and current_task()
   local bound = task and task.bound
@@ -107,12 +107,14 @@ local function bounds_of(call, options)
   local is_after = bound and bound.is_after
   if not stop_at or left <= 0 then return not is_after and false or nil end
   if is_after then return session, limits_of_on_lost(valid_until - stop_at, left) end
-  return session, limits_of_work(valid_until - stop_at)
+  local grace = valid_until - stop_at
+  if left <= grace then return false end
+  return session, limits_of_work(grace)
 end
 
 -- ---- how it ended -------------------------------------------------------------------------------------------------
 
-local STAGE = { chdir = 1, fork = 2, exec = 3, supervisor = 4 }
+local STAGE = { chdir = 1, fork = 2, exec = 3, supervisor = 4, over = 5 }
 local CAUSE = { timeout = 1, lapsed = 2, asked = 3 }
 local ENOENT, E2BIG, ENOEXEC, EACCES, ENOTDIR = 2, 7, 8, 13, 20
 
@@ -130,8 +132,13 @@ local function why_not_run(words, outcome)
   return outcome.error_text
 end
 
+local function term_over(call, words)
+  return nil, ("%s: %s: the term is over"):format(call, words[1]), "lost"
+end
+
 local function not_started(call, words, options, outcome)
   local stage, text = outcome.stage
+  if stage == STAGE.over then return term_over(call, words) end
   if stage == STAGE.supervisor then
     text = "the process that watches over it was killed, and the command with it"
     return nil, ("%s: %s: %s"):format(call, words[1], text), "unknown"
@@ -201,9 +208,7 @@ end
 
 local function start(call, words, options)
   local session, term_before, kill_before = bounds_of(call, options)
-  if session == false then
-    return nil, ("%s: %s: the term is over"):format(call, words[1]), "lost"
-  end
+  if session == false then return term_over(call, words) end
   local own, message, code = the_hub()
   local id, token
   if own then

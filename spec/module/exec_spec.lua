@@ -1,5 +1,6 @@
 -- Commands: what they return, how they are ended, and that nothing is left of them.
 local cqueues_is_there, cqueues = pcall(require, "cqueues")
+local fixture = require "support.fixture"
 local held = require "support.held"
 local lunarch = require "lunarch"
 local process = require "support.process"
@@ -88,6 +89,25 @@ describe("a command", function()
     assert.equal("0", child:wait_line "^0$".text)
   end)
 
+  it("needs no more descriptors than there are free for its pipes", function()
+    local words = { "sh", "-c", "ulimit -n 64; exec \"$0\" -e \"$1\"", require("support.vm").program }
+    words.env = { LD_PRELOAD = os.getenv "LUNARCH_PRELOAD" }
+    words[5] = [[
+      local lunarch = require "lunarch"
+      assert(lunarch.exec { "true" })
+      local files = {}
+      repeat files[#files + 1] = io.open "/dev/null" until not io.open "/dev/null"
+      local n = 0
+      for i = #files, #files - 15, -1 do
+        local result, message, code = lunarch.exec { "true", stdin = "x" }
+        if not result and code ~= "unavailable" then print(message) end
+        if result then n = n + 1 end
+        files[i]:close()
+      end
+      print(n > 0)]]
+    assert.equal("true", process.start(words):wait_line(".").text)
+  end)
+
   it("is misused with an error at the user's line", function()
     local function misused(words, ...)
       local ok, err = pcall(lunarch.exec, ...)
@@ -148,6 +168,18 @@ describe("a command whose time is over", function()
     assert.is_true(gone(tonumber(had.stdout)))
   end)
 
+  it("is over never, where the time is for ever", function()
+    for _, timeout in ipairs { math.huge, 1e18, 1e10 } do
+      assert.equal(0, assert(sh("sleep 0.05", { timeout = timeout })).code)
+    end
+  end)
+
+  it("is ended though its leader has moved to another group", function()
+    local script = "$SIG{TERM} = 'IGNORE'; setpgrp(0, getppid()) or die; print \"moved\\n\"; sleep 1000"
+    local _, _, code, had = lunarch.exec { "perl", "-e", script, timeout = 0.5, kill_after = 0.1 }
+    assert.same({ "timeout", 9 }, { code, had.signal })
+  end)
+
   it("is ended though it stopped itself", function()
     local _, _, code, had = sh("kill -STOP $$", { timeout = 0.3 })
     assert.same({ "timeout", 15 }, { code, had.signal })
@@ -198,6 +230,27 @@ describe("a command whose time is over", function()
     process.freeze(child.pid)
     wait.eventually(function() return gone(pid) end)
     process.kill9(child.pid)
+  end)
+end)
+
+describe("a command whose term is over", function()
+  local session
+
+  setup(function() session = select(3, fixture.open { ttl = 5 }) end)
+  teardown(fixture.close)
+
+  it("is not begun, though it was not over when it was asked for", function()
+    local file = tree.folder() .. "/begun"
+    local commands = assert(require("lunarch.commands").open())
+    local id, token = commands:start {
+      argv = { "touch", file }, session = session._core, term_before = 1000, kill_before = 0, kill_after = 1, keep = 0,
+    }
+    assert.truthy(token)
+    wait.eventually(function() return commands:wait(id, 100) end)
+    local _, outcome = commands:take(id)
+    assert.is_nil(io.open(file))
+    local result, _, code, had = require("lunarch.exec").results("exec", { "touch" }, {}, outcome)
+    assert.same({ nil, "lost", nil }, { result, code, had })
   end)
 end)
 

@@ -3,6 +3,8 @@
 local etcd = require "support.etcd"
 local ffi = require "ffi"
 local lunarch = require "lunarch"
+local process = require "support.process"
+local wait = require "support.wait"
 
 ffi.cdef [[
   int fork(void);
@@ -93,5 +95,48 @@ describe("in a forked child", function()
     assert.is_true(mutex:is_held())
     assert.is_nil(term.reason)
     assert(client:close(5))
+  end)
+end)
+
+-- The program forks once its command, of so many seconds, has begun, and calls `in_child` there.
+local function forking(in_child, seconds)
+  return process.start { "lua", "-e", [[
+    local ffi = require "ffi"
+    local lunarch = require "lunarch"
+    ffi.cdef "int fork(void); int pause(void); int waitpid(int pid, int *status, int options);"
+    local function in_child() ]] .. in_child .. [[ end
+    local has_forked, child
+    local result, message = lunarch.exec { "sh", "-c", "echo $$; sleep ]] .. seconds .. [[; exit 3", on_line = function(pid)
+      if has_forked then return end
+      has_forked, child = true, ffi.C.fork()
+      if child == 0 then return in_child() end
+      print(pid .. " " .. child)
+      io.stdout:flush()
+    end }
+    if child == 0 then os.exit(0) end
+    print("ended " .. tostring(result and result.code or message))]] }
+end
+
+describe("a command whose process forks", function()
+  after_each(process.end_all)
+
+  it("is not waited for any worse when the child ends, or goes on there", function()
+    for _, in_child in ipairs {
+      "os.exit(0, true)", "assert(lunarch.exec { 'true' }) os.exit(0, true)", "error 'enough'", "return",
+    } do
+      assert.equal("ended 3", forking(in_child, 1):wait_line "^ended".text)
+    end
+  end)
+
+  it("is ended with it though the child lives on", function()
+    local program = forking("ffi.C.pause()", 1000)
+    local pid, child = program:wait_line "^%d+ %d+".text:match "(%d+) (%d+)"
+    program:signal "sigkill"
+    wait.eventually(function()
+      return not process.is_running(tonumber(pid)) or process.state_of(tonumber(pid)) == "Z"
+    end)
+    local was_there = process.is_running(tonumber(child))
+    process.kill9(tonumber(child))
+    assert.is_true(was_there)
   end)
 end)

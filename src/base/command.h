@@ -42,8 +42,15 @@ struct command {
 /* Why a command was ended. */
 enum command_cause { COMMAND_BY_ITSELF, COMMAND_TIMEOUT, COMMAND_LAPSED, COMMAND_ASKED };
 
-/* What could not be done in its place. */
-enum command_stage { COMMAND_RAN, COMMAND_CHDIR, COMMAND_FORK, COMMAND_EXEC, COMMAND_SUPERVISOR };
+/* What could not be done in its place. COMMAND_OVER: SIGTERM was due by `valid_until` before it had begun. */
+enum command_stage {
+    COMMAND_RAN,
+    COMMAND_CHDIR,
+    COMMAND_FORK,
+    COMMAND_EXEC,
+    COMMAND_SUPERVISOR,
+    COMMAND_OVER
+};
 
 struct command_report {
     int stage;  /* enum command_stage; COMMAND_RAN: it was started */

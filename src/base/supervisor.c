@@ -35,35 +35,59 @@ enum { CONTROL = 3, INPUT, OUTPUT, ERRORS, FIRST_FREE };
 struct supervisor {
     const struct command_plan *plan;
     pid_t pid;
-    int children_fd;
+    int children_fd, owner_fd;
     bool is_orphaned;
     enum command_cause cause;
     int64_t termed_at_ns; /* 0: it was not */
 };
 
-static void die(int stage, int error) {
+static void die(int control, int stage, int error) {
     struct command_report report = {.stage = stage, .error = error};
-    (void)send(CONTROL, &report, sizeof report, MSG_NOSIGNAL);
+    (void)send(control, &report, sizeof report, MSG_NOSIGNAL);
     _exit(1);
 }
 
 /* ---- descriptors ------------------------------------------------------------------------------------- */
 
-static void close_from(unsigned first) {
+static void close_between(unsigned first, unsigned last) {
+    if (first > last)
+        return;
 #ifdef SYS_close_range
-    if (syscall(SYS_close_range, first, ~0U, 0) == 0)
+    if (syscall(SYS_close_range, first, last, 0) == 0)
         return;
 #endif
     struct rlimit limit;
-    unsigned last =
+    unsigned most =
         getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 65536 ? (unsigned)limit.rlim_cur : 65536;
-    for (unsigned fd = first; fd < last; fd++)
+    for (unsigned fd = first; fd <= last && fd < most; fd++)
         (void)close((int)fd);
 }
 
-/* Nothing else stays open, least of all the owner's ends: of this command and of others. */
+static void close_from(unsigned first) {
+    close_between(first, ~0U);
+}
+
+/* Nothing but these four stays open, least of all the owner's ends: of this command and of others. */
+static void close_others(const int fds[4]) {
+    for (unsigned first = 0;;) {
+        unsigned next = ~0U;
+        for (int i = 0; i < 4; i++)
+            if ((unsigned)fds[i] >= first && (unsigned)fds[i] < next)
+                next = (unsigned)fds[i];
+        if (next == ~0U) {
+            close_from(first);
+            return;
+        }
+        if (next > first)
+            close_between(first, next - 1);
+        first = next + 1;
+    }
+}
+
+/* The others go first: the owner may have opened as many as it may. */
 static bool arrange(const int fds[4]) {
     int high[4];
+    close_others(fds);
     for (int i = 0; i < 4; i++)
         if ((high[i] = fcntl(fds[i], F_DUPFD, FIRST_FREE)) < 0)
             return false;
@@ -129,9 +153,9 @@ static pid_t start(const struct command_plan *plan) {
     if (pid == 0)
         become(plan, &stage, &error);
     if (pid < 0)
-        die(COMMAND_FORK, errno);
+        die(CONTROL, COMMAND_FORK, errno);
     if (stage != COMMAND_RAN)
-        die(stage, error);
+        die(CONTROL, stage, error);
     for (int fd = INPUT; fd < FIRST_FREE; fd++)
         (void)close(fd);
     return pid;
@@ -143,21 +167,32 @@ static int64_t earlier(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+/* Its leader too, should it have moved to another group. */
+static void signal_group(pid_t pid, int sig) {
+    (void)kill(-pid, sig);
+    if (getpgid(pid) != pid)
+        (void)kill(pid, sig);
+}
+
 /* A stopped command would not see SIGTERM. */
 static void terminate(struct supervisor *self, enum command_cause cause, int64_t now) {
     if (self->termed_at_ns != 0)
         return;
     self->cause = cause;
     self->termed_at_ns = now;
-    (void)kill(-self->pid, SIGTERM);
-    (void)kill(-self->pid, SIGCONT);
+    signal_group(self->pid, SIGTERM);
+    signal_group(self->pid, SIGCONT);
+}
+
+static int64_t session_ends_at(const struct command_plan *plan) {
+    return plan->valid_until ? atomic_load(plan->valid_until) - plan->term_before_ns : COMMAND_NEVER;
 }
 
 /* Returns the instant of the next look. */
 static int64_t keep_time(struct supervisor *self, int64_t now) {
     const struct command_plan *plan = self->plan;
     int64_t until = plan->valid_until ? atomic_load(plan->valid_until) : COMMAND_NEVER;
-    int64_t term_at = plan->valid_until ? until - plan->term_before_ns : COMMAND_NEVER;
+    int64_t term_at = session_ends_at(plan);
     int64_t next = plan->valid_until ? now + LOOK_NS : COMMAND_NEVER;
     if (now >= term_at)
         terminate(self, COMMAND_LAPSED, now);
@@ -172,31 +207,50 @@ static int64_t keep_time(struct supervisor *self, int64_t now) {
         kill_at = earlier(kill_at, until - plan->kill_before_ns);
     if (now < kill_at)
         return earlier(next, kill_at);
-    (void)kill(-self->pid, SIGKILL);
+    signal_group(self->pid, SIGKILL);
     return now + LOOK_NS;
+}
+
+/* A process that the owner has forked may hold its end of CONTROL, so its own end is watched too; -1: the kernel is too old
+ * (before Linux 5.3), or a sandbox forbids it. */
+static int open_owner(void) {
+#ifdef SYS_pidfd_open
+    pid_t owner = getppid();
+    if (owner > 1)
+        return (int)syscall(SYS_pidfd_open, owner, 0);
+#endif
+    return -1;
+}
+
+static void lose_owner(struct supervisor *self) {
+    self->is_orphaned = true;
+    terminate(self, COMMAND_ASKED, clock_boottime_ns());
 }
 
 static void hear_owner(struct supervisor *self) {
     char byte;
     ssize_t n = recv(CONTROL, &byte, 1, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    self->is_orphaned = n <= 0;
-    terminate(self, COMMAND_ASKED, clock_boottime_ns());
+    if (n == 1)
+        terminate(self, COMMAND_ASKED, clock_boottime_ns());
+    else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        lose_owner(self);
 }
 
 static void sleep_until(struct supervisor *self, int64_t now, int64_t until) {
     struct pollfd fds[] = {{.fd = self->children_fd, .events = POLLIN},
-                           {.fd = self->is_orphaned ? -1 : CONTROL, .events = POLLIN}};
+                           {.fd = self->is_orphaned ? -1 : CONTROL, .events = POLLIN},
+                           {.fd = self->is_orphaned ? -1 : self->owner_fd, .events = POLLIN}};
     int64_t ns = until > now ? until - now : 0;
     struct timespec span = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
-    (void)ppoll(fds, 2, until == COMMAND_NEVER ? NULL : &span, NULL);
+    (void)ppoll(fds, 3, until == COMMAND_NEVER ? NULL : &span, NULL);
     if (fds[0].revents) {
         struct signalfd_siginfo info;
         (void)!read(self->children_fd, &info, sizeof info);
     }
     if (fds[1].revents)
         hear_owner(self);
+    if (fds[2].revents)
+        lose_owner(self);
 }
 
 /* Looks, and leaves it a zombie: so its number stays its own until its group is gone. */
@@ -237,12 +291,15 @@ void supervisor_run(const struct command_plan *plan, const int fds[4]) {
     (void)prctl(PR_SET_NAME, "lunarch-exec");
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     if (!arrange(fds))
-        _exit(1);
+        die(fds[0], COMMAND_FORK, errno);
+    self.owner_fd = open_owner();
     sigset_t children;
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
     if ((self.children_fd = signalfd(-1, &children, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
-        die(COMMAND_FORK, errno);
+        die(CONTROL, COMMAND_FORK, errno);
+    if (clock_boottime_ns() >= session_ends_at(plan))
+        die(CONTROL, COMMAND_OVER, 0);
     self.pid = start(plan);
     while (!has_ended(self.pid)) {
         reap_strays(self.pid);

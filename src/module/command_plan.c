@@ -1,6 +1,7 @@
 /* module/command_plan.c - reads what a script says of a command into what base/command.h takes. See command_plan.h. */
 #include "module/command_plan.h"
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -112,11 +113,12 @@ static int64_t read_span(lua_State *L, int index, const char *name) {
     return ns;
 }
 
-static bool has(lua_State *L, int index, const char *name) {
-    lua_getfield(L, index, name);
-    bool is_there = !lua_isnil(L, -1);
+/* From a billion seconds on it is for ever, as everywhere (lua/lunarch/internal/args.lua). */
+static int64_t read_timeout(lua_State *L, int index, int64_t now) {
+    lua_getfield(L, index, "timeout");
+    double seconds = lua_isnil(L, -1) ? HUGE_VAL : lua_tonumber(L, -1);
     lua_pop(L, 1);
-    return is_there;
+    return seconds < 1e9 ? now + (int64_t)(seconds * 1e9) : COMMAND_NEVER;
 }
 
 /* Of a session that is over, one that says so. */
@@ -148,7 +150,7 @@ void command_plan_read(lua_State *L, int index, struct command_words *words, str
         .paths = words->paths,
         .env = words->env,
         .cwd = lua_tostring(L, -1),
-        .timeout_at_ns = has(L, index, "timeout") ? now + read_span(L, index, "timeout") : COMMAND_NEVER,
+        .timeout_at_ns = read_timeout(L, index, now),
         .kill_after_ns = read_span(L, index, "kill_after"),
         .valid_until = read_session(L, index),
         .term_before_ns = read_span(L, index, "term_before"),

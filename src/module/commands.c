@@ -79,9 +79,14 @@ static int watch(struct commands *commands, struct job *job, enum part part) {
     return epoll_ctl(commands->epoll_fd, EPOLL_CTL_ADD, *fd_of(job, part), &event);
 }
 
+/* In a forked child the commands are the parent's, and so is what its epoll descriptor names. */
+static bool is_ours(const struct commands *commands) {
+    return commands->depth == fork_depth();
+}
+
 /* Before it is closed: a copy of the descriptor, in a process that is being started, would keep it there. */
 static void unwatch(struct commands *commands, struct job *job, enum part part) {
-    if (job->watches[part].is_watched)
+    if (job->watches[part].is_watched && is_ours(commands))
         (void)epoll_ctl(commands->epoll_fd, EPOLL_CTL_DEL, *fd_of(job, part), NULL);
     job->watches[part].is_watched = false;
 }
@@ -104,6 +109,8 @@ static void free_input(struct job *job) {
 static void free_job(struct commands *commands, struct job *job) {
     for (int part = 0; part < N_PARTS; part++)
         unwatch(commands, job, (enum part)part);
+    if (!is_ours(commands))
+        job->command.supervisor = 0;
     command_close(&job->command);
     list_remove(&job->link);
     kept_fini(&job->outputs[0]);
@@ -281,7 +288,6 @@ int commands_open(lua_State *L) {
     return push_error(L, LUN_EUNAVAILABLE, lua_tostring(L, -1));
 }
 
-/* In a forked child the commands are the parent's: they are not seen there, and its loop is its own. */
 static struct commands *check(lua_State *L) {
     struct commands **slot = luaL_checkudata(L, 1, CLASS);
     if (!*slot)
@@ -289,8 +295,16 @@ static struct commands *check(lua_State *L) {
     return *slot;
 }
 
+/* What would take the parent's events and output away from it. */
+static struct commands *check_ours(lua_State *L) {
+    struct commands *commands = check(L);
+    if (!is_ours(commands))
+        luaL_error(L, "the command belongs to the process that began it, and this is a forked child");
+    return commands;
+}
+
 static int l_is_ours(lua_State *L) {
-    lua_pushboolean(L, check(L)->depth == fork_depth());
+    lua_pushboolean(L, is_ours(check(L)));
     return 1;
 }
 
@@ -308,11 +322,12 @@ static int l_has_lines(lua_State *L) {
 static int l_drain(lua_State *L) {
     struct commands *commands = check(L);
     luaL_checktype(L, 2, LUA_TTABLE);
-    collect(commands);
     int n = 0;
+    if (is_ours(commands))
+        collect(commands);
     for (struct list *node = commands->jobs.next; node != &commands->jobs; node = node->next) {
         struct job *job = CONTAINER_OF(node, struct job, link);
-        if (!job->has_news || job->is_unwanted)
+        if (!job->has_news || job->is_unwanted || !is_ours(commands))
             continue;
         lua_pushinteger(L, job->id);
         lua_rawseti(L, 2, ++n);
@@ -330,7 +345,7 @@ static struct job *check_job(lua_State *L, struct commands *commands) {
 
 /* wait(id, timeout_ms) -> whether it has news */
 static int l_wait(lua_State *L) {
-    struct commands *commands = check(L);
+    struct commands *commands = check_ours(L);
     struct job *job = check_job(L, commands);
     collect(commands);
     if (!job->has_news) {
@@ -383,7 +398,7 @@ static void push_outcome(lua_State *L, struct job *job) {
 
 /* take(id) -> lines, or nil, and what it came to, or nil. With the latter it is gone. */
 static int l_take(lua_State *L) {
-    struct commands *commands = check(L);
+    struct commands *commands = check_ours(L);
     struct job *job = check_job(L, commands);
     if (job->wants_lines)
         push_lines(L, commands, job);
@@ -401,7 +416,7 @@ static void end_job(struct commands *commands, lua_Integer id) {
     if (!job)
         return;
     job->is_unwanted = true;
-    if (commands->depth != fork_depth())
+    if (!is_ours(commands))
         return;
     if (job->is_done) {
         free_job(commands, job);
@@ -421,8 +436,9 @@ static int l_cancel(lua_State *L) {
 /* is_running(id) -> whether its group is still there, which nobody waits for any more. */
 static int l_is_running(lua_State *L) {
     struct commands *commands = check(L);
-    collect(commands);
-    lua_pushboolean(L, find(commands, luaL_checkinteger(L, 2)) != NULL);
+    if (is_ours(commands))
+        collect(commands);
+    lua_pushboolean(L, is_ours(commands) && find(commands, luaL_checkinteger(L, 2)));
     return 1;
 }
 
@@ -464,7 +480,7 @@ static struct job *new_job(lua_State *L, struct commands *commands) {
 
 /* start(spec) -> id, token; nil, message, code */
 static int l_start(lua_State *L) {
-    struct commands *commands = check(L);
+    struct commands *commands = check_ours(L);
     struct command_words words;
     struct command_plan plan;
     command_plan_read(L, 2, &words, &plan);
@@ -482,8 +498,10 @@ static int l_start(lua_State *L) {
     job->wants_lines = wants_lines;
     if (input_len > 0) {
         job->input = malloc(input_len);
-        if (!job->input)
+        if (!job->input) {
+            free_job(commands, job);
             return luaL_error(L, "not enough memory");
+        }
         memcpy(job->input, input, input_len);
         job->input_len = input_len;
     }
