@@ -34,8 +34,8 @@
  * Rules for all
  * - Submit or complete, never both: an asking call that returns non-zero has asked nothing, and its callback
  * never comes; after 0 it comes exactly once.
- * - Any thread may call; one thread at a time polls a client. Callbacks may call anything but lun_client_free
- * and lun_client_poll of their client.
+ * - Any thread may call; one thread at a time polls a client. Callbacks may call anything but lun_client_poll of
+ * their client.
  * - Strings and slices passed in are borrowed for the call; what a result points to is borrowed for the
  * callback, but for handles, which are yours.
  * - Times are milliseconds; a timeout below 0 means none. Deadlines of ownership are nanoseconds of

@@ -26,8 +26,10 @@
 #include "etcd/status_class.h"
 
 #define IDLE_NS (5 * NS_PER_S)
-/* A creation is waited for so long, or for LOOK_ANSWERS times what the member's answers take. */
+/* A creation is waited for so long, or for LOOK_ANSWERS times what the member's answers take. When all members have been
+ * silent for so long, they are far away, or frozen: each is given twice as long, up to LOOK_MOST_NS. */
 #define SILENCE_NS (2 * NS_PER_S)
+enum { MOST_DOUBLED = 2 };
 #define SUSPICION_NS (2 * NS_PER_S)
 /* A member of which nothing was heard for LOOK_AFTER_NS, not by renewals either, is asked how it is, and left when it does not
  * say within LOOK_NS, or within LOOK_ANSWERS times what its answers take: waiters move within 2 s. */
@@ -64,6 +66,11 @@ static int64_t patience_ns(const struct watch_stream *stream, int64_t least_ns) 
     return span_ns > least_ns ? span_ns : least_ns;
 }
 
+static int64_t creation_ns(const struct watch_stream *stream) {
+    size_t n_doubled = stream->n_silent / stream->etcd->n_used;
+    return patience_ns(stream, SILENCE_NS << (n_doubled < MOST_DOUBLED ? n_doubled : MOST_DOUBLED));
+}
+
 /* When to ask next how the member is. */
 static int64_t look_at_ns(const struct watch_stream *stream) {
     int64_t heard_ns = stream->heard_ns > stream->looked_ns ? stream->heard_ns : stream->looked_ns;
@@ -82,7 +89,7 @@ void watch_stream_rearm(struct watch_stream *stream) {
         if (stream->should_move)
             at_ns = rpc_now(stream->etcd->rpc);
         else if (!list_is_empty(&stream->creating))
-            at_ns = stream->heard_ns + patience_ns(stream, SILENCE_NS);
+            at_ns = stream->heard_ns + creation_ns(stream);
         else if (!has_watchers(stream))
             at_ns = rpc_now(stream->etcd->rpc) + IDLE_NS;
         else
@@ -158,6 +165,7 @@ static void on_message(void *arg, struct rpc_stream *from, const ProtobufCMessag
     if (from != stream->rpc_stream)
         return;
     stream->heard_ns = rpc_now(stream->etcd->rpc);
+    stream->n_silent = 0;
     struct lun_err err;
     const Etcdserverpb__ResponseHeader *header = ((const Etcdserverpb__WatchResponse *)message)->header;
     if (etcd_saw_header(stream->member, header, (struct heard){stream->opened_ns, false}, &err) ||
@@ -302,7 +310,7 @@ static void move_elsewhere(struct watch_stream *stream) {
 }
 
 static void on_silence(struct watch_stream *stream) {
-    bool is_early = rpc_now(stream->etcd->rpc) - stream->heard_ns < patience_ns(stream, SILENCE_NS);
+    bool is_early = rpc_now(stream->etcd->rpc) - stream->heard_ns < creation_ns(stream);
     if (is_early) { /* the member has shown meanwhile that its answers take long */
         watch_stream_rearm(stream);
         return;
@@ -314,6 +322,7 @@ static void on_silence(struct watch_stream *stream) {
     }
     struct etcd_member *member = stream->member;
     int64_t since_ns = stream->heard_ns;
+    stream->n_silent++;
     watch_stream_break(stream);
     etcd_member_silent(member, since_ns, true, NULL);
 }
