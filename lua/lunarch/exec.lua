@@ -196,13 +196,24 @@ local function end_and_wait(own, id)
   end
 end
 
+-- In nginx a request may end in the middle of on_line, by ngx.exit or because the client goes: its command ends then.
+local function guard_lines(own, id, on_line)
+  local world = loop.world()
+  if not on_line or not world.unless_ended then return end
+  return world.unless_ended(function() own.core:cancel(id) end)
+end
+
 local function follow(own, id, token, on_line)
+  local unguard = guard_lines(own, id, on_line)
   while true do
     local lines, outcome = loop.await(own, id, false, token, own)
     for _, line in ipairs(lines or {}) do
       on_line(line[1], line[2])
     end
-    if outcome then return outcome end
+    if outcome then
+      if unguard then unguard() end
+      return outcome
+    end
   end
 end
 

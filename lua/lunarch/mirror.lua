@@ -208,6 +208,8 @@ function mirrors.open(client, prefix, options, timeout)
     end_watch(self)
     return nil, message, why
   end
+  -- In nginx on_change may end it by ngx.exit.
+  task.on_death = function() finish(self, "the mirror's task was ended", "cancelled") end
   local world = loop.world()
   if world.put_in_background then world.put_in_background(task) end
   return self

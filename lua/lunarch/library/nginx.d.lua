@@ -6,8 +6,8 @@
 -- * Calls that wait yield their own light thread and nothing else, in every phase that nginx lets wait (rewrite, access,
 --   content, timers, preread of stream {}, ssl_certificate_by_lua* ...). In init_worker, set, header_filter, body_filter,
 --   balancer and log they raise, and say what to do; a release (unlock, resign, close) begins there and goes on by itself.
---   In exit_worker they hold the worker up. They raise too inside a function that C calls (string.gsub, table.sort,
---   require), where LuaJIT cannot yield.
+--   In exit_worker they hold the worker up, and lunarch.spawn and client:mirror return nil, message, "unavailable". They
+--   raise too inside a function that C calls (string.gsub, table.sort, require), where LuaJIT cannot yield.
 -- * `require "resty.lunarch"` belongs into init_by_lua*: it saves memory, and new workers are at work sooner. lunarch.connect
 --   there raises: nginx forks afterwards.
 -- * lunarch.spawn starts a timer of nginx's, and returns nil, message, "unavailable" where nginx has none
@@ -16,8 +16,11 @@
 -- * A lock that was taken by worker:lock belongs to the request: it is given up when the request ends, after any internal
 --   redirect, and what was taken in a subrequest with the main request. A request that ends in the middle of a wait gives
 --   up what it waited for.
+-- * A command of lunarch.exec ends with the request, the timer or the light thread that waits for it; ngx.exit in its on_line
+--   ends it with the request. A mirror whose on_change calls ngx.exit is closed.
 -- * When nginx reloads or quits, a leaving worker serves its requests to their end. Waits in timers are interrupted after a
---   second by an error whose `code` is "cancelled". Leases that are left are revoked when the worker's Lua ends.
+--   second by an error whose `code` is "cancelled"; those of tasks and mirrors that a handler has begun, once the handler's
+--   term has ended. Leases that are left are revoked when the worker's Lua ends.
 -- * What goes wrong is logged as an error, since nginx shows nothing else unless it is told to: error_log ... notice adds
 --   who stands, and when etcd answers again. The workers need no rights of their own.
 -- * Needs: lua_code_cache on; about five connections per worker (worker_connections), and two for each singleton.

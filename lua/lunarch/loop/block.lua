@@ -2,7 +2,9 @@
 --
 -- In slices: a signal that comes just before the wait begins cannot end it, and Lua's own Ctrl-C is seen only when C
 -- returns.
-require "lunarch.internal.args".is_ours()
+local args = require "lunarch.internal.args"
+
+args.is_ours()
 
 local core = require "lunarch.core"
 
@@ -44,6 +46,13 @@ function block.sleep(seconds)
     check_limit()
     left_s = until_s - core.now()
   end
+end
+
+--- Waits where nothing else can go on that would end it: false after so many seconds; nil is an error.
+function block.in_vain(seconds)
+  if not seconds then args.misuse "nothing can go on here that would end this wait" end
+  block.sleep(seconds)
+  return false
 end
 
 return block

@@ -20,17 +20,10 @@ local function forget(wait)
   wait.waits[wait] = nil
 end
 
--- Where nothing else can go on, the time is waited for in vain.
-local function wait_in_vain(seconds)
-  if not seconds then args.misuse "nothing can go on here that would end this wait" end
-  block.sleep(seconds)
-  return false
-end
-
 --- Waits until wake() is called; false: not within `seconds`, nil for no limit. Raises where the task is interrupted.
 function Waiters:await(seconds)
   local world = loop.world()
-  if not world.suspend or world.is_stuck and world.is_stuck() then return wait_in_vain(seconds) end
+  if not world.suspend or world.is_stuck and world.is_stuck() then return block.in_vain(seconds) end
   if world.prepare then world.prepare() end
   local wait = { cancel = forget, waits = self.waits, world = world }
   self.waits[wait] = true

@@ -279,8 +279,17 @@ local function be_late()
   end
 end
 
+-- Those of tasks whose elder has ended since are late too.
+local function tell_left_behind()
+  for wait in waits.each() do
+    local elder = wait.task and wait.task.elder
+    if elder and elder.has_ended then waits.tell(wait) end
+  end
+end
+
 local function look(told)
   timers.look()
+  if is_late then tell_left_behind() end
   return waits.look(told)
 end
 

@@ -11,6 +11,7 @@ local common = require "lunarch.loop.common"
 
 args.is_ours()
 
+local block = require "lunarch.loop.block"
 local core = require "lunarch.core"
 local hub = require "lunarch.loop.nginx.hub"
 local phase = require "lunarch.loop.nginx.phase"
@@ -89,8 +90,13 @@ function nginx.nap(seconds)
   ngx.sleep(seconds)
 end
 
+-- What a handler has spawned is its own affair as long as the handler's task lives, and no longer.
+local function is_looked_after(task)
+  return task ~= nil and task.is_protected and not (task.elder and task.elder.has_ended)
+end
+
 local function is_overdue(task)
-  return hub.is_late() and not (task and task.is_protected) and phase.is_timer()
+  return hub.is_late() and not is_looked_after(task) and phase.is_timer()
 end
 
 -- What ends the waits of `task`, or of a light thread that is none.
@@ -115,6 +121,10 @@ end
 -- Returns true once wait.is_done, and false after so many seconds. Raises when the task is interrupted, after
 -- wait:cancel().
 function nginx.suspend(wait, seconds)
+  if nginx.wait_mode() == "block" then
+    if wait.cancel then wait:cancel() end
+    return block.in_vain(seconds)
+  end
   hub.start()
   local task = nginx.current()
   local function interrupted() return interruption_of(task) end
@@ -133,7 +143,7 @@ end
 function nginx.sleep(seconds)
   nginx.enter()
   if nginx.wait_mode() == "block" then
-    require "lunarch.loop.block".sleep(seconds)
+    block.sleep(seconds)
   elseif seconds == 0 then
     -- Debian's nginx warns of ngx.sleep(0) in its log each time.
     ngx.sleep(SHORTEST_S)
@@ -142,6 +152,13 @@ function nginx.sleep(seconds)
     common.raise_if_late(nginx)
   end
   return true
+end
+
+-- `fn`, which must not wait, is called if the request that this code runs in ends before the function that is returned
+-- is called.
+function nginx.unless_ended(fn)
+  if nginx.wait_mode() == "block" then return function() end end
+  return requests.at_end(fn)
 end
 
 -- Calls back whenever the client (of lunarch.core) has something to tell.
@@ -255,7 +272,9 @@ function nginx.spawn(fn, ...)
   local ours = hub.task()
   if ours then return spawn_in_hub(ours.is_protected, fn, ...) end
   local parent = nginx.current()
-  return spawn_in_timer(parent and parent.is_protected or false, fn, ...)
+  local task, message, code = spawn_in_timer(parent and parent.is_protected or false, fn, ...)
+  if task and parent then task.elder = parent.elder or parent end
+  return task, message, code
 end
 
 function nginx.spawn_beside(task, fn, ...)

@@ -9,6 +9,7 @@ local args = require "lunarch.internal.args"
 args.is_ours()
 
 local core = require "lunarch.core"
+local each = require "lunarch.internal.each"
 local ffi = require "ffi"
 local get_request = require("resty.core.base").get_request
 
@@ -70,6 +71,24 @@ function requests.keep()
   if not record.group then error(message, 0) end
   by_address[record.address], by_number[record.number] = record, record
   return record
+end
+
+local function pay(record)
+  for fn in each(record.debts) do
+    fn()
+  end
+end
+
+--- `fn`, which must not wait, is called when the request that this code runs in has ended; not if the function that is
+--- returned was called before.
+function requests.at_end(fn)
+  local record = requests.keep()
+  if not record.debts then
+    record.debts = {}
+    table.insert(record.on_end, pay)
+  end
+  record.debts[fn] = true
+  return function() record.debts[fn] = nil end
 end
 
 --- Readable whenever a request has ended, or nil before the first is kept: then requests.on_open is called with it.

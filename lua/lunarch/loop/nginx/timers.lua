@@ -26,7 +26,8 @@ end
 
 -- True, or nil and a message that names the directive.
 local function set(birth)
-  local ok, err = ngx.timer.at(0, fire, birth)
+  local is_allowed, ok, err = pcall(ngx.timer.at, 0, fire, birth)
+  if not is_allowed then return nil, "nginx starts no timer here: " .. tostring(ok) end
   if ok then return true end
   local message = ("nginx starts no timer: %s: %s"):format(tostring(err), RAISE_PENDING)
   log.seldom("pending", message)
