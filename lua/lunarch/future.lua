@@ -101,7 +101,7 @@ function event_methods:is_set()
   return self._is_set
 end
 
--- Whoever was woken by set() has seen it, also if it was cleared at once.
+-- What was woken by set() has seen it, also if it was cleared at once.
 function event_methods:wait(timeout)
   check_event(self, "wait")
   args.timeout("event:wait", timeout)

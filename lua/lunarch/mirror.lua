@@ -31,13 +31,12 @@ local OPTIONS = { on_change = args.callable, max_keys = args.whole }
 
 -- An error of the program's own function ends nothing.
 local function tell(self, key, kv)
-  if not self._on_change then return end
+  if not self._on_change or self._is_closed then return end
   local ok, err = xpcall(self._on_change, function(err) return debug.traceback(args.error_text(err), 2) end, key,
     kv and kv.value, kv)
   if not ok then say.line("mirror of %s: on_change failed: %s", self.prefix, args.without_ours(err)) end
 end
 
--- Not before all of one revision is there is any of it told.
 local function change(self, key, kv)
   local had = self._kvs[key]
   self._kvs[key] = kv
@@ -51,14 +50,16 @@ end
 
 -- ---- reading ------------------------------------------------------------------------------------------------------
 
--- All of it at one revision: kvs by key, and the revision; nil, message, code.
+-- All of it at one revision, within `timeout` or for ever: kvs by key, and the revision; nil, message, code.
 local function read(self, timeout)
   local found, n, revision = {}, 0, nil
   local first, range_end = self._first, self._range_end
+  local until_s = timeout and core.now() + timeout
   while true do
     local kvs, info, code = self._client:get(first, {
       range_end = range_end, limit = PAGE_KEYS, revision = revision,
-    }, timeout)
+    }, until_s and math.max(until_s - core.now(), 0))
+    if code == "compacted" and revision then return read(self, until_s and math.max(until_s - core.now(), 0)) end
     if not kvs then return nil, info, code end
     revision = revision or info.revision
     for _, kv in ipairs(kvs) do
@@ -152,23 +153,24 @@ local function finish(self, message, code)
   self._waiters:wake()
 end
 
--- The task: never two requests at a time, and pauses that grow between attempts.
+-- The task: never two requests at a time, and pauses that grow between attempts, until a watch has lasted for the
+-- longest of them: a reading that succeeds says nothing of the watch after it.
 local function keep(self)
   local pause_s = FIRST_PAUSE_S
   while not self._is_closed do
+    local began_at = core.now()
     local code = self._watch and follow(self, self._watch) or "again"
     end_watch(self)
     if self._is_closed or code == "closed" then break end
+    if core.now() - began_at > LONGEST_PAUSE_S then pause_s = FIRST_PAUSE_S end
     loop.sleep(pause_s * (0.5 + math.random()))
     local found, revision, failure = read(self, CALL_S)
+    pause_s = math.min(pause_s * 2, LONGEST_PAUSE_S)
     if found then
       take(self, found, revision)
       start_watch(self)
-      pause_s = FIRST_PAUSE_S
     elseif failure == "closed" or failure == "invalid" then
       return finish(self, revision, failure)
-    else
-      pause_s = math.min(pause_s * 2, LONGEST_PAUSE_S)
     end
   end
   finish(self, "the mirror or its client is closed", "closed")

@@ -158,6 +158,36 @@ describe("a line that is asked", function()
       assert.matches("%-%-at: '25:00' is no time such as", text)
     end)
 
+    it("is not planned for longer than a day, and says so", function()
+      local all = candidates("A", "B")
+      for _, at in ipairs { "+86400", "+1" .. ("0"):rep(400), "9999-12-31T23:59" } do
+        local text = lunarch("switchover", "--at", at)
+        assert.matches("a request lasts 86400 s at most", text)
+        assert.is_nil(text:find "traceback")
+      end
+      assert.equal(1, n_elected(all.A))
+      assert.is_true(nothing_is_left())
+    end)
+
+    it("that cannot be read, or is a flood, costs nobody anything, and moves no cursor", function()
+      local all = candidates("A", "B")
+      local key = "/lunarch:request:switchover:" .. name:gsub("/", "%%2F")
+      for _, value in ipairs {
+        "", "=== = state= by= %% x=%zz", "state=asked at=1e999 within=nan token=1e400", "state=prepared rev=1e400",
+        "state=asked within=nan to=%1B[31mX%0d%00 by=a%0D%1B]0;b%07%ff", "state=going place=x rev=nan from=nan",
+        "state=asked token=nan by=" .. ("x"):rep(100000),
+      } do
+        server:etcdctl("put", "--", key, value)
+        wait.pass(0.2)
+        server:etcdctl("del", key)
+      end
+      all.A:wait_line "does not hand .* over"
+      assert.is_nil(all.A:output():find "[\r\27\7]")
+      assert.is_nil(all.A:output():find(("x"):rep(300)))
+      assert.equal(1, n_elected(all.A) + n_elected(all.B))
+      assert.matches("B leads", (lunarch "switchover"))
+    end)
+
     it("with --dry-run says what would be done", function()
       local all = candidates("A", "B", "C")
       assert.matches("A would hand /asked/%d+ over to C, once B has stepped aside",
@@ -247,6 +277,26 @@ describe("a line that is asked", function()
       assert.matches("goes on; it was paused by ", text)
       wait.eventually(function() return n_elected(all.B) + n_elected(all.C) + n_elected(all.D) == 1 end)
       assert.matches("is not paused", (lunarch "resume"))
+    end)
+
+    it("anew replaces the pause that is there; one that is refused leaves it", function()
+      local key = "/lunarch:request:pause:" .. name:gsub("/", "%%2F")
+      assert.equal(0, select(2, lunarch "pause"))
+      local text, status = lunarch("pause", "--for", "86401")
+      assert.equal(2, status, text)
+      assert.equal(0, select(2, lunarch("pause", "--for", "86400")))
+      local created = server:etcdctl("get", key, "-w", "json")
+      assert.matches('"version":2', created)
+    end)
+
+    it("with the lease of another does not end that lease with the pause", function()
+      local all = candidates "A"
+      local key = "/lunarch:request:pause:" .. name:gsub("/", "%%2F")
+      server:etcdctl("put", "--lease=" .. line():match "/(%x+)%s*$", key, "by=B")
+      assert.equal(0, select(2, lunarch "resume"))
+      wait.pass(0.3)
+      assert.is_nil(all.A:find "on_lost")
+      assert.matches(name, line())
     end)
 
     it("ends by itself, and names those that wait all the same", function()

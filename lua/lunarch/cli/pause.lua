@@ -30,7 +30,7 @@ end
 
 function command.define(parser)
   parser:argument("name", "the election"):args "?"
-  parser:option("--for", ("seconds until it ends by itself (default: %d)"):format(DEFAULT_S))
+  parser:option("--for", ("seconds until it ends by itself (default: %d; at most a day)"):format(DEFAULT_S))
     :argname("SECONDS"):target("seconds"):convert(seconds_of)
   looks.define(parser)
 end

@@ -46,8 +46,8 @@ end
 
 -- ---- candidates -------------------------------------------------------------------------------------------------
 
--- The candidates that the script declares now, none of which runs. Raises what is wrong with it. The main part may wait:
--- meanwhile the run goes on as it is, and may be stopped.
+-- The candidates that the script declares now, none of which runs. Raises what is wrong with it. Where its main part
+-- waits, the run goes on as it is, and may be stopped.
 local function declare(run, chunk)
   local draft = setmetatable({ candidates = {}, is_draft = true }, { __index = run })
   run.draft = draft

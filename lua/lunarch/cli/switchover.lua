@@ -19,7 +19,7 @@ why, and changes nothing. Candidates of lunarch take part; other clients are not
 With --at the request is left in etcd, and the command ends at once; the leader of that time
 writes to its log if it cannot hand over.]],
   epilog = [[
-TIME is +SECONDS, HH:MM, HH:MM:SS, or YYYY-MM-DDTHH:MM[:SS][Z], with Z in UTC.
+TIME is +SECONDS, HH:MM, HH:MM:SS, or YYYY-MM-DDTHH:MM[:SS][Z], with Z in UTC; within a day.
 
 Exit status: 0 done, or planned, or WHO leads already; 4 it cannot be done, nothing was changed;
 3 nobody leads; 1 etcd or the leader does not answer; 2 wrong usage.]],
