@@ -111,6 +111,8 @@ describe("lunarch check", function()
     ["io.open"] = "io.open(arg[1], 'w')", ["lunarch.connect"] = "lunarch.connect():put('/check/x', '1')",
     ["lunarch.spawn"] = "lunarch.spawn(function() os.execute('touch ' .. arg[1]) end)",
     ["os.exit"] = "os.exit(7)", ["lunarch.exec"] = "lunarch.exec { 'touch', arg[1] }",
+    ["luv.spawn"] = "require('luv').spawn('touch', { args = { arg[1] } })",
+    ["luv.fs_mkdir"] = "require('luv').fs_mkdir(arg[1], 493)",
   } do
     it("goes as far as the first call that has an effect: " .. call, function()
       local mark = tree.folder() .. "/mark"

@@ -12,6 +12,10 @@ local CALLS = {
   lunarch = { "connect", "exec", "run", "sleep", "spawn" },
   os = { "execute", "exit", "remove", "rename", "tmpname" },
   io = { "popen", "tmpfile", "output" },
+  luv = {
+    "spawn", "run", "kill", "fs_write", "fs_unlink", "fs_rename", "fs_mkdir", "fs_rmdir", "fs_mkdtemp", "fs_mkstemp",
+    "fs_copyfile", "fs_symlink", "fs_link", "fs_chmod", "fs_chown", "fs_ftruncate", "fs_sendfile",
+  },
 }
 
 -- Where the script is, in words: the first function on the stack that is not ours.
@@ -37,7 +41,7 @@ end
 function effects.refuse(lunarch)
   local found
   local saved = {}
-  local modules = { lunarch = lunarch, os = os, io = io }
+  local modules = { lunarch = lunarch, os = os, io = io, luv = require "luv" }
   local function stop(name)
     found = found or name .. place()
     error(STOP, 0)
