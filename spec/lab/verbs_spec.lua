@@ -2,6 +2,7 @@
 -- Every verb of the console in the simulated world, and why it is missing where it is.
 local cases = require "lab.cases"
 local etcd = require "support.etcd"
+local play = require "lab.play"
 local process = require "support.process"
 local terminal = require "support.terminal"
 local tree = require "support.tree"
@@ -26,6 +27,15 @@ describe("a verb", function()
     local output, status = process.run { "lunarch", "lab", "--sim", path }
     assert.equal(0, status, output)
     assert.matches("2 of 2 expectations met", output)
+  end)
+
+  it("says in one line that a picture could not be written, after what the experiment came to", function()
+    local path = tree.folder() .. "/missing/drawn.svg"
+    local output, status = process.run {
+      "lunarch", "lab", "--sim", "--quiet", "--svg", path, play.folder .. "cut.lua",
+    }
+    assert.equal(2, status, output)
+    assert.matches("expectations met.*\nlunarch: %-%-svg: [^\n]*drawn.svg: No such file or directory\n$", output)
   end)
 
   it("records what was typed as an experiment that plays and prints the same", function()

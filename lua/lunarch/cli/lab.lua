@@ -43,7 +43,6 @@ local function report(world, flags, ok, trouble, took_s)
     print(tostring(world.timeline()))
     print()
   end
-  if flags.svg then assert(world:show_timeline(flags.svg)) end
   for _, one in ipairs(failed) do
     print(("%8.3f  expected: %s%s"):format(one.at, one.text, one.trouble and (" (%s)"):format(one.trouble) or ""))
   end
@@ -52,6 +51,13 @@ local function report(world, flags, ok, trouble, took_s)
   local seed = world.driver.seed and (" (seed %d)"):format(world.driver.seed) or ""
   print(("%s: %d of %d expectations met, %.1f s in %.1f s%s"):format(flags.experiment, n - #failed, n, world:now(),
     took_s, seed))
+  if flags.svg then
+    local is_drawn, wrong = world:show_timeline(flags.svg)
+    if not is_drawn then
+      log.complain("--svg: " .. wrong)
+      return exit.USAGE
+    end
+  end
   return is_fine and exit.DONE or exit.FAILED
 end
 
