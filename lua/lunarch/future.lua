@@ -112,7 +112,7 @@ function event_methods:wait(timeout)
 end
 
 function Event.__tostring(self)
-  return "lunarch.flag: " .. (is_set(self) and "set" or "not set")
+  return "lunarch.event: " .. (is_set(self) and "set" or "not set")
 end
 
 --- See library/lunarch.d.lua.

@@ -114,11 +114,13 @@ describe("a script with health", function()
     first:wait_line "stands again"
     set "hangs"
     first:wait_line "steps down: .*0%.[45]"
-    local output, status = script.run("election = '/e' health = {} function do_work() end", {
-      "--endpoints", server.endpoint,
-    })
-    assert.equal(2, status)
-    assert.matches("'health' must be a function, or a command", output)
+    for _, value in ipairs { "{}", "3", "'true'" } do
+      local output, status = script.run("election = '/e' health = " .. value .. " function do_work() end", {
+        "--endpoints", server.endpoint,
+      })
+      assert.equal(2, status)
+      assert.matches("'health' must be a function, or a command", output)
+    end
   end)
 
   it("refuses an interval of 0 on the command line, and names a check that is misspelt", function()

@@ -84,6 +84,12 @@ describe("a line that is asked", function()
       assert.same({ "A", "B", true }, { report.leader, report.from, report.is_done })
     end)
 
+    it("refuses an empty name", function()
+      local text, status = lunarch("switchover", "--to", "")
+      assert.equal(2, status, text)
+      assert.matches("%-%-to: no candidate has an empty name", text)
+    end)
+
     it("hands over to the named one, past those who step aside once; they were never elected", function()
       local all = candidates("A", "B", "C", "D", "E")
       local text, status = lunarch("switchover", "--to", "D")

@@ -16,12 +16,15 @@ options.handlers = {
   on_reload = args.callable,
 }
 
+local CHECK = 'a function, or a command such as { "pg_isready", "-q" }'
+
 -- Settings of a script, too, but named like handlers: a program that uses such a name itself is no candidate yet.
 local function check_or_command(call, name, value)
-  if type(value) ~= "table" or getmetatable(value) then return args.callable(call, name, value) end
-  if type(value[1]) ~= "string" or value[1] == "" then
-    args.misuse("%s: '%s' must be a function, or a command such as { \"pg_isready\", \"-q\" }", call, name)
+  if type(value) == "table" and not getmetatable(value) then
+    if type(value[1]) == "string" and value[1] ~= "" then return value end
+    args.misuse("%s: '%s' must be %s", call, name, CHECK)
   end
+  if not pcall(args.callable, call, name, value) then args.bad(call, name, CHECK, value) end
   return value
 end
 

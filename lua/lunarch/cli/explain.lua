@@ -4,6 +4,8 @@ local looks = require "lunarch.cli.common.looks"
 
 require "lunarch.internal.args".is_ours()
 
+local OTHERS = "(%d %s of the logs %s not JSON: explain reads what `lunarch run --log json` writes)"
+
 local command = {
   summary = "explain who held an election or a lock when, and how each term ended",
   usage = { "NAME [--log FILE]... [flags]" },
@@ -24,6 +26,10 @@ function command.define(parser)
     :count "*":target "logs"
   parser:option("--svg", "write the timeline as a picture"):argname "FILE"
   looks.define(parser)
+end
+
+local function others(n)
+  return OTHERS:format(n, n == 1 and "line" or "lines", n == 1 and "is" or "are")
 end
 
 -- The terms by revision, where no log tells the times.
@@ -118,7 +124,7 @@ local function run(client, flags)
       is_compacted = found.is_compacted, terms = found.terms })
   else
     print(summary(flags.name, found))
-    if n_others > 0 then print(("(%d lines of the logs are not JSON of lunarch)"):format(n_others)) end
+    if n_others > 0 then print(others(n_others)) end
     if found.terms[1] then
       print_table(found)
       print_story(story, events[1] ~= nil)

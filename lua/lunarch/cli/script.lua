@@ -11,6 +11,9 @@ local settings = require "lunarch.cli.settings"
 
 args.is_ours()
 
+local NO_TABLE = "candidate: a table of handlers and settings is expected; where this file is an experiment: "
+  .. "`lunarch lab` plays it"
+
 local Script = {}
 Script.__index = Script
 
@@ -151,7 +154,7 @@ function Script:set_globals(words, program)
   rawset(_G, "lunarch", self.lunarch)
   rawset(_G, "log", self.log)
   rawset(_G, "candidate", function(own)
-    if type(own) ~= "table" then args.misuse "candidate: a table of handlers and settings is expected" end
+    if type(own) ~= "table" then args.misuse(NO_TABLE) end
     return (self.draft or self):declare(own)
   end)
   _G.arg = table.move(words, 1, #words, 1, { [-1] = program, [0] = self.script })

@@ -32,8 +32,9 @@ local function sentence(name, first, n_waiting, revision)
   if first.wrong then
     return ("nobody leads or holds %s: it is blocked by the key %s; %s"):format(name, texts.plain(first.key), waiting)
   end
-  return ("%s %s %s, token %d, for %d revisions of etcd; %s"):format(texts.plain(first.who), VERBS[first.kind], name,
-    first.token, revision - first.token, waiting)
+  local age = revision - first.token
+  return ("%s %s %s, token %d, for %d %s of etcd; %s"):format(texts.plain(first.who), VERBS[first.kind], name,
+    first.token, age, age == 1 and "revision" or "revisions", waiting)
 end
 
 -- What candidates are asked for just now, a sentence each.

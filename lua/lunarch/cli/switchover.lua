@@ -129,6 +129,7 @@ end
 ---@return integer status
 function command.run(flags)
   local name, wrong = looks.name_of(flags)
+  if name and flags.to == "" then name, wrong = nil, "--to: no candidate has an empty name" end
   if not name then return flag.complain("switchover", wrong) end
   return looks.run("switchover", flags, run)
 end

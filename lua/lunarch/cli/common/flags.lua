@@ -62,8 +62,14 @@ function flags.complain(name, text)
 end
 
 -- The parser takes what begins with a dash for an option, and a flag of one letter as what was meant.
-local function explain(text)
+local function explain(text, words)
   local value = text:match "^unknown option '(%-[%d.]%S*)'"
+  for i, word in ipairs(value and words or {}) do
+    local before = words[i - 1]
+    if word == value and before and before:find "^%-%-" then
+      return ("%s: '%s' is negative, which no setting can be"):format(before, value)
+    end
+  end
   if value then return ("%s: settings cannot be negative"):format(value) end
   text = text:gsub("\nDid you mean '%-%a'%?$", ""):gsub("\nDid you mean one of these: ['%-%a ]+%?$", "")
   return text
@@ -95,7 +101,7 @@ function flags.parse(name, command, words)
   log.set_format(log_format(words))
   local parser = flags.parser(name, command)
   local ok, found = parser:pparse(command.rewrite and command.rewrite(words) or words)
-  if not ok then return nil, flags.complain(name, explain(found)) end
+  if not ok then return nil, flags.complain(name, explain(found, words)) end
   if found.help then
     io.stdout:write(parser:get_help(), "\n")
     return nil, exit.DONE
