@@ -292,6 +292,50 @@ static void one_that_is_listed_twice_is_learnt_once(void) {
     world_close(&world);
 }
 
+/* One that asks for a while: the one given answers for one cluster, those learnt for another; 0: cannot be reached. */
+static void let_answer(struct world *world, uint64_t given, uint64_t learnt) {
+    struct got got;
+    (void)put_again(world, &got, 3 * S);
+    for (int i = 0; i < 35; i++) {
+        for (struct fake_call *call; (call = fake_call(world->fake, FAKE_ANY));) {
+            uint64_t cluster_id = call->address[0] == 'a' ? given : learnt;
+            if (cluster_id == 0 || call->method == RPC_MEMBER_LIST)
+                fake_refuse(call);
+            else if (call->method == RPC_MEMBER_STATUS)
+                reply_status(call, cluster_id);
+            else
+                reply_put(call, cluster_id);
+        }
+        fake_advance(world->fake, 100 * MS);
+    }
+    CHECK(got.n == 1);
+}
+
+static struct world world_that_learnt_two(void) {
+    static const struct listed three[] = {
+        {OURS_ID, "http://a:1", false}, {4, "http://d:1", false}, {5, "http://e:1", false}};
+    struct world world = learning_world(1, false);
+    meet(&world);
+    list(&world, three, 3);
+    CHECK(prove_all(&world, three, 3) == 2);
+    return world;
+}
+
+static void members_learnt_do_not_speak_for_another_cluster(void) {
+    struct world world = world_that_learnt_two();
+    let_answer(&world, 0, OTHER_CLUSTER);
+    CHECK(etcd_n_members(world.etcd) == 3 && etcd_began_ns(world.etcd) == 0);
+    meet(&world);
+    world_close(&world);
+}
+
+static void members_learnt_of_an_etcd_that_is_no_more_are_left(void) {
+    struct world world = world_that_learnt_two();
+    let_answer(&world, OTHER_CLUSTER, 0);
+    CHECK(etcd_n_members(world.etcd) == 1 && etcd_began_ns(world.etcd) != 0);
+    world_close(&world);
+}
+
 static void a_failure_lets_the_list_be_read_soon(void) {
     struct world world = learning_world(1, false);
     struct got got;
@@ -366,6 +410,8 @@ int main(void) {
     RUN(members_replaced_for_ever_find_room);
     RUN(a_member_that_is_asked_about_stays_what_it_is);
     RUN(one_that_is_listed_twice_is_learnt_once);
+    RUN(members_learnt_do_not_speak_for_another_cluster);
+    RUN(members_learnt_of_an_etcd_that_is_no_more_are_left);
     RUN(a_failure_lets_the_list_be_read_soon);
     RUN(a_list_that_cannot_be_read_is_asked_for_seldom);
     RUN(the_cluster_is_closed_in_whatever_state);
