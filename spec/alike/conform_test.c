@@ -117,6 +117,10 @@ static void with_users_they_are_alike(void) {
     play_all(auth_scenes);
 }
 
+static void with_tokens_that_end_they_are_alike(void) {
+    play_all(fleeting_scenes);
+}
+
 static void without_a_leader_they_are_alike(void) {
     play_all(leaderless_scenes);
 }
@@ -137,6 +141,10 @@ static void play_without_room(void) {
 
 static void play_with_users(void) {
     RUN(with_users_they_are_alike);
+}
+
+static void play_with_tokens_that_end(void) {
+    RUN(with_tokens_that_end_they_are_alike);
 }
 
 static void play_without_a_leader(void) {
@@ -198,6 +206,7 @@ int main(void) {
     struct troupe troupes[] = {{getenv("WIDE") ? &wide_stage : &usual_stage, play_the_usual, 0, 0},
                                {&small_stage, play_without_room, 0, 0},
                                {&guarded_stage, play_with_users, 0, 0},
+                               {&fleeting_stage, play_with_tokens_that_end, 0, 0},
                                {&paired_stage, play_without_a_leader, 0, 0}};
     enum { TROUPES = sizeof troupes / sizeof troupes[0] };
     for (size_t i = 0; i < TROUPES; i++)

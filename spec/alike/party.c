@@ -6,6 +6,7 @@
 #include "etcd_server.h"
 #include "party_parts.h"
 #include "rpc/grpc.h"
+#include "stage.h"
 
 #define START_LIMIT_NS (30 * NS_PER_S)
 
@@ -71,6 +72,8 @@ static void drop_tale(struct party *party) {
 void party_begin(struct party *party) {
     drop_tale(party);
     party->has_leader = false;
+    if (party->admin) /* a scene may have ended the token before */
+        party_become_admin(party, "root", "toor");
     party->token = party->admin;
     party->story = open_memstream(&party->text, &party->n_text);
     if (!party->story)
@@ -121,6 +124,38 @@ void party_become_admin(struct party *party, const char *name, const char *passw
     party->admin = memcpy(admin[party->sim != NULL], token, sizeof admin[0]);
     (void)fclose(party->story);
     party->story = NULL;
+}
+
+static void change_simulated_users(struct sim *sim, enum users_change change) {
+    switch (change) {
+    case ANN_HAS_ANOTHER_PASSWORD:
+        sim_set_password(sim, "ann", "another");
+        break;
+    case ANN_HAS_HER_PASSWORD:
+        sim_set_password(sim, "ann", "secret");
+        break;
+    case NOBODY_SHOWS_A_TOKEN:
+        sim_disable_auth(sim);
+        break;
+    case EVERYBODY_SHOWS_A_TOKEN:
+        sim_enable_auth(sim);
+        break;
+    default:
+        sim_allow(sim, "ann", "/ann",
+                  change == ANN_MAY_READ      ? SIM_READ
+                  : change == ANN_MAY_WRITE   ? SIM_WRITE
+                  : change == ANN_MAY_NOTHING ? 0
+                                              : SIM_READ | SIM_WRITE);
+    }
+}
+
+/* What is asked in the very moment may have to be asked again: no scene does. */
+void party_change_users(struct party *party, enum users_change change) {
+    if (party->sim)
+        change_simulated_users(party->sim, change);
+    else
+        stage_change_users(party->server, change);
+    party_pause(party, 100 * NS_PER_MS);
 }
 
 void party_fill(struct party *party) {

@@ -56,6 +56,18 @@ void party_visit(struct party *party, int member);
 void party_become_admin(struct party *party, const char *name, const char *password);
 /* Takes all room away, by asking for more than there is. */
 void party_fill(struct party *party);
+/* What an operator does to the users: "ann" has the password "secret" and may read and write "/ann". */
+enum users_change {
+    ANN_HAS_ANOTHER_PASSWORD,
+    ANN_HAS_HER_PASSWORD,
+    ANN_MAY_READ,
+    ANN_MAY_WRITE,
+    ANN_MAY_NOTHING,
+    ANN_MAY_ALL,
+    NOBODY_SHOWS_A_TOKEN,
+    EVERYBODY_SHOWS_A_TOKEN
+};
+void party_change_users(struct party *party, enum users_change change);
 /* Takes its peers away, and waits until it knows of no leader. */
 void party_lose_leader(struct party *party);
 

@@ -5,6 +5,10 @@ const struct stage usual_stage = {.name = "usual"};
 const struct stage wide_stage = {.name = "wide", .has_peer = true};
 const struct stage small_stage = {.name = "small", .flags = {"--quota-backend-bytes", "1000000"}};
 const struct stage guarded_stage = {.name = "guarded", .flags = {"--bcrypt-cost", "4"}, .has_users = true};
+const struct stage fleeting_stage = {.name = "fleeting",
+                                     .flags = {"--bcrypt-cost", "4", "--auth-token-ttl", "2"},
+                                     .has_users = true,
+                                     .token_life_s = 2};
 const struct stage paired_stage = {
     .name = "paired", .flags = {"--heartbeat-interval", "50", "--election-timeout", "500"}, .has_peer = true};
 
@@ -48,6 +52,56 @@ static bool add_users(const struct etcd_server *server) {
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         is_done = etcdctl(server, commands[i]) && is_done;
     return is_done;
+}
+
+static void as_root(const struct etcd_server *server, const char *const *words) {
+    static const char *as_root[16] = {"--user", "root:toor"};
+    int n = 2;
+    while (*words)
+        as_root[n++] = *words++;
+    as_root[n] = NULL;
+    if (!etcdctl(server, as_root)) {
+        (void)fprintf(stderr, "conform: etcdctl %s %s fails\n", as_root[2], as_root[3]);
+        abort();
+    }
+}
+
+static void allow_ann(const struct etcd_server *server, const char *rights) {
+    static const char *const none[] = {"role", "revoke-permission", "ann", "/ann", "--prefix", NULL};
+    as_root(server, rights ? (const char *const[]){"role", "grant-permission", "ann", rights, "/ann",
+                                                   "--prefix", NULL}
+                           : none);
+}
+
+/* A user's password is asked for; a user made anew with its role needs no answer. */
+static void set_password(const struct etcd_server *server, const char *user) {
+    as_root(server, (const char *const[]){"user", "delete", "ann", NULL});
+    as_root(server, (const char *const[]){"user", "add", user, NULL});
+    as_root(server, (const char *const[]){"user", "grant-role", "ann", "ann", NULL});
+}
+
+void stage_change_users(const struct etcd_server *server, enum users_change change) {
+    static const char *const off[] = {"auth", "disable", NULL}, *const on[] = {"auth", "enable", NULL};
+    switch (change) {
+    case ANN_HAS_ANOTHER_PASSWORD:
+        set_password(server, "ann:another");
+        break;
+    case ANN_HAS_HER_PASSWORD:
+        set_password(server, "ann:secret");
+        break;
+    case NOBODY_SHOWS_A_TOKEN:
+        as_root(server, off);
+        break;
+    case EVERYBODY_SHOWS_A_TOKEN:
+        if (!etcdctl(server, on))
+            abort();
+        break;
+    default:
+        allow_ann(server, change == ANN_MAY_READ      ? "read"
+                          : change == ANN_MAY_WRITE   ? "write"
+                          : change == ANN_MAY_NOTHING ? NULL
+                                                      : "readwrite");
+    }
 }
 
 static bool start(struct theatre *theatre) {
@@ -97,6 +151,8 @@ void theatre_open_sim(const struct theatre *theatre, struct party *ret_party) {
         return;
     sim_add_user(ret_party->sim, "root", "toor", "");
     sim_add_user(ret_party->sim, "ann", "secret", "/ann");
+    if (theatre->stage->token_life_s)
+        sim_set_token_life(ret_party->sim, theatre->stage->token_life_s * NS_PER_S);
     sim_enable_auth(ret_party->sim);
     party_become_admin(ret_party, "root", "toor");
 }

@@ -10,14 +10,18 @@ struct stage {
     const char *name;
     const char *flags[ETCD_FLAGS_MAX];
     bool has_users, has_peer;
+    int token_life_s; /* 0: as usual */
 };
-extern const struct stage usual_stage, wide_stage, small_stage, guarded_stage, paired_stage;
+extern const struct stage usual_stage, wide_stage, small_stage, guarded_stage, fleeting_stage, paired_stage;
 
 struct theatre {
     const struct stage *stage;
     struct etcd_server server, peer;
     struct party real;
 };
+
+/* Of a real etcd with users, as root. */
+void stage_change_users(const struct etcd_server *server, enum users_change change);
 
 /* False: etcd does not start. */
 bool theatre_open(struct theatre *theatre, const struct stage *stage);

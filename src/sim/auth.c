@@ -95,6 +95,10 @@ void sim_disable_auth(struct sim *sim) {
         sim_forget_tokens(sim, i);
 }
 
+void sim_set_token_life(struct sim *sim, int64_t life_ns) {
+    sim->token_life_ns = life_ns;
+}
+
 void sim_touch_auth(struct sim *sim) {
     sim->auth_touched_ns = sim->now_ns;
 }
@@ -111,6 +115,10 @@ void sim_auth_fini(struct sim *sim) {
 
 /* ---- tokens --------------------------------------------------------------------------------------------- */
 
+static int64_t token_life_ns(const struct sim *sim) {
+    return sim->token_life_ns ? sim->token_life_ns : TOKEN_LIFE_NS;
+}
+
 static struct sim_token *give_token(struct sim *sim, size_t user) {
     sim->tokens = sim_grow(sim->tokens, sim->n_tokens, &sim->tokens_room, sizeof *sim->tokens);
     struct sim_token *token = &sim->tokens[sim->n_tokens++];
@@ -118,7 +126,7 @@ static struct sim_token *give_token(struct sim *sim, size_t user) {
     (void)snprintf(token->text, sizeof token->text, "token%08llx.%zu",
                    (unsigned long long)(sim_random(sim) >> 32), sim->n_entries);
     for (int i = 0; i < SIM_MEMBERS; i++)
-        token->expires_ns[i] = sim->now_ns + TOKEN_LIFE_NS;
+        token->expires_ns[i] = sim->now_ns + token_life_ns(sim);
     return token;
 }
 
@@ -148,7 +156,7 @@ static const struct sim_user *user_of(struct sim_member *member, const char *tex
         struct sim_token *token = &sim->tokens[i];
         if (strcmp(token->text, text) != 0 || token->expires_ns[member->index] <= sim->now_ns)
             continue;
-        token->expires_ns[member->index] = sim->now_ns + TOKEN_LIFE_NS;
+        token->expires_ns[member->index] = sim->now_ns + token_life_ns(sim);
         return &sim->users[token->user];
     }
     return NULL;

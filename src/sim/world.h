@@ -67,7 +67,7 @@ struct sim {
     size_t n_leases, leases_room;
     int64_t revision, compacted_rev;
     bool is_full, has_auth;
-    int64_t auth_touched_ns;
+    int64_t auth_touched_ns, token_life_ns; /* the second 0: as usual */
     uint64_t n_keys_read; /* by the request under way */
     uint64_t cluster_id;
     unsigned n_beginnings; /* how often it began anew */
