@@ -114,6 +114,69 @@ describe("a mirror", function()
     assert.same({ nil, "closed" }, { value, code })
   end)
 
+  -- A client whose answers `answer` gives, one reading after the other.
+  local function fake(answer)
+    local asked = { n_reads = 0 }
+    function asked:get(first, options, timeout)
+      self.n_reads = self.n_reads + 1
+      return answer(self.n_reads, first, options, timeout)
+    end
+    function asked:watch()
+      return { next = function() return nil, "refused", "permission_denied" end, close = function() end }
+    end
+    return asked
+  end
+
+  local function a_page(name, has_more)
+    return { { key = name, value = "x", mod_revision = 1 } }, { revision = 1, more = has_more }
+  end
+
+  it("does not ask in haste where reading succeeds and watching does not", function()
+    local asked = fake(function() return a_page "/f/a" end)
+    mirror = assert(require("lunarch.mirror").open(asked, "/f/"))
+    lunarch.sleep(3)
+    assert.is_true(asked.n_reads > 1 and asked.n_reads < 9)
+  end)
+
+  it("has one timeout for all its pages", function()
+    local given = {}
+    local asked = fake(function(n, _, _, timeout)
+      given[n] = timeout
+      lunarch.sleep(0.1)
+      if n == 3 then return nil, "late", "timeout" end
+      return a_page("/f/" .. n, true)
+    end)
+    assert.equal("timeout", select(3, require("lunarch.mirror").open(asked, "/f/", nil, 60)))
+    assert.is_true(given[1] <= 60 and given[2] < given[1] and given[3] < given[2])
+  end)
+
+  it("reads all again when etcd was compacted between two pages", function()
+    local asked = fake(function(n)
+      if n == 2 then return nil, "compacted", "compacted" end
+      return a_page("/f/" .. (n == 4 and "b" or "a"), n ~= 4)
+    end)
+    mirror = assert(require("lunarch.mirror").open(asked, "/f/"))
+    assert.same({ ["/f/a"] = "x", ["/f/b"] = "x" }, mirror.values)
+  end)
+
+  it("tells nothing after its close", function()
+    local n_told, is_first = 0, true
+    local asked = fake(function()
+      if is_first then return {}, { revision = 1 } end
+      local kvs = a_page "/f/a"
+      kvs[2] = { key = "/f/b", value = "x", mod_revision = 1 }
+      return kvs, { revision = 1 }
+    end)
+    mirror = assert(require("lunarch.mirror").open(asked, "/f/", { on_change = function()
+      n_told = n_told + 1
+      mirror:close()
+    end }))
+    is_first = false
+    eventually(function() return n_told > 0 end)
+    lunarch.sleep(0.05)
+    assert.equal(1, n_told)
+  end)
+
   it("keeps one watch, and asks nothing while nothing happens", function()
     open()
     eventually(function() return client:stats() end)
