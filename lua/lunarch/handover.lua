@@ -28,6 +28,9 @@ local SLACK_S = 2            -- the lease outlives the request by that: its make
 local SOON_S, LATER_S = 0.002, 0.1
 local MOST_TRIES = 5
 
+--- No request lasts longer, a planned one included: the longest lease.
+handover.MOST_S = 86400
+
 --- What all keys of requests begin with.
 handover.PREFIX = beside.key "request"
 
@@ -171,7 +174,7 @@ end
 ---@param own { name: string, key: string, is_over: function } the line, the leader's key, whether it leads no more
 function handover.serve(client, request, own)
   local lunarch = require "lunarch"
-  local within = tonumber(request.fields.within) or WITHIN_S
+  local within = beside.number(request.fields.within) or WITHIN_S
   local until_s = lunarch.now() + math.min(PREPARE_S, within / 2)
   local target, why = prepare(client, request, own)
   if not target then return nil, why end
@@ -198,15 +201,18 @@ local function taken(name, responses)
   return ("the requests for %s have just changed: try again"):format(name)
 end
 
--- Puts a request that ends with a lease of its own, where the line has none: in the middle of a switchover a pause
--- would leave nobody. The request, or nil, message, code.
-local function put(client, name, key, fields, seconds)
+-- Puts a request that ends with a lease of its own, where the line has none, or in the place of the pause that was last
+-- written at `pause_mod`: in the middle of a switchover a pause would leave nobody. The request, or nil, message, code.
+local function put(client, name, key, fields, seconds, pause_mod)
   local switchover_key, pause_key = handover.switchover_key(name), handover.pause_key(name)
+  if not (seconds <= handover.MOST_S) then
+    return nil, ("a request lasts %d s at most"):format(handover.MOST_S), "invalid"
+  end
   local granted, message, code = client:lease({ ttl = math.max(1, math.ceil(seconds)) }, ASK_S)
   if not granted then return nil, message, code end
   local lease, answer = granted.id
   answer, message, code = client:txn({
-    compare = { { "create", switchover_key, "=", 0 }, { "create", pause_key, "=", 0 } },
+    compare = { { "create", switchover_key, "=", 0 }, { "mod", pause_key, "=", pause_mod or 0 } },
     success = { { "put", key, beside.encode(fields), lease = lease } },
     failure = { { "get", switchover_key }, { "get", pause_key } },
   }, ASK_S)
@@ -233,9 +239,10 @@ function handover.ask(client, name, options)
   return request
 end
 
---- Withdraws the request that is beside the line, whoever made it: the fields it had; false: there was none.
-function handover.cancel(client, name)
-  local value, kv, code = client:get(handover.switchover_key(name), nil, ASK_S)
+-- Deletes a request, and leaves its lease alone, which may be another's: the fields it had; false: there was none; or
+-- nil, message, code.
+local function take_away(client, key)
+  local value, kv, code = client:get(key, nil, ASK_S)
   if code then return nil, kv, code end
   if not value then return false end
   local request = handover.read(kv)
@@ -243,6 +250,11 @@ function handover.cancel(client, name)
   answer, message, code = delete(client, request)
   if not answer then return nil, message, code end
   return request.fields
+end
+
+--- Withdraws the request that is beside the line: the fields it had; false: there was none.
+function handover.cancel(client, name)
+  return take_away(client, handover.switchover_key(name))
 end
 
 -- Gives a request up, unless the leader has begun to step down: true then.
@@ -286,7 +298,7 @@ local function await_leader(client, request, until_s)
   local lunarch = require "lunarch"
   local observer, message, code = client:observe(request.name)
   if not observer then return nil, message, code end
-  local place, from = request.fields.place, tonumber(request.fields.from)
+  local place, from = request.fields.place, beside.number(request.fields.from)
   local leader
   repeat
     leader, message, code = observer:next(math.max(0, until_s - lunarch.now()))
@@ -364,27 +376,19 @@ end
 
 -- ---- pausing -----------------------------------------------------------------------------------------------------
 
---- Pauses a line for so many seconds, from now on: true, or nil, message, code. Waits.
+--- Pauses a line for so many seconds, from now on, also where it is paused: true, or nil, message, code. Waits.
 ---@param options { by: string, seconds: number }
 function handover.pause(client, name, options)
   local key = handover.pause_key(name)
-  handover.resume(client, name)
-  return put(client, name, key, { by = options.by, seconds = options.seconds }, options.seconds)
+  local value, kv, code = client:get(key, nil, ASK_S)
+  if code then return nil, kv, code end
+  local fields = { by = options.by, seconds = options.seconds }
+  return put(client, name, key, fields, options.seconds, value and kv.mod_revision)
 end
 
 --- Ends a pause: the fields it had; false: there was none; or nil, message, code. Waits.
 function handover.resume(client, name)
-  local value, kv, code = client:get(handover.pause_key(name), nil, ASK_S)
-  if code then return nil, kv, code end
-  if not value then return false end
-  local ok, message
-  if kv.lease then
-    ok, message, code = client:revoke(kv.lease, ASK_S)
-  else
-    ok, message, code = client:delete(kv.key, nil, ASK_S)
-  end
-  if not ok then return nil, message, code end
-  return beside.decode(value)
+  return take_away(client, handover.pause_key(name))
 end
 
 return handover

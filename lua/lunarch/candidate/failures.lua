@@ -38,14 +38,14 @@ end
 
 -- The row with one more failure of `name`.
 local function add(fields, name, longest_s)
-  local at, now = tonumber(fields.at), os.time()
+  local at, now = beside.number(fields.at), os.time()
   local is_row = at and math.abs(now - at) < longest_s + MOST_WAIT_S
   local names, n_names = names_in(is_row and fields.of)
   local plain = name:gsub("\n", " ")
   if not names[plain] and n_names < MOST_NAMES then
     names[plain], n_names = true, n_names + 1
   end
-  return { n = (is_row and tonumber(fields.n) or 0) + 1, at = now, of = joined(names) }, n_names
+  return { n = (is_row and beside.number(fields.n) or 0) + 1, at = now, of = joined(names) }, n_names
 end
 
 local function count(candidate, session, is_first)

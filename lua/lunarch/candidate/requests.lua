@@ -18,6 +18,12 @@ local READ_S = 3
 local REFUSED_S = 60
 local HOPELESS = { permission_denied = true, unauthenticated = true, invalid = true }
 local AT_MOST_S = 60         -- between looks at the clock, which may be set
+local MOST_SHOWN_BYTES = 200
+
+-- What others wrote, in a line of the log.
+local function shown(text)
+  return (text:sub(1, MOST_SHOWN_BYTES):gsub("%c", " "))
+end
 
 -- ---- what a candidate does ---------------------------------------------------------------------------------------
 
@@ -36,7 +42,7 @@ end
 
 -- Waits until the instant it names. False: the request is gone, or the term.
 local function await_instant(candidate, request, term)
-  local at = tonumber(request.fields.at)
+  local at = beside.number(request.fields.at)
   while at and at > os.time() do
     candidate.lunarch.sleep(math.min(AT_MOST_S, at - os.time()))
     if not is_still(candidate, request) or candidate.term ~= term then return false end
@@ -49,9 +55,9 @@ local function serve(candidate, request)
   local term, fields = candidate.term, request.fields
   if not await_instant(candidate, request, term) then return end
   candidate.log.info("asked to hand %s over%s, by %s", candidate.election_name,
-    fields.to and " to " .. fields.to or "", fields.by or "another")
+    fields.to and " to " .. shown(fields.to) or "", shown(fields.by or "another"))
   local ok, why -- or for whom
-  if fields.token and tonumber(fields.token) ~= term.token then
+  if fields.token and beside.number(fields.token) ~= term.token then
     why = "the leader has changed"
   else
     ok, why = handover.serve(candidate.client, request, {
@@ -60,10 +66,10 @@ local function serve(candidate, request)
     })
   end
   if ok and candidate.term == term then
-    candidate.log.info("hands %s over to %s", candidate.election_name, why)
+    candidate.log.info("hands %s over to %s", candidate.election_name, shown(why))
     candidate:_step_down "handed_over"
   elseif not ok then
-    candidate.log.warn("does not hand %s over: %s", candidate.election_name, why)
+    candidate.log.warn("does not hand %s over: %s", candidate.election_name, shown(why))
     handover.refuse(candidate.client, request, why)
   end
 end
@@ -87,11 +93,12 @@ end
 
 -- Leaves the line and enters it anew, if it stands before the place that is to be first.
 local function step_aside(candidate, request)
-  local rev = tonumber(request.fields.rev)
+  local rev = beside.number(request.fields.rev)
   local kvs = candidate.client:get(candidate.place, { prefix = true, keys_only = true }, READ_S)
   for _, kv in ipairs(kvs or {}) do
     if is_own(candidate, kv.key) and rev and kv.create_revision < rev and candidate.state == "standing" then
-      candidate.log.info("steps aside in %s, as %s asked", candidate.election_name, request.fields.by or "another")
+      candidate.log.info("steps aside in %s, as %s asked", candidate.election_name,
+        shown(request.fields.by or "another"))
       return candidate:_look_anew()
     end
   end
@@ -112,7 +119,7 @@ end
 local function heed_pause(candidate)
   local kv = candidate.requests.kvs[handover.pause_key(candidate.election_name)]
   local before = candidate.line_pause
-  candidate.line_pause = kv and ("it is paused by %s"):format(beside.decode(kv.value).by or "another") or nil
+  candidate.line_pause = kv and ("it is paused by %s"):format(shown(beside.decode(kv.value).by or "another")) or nil
   if candidate.line_pause == before then return end
   if candidate.state == "standing" or candidate.state == "unfit" then candidate:_look_anew() end
 end

@@ -5,7 +5,7 @@ local looks = require "lunarch.cli.common.looks"
 
 require "lunarch.internal.args".is_ours()
 
-local DEFAULT_S, MOST_S = 3600, 30 * 86400
+local DEFAULT_S, MOST_S = 3600, 86400
 local LEAVE_S, LOOK_S = 3, 0.05
 
 local command = {

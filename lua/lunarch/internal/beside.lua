@@ -61,4 +61,12 @@ function beside.decode(value)
   return fields
 end
 
+--- A field as a number, or nil where it is none: LuaJIT takes "nan" and "inf" for numbers.
+---@param text? string
+---@return number?
+function beside.number(text)
+  local value = tonumber(text)
+  return value and math.abs(value) < math.huge and value or nil
+end
+
 return beside
