@@ -253,4 +253,57 @@ describe("in nginx", function()
       assert.matches("lost", noted())
     end)
   end
+
+  -- ---- singletons -------------------------------------------------------------------------------------------------
+
+  it("a check of a singleton's that ends in nginx's own ways has failed, and its command is gone", function()
+    start({ server = [[
+      location = /be { content_by_lua_block { package.loaded.how = ngx.var.arg_how } }
+    ]] }, [[
+      core.singleton {
+        election = "/calls/checks", ttl = 60, endpoints = os.getenv "ENDPOINT",
+        health_interval = 0.1, health_failures = 2, health_timeout = 0.3,
+        on_elected = function() note "elected" end,
+        may_stand = { "true" },
+        health = function()
+          local how = package.loaded.how
+          if how == "exit" then ngx.exit(0) end
+          if how == "command" then return run() end
+          return true
+        end,
+        on_lost = function(_, reason) note("lost " .. reason) end,
+      }
+    ]])
+    local function await(what, n)
+      wait.eventually(function() return select(2, noted():gsub(what, "")) == n end, nil, n .. " x " .. what)
+    end
+    for i, how in ipairs { "exit", "command" } do
+      await("elected", i)
+      web:get("/be?how=" .. how)
+      await("lost unhealthy", i)
+      web:get "/be?how=well"
+    end
+    await_groups_gone(pids())
+    web:quit()
+  end)
+
+  it("a singleton hands over to the worker that is asked for", function()
+    start({ workers = 2 }, [[
+      local name = "worker-" .. ngx.worker.id()
+      core.singleton {
+        election = "/calls/switched", ttl = 60, endpoints = os.getenv "ENDPOINT", per = "worker", value = name,
+        on_elected = function() note("elected " .. name) end,
+        on_lost = function(_, reason) note("lost " .. name .. " " .. reason) end,
+      }
+    ]])
+    wait.eventually(function() return #client:get("/calls/switched/", { prefix = true }) == 2 end)
+    local leader = wait.eventually(function() return noted():match "elected worker%-(%d)" end)
+    local other = "worker-" .. (1 - leader)
+    local switch = require("support.process").start {
+      tree.program, "switchover", "/calls/switched", "--to", other, "--endpoints", server.endpoint,
+    }
+    switch:wait_exit(30)
+    wait.eventually(function() return noted():find("elected " .. other, 1, true) end, nil, switch:output())
+    assert.matches("lost worker%-" .. leader .. " handed_over\nelected " .. other:gsub("%-", "%%-"), noted())
+  end)
 end)
