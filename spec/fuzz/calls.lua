@@ -43,14 +43,32 @@ function Run:find(format, ...)
   self.options.say("finding: " .. format:format(...))
 end
 
+-- What goes on by itself for ever, as documented: a mirror until it is closed, a task until its function returns (an
+-- observer can be one). A world of cqueues' would wait for them, and they keep their clients.
+local ENDS = { ["lunarch.mirror"] = "close", ["lunarch.task"] = "interrupt" }
+
 -- What the call of that number gave, its value number `nth`.
 function Run:keep(object, number, nth)
+  local ends = ENDS[self.annotations.of(object) or ""]
+  if ends then self.going[object] = ends end
   if nth < SLOTS_PER_CALL and self.annotations.of(object) then self.objects:put(object, number, nth) end
+end
+
+function Run:end_what_goes_on()
+  local all = {}
+  for object, method in pairs(self.going) do
+    all[object] = method
+  end
+  for object, method in pairs(all) do
+    object[method](object, "by the fuzzer")
+    self.going[object] = nil
+  end
 end
 
 -- One of everything, held; what was there before is left to the collector.
 function Run:furnish()
   local lunarch = self.options.lunarch
+  self:end_what_goes_on()
   self.objects = setmetatable({ slots = {} }, Objects)
   local n = 0
   local function keep(object)
@@ -72,6 +90,8 @@ function Run:furnish()
     keep(object)
   end
   mutex:lock(30)
+  local is_mirrored, mirror = pcall(client.mirror, client, name .. "/mirror", nil, 30)
+  if is_mirrored then keep(mirror) end
   local ok, candidate = pcall(lunarch.candidate, { client = client, election = name .. "/x", do_work = function() end })
   if ok then keep(candidate) end
   local is_fine, task = pcall(lunarch.spawn, function() end)
@@ -188,6 +208,8 @@ function calls.run(options)
     options = options, annotations = load_of "support/annotations.lua", nasty = load_of "fuzz/nasty.lua",
     new_random = new_random, chance = new_random(options.seed), functions = {},
     n_calls = 0, n_raised = 0, n_returned = 0, n_findings = 0, n_furnished = 0,
+    -- What has ended is not held.
+    going = setmetatable({}, { __mode = "k" }),
     record = assert(io.open(options.record, "w")),
   }, Run)
   self.nasty.may_yield = options.may_yield ~= false
@@ -205,6 +227,9 @@ function calls.run(options)
     if self.n_calls % CALLS_PER_FURNITURE == 0 then self:furnish() end
     self:step()
   end
+  -- From here on what hangs is none of the calls.
+  self:note "the end: all were made"
+  self:end_what_goes_on()
   self.objects = nil
   self.record:close()
   options.say(("%d calls, %d returned, %d raised, %d findings"):format(
