@@ -10,6 +10,9 @@ election = "/examples/nightly"
 ttl      = 10
 
 local EVERY_S = tonumber(arg[1]) or (sim and 5 or 86400)
+if EVERY_S < 1 or arg[1] and not tonumber(arg[1]) then
+  error("usage: nightly.lua -- SECONDS COMMAND [ARGUMENT...]", 0)
+end
 local COMMAND = table.move(arg, 2, #arg, 1, {})
 if not COMMAND[1] then COMMAND[1] = "true" end
 
@@ -28,11 +31,16 @@ end
 -- The command ends with the term, if it has not ended before.
 local function run(period)
   if sim then sim.add("runs of period " .. period) end
-  local result, message = lunarch.exec { env = { PERIOD = period }, table.unpack(COMMAND) }
+  local result, message = lunarch.exec {
+    env = { PERIOD = period },
+    on_line = function(line) log.info("%s, period %d: %s", COMMAND[1], period, line) end,
+    table.unpack(COMMAND),
+  }
   if not result then
     log.error("%s, period %d: %s", COMMAND[1], period, message)
   elseif result.code ~= 0 then
-    log.error("%s, period %d: ended with %s: %s", COMMAND[1], period, result.code or "a signal", result.stderr)
+    local how = result.code and "status " .. result.code or "signal " .. result.signal
+    log.error("%s, period %d: ended with %s", COMMAND[1], period, how)
   else
     log.info("%s, period %d: done", COMMAND[1], period)
   end

@@ -4,8 +4,10 @@
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 DIR=${DIR:-/tmp/lunarch-postgres}
-N=$1
-shift
+case ${1:-} in
+    [1-9]) N=$1 && shift ;;
+    *) echo "usage: node.sh N [flags of lunarch run], N from 1 to 9" >&2 && exit 2 ;;
+esac
 mkdir -p "$DIR"
 export PGDATA="$DIR/$N" PGPORT="${PORT:-544$N}"
 set -- "${LUNARCH:-lunarch}" run "$HERE/failover.lua" --name "127.0.0.1:$PGPORT" "$@"

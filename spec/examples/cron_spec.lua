@@ -58,6 +58,17 @@ describe("the example of a cron job", function()
     runs()
   end)
 
+  it("logs what the command says and how it ended, and refuses what is no number of seconds", function()
+    local flags = { "lunarch", "run", SCRIPT, "--endpoints", server.endpoint, "--election", "/cron/output", "--" }
+    local function with(...) return table.move({ ... }, 1, select("#", ...), #flags + 1, { table.unpack(flags) }) end
+    local child = process.start(with("1", "sh", "-c", "echo said $PERIOD; exit 3"))
+    child:wait_line "sh, period %d+: said %d+"
+    child:wait_line "ERROR .*sh, period %d+: ended with status 3"
+    local output, status = process.run(with("daily", "true"))
+    assert.equal(1, status, output)
+    assert.matches("usage: nightly.lua %-%- SECONDS COMMAND", output)
+  end)
+
   it("is proven in the simulator, and caught where a period is marked too late", function()
     local text = tree.read(SCRIPT)
     assert.is_nil(simulate.report(text, "--seeds", "1..30").failure)
