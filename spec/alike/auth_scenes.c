@@ -272,3 +272,27 @@ static void expired(struct party *party) {
 }
 
 const struct scene fleeting_scenes[] = {{"a token that has expired", expired}, {0}};
+
+/* ---- tokens that are signed --------------------------------------------------------------------------------- */
+
+/* It names the state that users and roles were in: any change makes it worth nothing, a gift too. */
+static void outdated(struct party *party) {
+    party->token = ask_token(party, "ann", "secret");
+    read_write_watch(party);
+    party_change_users(party, ANN_MAY_READ);
+    read_write_watch(party);
+    party->token = ask_token(party, "ann", "secret");
+    read_write_watch(party);
+    party_change_users(party, ANN_MAY_ALL);
+    read_write_watch(party);
+    party->token = ask_token(party, "ann", "secret");
+    read_write_watch(party);
+}
+
+static void foreign(struct party *party) {
+    party->token = "eyJhbGciOiJIUzI1NiJ9.e30.aaaa";
+    read_write_watch(party);
+}
+
+const struct scene signed_scenes[] = {
+    {"a signed token and a change of users", outdated}, {"a token that others signed", foreign}, {0}};

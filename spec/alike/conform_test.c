@@ -121,6 +121,10 @@ static void with_tokens_that_end_they_are_alike(void) {
     play_all(fleeting_scenes);
 }
 
+static void with_signed_tokens_they_are_alike(void) {
+    play_all(signed_scenes);
+}
+
 static void without_a_leader_they_are_alike(void) {
     play_all(leaderless_scenes);
 }
@@ -145,6 +149,10 @@ static void play_with_users(void) {
 
 static void play_with_tokens_that_end(void) {
     RUN(with_tokens_that_end_they_are_alike);
+}
+
+static void play_with_signed_tokens(void) {
+    RUN(with_signed_tokens_they_are_alike);
 }
 
 static void play_without_a_leader(void) {
@@ -207,6 +215,7 @@ int main(void) {
                                {&small_stage, play_without_room, 0, 0},
                                {&guarded_stage, play_with_users, 0, 0},
                                {&fleeting_stage, play_with_tokens_that_end, 0, 0},
+                               {&signed_stage, play_with_signed_tokens, 0, 0},
                                {&paired_stage, play_without_a_leader, 0, 0}};
     enum { TROUPES = sizeof troupes / sizeof troupes[0] };
     for (size_t i = 0; i < TROUPES; i++)

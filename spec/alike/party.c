@@ -117,7 +117,7 @@ void party_become_admin(struct party *party, const char *name, const char *passw
     party->story = fopen("/dev/null", "w");
     if (!party->story)
         party_die("no /dev/null");
-    static char admin[2][64];
+    static char admin[2][512];
     const char *token = ask_token(party, name, password);
     if (!token)
         party_die("no token for the administrator");

@@ -34,10 +34,10 @@ struct party {
     char version[16]; /* of the real etcd, to both */
     int64_t last_rev; /* of the last answer to a call; with its term, and its token or version */
     uint64_t last_term;
-    char last_text[64];
+    char last_text[512];
     struct asked *later[8];
     size_t n_later;
-    char tokens[16][64];
+    char tokens[16][512];
     size_t n_tokens;
     FILE *story;
     char *text; /* the story, after party_tale */

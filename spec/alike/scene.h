@@ -14,7 +14,8 @@ struct scene {
 extern const struct scene range_scenes[], write_scenes[], txn_scenes[], lease_scenes[], watch_scenes[],
     limit_scenes[];
 /* Those that want an etcd of their own: full, with authentication, without a leader. */
-extern const struct scene full_scenes[], auth_scenes[], fleeting_scenes[], leaderless_scenes[];
+extern const struct scene full_scenes[], auth_scenes[], fleeting_scenes[], signed_scenes[],
+    leaderless_scenes[];
 
 /* Lease ids of the scenes; no two share one. */
 enum {

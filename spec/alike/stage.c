@@ -9,6 +9,8 @@ const struct stage fleeting_stage = {.name = "fleeting",
                                      .flags = {"--bcrypt-cost", "4", "--auth-token-ttl", "2"},
                                      .has_users = true,
                                      .token_life_s = 2};
+const struct stage signed_stage = {
+    .name = "signed", .flags = {"--bcrypt-cost", "4"}, .has_users = true, .are_tokens_signed = true};
 const struct stage paired_stage = {
     .name = "paired", .flags = {"--heartbeat-interval", "50", "--election-timeout", "500"}, .has_peer = true};
 
@@ -104,11 +106,30 @@ void stage_change_users(const struct etcd_server *server, enum users_change chan
     }
 }
 
+/* With a secret of its own, beside what it keeps. */
+static void sign_tokens(struct etcd_server *server) {
+    static char flag[160];
+    static const char secret[] = "what only this etcd knows, for its tokens";
+    char path[96];
+    (void)snprintf(path, sizeof path, "%s/secret", server->dir);
+    FILE *file = fopen(path, "w");
+    if (!file || fputs(secret, file) < 0 || fclose(file))
+        abort();
+    (void)snprintf(flag, sizeof flag, "jwt,priv-key=%s,sign-method=HS256,ttl=10m", path);
+    int n = 0;
+    while (server->flags[n])
+        n++;
+    server->flags[n] = "--auth-token";
+    server->flags[n + 1] = flag;
+}
+
 static bool start(struct theatre *theatre) {
     struct etcd_server *server = &theatre->server, *peer = &theatre->peer;
     if (!etcd_server_prepare(server, "one"))
         return false;
     memcpy(server->flags, theatre->stage->flags, sizeof server->flags);
+    if (theatre->stage->are_tokens_signed)
+        sign_tokens(server);
     if (theatre->stage->has_peer) {
         if (!etcd_server_prepare(peer, "two"))
             return false;
@@ -151,6 +172,8 @@ void theatre_open_sim(const struct theatre *theatre, struct party *ret_party) {
         return;
     sim_add_user(ret_party->sim, "root", "toor", "");
     sim_add_user(ret_party->sim, "ann", "secret", "/ann");
+    if (theatre->stage->are_tokens_signed)
+        sim_sign_tokens(ret_party->sim);
     if (theatre->stage->token_life_s)
         sim_set_token_life(ret_party->sim, theatre->stage->token_life_s * NS_PER_S);
     sim_enable_auth(ret_party->sim);

@@ -10,9 +10,11 @@ struct stage {
     const char *name;
     const char *flags[ETCD_FLAGS_MAX];
     bool has_users, has_peer;
+    bool are_tokens_signed;
     int token_life_s; /* 0: as usual */
 };
-extern const struct stage usual_stage, wide_stage, small_stage, guarded_stage, fleeting_stage, paired_stage;
+extern const struct stage usual_stage, wide_stage, small_stage, guarded_stage, fleeting_stage, signed_stage,
+    paired_stage;
 
 struct theatre {
     const struct stage *stage;

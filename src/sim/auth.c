@@ -30,6 +30,7 @@ struct sim_user {
 struct sim_token {
     char text[32];
     size_t user;
+    unsigned n_auth_changes; /* there had been, when it was given */
     int64_t expires_ns[SIM_MEMBERS];
 };
 
@@ -78,7 +79,7 @@ void sim_set_password(struct sim *sim, const char *name, const char *password) {
     if (!user)
         sim_die("no such user");
     (void)snprintf(user->password, sizeof user->password, "%s", password);
-    for (size_t i = 0; i < sim->n_tokens; i++)
+    for (size_t i = 0; i < sim->n_tokens && !sim->are_tokens_signed; i++)
         if (&sim->users[sim->tokens[i].user] == user)
             memset(sim->tokens[i].expires_ns, 0, sizeof sim->tokens[i].expires_ns);
     sim_touch_auth(sim);
@@ -95,16 +96,21 @@ void sim_disable_auth(struct sim *sim) {
         sim_forget_tokens(sim, i);
 }
 
+void sim_sign_tokens(struct sim *sim) {
+    sim->are_tokens_signed = true;
+}
+
 void sim_set_token_life(struct sim *sim, int64_t life_ns) {
     sim->token_life_ns = life_ns;
 }
 
 void sim_touch_auth(struct sim *sim) {
     sim->auth_touched_ns = sim->now_ns;
+    sim->n_auth_changes++;
 }
 
 void sim_forget_tokens(struct sim *sim, int member) {
-    for (size_t i = 0; i < sim->n_tokens; i++)
+    for (size_t i = 0; i < sim->n_tokens && !sim->are_tokens_signed; i++)
         sim->tokens[i].expires_ns[member] = 0;
 }
 
@@ -122,7 +128,7 @@ static int64_t token_life_ns(const struct sim *sim) {
 static struct sim_token *give_token(struct sim *sim, size_t user) {
     sim->tokens = sim_grow(sim->tokens, sim->n_tokens, &sim->tokens_room, sizeof *sim->tokens);
     struct sim_token *token = &sim->tokens[sim->n_tokens++];
-    *token = (struct sim_token){.user = user};
+    *token = (struct sim_token){.user = user, .n_auth_changes = sim->n_auth_changes};
     (void)snprintf(token->text, sizeof token->text, "token%08llx.%zu",
                    (unsigned long long)(sim_random(sim) >> 32), sim->n_entries);
     for (int i = 0; i < SIM_MEMBERS; i++)
@@ -149,15 +155,16 @@ struct sim_answer sim_authenticate(struct sim *sim, const Etcdserverpb__Authenti
     return sim_reply(&response->base);
 }
 
-/* Shown to that member; being used it lives longer there. NULL: unknown, or expired. */
-static const struct sim_user *user_of(struct sim_member *member, const char *text) {
+/* Shown to that member; being used it lives longer there, unless it is signed. NULL: unknown, or expired. */
+static const struct sim_token *known_token(struct sim_member *member, const char *text) {
     struct sim *sim = member->sim;
     for (size_t i = 0; i < sim->n_tokens; i++) {
         struct sim_token *token = &sim->tokens[i];
         if (strcmp(token->text, text) != 0 || token->expires_ns[member->index] <= sim->now_ns)
             continue;
-        token->expires_ns[member->index] = sim->now_ns + token_life_ns(sim);
-        return &sim->users[token->user];
+        if (!sim->are_tokens_signed)
+            token->expires_ns[member->index] = sim->now_ns + token_life_ns(sim);
+        return token;
     }
     return NULL;
 }
@@ -276,11 +283,13 @@ struct sim_answer sim_authorize(struct sim_member *member, const char *token, en
         return sim_reply(NULL);
     if (!token)
         return sim_refusal(RPC_INVALID_ARGUMENT, "etcdserver: user name is empty");
-    const struct sim_user *user = user_of(member, token);
-    if (!user)
+    const struct sim_token *known = known_token(member, token);
+    if (!known)
         return sim_refusal(RPC_UNAUTHENTICATED, "etcdserver: invalid auth token");
+    const struct sim_user *user = &member->sim->users[known->user];
+    bool is_old = member->sim->are_tokens_signed && known->n_auth_changes != member->sim->n_auth_changes;
     bool is_crossing = member->sim->now_ns - member->sim->auth_touched_ns < MOMENT_NS;
-    if (is_crossing && sim_is_write(method, message) && sim_chance(member->sim, 500))
+    if (is_old || (is_crossing && sim_is_write(method, message) && sim_chance(member->sim, 500)))
         return sim_refusal(RPC_INVALID_ARGUMENT, "etcdserver: revision of auth store is old");
     if (!may(member->sim, user, method, message))
         return sim_refusal(RPC_PERMISSION_DENIED, "etcdserver: permission denied");

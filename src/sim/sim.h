@@ -113,6 +113,9 @@ enum { SIM_READ = 1, SIM_WRITE = 2 };
 void sim_allow(struct sim *sim, const char *name, const char *prefix, unsigned rights);
 /* Its tokens are worth nothing any more. */
 void sim_set_password(struct sim *sim, const char *name, const char *password);
+/* Before the first is given: tokens are signed (JWT). They are good on every member until they end, but not after a change
+ * of users or roles. */
+void sim_sign_tokens(struct sim *sim);
 /* How long a token is good that nobody shows: 300 s unless this is called, before the first is given. */
 void sim_set_token_life(struct sim *sim, int64_t life_ns);
 /* From now on everybody shows a token. */

@@ -66,9 +66,10 @@ struct sim {
     struct sim_lease *leases;
     size_t n_leases, leases_room;
     int64_t revision, compacted_rev;
-    bool is_full, has_auth;
+    bool is_full, has_auth, are_tokens_signed;
+    unsigned n_auth_changes;
     int64_t auth_touched_ns, token_life_ns; /* the second 0: as usual */
-    uint64_t n_keys_read; /* by the request under way */
+    uint64_t n_keys_read;                   /* by the request under way */
     uint64_t cluster_id;
     unsigned n_beginnings; /* how often it began anew */
     struct sim_user *users;
