@@ -26,6 +26,7 @@ struct etcd_member {
     bool is_given;               /* as an endpoint, or by DNS: not learnt */
     bool is_used;                /* it may be asked: given, or learnt and still listed (member_list.c) */
     uint64_t member_id;          /* its own, as it has shown it last; 0: not yet */
+    uint64_t raft_term;          /* its own, of the same header */
     uint64_t listed_id;          /* of one that is not given: as the list has it */
     struct rpc_call *probe;      /* member_list.c: asks it to prove itself */
     int64_t left_ns;             /* when it was found to be listed no more; 0: it was not */
@@ -45,6 +46,7 @@ struct etcd_member {
     struct {                               /* confirm.c */
         struct list served, queued;        /* by the read under way; by the next one */
         int64_t queued_attempt_ns, sent_ns, until_ns;
+        uint64_t sent_term, sent_id; /* what it had shown when the read was sent */
         struct rpc_call *read;
         unsigned generation; /* of the token it carries */
         bool was_denied;     /* a Status is in flight, after a read that was not permitted */

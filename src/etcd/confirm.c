@@ -42,6 +42,8 @@ static int send_read(struct etcd_member *member, int64_t attempt_ns) {
     request.key = (ProtobufCBinaryData){first.len, (uint8_t *)first.data};
     request.count_only = true;
     member->confirm.sent_ns = rpc_now(etcd->rpc);
+    member->confirm.sent_term = member->raft_term;
+    member->confirm.sent_id = member->member_id;
     member->confirm.generation = etcd->auth.generation;
     auth_prompt(&etcd->auth);
     member->confirm.until_ns = member->confirm.sent_ns + attempt_ns;
@@ -76,8 +78,13 @@ static int judge(struct etcd_member *member, const struct rpc_result *result, co
             etcd_member_failed(member, ret_err->text);
             return rc;
         }
-        member->confirm.latest =
-            (struct confirmation){header->raft_term, header->member_id, member->confirm.sent_ns};
+        member->confirm.latest = (struct confirmation){
+            .raft_term = header->raft_term,
+            .member_id = header->member_id,
+            .sent_ns = member->confirm.sent_ns,
+            .is_within_term = member->confirm.sent_term == header->raft_term &&
+                              member->confirm.sent_id == header->member_id,
+        };
         *ret_raft_term = header->raft_term;
         return 0;
     }

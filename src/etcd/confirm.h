@@ -14,6 +14,9 @@ struct confirmation {
     uint64_t raft_term; /* 0: none yet */
     uint64_t member_id; /* of the etcd that answered: there may be several behind one address */
     int64_t sent_ns;
+    /* It had shown this term before the read was sent: so the leader of this term served the read, and had committed an
+     * entry of its own. Else it may have been the one before, in the last moment, and this one knows less. */
+    bool is_within_term;
 };
 
 struct confirm {

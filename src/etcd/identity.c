@@ -202,6 +202,7 @@ int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHead
     if (!is_old) {
         member->shown_id = header->cluster_id;
         member->member_id = header->member_id;
+        member->raft_term = header->raft_term;
     }
     if (header->cluster_id != identity->cluster_id) {
         if (is_old)

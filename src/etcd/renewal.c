@@ -263,11 +263,12 @@ static void succeed(struct renewals *renewals, struct renewal *renewal, const st
 /* A TTL of 0 alone says little: a leader that has not yet carried out the grant answers so too (etcd #13675), however
  * long ago that was, if it was paused meanwhile. One that is sent after the same member has answered a linearizable read,
  * itself sent when the grant was known, is certain as long as etcd's leader is the same: a leader answers such a read, and
- * a renewal that another member forwards to it, once it has carried out what was committed before. */
+ * a renewal that another member forwards to it, once it has carried out what was committed before. That the read was
+ * this leader's is known where the member had shown its term before. */
 static bool is_gone(const struct renewal *renewal, const struct renewal_entry *entry) {
     const struct confirmation *read = &entry->read_before;
-    return read->raft_term == entry->raft_term && read->member_id == entry->member_id &&
-           read->sent_ns >= renewal->known_ns;
+    return read->is_within_term && read->raft_term == entry->raft_term &&
+           read->member_id == entry->member_id && read->sent_ns >= renewal->known_ns;
 }
 
 /* At once, for the read that has just confirmed the answer makes the next one certain; not where a balancer gives reads to

@@ -236,6 +236,26 @@ static void ttl_0_of_a_new_leader_is_asked_again(void) {
     end();
 }
 
+/* The old one served the read, the member answered it when it knew the new one. */
+static void ttl_0_of_a_new_leader_after_a_read_of_the_old_one_is_asked_again(void) {
+    begin(1, 10);
+    world->is_held[RPC_RANGE] = true;
+    int n = world->n_renewals;
+    while (world->n_renewals == n)
+        world_advance(world, MS(1));
+    world->raft_term++;
+    all_say_0();
+    world->is_held[RPC_RANGE] = false;
+    world_run(world);
+    world->is_held[RPC_RANGE] = true;
+    run_to_the_next_answer();
+    all_tell_the_truth();
+    answer_reads();
+    world_advance(world, SECONDS(30));
+    STORY(world, "");
+    end();
+}
+
 /* One leader that lags says so, another is elected while it is asked again, and lags as well. */
 static void ttl_0_of_two_leaders_one_after_the_other_is_not_twice_the_same_answer(void) {
     begin(3, 10);
@@ -630,6 +650,7 @@ int main(void) {
     RUN(ttl_0_of_another_member_needs_a_read_of_that_one);
     RUN(ttl_0_of_another_member_behind_the_same_address_needs_a_read_of_that_one);
     RUN(ttl_0_of_a_new_leader_is_asked_again);
+    RUN(ttl_0_of_a_new_leader_after_a_read_of_the_old_one_is_asked_again);
     RUN(ttl_0_of_two_leaders_one_after_the_other_is_not_twice_the_same_answer);
     RUN(a_read_older_than_the_lease_does_not_make_ttl_0_certain);
     RUN(ttl_0_of_a_member_that_has_answered_a_read_ends_the_session);
