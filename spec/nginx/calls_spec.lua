@@ -249,7 +249,7 @@ describe("in nginx", function()
         }
       ]]):format(code))
       wait.eventually(function() return noted():find "elected" end)
-      web:quit(8)
+      web:quit()
       assert.matches("lost", noted())
     end)
   end
@@ -302,7 +302,7 @@ describe("in nginx", function()
     local switch = require("support.process").start {
       tree.program, "switchover", "/calls/switched", "--to", other, "--endpoints", server.endpoint,
     }
-    switch:wait_exit(30)
+    switch:wait_exit()
     wait.eventually(function() return noted():find("elected " .. other, 1, true) end, nil, switch:output())
     assert.matches("lost worker%-" .. leader .. " handed_over\nelected " .. other:gsub("%-", "%%-"), noted())
   end)
