@@ -127,7 +127,7 @@ local function why_not_run(words, outcome)
   local program, error_number = words[1], outcome.error
   if error_number == ENOENT and not program:find "/" then return "not found in PATH" end
   if error_number == ENOENT then return "there is no such file, or the interpreter that it names is missing" end
-  if error_number == EACCES then return "it must not be executed: its permissions, or those of a folder above it" end
+  if error_number == EACCES then return "no permission to execute it, or to enter a folder above it" end
   if error_number == ENOEXEC then return "it is no program, and does not begin with #!" end
   return outcome.error_text
 end
@@ -161,7 +161,8 @@ function exec.results(call, words, options, outcome)
     stdout_dropped = outcome.stdout_dropped, stderr_dropped = outcome.stderr_dropped,
   }
   if outcome.cause == CAUSE.timeout then
-    return nil, ("%s: %s: not over within %g s, and ended"):format(call, words[1], options.timeout), "timeout", result
+    local message = ("%s: %s: took longer than %g s, and was ended"):format(call, words[1], options.timeout)
+    return nil, message, "timeout", result
   elseif outcome.cause == CAUSE.lapsed then
     return nil, ("%s: %s: ended with its term"):format(call, words[1]), "lost", result
   elseif outcome.cause == CAUSE.asked then

@@ -54,7 +54,7 @@ describe("the example", function()
     a:wait_line "promoted, token %d+"
     a:wait_line "serving at"
     a:wait_line "backup: step 1"
-    a:wait_line "backup: .*not over within 2.5 s"
+    a:wait_line "backup: .*took longer than 2.5 s"
     a:signal "sigint"
     a:wait_line "demoted: stopping"
     assert.equal(0, (a:wait_exit()))
