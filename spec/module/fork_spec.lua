@@ -106,7 +106,8 @@ local function forking(in_child, seconds)
     ffi.cdef "int fork(void); int pause(void); int waitpid(int pid, int *status, int options);"
     local function in_child() ]] .. in_child .. [[ end
     local has_forked, child
-    local result, message = lunarch.exec { "sh", "-c", "echo $$; sleep ]] .. seconds .. [[; exit 3", on_line = function(pid)
+    local script = "echo $$; sleep ]] .. seconds .. [[; exit 3"
+    local result, message = lunarch.exec { "sh", "-c", script, on_line = function(pid)
       if has_forked then return end
       has_forked, child = true, ffi.C.fork()
       if child == 0 then return in_child() end

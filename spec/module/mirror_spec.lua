@@ -140,20 +140,20 @@ describe("a mirror", function()
 
   it("has one timeout for all its pages", function()
     local given = {}
-    local asked = fake(function(n, _, _, timeout)
-      given[n] = timeout
+    local asked = fake(function(i, _, _, timeout)
+      given[i] = timeout
       lunarch.sleep(0.1)
-      if n == 3 then return nil, "late", "timeout" end
-      return a_page("/f/" .. n, true)
+      if i == 3 then return nil, "late", "timeout" end
+      return a_page("/f/" .. i, true)
     end)
     assert.equal("timeout", select(3, require("lunarch.mirror").open(asked, "/f/", nil, 60)))
     assert.is_true(given[1] <= 60 and given[2] < given[1] and given[3] < given[2])
   end)
 
   it("reads all again when etcd was compacted between two pages", function()
-    local asked = fake(function(n)
-      if n == 2 then return nil, "compacted", "compacted" end
-      return a_page("/f/" .. (n == 4 and "b" or "a"), n ~= 4)
+    local asked = fake(function(i)
+      if i == 2 then return nil, "compacted", "compacted" end
+      return a_page("/f/" .. (i == 4 and "b" or "a"), i ~= 4)
     end)
     mirror = assert(require("lunarch.mirror").open(asked, "/f/"))
     assert.same({ ["/f/a"] = "x", ["/f/b"] = "x" }, mirror.values)
