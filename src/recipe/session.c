@@ -301,10 +301,10 @@ static void on_renewed(struct renewal *renewal, int64_t sent_ns, int64_t ttl_s) 
         return;
     }
     assert(session->sm.state == ALIVE);
-    forget_refusal(session);
     int64_t now_ns = rpc_now(session->rpc), slack_ns = session_stop_at_ns(session) - now_ns;
     if (!rpc_validity_raise(&session->validity, valid_until_for(session, sent_ns)))
-        return;
+        return; /* too late to help: what it is lost for is the refusal before */
+    forget_refusal(session);
     tally_renewal(etcd_tally(session->etcd), now_ns - sent_ns, slack_ns);
     credit(session, sent_ns);
     if (session->callbacks->on_renewed)
