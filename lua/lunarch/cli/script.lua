@@ -3,8 +3,8 @@
 --
 -- What runs one gives `lunarch`, `script` (its path), `given` (what the command line says), `candidates` (none yet),
 -- `default_name`, `log`, `log_for(name)`, perhaps `draft`, which declares in its place, and the methods
--- connect() -> the client of candidates that bring none; may_stand() -> whether they are still wanted; has_stood(): they
--- have all ended. After connect(), perhaps `hint`: what may help where no etcd has answered yet.
+-- connect() -> the client of candidates that bring none; may_stand() -> whether they are still wanted;
+-- has_stood(): they have all ended. After connect(), perhaps `hint`: what may help where no etcd has answered yet.
 local args = require "lunarch.internal.args"
 local connection = require "lunarch.internal.connection"
 local settings = require "lunarch.cli.settings"
