@@ -205,7 +205,7 @@ end
 -- written at `pause_mod`: in the middle of a switchover a pause would leave nobody. The request, or nil, message, code.
 local function put(client, name, key, fields, seconds, pause_mod)
   local switchover_key, pause_key = handover.switchover_key(name), handover.pause_key(name)
-  if not (seconds <= handover.MOST_S) then
+  if seconds > handover.MOST_S then
     return nil, ("a request lasts %d s at most"):format(handover.MOST_S), "invalid"
   end
   local granted, message, code = client:lease({ ttl = math.max(1, math.ceil(seconds)) }, ASK_S)
