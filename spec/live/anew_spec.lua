@@ -66,6 +66,23 @@ describe("an etcd that begins anew", function()
     await_anew(all, server)
   end))
 
+  -- A renewal is the first to meet it: "there is no such lease" is said of all leases of the old one.
+  it("wiped, for sessions that nobody else says it to", scene.play(function()
+    local server = etcd.start()
+    local client = scene.connect(server.endpoint)
+    local sessions = {}
+    for i = 1, 3 do
+      sessions[i] = assert(client:session { ttl = TTL })
+    end
+    for i = 1, 20 do assert(client:put("/anew/alone", tostring(i))) end
+    lunarch.sleep(TTL / 3) -- some renewals are confirmed
+    server:begin_anew()
+    for _, session in ipairs(sessions) do
+      scene.eventually(function() return session:state() == "lost" end, 3 * TTL, "the session to be lost")
+      assert.equal("replaced", select(2, session:state()))
+    end
+  end))
+
   it("restored from a snapshot that has the old leases and keys", scene.play(function()
     local server = etcd.start()
     local all = people(server)

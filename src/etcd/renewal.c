@@ -264,11 +264,13 @@ static void succeed(struct renewals *renewals, struct renewal *renewal, const st
  * long ago that was, if it was paused meanwhile. One that is sent after the same member has answered a linearizable read,
  * itself sent when the grant was known, is certain as long as etcd's leader is the same: a leader answers such a read, and
  * a renewal that another member forwards to it, once it has carried out what was committed before. That the read was
- * this leader's is known where the member had shown its term before. */
+ * this leader's is known where the member had shown its term before. An etcd that began anew says it of all leases of the
+ * old one: those who follow its identity say so. */
 static bool is_gone(const struct renewal *renewal, const struct renewal_entry *entry) {
     const struct confirmation *read = &entry->read_before;
-    return read->is_within_term && read->raft_term == entry->raft_term &&
-           read->member_id == entry->member_id && read->sent_ns >= renewal->known_ns;
+    return entry->sent_ns > etcd_began_ns(renewal->etcd) && read->is_within_term &&
+           read->raft_term == entry->raft_term && read->member_id == entry->member_id &&
+           read->sent_ns >= renewal->known_ns;
 }
 
 /* At once, for the read that has just confirmed the answer makes the next one certain; not where a balancer gives reads to
