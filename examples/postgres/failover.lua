@@ -30,6 +30,7 @@ local function is_standby() return run(2, "test", "-f", DATA .. "/standby.signal
 local SERVER = [[
   trap 'kill -QUIT $!; wait; exit' TERM
   "$0" -D "$1" -p "$2" -h 127.0.0.1 -k '' >>"$1/log" 2>&1 & wait $!]]
+---@type lunarch.task?, string?
 local server, followed       -- the task that runs it, and which primary it follows
 
 local function is_running() return server ~= nil and server:is_running() end

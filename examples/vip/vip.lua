@@ -28,7 +28,7 @@ local function announce()
   if not ok then log.warn("not announced: %s", message) end
 end
 
-local kept_until = 0         -- when the kernel has taken it away, whatever becomes of us
+local kept_until = 0.0       -- when the kernel has taken it away, whatever becomes of us
 
 local function take(term)
   local seconds = math.floor(term.valid_until - lunarch.now() - SLACK_S)

@@ -219,7 +219,8 @@ describe("an output that nobody reads", function()
       end
       local ends = uv.pipe()
       uv.fs_close(ends.read)
-      local child = start(plain(script.write "require 'lunarch' require 'lunarch.internal.say'.line 'x'"), nil, ends.write)
+      local text = "require 'lunarch' require 'lunarch.internal.say'.line 'x'"
+      local child = start(plain(script.write(text)), nil, ends.write)
       wait.eventually(function() return child.status end)
       assert.same({ 0, 0 }, { child.status, child.signal })
       uv.fs_close(ends.write)

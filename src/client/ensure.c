@@ -101,6 +101,8 @@ static int start(struct lun_op *op, const void *args, struct lun_err *ret_err) {
 int lun_term_ensure(struct lun_term *term, int64_t span_ms, const struct lun_ask *ask, struct lun_op **ret_op,
                     struct lun_err *ret_err) {
     static const struct ask_kind kind = {.start = start, .on_give_up = give_up};
-    int64_t span_ns = span_ms > LUN_MAX_TTL_S * INT64_C(1000) ? INT64_MAX : span_ms > 0 ? span_ms * NS_PER_MS : 0;
+    int64_t span_ns = span_ms > LUN_MAX_TTL_S * INT64_C(1000) ? INT64_MAX
+                      : span_ms > 0                           ? span_ms * NS_PER_MS
+                                                              : 0;
     return client_ask(claim_client(&term->claim), &kind, term, &span_ns, ask, ret_op, ret_err);
 }

@@ -28,7 +28,7 @@ struct watch_stream {
     int64_t looked_ns;      /* when that was last asked */
     bool should_move;       /* the member failed: go on elsewhere */
     unsigned n_failures;
-    unsigned n_silent; /* members, in a row, that created nothing for long */
+    unsigned n_silent;        /* members, in a row, that created nothing for long */
     struct confirm suspicion; /* its member knows less than was heard: is it another etcd? */
 
     struct list wanted;   /* to be created as soon as a stream is open */

@@ -34,6 +34,7 @@ local function guarded_log(given, name)
     end
   end
   if given.debug then
+    ---@diagnostic disable-next-line: redundant-parameter
     guarded.debug = function(...)
       local ok, err = pcall(given.debug, ...)
       if not ok then loop.pass_on(err) end

@@ -24,7 +24,8 @@ static grpc_arg args[] = {
     ARG("grpc.enable_retries", 0), /* who repeats what is decided above: a repeated write is a write */
     ARG("grpc.service_config_disable_resolution", 1),
     ARG("grpc.initial_reconnect_backoff_ms", 100),
-    ARG("grpc.max_reconnect_backoff_ms", 150), /* so long at the most an etcd that serves again is not noticed */
+    ARG("grpc.max_reconnect_backoff_ms",
+        150), /* so long at the most an etcd that serves again is not noticed */
     ARG("grpc.dns_min_time_between_resolutions_ms", 1000),
     ARG("grpc.keepalive_time_ms", 6000),
     ARG("grpc.keepalive_timeout_ms", 2000),

@@ -46,7 +46,7 @@ static void keep(struct rpc_lookup *lookup, const struct rpc_srv *record) {
 static unsigned draw_below(unsigned n) {
     uint32_t bits = 0;
     (void)!getrandom(&bits, sizeof bits, 0);
-    return bits % n;
+    return n > 0 ? bits % n : 0;
 }
 
 /* Of those of one priority, [from, to): each place is drawn by the weights of those left; a weight of 0 has a small chance. */
