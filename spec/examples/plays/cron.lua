@@ -1,28 +1,10 @@
 -- examples/cron on three hosts, a period a second. From outside: no period has begun twice.
-local etcd = require "support.etcd"
-local faults = require "examples.faults"
-local lunarch = require "lunarch"
-local process = require "support.process"
+local stage = require "examples.stage"
 local tree = require "support.tree"
 
-local ELECTION, TTL, ASK_S = "/examples/nightly", 3, 10
-local NAMES = { "a", "b", "c" }
+local TTL = 3
 
-local Play = {}
-Play.__index = Play
-
-local function line(self)
-  return assert(self.client:get(ELECTION .. "/", { prefix = true, sort_by = "create" }, ASK_S))
-end
-
-function Play:leader()
-  local first = line(self)[1]
-  for i, name in ipairs(NAMES) do
-    if first and first.value == name then return i end
-  end
-end
-
-function Play:is_whole() return #line(self) == #NAMES end
+local Play = stage.kind("/examples/nightly", { "a", "b", "c" })
 
 function Play:troubles()
   local found, n_runs, n_hosts, seen = {}, 0, 0, {}
@@ -35,30 +17,17 @@ function Play:troubles()
   return found
 end
 
-function Play:stop()
-  self.client:close(2)
-  for _, host in ipairs(self.hosts) do
-    host.child:kill9()
-    host.proxy:stop()
-  end
-  self.server:stop()
-end
-
 return function()
-  local server = etcd.start()
-  local self = setmetatable({ server = server, hosts = {}, file = tree.folder() .. "/runs" }, Play)
-  self.client = assert(lunarch.connect { endpoints = server.endpoint, loop = "block" })
-  for i, name in ipairs(NAMES) do
-    local host = faults.host(server.client_port, function(endpoint)
+  local self = stage.begin(Play)
+  self.file = tree.folder() .. "/runs"
+  for _, name in ipairs(self.names) do
+    self:add_program(function(endpoint)
       return {
         "lunarch", "run", tree.root .. "/examples/cron/nightly.lua", "--name", name, "--ttl", TTL,
         "--endpoints", endpoint, "--only-given-endpoints", "--",
         "1", "sh", "-c", ("echo $PERIOD %s >> %s"):format(name, self.file),
       }
     end)
-    -- The program alone: what watches over its commands must do so without it.
-    function host.pids(own) return process.is_running(own.child.pid) and { own.child.pid } or {} end
-    self.hosts[i] = host
   end
   return self
 end

@@ -1,16 +1,11 @@
 -- examples/postgres on two hosts. From outside: never two servers that accept writes; the tokens in the journal rise.
-local etcd = require "support.etcd"
-local faults = require "examples.faults"
-local lunarch = require "lunarch"
 local ports = require "support.ports"
 local postgres = require "examples.postgres"
-local process = require "support.process"
+local stage = require "examples.stage"
 local vm = require "support.vm"
 
-local ELECTION, N_HOSTS, ASK_S = "/examples/postgres/", 2, 10
-
-local Play = {}
-Play.__index = Play
+local Play = stage.kind("/examples/postgres", { "1", "2" })
+local is_whole, stop = Play.is_whole, Play.stop
 
 local function psql(self, i, text)
   local output, ok = postgres.ask(self.ports[i], text)
@@ -28,10 +23,9 @@ function Play:leader()
 end
 
 function Play:is_whole()
-  local _, line = self.client:get(ELECTION, { prefix = true, count_only = true }, ASK_S)
   local roles = { role_of(self, 1), role_of(self, 2) }
   table.sort(roles)
-  return line.count == N_HOSTS and roles[1] == "f" and roles[2] == "t"
+  return is_whole(self) and roles[1] == "f" and roles[2] == "t"
 end
 
 function Play:troubles()
@@ -42,29 +36,21 @@ function Play:troubles()
 end
 
 function Play:stop()
-  self.client:close(2)
-  for i, host in ipairs(self.hosts) do
-    host.child:kill9()
-    host.proxy:stop()
+  stop(self)
+  for i in ipairs(self.hosts) do
     postgres.stop(i, self.folder)
   end
-  self.server:stop()
   vm.shell("rm -rf " .. self.folder)
 end
 
 return function()
-  local server = etcd.start()
-  local self = setmetatable({ server = server, hosts = {}, ports = {}, found = {} }, Play)
-  self.folder = postgres.folder()
-  self.client = assert(lunarch.connect { endpoints = server.endpoint, loop = "block" })
-  for i = 1, N_HOSTS do
+  local self = stage.begin(Play)
+  self.folder, self.ports = postgres.folder(), {}
+  for i in ipairs(self.names) do
     self.ports[i] = ports.free()
-    local host = faults.host(server.client_port, function(endpoint)
+    self:add_program(function(endpoint)
       return postgres.node(i, self.folder, self.ports[i], { "--endpoints", endpoint, "--only-given-endpoints" })
     end)
-    -- The program alone: what watches over its server must do so without it.
-    function host.pids(own) return process.is_running(own.child.pid) and { own.child.pid } or {} end
-    self.hosts[i] = host
   end
   return self
 end
