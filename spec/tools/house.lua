@@ -9,9 +9,6 @@ local house = {}
 local MOST_LINES = 600
 local HEAD_LINES = 10
 
--- Longer for now.
-local STILL_LONG = { ["spec/unit/recipe/recipe_world.c"] = true, ["spec/unit/recipe/renewal_test.c"] = true }
-
 -- Words that name nobody, and names that are gone.
 local NO_WORDS = { "whoever", "somebody", "told of", "to be had", "umpire", "simlua", "client_open" }
 
@@ -62,7 +59,7 @@ local function check_files(root, found)
       local head, n = head_of(root .. "/" .. path)
       local trouble = is_c and path:match "^src/" and house.trouble_with_head(path, head)
       if trouble then found[#found + 1] = path .. ": " .. trouble end
-      if n > MOST_LINES and not path:match "^lua/lunarch/library/" and not STILL_LONG[path] then
+      if n > MOST_LINES and not path:match "^lua/lunarch/library/" then
         found[#found + 1] = ("%s: %d lines, %d are the most"):format(path, n, MOST_LINES)
       end
     end
