@@ -77,9 +77,11 @@ local function join_dev(flags, log)
   return found.endpoint
 end
 
-local function forget_discovery(uv)
+-- Takes what the environment says of the connection out of it, as far as `is_meant` says of a row.
+local function forget(is_meant)
+  local uv = require "luv"
   for _, row in ipairs(connection.ROWS) do
-    if row.is_address then
+    if is_meant(row) then
       for _, name in ipairs { connection.variables(row) } do
         uv.os_unsetenv(name)
       end
@@ -87,16 +89,10 @@ local function forget_discovery(uv)
   end
 end
 
+local function is_discovery(row) return row.is_address end
+
 -- A private etcd has no users, and speaks no TLS.
-local function forget_credentials(uv)
-  for _, row in ipairs(connection.ROWS) do
-    if not row.is_ours then
-      for _, name in ipairs { connection.variables(row) } do
-        uv.os_unsetenv(name)
-      end
-    end
-  end
-end
+local function is_credential(row) return not row.is_ours end
 
 --- Finds etcd as the flags say, and puts it into the environment: the endpoints that flags have given, or false.
 --- nil, what is wrong, exit status.
@@ -113,10 +109,10 @@ function etcd.find(flags, log)
     local trouble, status
     given, trouble, status = join_dev(flags, log)
     if not given then return nil, trouble, status end
-    forget_credentials(uv)
+    forget(is_credential)
   end
   if given then
-    forget_discovery(uv)
+    forget(is_discovery)
     uv.os_setenv("LUNARCH_ENDPOINTS", given)
   end
   return given or false
