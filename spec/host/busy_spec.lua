@@ -39,7 +39,7 @@ describe("while a handler blocks the thread", function()
     })
   end
 
-  -- How often this was said in all, whoever says it.
+  -- How often this was said in all, by Lua or by the thread.
   local function count(child, pattern) return #child:find_all(pattern) end
 
   -- Until it has been lost: what was said of that, once each, in order; the first by this handler.

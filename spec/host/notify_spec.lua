@@ -74,7 +74,7 @@ describe("the service manager", function()
     manager:wait_line "^told READY=1"
   end)
 
-  it("is told of an ordinary program that it runs, and when it ends", function()
+  it("hears that an ordinary program runs, and when it ends", function()
     listen()
     local child = start("lunarch.sleep(0.2)", {})
     manager:wait_line "^told READY=1$"

@@ -68,28 +68,8 @@ describe("a command", function()
     refused({ "true", ("x"):rep(3 * 1024 * 1024) }, "invalid", "true: ")
   end)
 
-  it("for which there is no descriptor says so, and leaves none behind", function()
-    local program = require("support.vm").program
-    local words = { "sh", "-c", "ulimit -n 64; exec \"$0\" -e \"$1\"", program }
-    words.env = { LD_PRELOAD = os.getenv "LUNARCH_PRELOAD" }
-    words[5] = [[
-      local lunarch = require "lunarch"
-      assert(lunarch.exec { "true" })
-      local files = {}
-      repeat files[#files + 1] = io.open "/dev/null" until not io.open "/dev/null"
-      for _ = 1, 20 do
-        local result, message, code = lunarch.exec { "true" }
-        if not result then print(message, code) end
-      end
-      files = nil
-      collectgarbage() collectgarbage()
-      print(assert(lunarch.exec { "true" }).code)]]
-    local child = process.start(words)
-    child:wait_line "no descriptor for it: .*ulimit %-n.*unavailable"
-    assert.equal("0", child:wait_line "^0$".text)
-  end)
-
-  it("needs no more descriptors than there are free for its pipes", function()
+  -- A program that has used up its 64 descriptors for `files`, and goes on with `text`.
+  local function without_descriptors(text)
     local words = { "sh", "-c", "ulimit -n 64; exec \"$0\" -e \"$1\"", require("support.vm").program }
     words.env = { LD_PRELOAD = os.getenv "LUNARCH_PRELOAD" }
     words[5] = [[
@@ -97,6 +77,25 @@ describe("a command", function()
       assert(lunarch.exec { "true" })
       local files = {}
       repeat files[#files + 1] = io.open "/dev/null" until not io.open "/dev/null"
+      ]] .. text
+    return process.start(words)
+  end
+
+  it("for which there is no descriptor says so, and leaves none behind", function()
+    local child = without_descriptors [[
+      for _ = 1, 20 do
+        local result, message, code = lunarch.exec { "true" }
+        if not result then print(message, code) end
+      end
+      files = nil
+      collectgarbage() collectgarbage()
+      print(assert(lunarch.exec { "true" }).code)]]
+    child:wait_line "no descriptor for it: .*ulimit %-n.*unavailable"
+    assert.equal("0", child:wait_line "^0$".text)
+  end)
+
+  it("needs no more descriptors than there are free for its pipes", function()
+    local child = without_descriptors [[
       local n = 0
       for i = #files, #files - 15, -1 do
         local result, message, code = lunarch.exec { "true", stdin = "x" }
@@ -105,7 +104,7 @@ describe("a command", function()
         files[i]:close()
       end
       print(n > 0)]]
-    assert.equal("true", process.start(words):wait_line(".").text)
+    assert.equal("true", child:wait_line(".").text)
   end)
 
   it("is misused with an error at the user's line", function()

@@ -5,7 +5,7 @@
 --   lunarch sim spec/sim/requests.lua --seeds 1..1000 --faults none quiet   and without: nothing but requests
 --
 -- Whatever happens: no more terms are handed over than were asked for; nobody but the named one was elected where an
--- operator was told that it leads. Without faults also: whoever is elected was named, or was the next one; nobody leads
+-- operator was told that it leads. Without faults also: the elected one was named, or was the next one; nobody leads
 -- for as long as on_lost takes, and no longer; nobody takes over while the line is paused.
 -- luacheck: globals election ttl stop_timeout on_elected do_work on_lost check
 -- luacheck: read_globals lunarch sim log candidate
