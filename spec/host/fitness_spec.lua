@@ -30,6 +30,37 @@ describe("a candidate", function()
       assert.equal(1, count "^info: stands again in /e$")
     end)
 
+    it("is asked once per interval, and stands by that answer", function()
+      local asked_at = {}
+      local function nothing() end
+      -- It does not begin to wait at the very instant at which the checks do.
+      local log = { info = nothing, warn = function() sleep(0.1) end, error = nothing }
+      run(make { log = log, may_stand = function()
+        asked_at[#asked_at + 1] = world.time
+        sleep(1)
+        return world.time >= 12
+      end, health_interval = 5 }, 20)
+      assert.same({ 0, 6, 12 }, asked_at)
+      assert.equal(13, world:time_of "campaign")
+    end)
+
+    it("is asked at once when a pause ends", function()
+      local asked_at = {}
+      local it = make { may_stand = function()
+        asked_at[#asked_at + 1] = world.time
+        return world.time >= 12
+      end, health_interval = 5 }
+      world:spawn(function()
+        sleep(6)
+        it:pause()
+        sleep(7)
+        it:resume()
+      end)
+      run(it, 20)
+      assert.equal(13, asked_at[#asked_at])
+      assert.equal(13, world:time_of "campaign")
+    end)
+
     it("leaves the line where it waits", function()
       world.is_open = false
       run(make { may_stand = function() return world.time < 7 end }, 16)

@@ -215,13 +215,17 @@ end
 
 -- ---- the driver --------------------------------------------------------------------------------------------------
 
--- Waits until the checks were called after this.
-local function await_checks(candidate)
+local function is_held(candidate)
+  return candidate.fitness.is_paused or candidate.line_pause ~= nil
+end
+
+-- Waits until the checks were called after this: at once, or when they are due.
+local function await_checks(candidate, is_at_once)
   local own = candidate.fitness
   own.n_asked = own.n_asked + 1
   own.is_awaited = true
-  if own.is_idle then candidate.checker:interrupt(NUDGE) end
-  while own.n_answered < own.n_asked and not own.is_paused and not candidate.stopping do
+  if is_at_once and own.is_idle then candidate.checker:interrupt(NUDGE) end
+  while own.n_answered < own.n_asked and not is_held(candidate) and not candidate.stopping do
     candidate:_sleep(LONG_S)
   end
   own.is_awaited = false
@@ -244,9 +248,9 @@ end
 
 --- Returns true once the candidate is fit, false when it is being stopped. Waits; for the driver, before it stands.
 function fitness.admit(candidate)
-  local own = candidate.fitness
+  local is_at_once = true
   while not candidate.stopping do
-    if has_checks(candidate) and not own.is_paused and not candidate.line_pause then await_checks(candidate) end
+    if has_checks(candidate) and not is_held(candidate) then await_checks(candidate, is_at_once) end
     if candidate.stopping then break end
     local why = fitness.obstacle(candidate)
     if not why then
@@ -255,7 +259,8 @@ function fitness.admit(candidate)
     end
     say_unfit(candidate, why)
     candidate:_enter "unfit"
-    candidate:_sleep((own.is_paused or candidate.line_pause) and LONG_S or own.interval)
+    is_at_once = is_held(candidate)
+    if is_at_once then candidate:_sleep(LONG_S) end
   end
   return false
 end
