@@ -6,7 +6,6 @@
 -- to the session of the candidate that failed last; where etcd does not answer, a candidate counts for itself.
 local args = require "lunarch.internal.args"
 local beside = require "lunarch.internal.beside"
-local each = require "lunarch.internal.each"
 
 args.is_ours()
 
@@ -27,15 +26,6 @@ local function names_in(text)
   return names, n
 end
 
-local function joined(names)
-  local list = {}
-  for name in each(names) do
-    list[#list + 1] = name
-  end
-  table.sort(list)
-  return table.concat(list, "\n")
-end
-
 -- The row with one more failure of `name`.
 local function add(fields, name, longest_s)
   local at, now = beside.number(fields.at), os.time()
@@ -45,7 +35,8 @@ local function add(fields, name, longest_s)
   if not names[plain] and n_names < MOST_NAMES then
     names[plain], n_names = true, n_names + 1
   end
-  return { n = (is_row and beside.number(fields.n) or 0) + 1, at = now, of = joined(names) }, n_names
+  local of = table.concat(args.sorted_names(names), "\n")
+  return { n = (is_row and beside.number(fields.n) or 0) + 1, at = now, of = of }, n_names
 end
 
 local function count(candidate, session, is_first)

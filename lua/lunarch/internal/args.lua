@@ -258,19 +258,20 @@ function args.probably(name, known)
   return best
 end
 
-local function names_of(known)
+-- The keys of a table, sorted.
+function args.sorted_names(known)
   local names = {}
   for name in each(known) do
     names[#names + 1] = name
   end
   table.sort(names)
-  return table.concat(names, ", ")
+  return names
 end
 
 function args.unknown(call, name, known, what)
   local meant = args.probably(name, known)
   misuse("%s: unknown %s '%s' (%s)", call, what or "option", name,
-    meant and "did you mean '" .. meant .. "'?" or "known: " .. names_of(known))
+    meant and "did you mean '" .. meant .. "'?" or "known: " .. table.concat(args.sorted_names(known), ", "))
 end
 
 local NONE = {}

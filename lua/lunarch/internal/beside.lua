@@ -7,7 +7,9 @@
 -- and ends with it. What it says is advice, never a proof of leadership.
 --
 -- Its value is fields, "name=value" separated by blanks, all of it written as in URLs.
-require "lunarch.internal.args".is_ours()
+local args = require "lunarch.internal.args"
+
+args.is_ours()
 
 local beside = {}
 
@@ -39,12 +41,8 @@ end
 ---@param fields table<string, string|number>
 ---@return string
 function beside.encode(fields)
-  local names, parts = {}, {}
-  for name in pairs(fields) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for i, name in ipairs(names) do
+  local parts = {}
+  for i, name in ipairs(args.sorted_names(fields)) do
     parts[i] = name .. "=" .. escape(tostring(fields[name]))
   end
   return table.concat(parts, " ")
