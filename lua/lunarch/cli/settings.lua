@@ -14,26 +14,28 @@ settings.handlers = candidate.handlers
 -- Names that would be settings, and are none yet.
 local NOT_YET = { work_timeout = true }
 
+-- Flag, what stands behind it, help, the converter of lunarch.cli.common.flags.
+local FLAGS = {
+  { "--election", "NAME", "the election to stand in" },
+  { "--name", "NAME", "our name in the log and in etcd (default: host name and pid)" },
+  { "--value", "TEXT", "what a leader makes known to the others (default: its name)" },
+  { "--ttl", "SECONDS", "seconds until a dead leader is replaced (default: 10)", "whole_seconds" },
+  { "--grace", "SECONDS", "how long before the end a leader is told to stop (default: TTL/6)", "seconds" },
+  { "--interval", "SECONDS", "from one do_work to the next, unless it says (default: 1)", "seconds" },
+  { "--stop-timeout", "SECONDS", "how long on_lost may take (default: 10)", "seconds" },
+  { "--health-interval", "SECONDS", "from one call of health and may_stand to the next (default: 5)", "seconds" },
+  { "--health-timeout", "SECONDS", "how long such a call may take (default: the interval)", "seconds" },
+  { "--health-failures", "N", "how many failures in a row make a candidate unhealthy (default: 3)", "count" },
+}
+
 --- Adds the flags that are settings.
 function settings.define(parser)
   local flag = require "lunarch.cli.common.flags"
-  parser:option("--election", "the election to stand in"):argname "NAME"
-  parser:option("--name", "our name in the log and in etcd (default: host name and pid)"):argname "NAME"
-  parser:option("--value", "what a leader makes known to the others (default: its name)"):argname "TEXT"
-  parser:option("--ttl", "seconds until a dead leader is replaced (default: 10)")
-    :argname("SECONDS"):convert(flag.whole_seconds "--ttl")
-  parser:option("--grace", "how long before the end a leader is told to stop (default: TTL/6)")
-    :argname("SECONDS"):convert(flag.seconds "--grace")
-  parser:option("--interval", "from one do_work to the next, unless it says (default: 1)")
-    :argname("SECONDS"):convert(flag.seconds "--interval")
-  parser:option("--stop-timeout", "how long on_lost may take (default: 10)")
-    :argname("SECONDS"):convert(flag.seconds "--stop-timeout")
-  parser:option("--health-interval", "from one call of health and may_stand to the next (default: 5)")
-    :argname("SECONDS"):convert(flag.seconds "--health-interval")
-  parser:option("--health-timeout", "how long such a call may take (default: the interval)")
-    :argname("SECONDS"):convert(flag.seconds "--health-timeout")
-  parser:option("--health-failures", "how many failures in a row make a candidate unhealthy (default: 3)")
-    :argname("N"):convert(flag.count "--health-failures")
+  for _, row in ipairs(FLAGS) do
+    local name, value, help, converter = table.unpack(row)
+    local option = parser:option(name, help):argname(value)
+    if converter then option:convert(flag[converter](name)) end
+  end
 end
 
 local function reads(name, value)

@@ -18,29 +18,18 @@ function flags.seconds(flag)
   end
 end
 
-function flags.whole_seconds(flag)
-  return function(text)
-    local value = math.tointeger(tonumber(text))
-    if value and value >= 1 then return value end
-    return nil, ("%s: '%s' is not a whole number of seconds, 1 or more"):format(flag, text)
+local function whole(least, what)
+  return function(flag)
+    return function(text)
+      local value = math.tointeger(tonumber(text))
+      if value and value >= least then return value end
+      return nil, ("%s: '%s' is not %s, %d or more"):format(flag, text, what, least)
+    end
   end
 end
 
-function flags.count(flag)
-  return function(text)
-    local value = math.tointeger(tonumber(text))
-    if value and value >= 1 then return value end
-    return nil, ("%s: '%s' is not a whole number, 1 or more"):format(flag, text)
-  end
-end
-
-function flags.whole(flag)
-  return function(text)
-    local value = math.tointeger(tonumber(text))
-    if value and value >= 0 then return value end
-    return nil, ("%s: '%s' is not a whole number, 0 or more"):format(flag, text)
-  end
-end
+flags.whole_seconds = whole(1, "a whole number of seconds")
+flags.count, flags.whole = whole(1, "a whole number"), whole(0, "a whole number")
 
 -- ---- mistakes ---------------------------------------------------------------------------------------------------
 
