@@ -38,6 +38,15 @@ function handover.switchover_key(name) return beside.key(SWITCHOVER, name) end
 
 function handover.pause_key(name) return beside.key(PAUSE, name) end
 
+--- Who has a place of a line, in words.
+---@param kv lunarch.kv
+---@return string
+function handover.who(kv)
+  return kv.value ~= "" and kv.value or kv.key
+end
+
+local who = handover.who
+
 --- A request as its key-value says: fields (strings), and what is needed to write it anew. `id` is no other request's.
 function handover.read(kv)
   return {
@@ -97,10 +106,6 @@ function handover.refuse(client, request, why)
 end
 
 -- ---- the leader --------------------------------------------------------------------------------------------------
-
-local function who(kv)
-  return kv.value ~= "" and kv.value or kv.key
-end
 
 --- Which of the places of a line, in their order, is to lead: its index, or nil, message, code.
 ---@param places lunarch.kv[]

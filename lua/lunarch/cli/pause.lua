@@ -1,12 +1,15 @@
 -- lunarch pause: no candidate stands in an election until it is resumed.
 local asking = require "lunarch.cli.common.asking"
 local flag = require "lunarch.cli.common.flags"
+local handover = require "lunarch.handover"
 local looks = require "lunarch.cli.common.looks"
 
 require "lunarch.internal.args".is_ours()
 
 local DEFAULT_S, MOST_S = 3600, 86400
 local LEAVE_S, LOOK_S = 3, 0.05
+
+local who = handover.who
 
 local command = {
   summary = "let no candidate take over an election for a time; a leader goes on",
@@ -36,7 +39,7 @@ function command.define(parser)
 end
 
 -- Those that wait though it is paused, after some time for them to leave; and the leader.
-local function await_leaving(client, flags, lunarch, handover)
+local function await_leaving(client, flags, lunarch)
   local until_s = lunarch.now() + math.min(LEAVE_S, (flags.seconds or DEFAULT_S) / 2)
   while true do
     local places, message, code = handover.places(client, flags.name)
@@ -46,17 +49,12 @@ local function await_leaving(client, flags, lunarch, handover)
   end
 end
 
-local function who(kv)
-  return kv.value ~= "" and kv.value or kv.key
-end
-
 local function run(client, flags, lunarch)
-  local handover = require "lunarch.handover"
   local seconds = flags.seconds or DEFAULT_S
   local request, places, message, code
   request, message, code = handover.pause(client, flags.name, { by = asking.whoami(), seconds = seconds })
   if not request then return nil, message, code end
-  places, message, code = await_leaving(client, flags, lunarch, handover)
+  places, message, code = await_leaving(client, flags, lunarch)
   if not places then return nil, message, code end
   local waiting = {}
   for i = 2, #places do

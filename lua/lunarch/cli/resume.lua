@@ -1,6 +1,7 @@
 -- lunarch resume: ends a pause.
 local asking = require "lunarch.cli.common.asking"
 local flag = require "lunarch.cli.common.flags"
+local handover = require "lunarch.handover"
 local looks = require "lunarch.cli.common.looks"
 
 require "lunarch.internal.args".is_ours()
@@ -20,7 +21,7 @@ function command.define(parser)
 end
 
 local function run(client, flags)
-  local fields, message, code = require("lunarch.handover").resume(client, flags.name)
+  local fields, message, code = handover.resume(client, flags.name)
   if fields == nil then return nil, message, code end
   local text = fields and ("%s goes on; it was paused by %s"):format(flags.name, fields.by or "another")
     or ("%s is not paused"):format(flags.name)

@@ -1,11 +1,14 @@
 -- lunarch switchover: asks the leader of an election to hand it over.
 local asking = require "lunarch.cli.common.asking"
 local flag = require "lunarch.cli.common.flags"
+local handover = require "lunarch.handover"
 local looks = require "lunarch.cli.common.looks"
 
 require "lunarch.internal.args".is_ours()
 
 local WITHIN_S = 30
+
+local who = handover.who
 
 local command = {
   summary = "ask the leader to hand over, to the next candidate or a named one",
@@ -37,11 +40,7 @@ function command.define(parser)
   looks.define(parser)
 end
 
-local function who(kv)
-  return kv.value ~= "" and kv.value or kv.key
-end
-
-local function cancel(client, flags, handover)
+local function cancel(client, flags)
   local fields, message, code = handover.cancel(client, flags.name)
   if fields == nil then return nil, message, code end
   local text = ("no switchover of %s is under way"):format(flags.name)
@@ -52,7 +51,7 @@ local function cancel(client, flags, handover)
 end
 
 -- The places, and which of them is to lead: nil, status where that is the end of it.
-local function judge(client, flags, handover)
+local function judge(client, flags)
   local places, message, code = handover.places(client, flags.name)
   if not places then return nil, nil, message, code end
   local index, why, kind = handover.target(places, flags.name, flags.to)
@@ -83,7 +82,7 @@ local function plan(flags, places, index)
   })
 end
 
-local function ask(client, flags, handover, places)
+local function ask(client, flags, places)
   local began_at = require "lunarch".now()
   local request, message, code = handover.ask(client, flags.name, {
     to = flags.to, by = asking.whoami(), at = flags.at, within = flags.within or WITHIN_S,
@@ -109,16 +108,15 @@ local function ask(client, flags, handover, places)
 end
 
 local function run(client, flags)
-  local handover = require "lunarch.handover"
-  if flags.cancel then return cancel(client, flags, handover) end
-  local places, index, message, code = judge(client, flags, handover)
+  if flags.cancel then return cancel(client, flags) end
+  local places, index, message, code = judge(client, flags)
   if not places then
     if index then return index end
     return nil, message, code
   end
   if flags.dry_run then return plan(flags, places, index) end
   local status
-  status, message, code = ask(client, flags, handover, places)
+  status, message, code = ask(client, flags, places)
   if status then return status end
   if code == "refused" or code == "cancelled" then
     return asking.say(flags, asking.REFUSED, message, { name = flags.name, is_done = false, why = message })
