@@ -16,7 +16,7 @@ args.is_ours()
 
 local ANSWER_S = 5
 local CLOSE_S, SHUTDOWN_S = 1, 2
-local DEFAULT_TTL_S, DEFAULT_STOP_S, LEAST_TTL_S = 10, 10, 2
+local DEFAULT_TTL_S, LEAST_TTL_S = 10, 2
 local GRACE_OF_TTL = 6
 
 local command = {
@@ -116,7 +116,7 @@ function Check:look_at_times(candidate)
   if options.ttl and options.ttl < ttl then
     self:add("warning", "%sttl = %d: etcd grants no less than %d s unless it is set up for it", who, options.ttl, ttl)
   end
-  local stop_s = options.stop_timeout or DEFAULT_STOP_S
+  local stop_s = candidate.stop_timeout
   if candidate.handlers.on_lost and stop_s > grace then
     self:add(options.stop_timeout and "warning" or "note", "%son_lost may take %g s (stop_timeout), you have %.1f "
       .. "(grace): when etcd does not answer, another may lead before it has returned", who, stop_s, grace)
@@ -129,11 +129,6 @@ end
 
 -- ---- etcd -------------------------------------------------------------------------------------------------------
 
-local function words_of(member)
-  if member.error then return member.error end
-  return ("answers, etcd %s%s"):format(member.version, member.is_leader and ", its leader" or "")
-end
-
 function Check:ask(client)
   local members, message = client:status(ANSWER_S)
   if not members then return self:add("error", "etcd at %s: %s", table.concat(client.endpoints, ","), message) end
@@ -144,7 +139,7 @@ function Check:ask(client)
   for _, member in ipairs(members) do
     self.endpoints[#self.endpoints + 1] = { endpoint = member.endpoint, error = member.error, version = member.version }
     if member.error then
-      self:add(n_silent == #members and "error" or "warning", "etcd at %s: %s", member.endpoint, words_of(member))
+      self:add(n_silent == #members and "error" or "warning", "etcd at %s: %s", member.endpoint, member.error)
     elseif member.alarms and member.alarms[1] then
       self:add("warning", "etcd at %s: alarm %s", member.endpoint, table.concat(member.alarms, ", "))
     end
@@ -161,7 +156,10 @@ function Check:open_clients()
       clients[#clients + 1] = self:open(options)
     end
   end
-  if not self.candidates[1] and not clients[1] then clients[1] = self:connect().status and self.client or nil end
+  if not self.candidates[1] and not clients[1] then
+    self:connect()
+    clients[1] = self.client
+  end
   return clients
 end
 

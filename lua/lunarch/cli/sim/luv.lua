@@ -47,9 +47,10 @@ local function add_functions(prefix, methods)
   for name, method in pairs(methods) do
     if type(method) == "function" then luv[prefix .. name] = method end
   end
-  for _, name in ipairs { "close", "is_closing", "is_active", "ref", "unref", "has_ref" } do
-    luv[name] = function(handle, ...) return handle[name](handle, ...) end
-  end
+end
+
+for _, name in ipairs { "close", "is_closing", "is_active", "ref", "unref", "has_ref" } do
+  luv[name] = function(handle, ...) return handle[name](handle, ...) end
 end
 
 -- ---- timers -------------------------------------------------------------------------------------------------------
