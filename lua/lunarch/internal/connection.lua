@@ -81,14 +81,20 @@ local function split_user(found)
   end
 end
 
+local function given_in(options)
+  local found = {}
+  for name in each(connection.OPTIONS) do
+    found[name] = options[name]
+  end
+  return found
+end
+
 --- Those of `options` that are about the connection, the endpoints and the client's name among them: for whatever takes
 --- such options and connects by itself.
 ---@return table
 function connection.pick(options)
-  local found = { endpoints = options.endpoints, name = options.name }
-  for name in each(connection.OPTIONS) do
-    found[name] = options[name]
-  end
+  local found = given_in(options)
+  found.endpoints, found.name = options.endpoints, options.name
   return found
 end
 
@@ -97,10 +103,7 @@ end
 ---@param options table checked by connection.OPTIONS
 ---@return table? found, string? message
 function connection.of(options)
-  local found = {}
-  for name in each(connection.OPTIONS) do
-    found[name] = options[name]
-  end
+  local found = given_in(options)
   if found.user then split_user(found) end
   local has_password = found.password or found.password_file
   for _, row in ipairs(connection.ROWS) do
