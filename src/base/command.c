@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+
 /* ---- supervisors whose command nobody wants any more ------------------------------------------------- */
 
 struct orphan {
@@ -60,12 +62,6 @@ static void leave_orphan(pid_t pid) {
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------- */
-
-static void close_fd(int *fd) {
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
-}
 
 static int make_nonblocking(int fd) {
     return fcntl(fd, F_SETFL, O_NONBLOCK);
@@ -131,7 +127,7 @@ int command_start(const struct command_plan *plan, struct command *ret, struct l
         rc = refuse("no process for it", ret_err);
     }
     for (int i = 0; i < 4; i++)
-        close_fd(&theirs[i]);
+        fd_close(&theirs[i]);
     if (rc != 0)
         command_close(&command);
     else
@@ -161,10 +157,10 @@ bool command_take_report(struct command *command, struct command_report *ret) {
 }
 
 void command_close(struct command *command) {
-    close_fd(&command->control_fd);
-    close_fd(&command->stdin_fd);
-    close_fd(&command->stdout_fd);
-    close_fd(&command->stderr_fd);
+    fd_close(&command->control_fd);
+    fd_close(&command->stdin_fd);
+    fd_close(&command->stdout_fd);
+    fd_close(&command->stderr_fd);
     if (command->supervisor > 0)
         leave_orphan(command->supervisor);
     command->supervisor = 0;

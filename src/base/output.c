@@ -14,31 +14,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/fork.h"
 
 /* What a thread hands to write() at once: at the end of the process at most that much is cut in the middle. */
 enum { PIECE_BYTES = 4096, ASK_AGAIN_MS = 50 };
 
 /* ---- one write that does not wait -------------------------------------------------------------------- */
-
-/* A write to a pipe without a reader raises SIGPIPE in this thread: it is taken back here, for the caller may not
- * have asked for it. */
-static ssize_t write_quietly(int fd, const char *text, size_t len) {
-    const struct timespec at_once = {0};
-    sigset_t pipe_only, before, pending;
-    (void)sigemptyset(&pipe_only);
-    (void)sigaddset(&pipe_only, SIGPIPE);
-    (void)sigpending(&pending);
-    (void)pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
-    ssize_t n = write(fd, text, len);
-    int error = errno;
-    if (n < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
-        while (sigtimedwait(&pipe_only, NULL, &at_once) < 0 && errno == EINTR)
-            ;
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
-    return n;
-}
 
 /* May wait only where the kind is a pipe without a descriptor of our own. */
 static ssize_t write_some(const struct output *output, const char *text, size_t len) {
@@ -47,7 +29,7 @@ static ssize_t write_some(const struct output *output, const char *text, size_t 
         if (output->kind == OUTPUT_SOCKET)
             n = send(output->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
         else
-            n = write_quietly(output->own_fd >= 0 ? output->own_fd : output->fd, text, len);
+            n = fd_write_quietly(output->own_fd >= 0 ? output->own_fd : output->fd, text, len);
     } while (n < 0 && errno == EINTR);
     return n;
 }

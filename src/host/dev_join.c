@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+
 /* etcd reserves 2 x 64 MB for its log before the first write. */
 #define NEEDED_BYTES (UINT64_C(256) << 20)
 #define LOOK_AGAIN_MS 10
@@ -100,12 +102,6 @@ static bool is_still_at(int fd, const char *dir, const char *name) {
            held.st_ino == named.st_ino;
 }
 
-static void close_fd(int *fd) {
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
-}
-
 /* Holds both locks afterwards, and both still stand in user->dir. The new start.lock, or -1. */
 static int enter(const char *name, struct dev_user *user, struct dev_text *why) {
     for (;;) {
@@ -114,7 +110,7 @@ static int enter(const char *name, struct dev_user *user, struct dev_text *why) 
         int start_fd = dev_open_lock(user->dir, "start.lock");
         if (start_fd >= 0 && lock(start_fd, LOCK_EX) == 0) {
             if (user->users_fd >= 0 && !is_still_at(user->users_fd, user->dir, "users.lock"))
-                close_fd(&user->users_fd);
+                fd_close(&user->users_fd);
             if (user->users_fd < 0)
                 user->users_fd = dev_open_lock(user->dir, "users.lock");
             if (user->users_fd >= 0 && lock(user->users_fd, LOCK_SH) == 0 &&
@@ -126,8 +122,8 @@ static int enter(const char *name, struct dev_user *user, struct dev_text *why) 
         bool is_hopeless = (start_fd < 0 || user->users_fd < 0) && errno != ENOENT;
         if (is_hopeless)
             (void)fail(why, "cannot lock the files in", user->dir);
-        close_fd(&start_fd);
-        close_fd(&user->users_fd);
+        fd_close(&start_fd);
+        fd_close(&user->users_fd);
         if (is_hopeless)
             return -1;
     }
@@ -246,10 +242,10 @@ static bool await_endpoint(const struct dev_user *user) {
 }
 
 static int find_keeper(struct dev_user *user, const char *program, struct dev_text *why) {
-    close_fd(&user->keeper_fd);
+    fd_close(&user->keeper_fd);
     user->keeper_fd = open_keeper(user->dir);
     if (user->keeper_fd >= 0 && !await_endpoint(user))
-        close_fd(&user->keeper_fd);
+        fd_close(&user->keeper_fd);
     if (user->keeper_fd < 0) {
         if (start_keeper(user->dir, program, why) != 0)
             return -1;
@@ -268,10 +264,10 @@ int dev_join(const char *program, const char *name, struct dev_user *user, struc
     if (status != 0 && flock(user->users_fd, LOCK_EX | LOCK_NB) == 0) {
         /* Nobody else is here: leave nothing behind. */
         dev_remove(user->dir);
-        close_fd(&user->users_fd);
+        fd_close(&user->users_fd);
     } else if (status != 0) {
         (void)lock(user->users_fd, LOCK_SH);
     }
-    close_fd(&start_fd);
+    fd_close(&start_fd);
     return status;
 }

@@ -26,6 +26,7 @@
 #include <microhttpd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "host/http_pages.h"
 
 /* Exported by name. */
@@ -322,8 +323,7 @@ static int l_stop(lua_State *L) {
     (void)L;
     if (!server.is_running)
         return 0;
-    uint64_t one = 1;
-    (void)!write(server.stop_fd, &one, sizeof one);
+    fd_ring(server.stop_fd);
     (void)pthread_join(server.thread, NULL);
     (void)close(server.stop_fd);
     server.is_running = false;

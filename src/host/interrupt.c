@@ -14,6 +14,7 @@
 
 #include <lauxlib.h>
 
+#include "base/fd.h"
 #include "host/terminal.h"
 
 #define PATIENCE 3
@@ -44,8 +45,7 @@ static void on_interrupt(int number) {
     lua_State *L = atomic_load(&busy);
     if (L != NULL && lua_status(L) == LUA_OK)
         lua_sethook(L, raise_error, LUA_MASKCOUNT, 1);
-    uint64_t one = 1;
-    (void)!write(wake_fd, &one, sizeof one);
+    fd_ring(wake_fd);
     errno = saved_errno;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "host/terminal.h"
 #include "host/watchdog.h"
 
@@ -27,9 +28,7 @@ static void on_signal(int number) {
     int none = 0;
     if (atomic_compare_exchange_strong(&first_signal, &none, number)) {
         atomic_store(&first_at_ns, clock_boottime_ns());
-        uint64_t one = 1;
-        ssize_t written = write(wake_fd, &one, sizeof one);
-        (void)written;
+        fd_ring(wake_fd);
         watchdog_ask();
     } else if (number != none || clock_boottime_ns() - atomic_load(&first_at_ns) > ECHO_NS) {
         static atomic_flag is_ending = ATOMIC_FLAG_INIT;
@@ -54,9 +53,7 @@ static void on_hangup(int number) {
     if (!atomic_load(&may_reload) || (atomic_load(&had_terminal) && !has_terminal())) {
         on_signal(number);
     } else if (!atomic_load(&first_signal)) {
-        uint64_t one = 1;
-        ssize_t written = write(reload_fd, &one, sizeof one);
-        (void)written;
+        fd_ring(reload_fd);
     }
     errno = saved_errno;
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "host/overdue.h"
 #include "host/stamp.h"
 #include "host/streams.h"
@@ -72,12 +73,6 @@ static bool sleep_until_rung(int ms) {
         _exit(status);
     }
     return is_rung;
-}
-
-static void ring(int fd) {
-    uint64_t one = 1;
-    ssize_t written = write(fd, &one, sizeof one);
-    (void)written;
 }
 
 /* A limit is TICKS_PER_LIMIT ticks. */
@@ -156,12 +151,12 @@ int watchdog_start(double limit_s, const struct watchdog_lines *lines) {
 void watchdog_ask(void) {
     atomic_store(&pats_when_asked, atomic_load(&pats));
     atomic_store(&is_asked, true);
-    ring(bell_fd);
+    fd_ring(bell_fd);
 }
 
 void watchdog_ring(void) {
     if (bell_fd >= 0)
-        ring(bell_fd);
+        fd_ring(bell_fd);
 }
 
 int watchdog_question(void) {
@@ -171,7 +166,7 @@ int watchdog_question(void) {
 }
 
 void watchdog_ask_loop(void) {
-    ring(question_fd);
+    fd_ring(question_fd);
 }
 
 void watchdog_answer(void) {
@@ -205,7 +200,7 @@ bool watchdog_end(int status) {
     if (!atomic_load(&is_running))
         return false;
     atomic_store(&end_status, status);
-    ring(bell_fd);
+    fd_ring(bell_fd);
     return true;
 }
 
@@ -213,7 +208,7 @@ void watchdog_stop(void) {
     if (!is_running)
         return;
     atomic_store(&is_stopping, true);
-    ring(bell_fd);
+    fd_ring(bell_fd);
     (void)pthread_join(thread, NULL);
     free_lines();
     is_running = false;

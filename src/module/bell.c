@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "module/bell.h"
 
 static const char BELL[] = LUN_CORE ".bell";
@@ -38,12 +39,6 @@ struct bell {
 };
 
 /* ---- the thread ------------------------------------------------------------------------------------- */
-
-static void close_fd(int *fd) {
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
-}
 
 static void remove_file(struct bell *bell) {
     char *path = bell->address.sun_path;
@@ -61,7 +56,7 @@ static void ring(struct bell *bell) {
     if (bell->is_missed)
         return;
     if (send(bell->peer_fd, "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN)
-        close_fd(&bell->peer_fd);
+        fd_close(&bell->peer_fd);
 }
 
 static bool is_ourselves(int fd) {
@@ -87,7 +82,7 @@ static void let_in(struct bell *bell) {
         return;
     }
     bell->peer_fd = fd;
-    close_fd(&bell->listen_fd);
+    fd_close(&bell->listen_fd);
     remove_file(bell);
     if (bell->is_missed)
         ring(bell);
@@ -139,7 +134,7 @@ static int listen_in(struct bell *bell, const char *folder) {
         listen(bell->listen_fd, 4) == 0)
         return 0;
     int failure = errno;
-    close_fd(&bell->listen_fd);
+    fd_close(&bell->listen_fd);
     remove_file(bell);
     errno = failure;
     return -1;
@@ -164,7 +159,7 @@ static int start(struct bell *bell) {
 }
 
 static void kick(struct bell *bell) {
-    (void)!write(bell->kick_fd, &(uint64_t){1}, sizeof(uint64_t));
+    fd_ring(bell->kick_fd);
 }
 
 /* In a forked child there is no thread to end, and the file is the parent's. */
@@ -179,10 +174,10 @@ static void stop(struct bell *bell) {
     }
     bell->pid = 0;
     bell->address.sun_path[0] = '\0';
-    close_fd(&bell->listen_fd);
-    close_fd(&bell->peer_fd);
-    close_fd(&bell->kick_fd);
-    close_fd(&bell->epoll_fd);
+    fd_close(&bell->listen_fd);
+    fd_close(&bell->peer_fd);
+    fd_close(&bell->kick_fd);
+    fd_close(&bell->epoll_fd);
 }
 
 int bell_open(lua_State *L) {

@@ -13,8 +13,6 @@
 #include "module/commands.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,8 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/command.h"
+#include "base/fd.h"
 #include "base/fork.h"
 #include "module/command_plan.h"
 #include "module/kept.h"
@@ -92,11 +90,8 @@ static void unwatch(struct commands *commands, struct job *job, enum part part) 
 }
 
 static void close_part(struct commands *commands, struct job *job, enum part part) {
-    int *fd = fd_of(job, part);
     unwatch(commands, job, part);
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
+    fd_close(fd_of(job, part));
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------------- */
@@ -156,28 +151,11 @@ static void read_output(struct commands *commands, struct job *job, enum part pa
     }
 }
 
-/* SIGPIPE must not end us: a pipe has no flag for it. */
-static ssize_t write_quietly(int fd, const char *data, size_t len) {
-    sigset_t pipe_only, before, pending;
-    sigemptyset(&pipe_only);
-    sigaddset(&pipe_only, SIGPIPE);
-    sigpending(&pending);
-    bool was_pending = sigismember(&pending, SIGPIPE) == 1;
-    pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
-    ssize_t n = write(fd, data, len);
-    int error = errno;
-    if (n < 0 && error == EPIPE && !was_pending)
-        while (sigtimedwait(&pipe_only, NULL, &(struct timespec){0}) < 0 && errno == EINTR) {
-        }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
-    return n;
-}
-
 static void write_input(struct commands *commands, struct job *job) {
     ssize_t n = 0;
     if (job->input_at < job->input_len)
-        n = write_quietly(job->command.stdin_fd, job->input + job->input_at, job->input_len - job->input_at);
+        n = fd_write_quietly(job->command.stdin_fd, job->input + job->input_at,
+                             job->input_len - job->input_at);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0)
@@ -245,7 +223,7 @@ static void collect(struct commands *commands) {
     }
     free_unwanted(commands);
     if (n > 0)
-        (void)!write(commands->kick_fd, &(uint64_t){1}, sizeof(uint64_t));
+        fd_ring(commands->kick_fd);
 }
 
 /* ---- the object -------------------------------------------------------------------------------------- */
@@ -255,10 +233,8 @@ static void release(struct commands *commands) {
         return;
     while (!list_is_empty(&commands->jobs))
         free_job(commands, CONTAINER_OF(commands->jobs.next, struct job, link));
-    if (commands->epoll_fd >= 0)
-        (void)close(commands->epoll_fd);
-    if (commands->kick_fd >= 0)
-        (void)close(commands->kick_fd);
+    fd_close(&commands->epoll_fd);
+    fd_close(&commands->kick_fd);
     free(commands);
 }
 

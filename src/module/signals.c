@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 
 /* timeout(1) and some terminals send one request twice: to the process and to its group. */
 #define ECHO_NS (50 * NS_PER_MS)
@@ -46,9 +47,7 @@ static void on_signal(int number) {
     int none = 0;
     if (atomic_compare_exchange_strong(&first_signal, &none, number)) {
         atomic_store(&first_at_ns, clock_boottime_ns());
-        uint64_t one = 1;
-        ssize_t written = write(wake_fd, &one, sizeof one);
-        (void)written;
+        fd_ring(wake_fd);
     } else if (number != none || clock_boottime_ns() - atomic_load(&first_at_ns) > ECHO_NS) {
         /* Delivered when this handler returns. */
         set_action(number, SIG_DFL);
