@@ -45,7 +45,7 @@ static struct {
     const struct facts_access *facts;
     struct connection connections[MOST_CONNECTIONS + 1];
     pthread_t thread;
-    int listen_fd, epoll_fd, stop_fd;
+    int epoll_fd, stop_fd;
     bool is_running;
 } server;
 
