@@ -2,8 +2,8 @@
  * Lua is busy: the watchdog (overdue.h) and the HTTP server (http.c).
  *
  * Lua publishes what only it knows (a handler has begun, the work has to stop). Whether a term still holds is never
- * published: whoever reads asks the core for it, by the clock, at that moment. So a fact is never staler than the clock
- * where ownership is concerned, also in a process that was frozen. */
+ * published: the thread that reads asks the core for it, by the clock, at that moment. So a fact is never staler than
+ * the clock where ownership is concerned, also in a process that was frozen. */
 #ifndef LUN_HOST_FACTS_H
 #define LUN_HOST_FACTS_H
 
@@ -27,7 +27,7 @@ struct fact_loss {
 enum fact_line { FACT_GOES_ON, FACT_IS_HELD_UP, FACT_LAPSED, FACT_LAPSED_HELD_UP, FACT_N_LINES };
 enum fact_saying { FACT_SAY_GOES_ON, FACT_SAY_LAPSED, FACT_N_SAYINGS };
 
-/* One candidate. Under facts_lock. */
+/* One candidate. To be read and changed inside: between facts_enter and facts_leave. */
 struct fact {
     struct list link;
     char *name, *election;
@@ -54,6 +54,10 @@ struct fact {
         bool is_asked;
     } watched[FACT_N_SAYINGS];
 };
+
+static inline struct fact *fact_of(const struct list *node) {
+    return CONTAINER_OF(node, struct fact, link);
+}
 
 void facts_enter(void);
 void facts_leave(void);

@@ -129,10 +129,7 @@ static const struct family CANDIDATES[] = {
 static void write_candidates(FILE *out, const struct facts_access *facts, const struct family *family) {
     head(out, family);
     for (const struct list *node = facts->all()->next; node != facts->all(); node = node->next) {
-        struct row row = {.out = out,
-                          .family = family->name,
-                          .facts = facts,
-                          .fact = CONTAINER_OF(node, struct fact, link)};
+        struct row row = {.out = out, .family = family->name, .facts = facts, .fact = fact_of(node)};
         family->write(&row);
     }
 }

@@ -21,10 +21,6 @@ static const char PLAIN[] = "text/plain; charset=utf-8", JSON[] = "application/j
 
 /* ---- /leader ---------------------------------------------------------------------------------------- */
 
-static const struct fact *fact_of(const struct list *node) {
-    return CONTAINER_OF(node, struct fact, link);
-}
-
 static bool is_called(const struct fact *fact, const char *name) {
     return strcmp(fact->election, name) == 0 || strcmp(fact->name, name) == 0;
 }

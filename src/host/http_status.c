@@ -90,7 +90,7 @@ void text_status(FILE *out, const struct facts_access *facts) {
                   facts->is_silent() ? "true" : "false");
     for (const struct list *node = facts->all()->next; node != facts->all(); node = node->next) {
         (void)fputs(between, out);
-        write_candidate(out, facts, CONTAINER_OF(node, struct fact, link));
+        write_candidate(out, facts, fact_of(node));
         between = ",";
     }
     (void)fputs("],\"clients\":[", out);

@@ -70,10 +70,6 @@ void text_label(FILE *out, const char *text) {
 
 /* ---- clients ---------------------------------------------------------------------------------------- */
 
-static const struct fact *fact_of(const struct list *node) {
-    return CONTAINER_OF(node, struct fact, link);
-}
-
 static bool is_first_of_its_client(const struct facts_access *facts, const struct fact *fact) {
     const struct list *node = facts->all()->next;
     while (fact_of(node) != fact && fact_of(node)->client != fact->client)

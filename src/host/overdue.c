@@ -117,7 +117,7 @@ int overdue_look(int waited_ms) {
     int next_ms = NEVER_MS;
     facts_enter();
     for (struct list *node = facts_all()->next; node != facts_all(); node = node->next) {
-        int ms = look(CONTAINER_OF(node, struct fact, link), waited_ms);
+        int ms = look(fact_of(node), waited_ms);
         if (ms < next_ms)
             next_ms = ms;
     }
