@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/fork.h"
+#include "base/thread.h"
 
 /* What a thread hands to write() at once: at the end of the process at most that much is cut in the middle. */
 enum { PIECE_BYTES = 4096, ASK_AGAIN_MS = 50 };
@@ -167,14 +168,10 @@ static void *write_out(void *arg) {
 static bool start_thread(struct output *output) {
     pthread_attr_t attributes;
     pthread_t thread;
-    sigset_t all, before;
     if (pthread_attr_init(&attributes) != 0)
         return false;
     (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    output->has_thread = pthread_create(&thread, &attributes, write_out, output) == 0;
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    output->has_thread = thread_start(&thread, &attributes, write_out, output) == 0;
     (void)pthread_attr_destroy(&attributes);
     return output->has_thread;
 }

@@ -11,7 +11,6 @@
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +26,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/thread.h"
 #include "host/http_pages.h"
 
 /* Exported by name. */
@@ -180,15 +180,6 @@ static void *serve(void *arg) {
     return NULL;
 }
 
-static int start_thread(void) {
-    sigset_t mask, before;
-    (void)sigfillset(&mask);
-    (void)pthread_sigmask(SIG_SETMASK, &mask, &before);
-    int error = pthread_create(&server.thread, NULL, serve, NULL);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
-
 /* ---- the address ------------------------------------------------------------------------------------ */
 
 struct address {
@@ -285,7 +276,7 @@ static bool start(int listen_fd) {
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(server.daemon, MHD_DAEMON_INFO_EPOLL_FD);
     server.epoll_fd = info ? info->listen_fd : -1;
     server.stop_fd = eventfd(0, EFD_CLOEXEC);
-    if (server.epoll_fd >= 0 && server.stop_fd >= 0 && start_thread() == 0)
+    if (server.epoll_fd >= 0 && server.stop_fd >= 0 && thread_start(&server.thread, NULL, serve, NULL) == 0)
         return true;
     MHD_stop_daemon(server.daemon);
     return false;

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/thread.h"
 #include "host/overdue.h"
 #include "host/stamp.h"
 #include "host/streams.h"
@@ -112,15 +112,6 @@ static void *watch(void *arg) {
     return NULL;
 }
 
-static int start_thread(void) {
-    sigset_t all, before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&thread, NULL, watch, NULL);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
-
 static void free_lines(void) {
     free(silent_line);
     free(ignored_line);
@@ -141,7 +132,7 @@ int watchdog_start(double limit_s, const struct watchdog_lines *lines) {
     tick_ms = (int)(limit_s * 1000) / TICKS_PER_LIMIT;
     is_utc = lines->is_utc;
     atomic_store(&is_stopping, false);
-    int error = silent_line && ignored_line && ended_line ? start_thread() : ENOMEM;
+    int error = silent_line && ignored_line && ended_line ? thread_start(&thread, NULL, watch, NULL) : ENOMEM;
     is_running = error == 0;
     if (error != 0)
         free_lines();

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/thread.h"
 #include "module/bell.h"
 
 static const char BELL[] = LUN_CORE ".bell";
@@ -146,11 +146,7 @@ static int start(struct bell *bell) {
     if (bell->epoll_fd < 0 || bell->kick_fd < 0 || watch_fd(bell, bell->kick_fd, EPOLLIN | EPOLLET) != 0 ||
         watch_fd(bell, bell->listen_fd, EPOLLIN) != 0)
         return -1;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failure = pthread_create(&bell->thread, NULL, run, bell);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int failure = thread_start(&bell->thread, NULL, run, bell);
     errno = failure;
     if (failure != 0)
         return -1;
