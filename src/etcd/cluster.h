@@ -98,11 +98,15 @@ void etcd_member_silent(struct etcd_member *member, int64_t sent_ns, bool is_ove
 /* Whom to ask after those in `tried` (bit i: member i): the choice first, then others that are trusted, then
  * who failed longest ago. NULL: all were. */
 struct etcd_member *etcd_next(struct etcd *etcd, uint32_t tried);
+/* Is one in use, other than `except` (or NULL), that has not failed? */
+bool etcd_has_trusted(const struct etcd *etcd, const struct etcd_member *except);
 size_t etcd_member_index(const struct etcd_member *member);
 /* Makes a member that is not in use yet of slot `i`, an empty one or the next. 0, LUN_ENOMEM, LUN_EINVALID. */
 int etcd_member_open(struct etcd *etcd, size_t i, const char *address, struct lun_err *ret_err);
 /* The same in a slot of its choice. NULL: all are taken, or there is no memory. */
 struct etcd_member *etcd_member_add(struct etcd *etcd, const char *address);
+/* From now on it may be asked. */
+void etcd_member_use(struct etcd_member *member);
 /* It is not used any more, unless it is the last one. What is under way ends as it would. */
 void etcd_member_leave(struct etcd_member *member, const char *why);
 

@@ -89,8 +89,7 @@ static bool use(struct etcd *etcd, const struct endpoint *endpoint) {
         member = etcd_member_add(etcd, endpoint->address);
         if (!member)
             return false;
-        member->is_used = true;
-        etcd->n_used++;
+        etcd_member_use(member);
         trace_line(etcd->trace, "etcd: DNS names %s", endpoint->address);
     }
     member->is_given = true;

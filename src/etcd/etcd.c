@@ -37,13 +37,17 @@ int etcd_member_open(struct etcd *etcd, size_t i, const char *address, struct lu
     return 0;
 }
 
+void etcd_member_use(struct etcd_member *member) {
+    member->is_used = true;
+    member->etcd->n_used++;
+}
+
 static int add_given(struct etcd *etcd, const struct endpoint *endpoint, struct lun_err *ret_err) {
     struct etcd_member *member = &etcd->members[etcd->n_slots];
     int rc = etcd_member_open(etcd, etcd->n_slots, endpoint->address, ret_err);
     if (rc)
         return rc;
-    member->is_used = true;
-    etcd->n_used++;
+    etcd_member_use(member);
     if (endpoint->scheme == ENDPOINT_SRV)
         etcd->discovery.placeholder = member;
     else
@@ -280,10 +284,12 @@ void etcd_member_answered(struct etcd_member *member) {
     member_list_prompt(&member->etcd->member_list);
 }
 
-static bool has_trusted(const struct etcd *etcd) {
-    for (size_t i = 0; i < etcd->n_slots; i++)
-        if (etcd->members[i].is_used && etcd->members[i].failed_ns == 0)
+bool etcd_has_trusted(const struct etcd *etcd, const struct etcd_member *except) {
+    for (size_t i = 0; i < etcd->n_slots; i++) {
+        const struct etcd_member *member = &etcd->members[i];
+        if (member != except && member->is_used && member->failed_ns == 0)
             return true;
+    }
     return false;
 }
 
@@ -300,7 +306,7 @@ static void fail(struct etcd_member *member, const char *why) {
     trace_line(etcd->trace, "etcd: %s %s", etcd_member_address(member), member->why);
     watch_stream_member_failed(&etcd->watch_stream, member);
     etcd_calls_member_failed(member);
-    if (!has_trusted(etcd))
+    if (!etcd_has_trusted(etcd, NULL))
         discovery_prompt(&etcd->discovery);
 }
 

@@ -151,8 +151,8 @@ static void join(struct etcd_member *member) {
     trace_line(etcd->trace, "etcd: %s was learnt from the list of members", etcd_member_address(member));
     member->shown_id = etcd->identity.cluster_id;
     member->member_id = member->listed_id;
-    member->is_verified = member->was_ours = member->is_used = true;
-    etcd->n_used++;
+    member->is_verified = member->was_ours = true;
+    etcd_member_use(member);
     etcd_member_answered(member);
     watch_stream_member_answered(&etcd->watch_stream, member);
 }

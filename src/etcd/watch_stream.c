@@ -345,18 +345,9 @@ static void on_timer(struct rpc_timer *timer) {
 
 /* ---- members ---------------------------------------------------------------------------------------- */
 
-static bool is_another_trusted(const struct watch_stream *stream) {
-    for (size_t i = 0; i < stream->etcd->n_slots; i++) {
-        const struct etcd_member *member = &stream->etcd->members[i];
-        if (member != stream->member && member->is_used && member->failed_ns == 0)
-            return true;
-    }
-    return false;
-}
-
 static void consider_moving(struct watch_stream *stream) {
     if (stream->sm.state != OPEN || stream->should_move || stream->member->failed_ns == 0 ||
-        !is_another_trusted(stream))
+        !etcd_has_trusted(stream->etcd, stream->member))
         return;
     stream->should_move = true;
     watch_stream_rearm(stream);
