@@ -91,7 +91,7 @@ static int open_all(const struct command_plan *plan, struct command *command, in
     return theirs[1] < 0 ? -1 : 0;
 }
 
-/* The flags of a fork, without a signal at its end; and past the C library, so that no handler of anybody's runs in it.
+/* The flags of a fork, without a signal at its end; and past the C library, so that no handler of pthread_atfork runs in it.
  * With every signal blocked no handler of ours runs there either. */
 static pid_t start_supervisor(const struct command_plan *plan, const int theirs[4]) {
     sigset_t all, before;

@@ -53,8 +53,8 @@ const char *lun_strerror_name(int code);
 const char *lun_strerror(int code);
 
 /* Sets code and text (cut at LUN_ERR_TEXT_BYTES, always terminated); status -1, flags false. `err` may be
- * NULL. Returns `code`. */
-/* No control character gets into a text, whatever server, key or certificate it came from (text_tame). */
+ * NULL. Returns `code`. No control character gets into a text, whatever server, key or certificate it came from
+ * (text_tame). */
 int lun_err_set(struct lun_err *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Puts "prefix: " before the text. `err` may be NULL. Returns err->code, or 0. */
 int lun_err_wrap(struct lun_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,4 +1,6 @@
-/* base/output.c - writes to a descriptor without ever waiting for its reader. See output.h. `lock` guards everything but the descriptors; nothing waits for a reader under it. */
+/* base/output.c - writes to a descriptor without ever waiting for its reader. See output.h.
+ *
+ * `lock` guards everything but the descriptors; nothing waits for a reader under it. */
 #include "base/output.h"
 
 #include <errno.h>

@@ -129,7 +129,7 @@ static int execute(const struct command_plan *plan) {
     return error;
 }
 
-/* Shares the supervisor's memory, which stands still meanwhile. PDEATHSIG: should somebody kill the supervisor. */
+/* Shares the supervisor's memory, which stands still meanwhile. PDEATHSIG: for when the supervisor is killed. */
 static void become(const struct command_plan *plan, volatile int *stage, volatile int *error) {
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);

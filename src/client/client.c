@@ -94,8 +94,7 @@ static void on_trace_poll(struct rpc_completion *note) {
     rpc_leave(client->rpc);
     while ((node = list_pop_front(&lines))) {
         struct trace_entry *entry = CONTAINER_OF(node, struct trace_entry, in_client);
-        if (!client
-                 ->is_cut_off) { /* freed or abandoned, by a callback too: nobody is to be called any more */
+        if (!client->is_cut_off) { /* freed or abandoned, by a callback too: nothing is called any more */
             client->n_called++;
             (entry->is_warning ? client->on_warning : client->on_trace)(client->trace_arg, entry->line);
         }

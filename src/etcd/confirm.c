@@ -1,12 +1,13 @@
 /* etcd/confirm.c - proves with one linearizable read that a member was not left behind by its cluster. See confirm.h.
  *
  * The read counts the keys equal to a single zero byte (the first of all keys; with a prefix the first below that): the
- * smallest question there is, answered without touching a value, and of a key nobody uses. Being linearizable it makes the member ask etcd's leader for
- * the commit index, which is what a member that slept through an election cannot fake.
+ * smallest question there is, answered without touching a value, and of a key that is not used. Being linearizable it makes
+ * the member ask etcd's leader for the commit index, which is what a member that slept through an election cannot fake.
  *
- * Etcd's users may not read that key, as a rule. A member refuses it only after it has asked the leader (seen with 3.4, 3.5 and 3.6: without a
- * quorum the refusal does not come), but the refusal bears no term. So a Status follows, through the same member: terms only rise, so the term it
- * shows was not exceeded when the read was made, and not undercut since the renewal. */
+ * Etcd's users may not read that key, as a rule. A member refuses it only after it has asked the leader (seen with 3.4, 3.5
+ * and 3.6: without a quorum the refusal does not come), but the refusal bears no term. So a Status follows, through the same
+ * member: terms only rise, so the term it shows was not exceeded when the read was made, and not undercut since the
+ * renewal. */
 #include "etcd/confirm.h"
 
 #include "etcd/cluster.h"

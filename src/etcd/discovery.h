@@ -16,15 +16,14 @@ struct discovery {
     struct etcd *etcd;
     struct etcd_member *placeholder; /* stands for the members until some are found; NULL: they were given */
     bool is_tls;
-    bool
-        is_asking_for_other; /* for the records of the other scheme, after there were none of ours: to say so */
+    bool is_asking_for_other;  /* for records of the other scheme, as there were none of ours: to say so */
     struct rpc_lookup *lookup; /* NULL: none is under way */
     struct rpc_timer timer;    /* to look at it, or to ask again */
     int64_t look_ns;           /* how long until the next look */
     int64_t asked_ns;
     unsigned n_failures;
-    char error[2 * ENDPOINT_ADDRESS_BYTES + RPC_LOOKUP_ERROR_BYTES +
-               8]; /* of the latest lookup; empty: none has failed */
+    /* Of the latest lookup; empty: none has failed. */
+    char error[2 * ENDPOINT_ADDRESS_BYTES + RPC_LOOKUP_ERROR_BYTES + 8];
 };
 
 /* 0 or LUN_ENOMEM. */

@@ -12,8 +12,8 @@ struct etcd_tally {
     uint64_t n_confirmed, n_unconfirmed;                          /* reads that confirm a member's term */
     uint64_t n_renewals;                                          /* confirmed, of all sessions */
     int64_t round_trip_ns, round_trip_sum_ns, round_trip_most_ns; /* of these: sent until confirmed */
-    int64_t
-        least_slack_ns; /* what was left until stop_at when a renewal was confirmed, at the least; INT64_MAX: none was */
+    /* What was left until stop_at when a renewal was confirmed, at the least; INT64_MAX: none was. */
+    int64_t least_slack_ns;
     uint64_t n_losses[LUN_N_REASONS]; /* of sessions, by reason */
 };
 

@@ -46,9 +46,9 @@ struct fact {
     uint64_t n_terms, n_failures;
     struct fact_loss losses[FACT_MAX_LOSSES + 1]; /* the last one: "other" */
     uint64_t n_handovers;
-    int64_t handover_ns,
-        handover_sum_ns; /* from the end of the work being due until the place was given up: the last */
-    struct {             /* the watchdog's own, see overdue.c */
+    /* From the end of the work being due until the place was given up: the last, and all of them. */
+    int64_t handover_ns, handover_sum_ns;
+    struct { /* the watchdog's own, see overdue.c */
         unsigned pats;
         int asked_ms;
         bool is_asked;

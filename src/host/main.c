@@ -1,6 +1,6 @@
 /* host/main.c - the program `lunarch`: a Lua VM that finds its files beside itself, built or installed, and
- * leaves the rest to Lua (lua/lunarch/cli). It carries no core and no gRPC; a script loads those like anybody
- * else. */
+ * leaves the rest to Lua (lua/lunarch/cli). It carries no core and no gRPC; a script loads those as it
+ * would under any other Lua. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -1,5 +1,7 @@
-/* host/terminal.c - puts the terminal back as it was when a signal ends or stops the program. See terminal.h. The prompt takes single keys (prompt.c) and puts the terminal back when it is
- * closed; here is what ends the program before that, or stops it. */
+/* host/terminal.c - puts the terminal back as it was when a signal ends or stops the program. See terminal.h.
+ *
+ * The prompt takes single keys (prompt.c) and puts the terminal back when it is closed; here is what ends the program
+ * before that, or stops it. */
 #include "host/terminal.h"
 
 #include <errno.h>

@@ -1,7 +1,8 @@
-/* host/watchdog.c - a thread that reports a script which has not yielded for long. A circle with overdue.c, streams.c and
- * signals.c: they speak through the thread, which looks after them.
- * See watchdog.h. The thread counts its own ticks, not the time that has passed: a process
- * that was stopped has no ticks, and must not be told that its script hangs. */
+/* host/watchdog.c - a thread that reports a script which has not yielded for long. See watchdog.h. A circle with
+ * overdue.c, streams.c and signals.c: they speak through the thread, which looks after them.
+ *
+ * The thread counts its own ticks, not the time that has passed: a process that was stopped has no ticks, and must not
+ * be told that its script hangs. */
 #include "host/watchdog.h"
 
 #include <errno.h>

@@ -12,7 +12,7 @@
 #include <sanitizer/common_interface_defs.h>
 #define STACK_BYTES ((size_t)8 << 20)
 
-/* AddressSanitizer warns of the C library's calls, not knowing that it is told of each switch below: they are taken
+/* AddressSanitizer warns of the C library's calls, although each switch is announced to it below: they are taken
  * from behind it. */
 static int switch_to(ucontext_t *from, const ucontext_t *to) {
     static int (*real)(ucontext_t * from, const ucontext_t *to);

@@ -2,7 +2,7 @@
  *
  * For programs whose loop cannot watch a descriptor of ours but can read a socket that it opened itself by a path:
  * nginx's Lua. One thread watches the descriptors of any number of clients and writes a byte whenever one of them
- * becomes readable; it reads nothing, so it needs no lock of anybody's.
+ * becomes readable; it reads nothing, so it needs no lock.
  *
  *   listening --a connection of our own process--> connected --it is closed--> silent
  *

@@ -81,7 +81,8 @@ struct list;
 struct place *place_of(struct list *in_session);
 /* stop_at has come: held places tell their owners. */
 void place_on_stop(struct place *place);
-/* The session is over: the place counts no more among those of this client in the line. Before any is told of it. */
+/* The session is over: the place counts no more among those of this client in the line. To be called
+ * for all its places before any owner is told. */
 void place_leave_line(struct place *place);
 /* The session is over (lost or closed): the owners of waiting and held places are told; nothing is sent any more, the keys go
  * with the lease. */

@@ -1,4 +1,6 @@
-/* recipe/place_index.c - the places and lines of a client, found by key and by name. See place_index.h. Hash tables with chains, doubled when they hold as many nodes as buckets. */
+/* recipe/place_index.c - the places and lines of a client, found by key and by name. See place_index.h.
+ *
+ * Hash tables with chains, doubled when they hold as many nodes as buckets. */
 #include "recipe/place_index.h"
 
 #include <assert.h>

@@ -44,8 +44,8 @@ struct place {
     enum place_mode mode;
     struct line_rule rule;
     struct line *line;
-    struct list
-        in_line; /* line->places: our key is in etcd, its deletion would be known to us, the session is not over */
+    /* In line->places: our key is in etcd, its deletion would be known to us, the session is not over. */
+    struct list in_line;
     struct index_node in_index;
     char *key; /* "<name>/<lease>", terminated */
     size_t key_len;
@@ -82,8 +82,8 @@ struct place {
     /* Watches, and when to read without cause. */
     struct rpc_timer timer;
     struct watcher own_watch;
-    struct predecessor_watch
-        *predecessor_watch; /* NULL: none was needed yet. Most wait for a place of this client */
+    /* NULL: none was needed yet. Most wait for a place of this client. */
+    struct predecessor_watch *predecessor_watch;
     bool is_own_watch_lost;
     bool has_slot;                   /* of the pace: reread_at_ns is it */
     bool is_urgent;                  /* the re-read makes good a watch that ended */

@@ -62,8 +62,8 @@ struct session {
     struct list places;
     struct place_index *index, own_index;
     enum lun_reason reason;
-    enum lun_reason
-        refused;   /* by etcd, since the latest renewal: why no other was confirmed; LUN_NOT_LOST: no */
+    /* By etcd, since the latest renewal: why no other was confirmed; LUN_NOT_LOST: no. */
+    enum lun_reason refused;
     char *refusal; /* its words; NULL: none, or no memory for them */
     bool is_adopted;
     bool is_opened_told;
