@@ -73,13 +73,8 @@ static struct etcd_member *find(const struct etcd *etcd, const char *address) {
 /* False: the record is of no use. */
 static bool endpoint_of(const struct rpc_srv *record, struct endpoint *ret_endpoint) {
     char text[RPC_HOST_BYTES + 8];
-    const char *const texts[] = {text};
-    struct endpoints found;
     (void)snprintf(text, sizeof text, "%s:%u", record->host, record->port);
-    if (endpoints_parse(texts, 1, &found, NULL))
-        return false;
-    *ret_endpoint = found.items[0];
-    return true;
+    return endpoint_parse(text, ret_endpoint);
 }
 
 /* False: there is no room for it, or no memory. */

@@ -181,6 +181,10 @@ static const char *parse_one(struct part rest, struct endpoint *endpoint) {
     return parse_host(rest, endpoint);
 }
 
+bool endpoint_parse(const char *text, struct endpoint *ret) {
+    return parse_one(trim((struct part){text, strlen(text)}), ret) == NULL;
+}
+
 /* ---- lists ------------------------------------------------------------------------------------------- */
 
 static struct endpoint *find(struct endpoints *endpoints, const char *address) {

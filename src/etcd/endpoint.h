@@ -34,6 +34,9 @@ struct endpoints {
  * hold), and why; none at all; more than ENDPOINT_MAX. `ret` is set only on success. */
 int endpoints_parse(const char *const *texts, size_t n, struct endpoints *ret, struct lun_err *ret_err);
 
+/* One alone. False: it is none, or several. */
+bool endpoint_parse(const char *text, struct endpoint *ret);
+
 /* Written in full: scheme, if one was given, and address; at most ENDPOINT_ADDRESS_BYTES + 8 with the zero byte. */
 void endpoint_write(const struct endpoint *endpoint, char *text, size_t n_bytes);
 

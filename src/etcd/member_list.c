@@ -204,11 +204,8 @@ static void probe_all(struct member_list *list) {
 
 /* The listed URL as an endpoint; false: it is of no use here. */
 static bool parse(const struct member_list *list, const char *url, struct endpoint *ret_endpoint) {
-    struct endpoints found;
-    if (strchr(url, ',') || endpoints_parse(&url, 1, &found, NULL))
-        return false;
-    *ret_endpoint = found.items[0];
-    if (ret_endpoint->scheme != (list->is_tls ? ENDPOINT_HTTPS : ENDPOINT_HTTP))
+    if (!endpoint_parse(url, ret_endpoint) ||
+        ret_endpoint->scheme != (list->is_tls ? ENDPOINT_HTTPS : ENDPOINT_HTTP))
         return false;
     enum endpoint_place place = endpoint_place(ret_endpoint);
     return place == ENDPOINT_REMOTE || (place == ENDPOINT_LOCAL && list->is_local);
