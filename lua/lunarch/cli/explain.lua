@@ -1,5 +1,4 @@
 -- lunarch explain: who held a line when, and how each term began and ended: from etcd's history and from logs.
-local flag = require "lunarch.cli.common.flags"
 local looks = require "lunarch.cli.common.looks"
 
 require "lunarch.internal.args".is_ours()
@@ -140,9 +139,7 @@ end
 
 ---@return integer status
 function command.run(flags)
-  local name, wrong = looks.name_of(flags)
-  if not name then return flag.complain("explain", wrong) end
-  return looks.run("explain", flags, run)
+  return looks.run_named("explain", flags, run)
 end
 
 return command

@@ -1,5 +1,4 @@
 -- lunarch observe: the leader of an election, each time it changes.
-local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
 local looks = require "lunarch.cli.common.looks"
 local texts = require "lunarch.look.text"
@@ -63,9 +62,7 @@ end
 
 ---@return integer status
 function command.run(flags)
-  local name, wrong = looks.name_of(flags)
-  if not name then return flag.complain("observe", wrong) end
-  return looks.run("observe", flags, run)
+  return looks.run_named("observe", flags, run)
 end
 
 return command

@@ -70,9 +70,7 @@ end
 
 ---@return integer status
 function command.run(flags)
-  local name, wrong = looks.name_of(flags)
-  if not name then return flag.complain("pause", wrong) end
-  return looks.run("pause", flags, run)
+  return looks.run_named("pause", flags, run)
 end
 
 return command

@@ -1,6 +1,5 @@
 -- lunarch resume: ends a pause.
 local asking = require "lunarch.cli.common.asking"
-local flag = require "lunarch.cli.common.flags"
 local handover = require "lunarch.handover"
 local looks = require "lunarch.cli.common.looks"
 
@@ -30,9 +29,7 @@ end
 
 ---@return integer status
 function command.run(flags)
-  local name, wrong = looks.name_of(flags)
-  if not name then return flag.complain("resume", wrong) end
-  return looks.run("resume", flags, run)
+  return looks.run_named("resume", flags, run)
 end
 
 return command

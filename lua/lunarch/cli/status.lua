@@ -1,5 +1,4 @@
 -- lunarch status: one line, place by place.
-local flag = require "lunarch.cli.common.flags"
 local looks = require "lunarch.cli.common.looks"
 local texts = require "lunarch.look.text"
 
@@ -84,9 +83,7 @@ end
 
 ---@return integer status
 function command.run(flags)
-  local name, wrong = looks.name_of(flags)
-  if not name then return flag.complain("status", wrong) end
-  return looks.run("status", flags, run)
+  return looks.run_named("status", flags, run)
 end
 
 return command

@@ -1,5 +1,4 @@
 -- lunarch watch: what happens in one line, as it happens.
-local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
 local looks = require "lunarch.cli.common.looks"
@@ -44,9 +43,7 @@ end
 
 ---@return integer status
 function command.run(flags)
-  local name, wrong = looks.name_of(flags)
-  if not name then return flag.complain("watch", wrong) end
-  return looks.run("watch", flags, run)
+  return looks.run_named("watch", flags, run)
 end
 
 return command

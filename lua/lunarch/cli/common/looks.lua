@@ -106,6 +106,14 @@ function looks.name_of(flags)
   return nil, (args.error_text(message):gsub("^.-NAME: ", ""))
 end
 
+--- The same as looks.run, of a command that is given a name.
+---@return integer status
+function looks.run_named(command, flags, fn)
+  local name, wrong = looks.name_of(flags)
+  if not name then return flag.complain(command, wrong) end
+  return looks.run(command, flags, fn)
+end
+
 --- An instant in UTC, for programs.
 ---@param at number seconds since 1970
 function looks.stamp(at)
