@@ -104,6 +104,10 @@ cases.both = {
     '\nnil, "it is held here already", "locked"\ntrue\ntry: it is held here already %(locked%)\ntrue\n',
     '\nnil, "locked by [^\n]+", "locked"\ntry: it is held here already %(locked%)\n'
       .. 'nil, "/none is not held here, and no candidate stands in it", "not_owner"\n' } },
+  { "locals, which stay for the lines after them", { 'local x = lock("/a", 1)', 'local y = lock("/a", 1)', "y",
+    "local function f(n) return n + 1 end", "f(41)", "local p <const>, q = 1, 2", "p + q", "local t <close> = nil",
+    "t", "local last = 5 print(last + 1)", "last" }, {
+    '\nnil, "it is held here already", "locked"\nnil\n42\n3\nnil\n6\nnil\n' } },
   { "names that are none", { 'lock ""', 'try ""', 'line ""', 'history ""', 'follow ""', 'revoke ""',
     'candidate("", "A")', 'candidate("/e/", "A")', 'candidate("/e", "")', 'candidate("/e", "A", { ttl = 0 })',
     'candidate("/e", "A", 5)', 'kill ""', "client:get ''", "print(#elections())" }, {
