@@ -50,6 +50,8 @@ enum { ATTEMPT_MOST_TIMES = 4 };
 enum { ATTEMPT_ANSWERS = 4 };
 #define ATTEMPT_SLOW_NS (8 * NS_PER_S)
 #define DELAY_SLOW_NS (2 * NS_PER_S)
+/* A member of another cluster is asked for itself alone, as often as it takes. */
+#define DELAY_STRANGER_NS (2 * NS_PER_S)
 /* Deadlines are kept by another clock than ours, which may be a little ahead. */
 #define SLACK_NS NS_PER_MS
 
@@ -202,6 +204,8 @@ static void wait(struct etcd_call *call) {
     delay = least(delay < DELAY_LEAST_NS ? DELAY_LEAST_NS : delay, most);
     int64_t slow_ns = least(answer_ns(call), DELAY_SLOW_NS);
     delay = delay > slow_ns ? delay : slow_ns;
+    if (call->member && call->member == call->etcd->identity.stranger)
+        delay = DELAY_STRANGER_NS;
     call->round++;
     call->tried = 0;
     sm_move(&call->sm, WAITING);

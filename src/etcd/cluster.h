@@ -124,6 +124,8 @@ void etcd_member_describe(const struct etcd_member *member, char *text, size_t n
 
 /* survey.c: a member has answered, the first of all. */
 void etcd_survey_again(struct etcd *etcd);
+/* survey.c: two clusters are in the list. */
+void etcd_survey_stranger(struct etcd *etcd);
 void etcd_survey_on_timer(struct rpc_timer *timer);
 /* call.c */
 void etcd_calls_init(struct etcd *etcd);

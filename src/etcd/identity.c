@@ -126,7 +126,8 @@ static bool is_everywhere(const struct etcd *etcd, uint64_t cluster_id) {
 
 static const struct etcd_member *one_of_ours(const struct etcd *etcd) {
     for (size_t i = 0; i < etcd->n_slots; i++)
-        if (etcd->members[i].shown_id == etcd->identity.cluster_id && etcd->members[i].was_ours)
+        if (etcd->members[i].shown_id == etcd->identity.cluster_id && etcd->members[i].was_ours &&
+            etcd->members[i].is_used)
             return &etcd->members[i];
     return NULL;
 }
@@ -156,6 +157,7 @@ static int saw_other(struct etcd_member *member, const Etcdserverpb__ResponseHea
     if (++member->n_other >= OTHERS_AT_LEAST && !member->was_ours && one_of_ours(etcd) &&
         !identity->stranger) {
         identity->stranger = member;
+        etcd_survey_stranger(etcd);
         tell_followers(etcd);
     }
     return lun_err_set(ret_err, LUN_EUNAVAILABLE,

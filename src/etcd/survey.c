@@ -2,12 +2,16 @@
  * give two leaders, each client keeping to the first that answers it. What is found is kept by identity.c.
  *
  * An endpoint that cannot be used is warned of, although the others serve: else it would be noticed when they fail. Where none
- * answers there are errors enough, and the survey is made again once one does. */
+ * answers there are errors enough, and the survey is made again once one does. It is also made again and again as long as two
+ * clusters are in the list, for no other call asks a member then: the list may become one of one cluster, and what showed
+ * another cluster may have been a false answer. */
 #include "etcd/cluster.h"
 #include "etcd/kv.h"
 
 /* A connection may take so long where each answer takes seconds. */
 #define SURVEY_NS (10 * NS_PER_S)
+/* Between two surveys while two clusters are in the list. */
+#define AGAIN_NS (2 * NS_PER_S)
 
 static void warn(const struct etcd_member *member, const char *why) {
     trace_line(member->etcd->trace, "etcd: the endpoint %s cannot be used: %s", etcd_member_address(member),
@@ -38,7 +42,9 @@ static void on_status(void *arg, const struct etcd_reply *reply) {
     if (--etcd->survey.n_out > 0 || etcd->is_closing)
         return;
     etcd->survey.is_to_come = etcd->identity.cluster_id == 0;
-    if (!etcd->survey.is_to_come)
+    if (identity_check(etcd, NULL))
+        etcd_survey_stranger(etcd);
+    else if (!etcd->survey.is_to_come)
         finish(etcd);
 }
 
@@ -64,9 +70,17 @@ void etcd_survey_again(struct etcd *etcd) {
     rpc_timer_start(&etcd->survey.timer, rpc_now(etcd->rpc));
 }
 
+void etcd_survey_stranger(struct etcd *etcd) {
+    if (etcd->survey.n_out == 0 && !rpc_timer_is_running(&etcd->survey.timer))
+        rpc_timer_start(&etcd->survey.timer, rpc_now(etcd->rpc) + AGAIN_NS);
+}
+
 void etcd_survey_on_timer(struct rpc_timer *timer) {
     struct survey *survey = CONTAINER_OF(timer, struct survey, timer);
     struct etcd *etcd = CONTAINER_OF(survey, struct etcd, survey);
-    if (!etcd->is_closing)
-        (void)etcd_survey(etcd);
+    if (etcd->is_closing)
+        return;
+    (void)etcd_survey(etcd);
+    if (identity_check(etcd, NULL))
+        etcd_survey_stranger(etcd); /* there was no memory to ask any */
 }

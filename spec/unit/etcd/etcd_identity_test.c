@@ -1,4 +1,5 @@
 /* spec/unit/etcd/etcd_identity_test.c - which etcd answers, and that it is another one now. */
+#include "etcd/cluster.h"
 #include "etcd_asking.h"
 
 struct told {
@@ -154,26 +155,90 @@ static void a_member_of_ours_that_is_silent_keeps_its_cluster(void) {
     world_close(&world);
 }
 
-static void two_clusters_in_one_list_are_an_error(void) {
+/* For `half_seconds` of them every Status is answered: a:1 belongs to this cluster, b:1 to that. How often b:1 was asked. */
+static int show(struct world *world, int half_seconds, uint64_t cluster_of_a, uint64_t cluster_of_b) {
+    int n_of_b = 0;
+    for (int i = 0; i < half_seconds; i++) {
+        for (struct fake_call *call; (call = fake_call(world->fake, RPC_MEMBER_STATUS));) {
+            bool is_a = strcmp(call->address, "a:1") == 0;
+            n_of_b += !is_a;
+            reply_status(call, is_a ? cluster_of_a : cluster_of_b);
+        }
+        fake_advance(world->fake, 500 * MS);
+    }
+    return n_of_b;
+}
+
+static struct world two_clusters(struct told *told) {
     struct world world = world_of(2);
-    struct told told;
-    follow(&world, &told);
+    follow(&world, told);
     rpc_enter(world.rpc);
     CHECK(etcd_survey(world.etcd) == 0);
     rpc_leave(world.rpc);
-    for (int i = 0; i < 6; i++) {
-        for (struct fake_call *call; (call = fake_call(world.fake, RPC_MEMBER_STATUS));)
-            reply_status(call, strcmp(call->address, "a:1") == 0 ? OUR_CLUSTER : OTHER_CLUSTER);
-        fake_advance(world.fake, 500 * MS);
-    }
-    CHECK(told.n == 1 && told.began_ns == ETCD_BEGAN_NEVER);
+    (void)show(&world, 6, OUR_CLUSTER, OTHER_CLUSTER);
+    CHECK(told->n == 1 && told->began_ns == ETCD_BEGAN_NEVER);
+    return world;
+}
+
+static int put_as(struct world *world, struct got *got, uint64_t cluster_id) {
+    (void)put(world, got, S);
+    fake_run(world->fake);
+    struct fake_call *call = fake_call(world->fake, RPC_PUT);
+    if (call)
+        reply_put(call, cluster_id);
+    CHECK(got->n == 1);
+    return got->code;
+}
+
+static void two_clusters_in_one_list_are_an_error(void) {
+    struct told told;
     struct got got;
-    (void)put(&world, &got, S);
-    fake_run(world.fake);
-    CHECK(got.n == 1 && got.code == LUN_EINVALID);
+    struct world world = two_clusters(&told);
+    CHECK(put_as(&world, &got, OUR_CLUSTER) == LUN_EINVALID);
     CHECK_TEXT(got.err.text,
                "the endpoints are of two clusters: a:1 belongs to cluster c1, b:1 to c2; list the "
                "members of one");
+    world_close(&world);
+}
+
+static void a_member_of_another_cluster_is_asked_again_now_and_then(void) {
+    struct told told;
+    struct got got;
+    struct world world = two_clusters(&told);
+    int n = show(&world, 120, OUR_CLUSTER, OTHER_CLUSTER);
+    CHECK(n >= 10 && n <= 40);
+    CHECK(told.n == 1 && put_as(&world, &got, OUR_CLUSTER) == LUN_EINVALID);
+    world_close(&world);
+}
+
+static void a_member_that_shows_our_cluster_after_all_makes_the_list_one_again(void) {
+    struct told told;
+    struct got got;
+    struct world world = two_clusters(&told);
+    (void)show(&world, 10, OUR_CLUSTER, OUR_CLUSTER);
+    CHECK(told.n == 1 && put_as(&world, &got, OUR_CLUSTER) == 0);
+    world_close(&world);
+}
+
+static void the_list_is_one_again_when_all_members_are_of_the_other_cluster(void) {
+    struct told told;
+    struct got got;
+    struct world world = two_clusters(&told);
+    (void)show(&world, 40, OTHER_CLUSTER, OTHER_CLUSTER);
+    CHECK(told.n == 2 && told.began_ns != ETCD_BEGAN_NEVER);
+    CHECK(put_as(&world, &got, OTHER_CLUSTER) == 0);
+    world_close(&world);
+}
+
+static void the_list_is_one_again_when_the_member_of_ours_is_not_in_it_any_more(void) {
+    struct told told;
+    struct world world = two_clusters(&told);
+    rpc_enter(world.rpc);
+    etcd_member_leave(etcd_member_at(world.etcd, 0), "is not named by DNS any more");
+    rpc_leave(world.rpc);
+    (void)read_as(&world, OTHER_CLUSTER, 2, 5);
+    (void)show(&world, 40, OUR_CLUSTER, OTHER_CLUSTER);
+    CHECK(read_as(&world, OTHER_CLUSTER, 2, 5) == 0);
     world_close(&world);
 }
 
@@ -185,5 +250,9 @@ int main(void) {
     RUN(another_id_in_every_answer_is_another_etcd);
     RUN(a_member_of_ours_that_is_silent_keeps_its_cluster);
     RUN(two_clusters_in_one_list_are_an_error);
+    RUN(a_member_of_another_cluster_is_asked_again_now_and_then);
+    RUN(a_member_that_shows_our_cluster_after_all_makes_the_list_one_again);
+    RUN(the_list_is_one_again_when_all_members_are_of_the_other_cluster);
+    RUN(the_list_is_one_again_when_the_member_of_ours_is_not_in_it_any_more);
     return check_end();
 }
