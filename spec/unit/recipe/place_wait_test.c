@@ -351,6 +351,21 @@ static void a_look_that_was_cancelled_does_not_count_as_an_answer(void) {
     scene_end(scene);
 }
 
+static void an_answer_that_took_very_long_does_not_keep_the_next_read_away_for_minutes(void) {
+    struct scene *scene = scene_begin(1);
+    b_is_looking(scene);
+    world_put(scene->world, "/other", "1", 0);
+    release_calls(scene);
+    scene->world->is_held[RPC_TXN] = true;
+    world_advance(scene->world, SECONDS(15)); /* for a hedge */
+    release_calls(scene);
+    scene->world->are_events_held = true;
+    world_delete(scene->world, LINE "stranger");
+    world_advance(scene->world, SECONDS(31));
+    STORY(scene->world, "b holds");
+    scene_end(scene);
+}
+
 /* ---- following one of the same client --------------------------------------------------------------- */
 
 static void a_follower_looks_for_itself_when_the_one_before_it_is_given_up_in_any_state(void) {
@@ -434,6 +449,35 @@ static void a_place_of_an_etcd_that_is_no_more_says_nothing_about_who_is_first(v
     scene_end(scene);
 }
 
+/* a's answer comes late: b has waited for its key as for another client's, and c has taken that over, with a stranger between
+ * b and c. That b stood right behind a says nothing of c. */
+static void a_place_answered_late_is_not_taken_for_the_one_right_before_one_that_took_over(void) {
+    struct scene *scene = scene_begin(1);
+    struct world *world = scene->world;
+    a_is_entering(scene, PLACE_WAIT);
+    world_answer_slowly(world, RPC_TXN);
+    world->is_held[RPC_TXN] = false;
+    CHECK(stand_enter(&scene->b, &scene->bob, "b", PLACE_WAIT) == 0);
+    world_run(world);
+    (void)stranger_holds(scene);
+    CHECK(stand_enter(&scene->c, &scene->ann, "c", PLACE_WAIT) == 0);
+    world_run(world);
+    CHECK(world_count(world, LINE) == 4);
+    stand_give_up(&scene->b);
+    world_run(world);
+    STORY(world, "");
+    world_deliver(world);
+    world_run(world);
+    STORY(world, "a holds");
+    stand_leave(&scene->a);
+    world_run(world);
+    STORY(world, "a left");
+    world_delete(world, LINE "stranger");
+    world_run(world);
+    STORY(world, "c holds");
+    scene_end(scene);
+}
+
 static void a_whole_line_of_one_session_ends_with_it(void) {
     struct scene *scene = scene_begin(1);
     a_holds(scene);
@@ -474,10 +518,12 @@ int main(void) {
     RUN(a_look_that_found_no_memory_is_made_a_second_later_however_slow_answers_are);
     RUN(a_look_that_was_not_sent_does_not_count_as_an_answer);
     RUN(a_look_that_was_cancelled_does_not_count_as_an_answer);
+    RUN(an_answer_that_took_very_long_does_not_keep_the_next_read_away_for_minutes);
     RUN(a_follower_looks_for_itself_when_the_one_before_it_is_given_up_in_any_state);
     RUN(a_follower_goes_on_when_the_one_before_it_loses_its_session);
     RUN(a_follower_goes_on_when_the_key_before_it_is_deleted_by_an_operator);
     RUN(a_place_of_an_etcd_that_is_no_more_says_nothing_about_who_is_first);
+    RUN(a_place_answered_late_is_not_taken_for_the_one_right_before_one_that_took_over);
     RUN(a_whole_line_of_one_session_ends_with_it);
     return check_end();
 }

@@ -121,7 +121,8 @@ static struct fake_call *next_call(struct world *world) {
             continue;
         for (size_t i = 0; i < fake_n_calls(world->fake, method); i++) {
             struct fake_call *call = fake_nth_call(world->fake, method, i);
-            if (!world_member(world, call->address)->is_frozen && !is_pending(world, call))
+            bool is_carried_out = is_pending(world, call) || call == world->slow_call;
+            if (!world_member(world, call->address)->is_frozen && !is_carried_out)
                 return call;
         }
     }
