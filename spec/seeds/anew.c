@@ -12,7 +12,7 @@ static void forget_machine(struct machine *machine) {
     machine->n_observed_anew++;
     machine->is_watch_old = true;
     for (int i = 0; i < STANDS; i++) {
-        machine->stands[i].has_written = false;
+        machine->stands[i].written_ns = 0;
         if (machine->stands[i].state == HOLDING && !machine->stands[i].robbed_ns)
             machine->stands[i].robbed_ns = sim_now(machine->world->sim);
     }

@@ -32,7 +32,9 @@ static void on_entered(struct place *place, const struct lun_err *err) {
         return;
     }
     tell(machine, "does not get %s: %s", stand->key, lun_strerror_name(err->code));
-    if (err->code == LUN_ELOCKED && stand->has_written)
+    /* What a frozen member carries out after another has answered is found, and deleted. */
+    bool has_written = stand->written_ns && stand->written_ns < sim_client_served_ns(machine->client);
+    if (err->code == LUN_ELOCKED && has_written)
         broken(machine->world, INVARIANT_try_writes_nothing, machine->name, stand->key);
     let_go(stand);
 }
@@ -59,7 +61,7 @@ static void enter(struct stand *stand) {
     bool is_resting = machine_rests(machine);
     stand->line = is_resting ? 0 : draw_line(machine);
     stand->is_trying = chance(&machine->dice, 250) && !is_resting;
-    stand->has_written = false;
+    stand->written_ns = 0;
     int64_t patience = chance(&machine->dice, 400) ? SECONDS(3) : SECONDS(120);
     if (chance(&machine->dice, 100))
         patience = MS(5);

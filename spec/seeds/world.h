@@ -58,7 +58,8 @@ struct stand {
     int64_t robbed_ns;   /* somebody else took its key away, then; 0: nobody */
     bool is_told;        /* that it has to stop, or has lost */
     struct place *place; /* of a bare machine */
-    bool is_trying, has_written;
+    bool is_trying;
+    int64_t written_ns; /* when a try of it was carried out; 0: none was */
     /* Of one behind the door: one of both. */
     struct lun_mutex *mutex;
     struct lun_election *election;
