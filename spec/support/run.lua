@@ -3,12 +3,13 @@
 --
 -- A unit test is a program made from a spec/**/*_test.c, which prints "not ok ..." for what fails and ends with
 -- "N passed, N failed", or with status 77 where it cannot run. A spec file is a spec/**/*_spec.lua. Files whose names
--- end in _serial_test or _serial_spec run at the end, alone, because they take all of the machine. A file is given
--- 300 s; a line `-- limit: 600 s` near its top gives it more. A spec file runs on Lua 5.4, and below spec/module on
--- LuaJIT too, unless a line `-- vms: lua5.4 luajit` near its top says otherwise; and once more against a secured
--- cluster (secured.lua) where a line says `-- clusters: plain mtls`, or --cluster=mtls does. With --tsan only the unit
--- tests are run: the Lua VM is not instrumented. A line `-- needs: haproxy` names what ./dev fetches only if this file
--- is run; --needs prints that for all files that are wanted, and runs none.
+-- end in _serial_test or _serial_spec run at the end, no more of them at once than there are cores: they are about
+-- instants, or take a core for themselves. A file is given 300 s; a line `-- limit: 600 s` near its top gives it more.
+-- A spec file runs on Lua 5.4, and below spec/module on LuaJIT too, unless a line `-- vms: lua5.4 luajit` near its top
+-- says otherwise; and once more against a secured cluster (secured.lua) where a line says `-- clusters: plain mtls`, or
+-- --cluster=mtls does. With --tsan only the unit tests are run: the Lua VM is not instrumented. A line
+-- `-- needs: haproxy` names what ./dev fetches only if this file is run; --needs prints that for all files that are
+-- wanted, and runs none.
 --
 -- What fails while the machine stood still (a thread of ours that reads the clock could not: stalls.lua) is run again,
 -- in the end, twice at most: S1 is a promise about time. What hung until its limit is not: no stall explains that.
@@ -295,9 +296,13 @@ if options.needs then
 end
 local running, n_running, total = {}, 0, { passed = 0, failed = 0, skipped = 0 }
 local ended, cpu_since = {}, costs.meter()
-local queue, serial = {}, {}
+-- One after the other; the last is what is run again, alone.
+local crowd, serial, again = { at_once = parallelism() }, { at_once = math.min(parallelism(), #uv.cpu_info()) }, {
+  at_once = 1,
+}
+local stages = { crowd, serial, again }
 for _, job in ipairs(jobs) do
-  table.insert(job.is_serial and serial or queue, job)
+  table.insert(job.is_serial and serial or crowd, job)
 end
 
 io.stdout:setvbuf "line"
@@ -332,7 +337,7 @@ local function on_end(job)
   local stall_s = may_try_again and machine.longest(job.started_ns) or 0
   if stall_s >= STALL_S then
     print(("again %s: the machine stood still for %.2f s meanwhile"):format(job.name, stall_s))
-    table.insert(serial, job)
+    table.insert(again, job)
   else
     lengths[job.name] = job.seconds
     ended[#ended + 1] = job
@@ -350,11 +355,15 @@ local function start_next(list)
 end
 
 fill = function()
-  while queue[1] and n_running < parallelism() do
-    start_next(queue)
+  while stages[1] do
+    local stage = stages[1]
+    while stage[1] and n_running < stage.at_once do
+      start_next(stage)
+    end
+    if n_running > 0 then return end
+    table.remove(stages, 1)
   end
-  if n_running > 0 then return end
-  if serial[1] then start_next(serial) else stop_waiting() end
+  stop_waiting()
 end
 
 heartbeat:start(HEARTBEAT_MS, HEARTBEAT_MS, function()

@@ -1,5 +1,6 @@
 local process = require "support.process"
 local tree = require "support.tree"
+local uv = require "luv"
 local wait = require "support.wait"
 
 -- Runs the runner on a tree of its own, made of `files` (path below spec/ = text).
@@ -92,6 +93,35 @@ describe("the runner", function()
     output, _, last = run(files, "--cluster=mtls")
     assert.equal("0 passed, 2 failed", last)
     assert.matches("FAIL +spec/b_spec.lua over mtls", output)
+  end)
+
+  it("runs those that are called serial after the others, no more of them at once than there are cores", function()
+    local order, n_cores = tree.folder() .. "/order", #uv.cpu_info()
+    local text = ([[
+      it("is noted", function()
+        local file = io.open(%q, "a")
+        file:setvbuf "line"
+        file:write "+ NAME\n"
+        require("luv").sleep(200)
+        file:write "- NAME\n"
+      end)
+    ]]):format(order)
+    local files = { ["a_spec.lua"] = text:gsub("NAME", "crowd"), ["b_spec.lua"] = text:gsub("NAME", "crowd") }
+    for i = 1, n_cores + 2 do
+      files["c" .. i .. "_serial_spec.lua"] = text:gsub("NAME", "serial")
+    end
+    local _, _, last = run(files)
+    assert.equal(n_cores + 4 .. " passed, 0 failed", last)
+    local n_now, most, has_serial = 0, 0, false
+    for sign, name in tree.read(order):gmatch "([+-]) (%w+)" do
+      if name == "serial" then
+        has_serial, n_now = true, n_now + (sign == "+" and 1 or -1)
+        most = math.max(most, n_now)
+      else
+        assert.is_false(has_serial)
+      end
+    end
+    assert.is_true(has_serial and most <= n_cores, most .. " at once")
   end)
 
   it("is not deceived by os.exit(0) in a spec", function()
