@@ -25,19 +25,42 @@ describe("the terminal", function()
 
   local BUSY = "while true do end"
 
+  -- Fields of proc(5)'s stat.
+  local PGRP, TPGID, UTIME, STIME = 5, 8, 14, 15
+
+  local function stat_of(pid)
+    local fields = {}
+    for field in tree.read("/proc/" .. pid .. "/stat"):gsub("%b()", "name"):gmatch "%S+" do
+      fields[#fields + 1] = math.tointeger(tonumber(field)) or field
+    end
+    return fields
+  end
+
+  local function ticks_of(pid)
+    local stat = stat_of(pid)
+    return stat[UTIME] + stat[STIME]
+  end
+
+  -- Until what computes has noticed a signal, and another one counts as a second.
+  local function await_notice(pid)
+    local before = ticks_of(pid)
+    wait.eventually(function() return ticks_of(pid) > before + 2 end)
+    wait.pass(0.2)
+  end
+
   local WAYS = {
     ["a second SIGTERM, while something computes"] = { 143, function(t, pid)
       compute(t, BUSY)
       uv.kill(pid, "sigterm")
-      wait.pass(0.2)
+      await_notice(pid)
       uv.kill(pid, "sigterm")
     end },
     ["SIGHUP"] = { 129, function(_, pid) uv.kill(pid, "sighup") end },
-    ["a third Ctrl-C, while something computes that it does not reach"] = { 130, function(t)
+    ["a third Ctrl-C, while something computes that it does not reach"] = { 130, function(t, pid)
       compute(t, "coroutine.wrap(function() " .. BUSY .. " end)()")
-      for _ = 1, 3 do
+      for i = 1, 3 do
         t:type "\3"
-        wait.pass(0.2)
+        if i < 3 then await_notice(pid) end
       end
     end },
     ["Ctrl-\\"] = { 131, function(t) t:type "half a line\28" end },
@@ -74,7 +97,8 @@ describe("the terminal", function()
     t:type "\26"
     t:wait "^%$ ?$"
     t:type "fg\r"
-    wait.pass(0.3)
+    local stat = stat_of(t:pid())
+    wait.eventually(function() return stat_of(t:pid())[TPGID] ~= stat[PGRP] end, nil, "the console to be in front")
     t:type "\3"
     t:wait "^sim> ?$"
   end)

@@ -23,12 +23,17 @@ for _, name in ipairs { "cluster", "dev" } do
     end)
     after_each(process.end_all)
 
-    -- Everything that the console says to these lines.
+    -- Everything that the console says to these lines. `-- PATTERN` at the end of one: the next is typed once that
+    -- was said.
     local function say(lines, script)
       local words = { "lunarch", "console", script or flags[1], table.unpack(flags, script and 1 or 2) }
       words.stdin, words.env = true, env
       local child = process.start(words)
-      child:write(lines .. "\n")
+      for line in lines:gmatch "[^\n]+" do
+        local typed, awaited = line:match "^(.-) %-%- (.*)$"
+        child:write((typed or line) .. "\n")
+        if awaited then child:wait_line(awaited) end
+      end
       child:close_stdin()
       local status = child:wait_exit()
       local out = {}
@@ -60,7 +65,7 @@ for _, name in ipairs { "cluster", "dev" } do
 
     it("has elections, locks, line and members", function()
       local output, status = say [[
-        candidate("/verbs/e", "A") lunarch.sleep(0.3)
+        candidate("/verbs/e", "A") -- A  elected
         lock("/verbs/l", 5) do end
         elections() locks("/verbs/l")
         elections("/verbs")
@@ -79,8 +84,8 @@ for _, name in ipairs { "cluster", "dev" } do
 
     it("has follow and unfollow", function()
       local output = say [[
-        follow "/verbs/f" lunarch.sleep(0.3)
-        x = lock("/verbs/f", 5) lunarch.sleep(0.3)
+        follow "/verbs/f" -- nobody is in the line
+        x = lock("/verbs/f", 5) -- /verbs/f: acquired
         unfollow "/verbs/f"
         leave(x)
         unfollow "/verbs/f"
@@ -93,11 +98,11 @@ for _, name in ipairs { "cluster", "dev" } do
     it("has candidate with its handlers, resign and leave", function()
       local output, status = say [[
         function do_work(term) print("works as " .. term.value) return 60 end
-        a = candidate("/verbs/c", "A", { ttl = 5 })
-        lunarch.sleep(0.3) b = candidate("/verbs/c", "B", { ttl = 5 }) lunarch.sleep(0.3)
+        a = candidate("/verbs/c", "A", { ttl = 5 }) -- works as A
+        b = candidate("/verbs/c", "B", { ttl = 5 }) -- B  leader is A
         a
         b
-        resign(a) lunarch.sleep(0.5)
+        resign(a) -- B  elected
         b
         a.term:put("/verbs/late", "x")
         resign("B") do end
@@ -116,13 +121,13 @@ for _, name in ipairs { "cluster", "dev" } do
     end)
 
     it("has revoke, which is asked about on a cluster of others, and refused where nobody can answer", function()
-      local output = say [[
-        a = candidate("/verbs/revoked", "A", { ttl = 5 }) lunarch.sleep(0.3)
-        revoke(a)
-        lunarch.sleep(0.5)
+      local output = say([[
+        a = candidate("/verbs/revoked", "A", { ttl = 5 }) -- A  elected
+        revoke(a) -- ]] .. (name == "dev" and "A  on_lost" or "not revoked") .. [[
+
         revoke ""
         revoke "/verbs/nothing"
-      ]]
+      ]])
       expect(output, name == "dev" and "\ntrue\n.*A  on_lost %(" or 'nil, "not revoked", "cancelled"\n',
         "revoke: 'x' must be [^\n]+\n", 'nil, "there is no key /verbs/nothing bound to a lease", "invalid"\n')
     end)
@@ -130,10 +135,9 @@ for _, name in ipairs { "cluster", "dev" } do
     it("has history and timeline", function()
       local picture = tree.folder() .. "/f.svg"
       local output, status = say(([[
-        a = candidate("/verbs/h", "A", { ttl = 5 }) lunarch.sleep(0.3)
-        b = candidate("/verbs/h", "B", { ttl = 5 }) lunarch.sleep(0.3)
-        leave(a) do end
-        lunarch.sleep(0.3)
+        a = candidate("/verbs/h", "A", { ttl = 5 }) -- A  elected
+        b = candidate("/verbs/h", "B", { ttl = 5 }) -- B  leader is A
+        leave(a) do end -- B  elected
         history "/verbs/h"
         timeline()
         timeline %q
@@ -163,9 +167,9 @@ for _, name in ipairs { "cluster", "dev" } do
         election = "/verbs/script"
         function do_work(term) print("the script works, token " .. term.token) return 60 end
       ]])
-      local output = say('candidate(nil, "S") lunarch.sleep(0.3)', path)
+      local output = say('candidate(nil, "S") -- the script works', path)
       expect(output, "S  elected, token %d+\n", "the script works, token %d+\n", "S gave up /verbs/script\n")
-      output = say(('candidate("/verbs/other", "T", { script = %q }) lunarch.sleep(0.3)'):format(path))
+      output = say(('candidate("/verbs/other", "T", { script = %q }) -- the script works'):format(path))
       expect(output, "T  elected, token %d+\n", "the script works, token %d+\n", "T gave up /verbs/other\n")
     end)
 
