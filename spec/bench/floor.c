@@ -11,30 +11,24 @@
  * One line of JSON per run: times in microseconds, CPU of this process per operation. Nothing here is robust:
  * whatever fails ends it. ENDPOINT: host:port, or https://host:port with files named by LUNARCH_CACERT, LUNARCH_CERT
  * and LUNARCH_KEY. */
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "etcd.pb-c.h"
-#include "floor/figures.h"
 #include "floor/locks.h"
 #include "floor/wire.h"
-
-enum { N_LOCKS = 64, WARM_UP = 200 };
-
-extern char **environ;
+#include "shared/figures.h"
 
 /* ---- cycle ------------------------------------------------------------------------------------------ */
 
 static void run_cycle(int n) {
     struct session session;
     session_open(&session);
-    struct lock lock;
-    lock_name(&lock, 0, session.lease);
+    struct lock_key lock;
+    lock_name(&lock, "floor", 0, session.lease);
     double *samples = new_samples(n), cpu = 0;
     for (int i = -WARM_UP; i < n; i++) {
         if (i == 0)
@@ -92,7 +86,7 @@ static void unwatch(struct stream *stream) {
 }
 
 /* The confirming read: nobody in the line is older than we are. */
-static void confirm(struct lock *lock, int64_t revision) {
+static void confirm(struct lock_key *lock, int64_t revision) {
     struct unary unary = {.then = NULL};
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = text_of(lock->prefix);
@@ -108,10 +102,10 @@ static void confirm(struct lock *lock, int64_t revision) {
 
 static void run_handoff(int n, int settle_ms) {
     struct session sessions[2];
-    struct lock locks[2];
+    struct lock_key locks[2];
     for (int i = 0; i < 2; i++) {
         session_open(&sessions[i]);
-        lock_name(&locks[i], 0, sessions[i].lease);
+        lock_name(&locks[i], "floor", 0, sessions[i].lease);
     }
     struct stream watch;
     stream_open(&watch, WATCH, &etcdserverpb__watch_response__descriptor, on_watch);
@@ -152,7 +146,7 @@ static void run_handoff(int n, int settle_ms) {
 
 struct runner {
     struct unary unary; /* first */
-    struct lock lock;
+    struct lock_key lock;
     double begin;
 };
 
@@ -197,7 +191,7 @@ static void run_par64(int n) {
     n_running = N_LOCKS;
     double begin = now_us(), cpu = cpu_us();
     for (int i = 0; i < N_LOCKS; i++) {
-        lock_name(&runners[i].lock, i, session.lease);
+        lock_name(&runners[i].lock, "floor", i, session.lease);
         runner_start(&runners[i]);
     }
     while (n_running > 0)
@@ -214,43 +208,11 @@ static void run_par64(int n) {
 
 /* A process that takes one lock and says so. */
 static void run_one_lock(void) {
-    struct lock lock;
-    lock_name(&lock, 0, session_grant());
+    struct lock_key lock;
+    lock_name(&lock, "floor", 0, session_grant());
     lock_take(&lock);
     (void)!write(STDOUT_FILENO, "L", 1);
     lock_release(&lock);
-}
-
-static double time_to_first_lock(const char *endpoint) {
-    int ends[2];
-    if (pipe(ends) != 0)
-        fail("no pipe");
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    posix_spawn_file_actions_addclose(&actions, ends[0]);
-    char *argv[] = {(char *)"floor", (char *)(uintptr_t)endpoint, (char *)"one", NULL};
-    double begin = now_us();
-    pid_t pid;
-    char byte;
-    if (posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, environ) != 0 ||
-        read(ends[0], &byte, 1) != 1)
-        fail("cannot run itself");
-    double took = now_us() - begin;
-    waitpid(pid, NULL, 0);
-    posix_spawn_file_actions_destroy(&actions);
-    close(ends[0]);
-    close(ends[1]);
-    return took;
-}
-
-static void run_first(const char *endpoint, int n) {
-    double *samples = new_samples(n);
-    for (int i = 0; i < n; i++)
-        samples[i] = time_to_first_lock(endpoint);
-    printf("{\"bench\":\"floor\",\"mode\":\"first\",\"n\":%d", n);
-    print_quantiles("", samples, n);
-    printf("}\n");
 }
 
 static void run_idle(void) {
@@ -258,7 +220,7 @@ static void run_idle(void) {
     session_open(&session);
     wire_drive_for_ms(1000);
     printf("{\"bench\":\"floor\",\"mode\":\"idle\",\"rss_kb\":%ld,\"anon_kb\":%ld,\"threads\":%ld}\n",
-           status_kb("VmRSS"), status_kb("RssAnon"), status_kb("Threads"));
+           status_kb(getpid(), "VmRSS"), status_kb(getpid(), "RssAnon"), status_kb(getpid(), "Threads"));
     session_close(&session);
 }
 
@@ -274,7 +236,7 @@ int main(int argc, char **argv) {
     int n = argc > 3 ? atoi(argv[3]) : 0;
     n = n > 0 ? n : 1000;
     if (strcmp(mode, "first") == 0) {
-        run_first(endpoint, n);
+        run_first("floor", endpoint, n);
         return 0;
     }
     wire_connect(endpoint);

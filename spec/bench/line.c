@@ -14,43 +14,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lunarch.h"
+#include "shared/door.h"
+#include "shared/figures.h"
 
 extern char **environ;
 
-enum { SESSION_TTL_S = 60, POLL_MS = 100 };
+enum { POLL_MS = 100 };
 
-static struct lun_client *client;
 static int n_served, n_failed;
 
-static void fail(const char *what) {
-    (void)fprintf(stderr, "line: %s\n", what);
-    exit(1);
-}
-
-static void check(int rc) {
-    if (rc)
-        fail(lun_strerror(rc));
-}
-
-static double now_s(void) {
-    return (double)lun_now_ns() / 1e9;
-}
-
 /* ---- of another process ----------------------------------------------------------------------------- */
-
-static long status_kb(long pid, const char *field) {
-    char line[256];
-    long kb = 0;
-    (void)snprintf(line, sizeof line, "/proc/%ld/status", pid);
-    FILE *file = fopen(line, "r");
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, field, strlen(field)) == 0)
-            kb = atol(line + strlen(field) + 1);
-    if (file)
-        (void)fclose(file);
-    return kb;
-}
 
 static double cpu_s(long pid) {
     char line[1024];
@@ -65,75 +38,6 @@ static double cpu_s(long pid) {
     if (file)
         (void)fclose(file);
     return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-}
-
-/* ---- asking ----------------------------------------------------------------------------------------- */
-
-struct answer {
-    bool is_there;
-    struct lun_session *session;
-    int64_t count;
-};
-
-static void on_answer(void *arg, const struct lun_result *result) {
-    struct answer *answer = arg;
-    if (result->err)
-        fail(result->err->text);
-    answer->is_there = true;
-    answer->session = result->session;
-    answer->count = result->n_results > 0 ? result->results[0].count : 0;
-}
-
-static struct lun_ask asking(struct answer *answer) {
-    *answer = (struct answer){.is_there = false};
-    return (struct lun_ask){-1, on_answer, answer};
-}
-
-static void await_answer(const struct answer *answer) {
-    while (!answer->is_there)
-        (void)lun_client_poll(client, -1);
-}
-
-static void poll_for_s(double span) {
-    for (double end = now_s() + span, left; (left = end - now_s()) > 0;)
-        (void)lun_client_poll(client, (int64_t)(left * 1e3) + 1);
-}
-
-static void connect_to(const char *endpoint) {
-    struct lun_config config = {.endpoints = &endpoint, .n_endpoints = 1, .name = "line"};
-    check(lun_client_open(&config, &client, NULL));
-}
-
-static void disconnect(void) {
-    struct answer answer;
-    struct lun_ask ask = asking(&answer);
-    check(lun_client_close(client, &ask, NULL, NULL));
-    await_answer(&answer);
-    lun_client_free(client);
-}
-
-static struct lun_session *session_open(void) {
-    struct answer answer;
-    struct lun_ask ask = asking(&answer);
-    struct lun_session_options options = {.ttl_s = SESSION_TTL_S, .grace_ms = -1};
-    check(lun_session_open(client, &options, &ask, NULL, NULL));
-    await_answer(&answer);
-    return answer.session;
-}
-
-static int64_t count_standing(const char *name) {
-    char prefix[96], end[96];
-    struct answer answer;
-    struct lun_ask ask = asking(&answer);
-    (void)snprintf(prefix, sizeof prefix, "%s/", name);
-    (void)snprintf(end, sizeof end, "%s0", name);
-    struct lun_kv_op count = {.kind = LUN_OP_RANGE,
-                              .key = lun_bytes_of(prefix),
-                              .range_end = lun_bytes_of(end),
-                              .is_count_only = true};
-    check(lun_kv(client, &count, &ask, NULL, NULL));
-    await_answer(&answer);
-    return answer.count;
 }
 
 /* ---- waiters ---------------------------------------------------------------------------------------- */
@@ -166,7 +70,7 @@ static struct lun_mutex **start_waiters(struct lun_session *session, const char 
     if (!mutexes)
         fail("out of memory");
     for (int i = 0; i < n; i++) {
-        check(lun_mutex_new(session, name, false, &mutexes[i], NULL));
+        mutexes[i] = mutex_new(session, name);
         struct lun_ask ask = {-1, on_locked, mutexes[i]};
         check(lun_mutex_lock(mutexes[i], &ask, NULL, NULL));
     }
@@ -191,23 +95,6 @@ static int run_worker(const char *name, int n) {
 
 /* ---- the holder ------------------------------------------------------------------------------------- */
 
-static struct lun_mutex *hold(struct lun_session *session, const char *name) {
-    struct answer answer;
-    struct lun_ask ask = asking(&answer);
-    struct lun_mutex *mutex;
-    check(lun_mutex_new(session, name, false, &mutex, NULL));
-    check(lun_mutex_lock(mutex, &ask, NULL, NULL));
-    await_answer(&answer);
-    return mutex;
-}
-
-static void let_go(struct lun_mutex *mutex) {
-    struct answer answer;
-    struct lun_ask ask = asking(&answer);
-    check(lun_mutex_unlock(mutex, &ask, NULL, NULL));
-    await_answer(&answer);
-}
-
 static pid_t spawn_worker(const char *endpoint, const char *name, int n) {
     char number[16];
     pid_t pid;
@@ -226,7 +113,7 @@ static pid_t spawn_worker(const char *endpoint, const char *name, int n) {
 
 static void await_standing(const char *name, int64_t n) {
     while (count_standing(name) < n)
-        poll_for_s(POLL_MS / 1e3);
+        poll_for_ms(POLL_MS);
 }
 
 static void print_etcd(long etcd_pid, double cpu_before) {
@@ -239,27 +126,28 @@ static void run_chain(const char *endpoint, long etcd_pid, int n, int n_processe
     char name[64];
     (void)snprintf(name, sizeof name, "/line/%d", (int)getpid());
     struct lun_session *session = session_open(), *waiting = n_processes > 1 ? NULL : session_open();
-    struct lun_mutex *held = hold(session, name), **mutexes = NULL;
+    struct lun_mutex *held = mutex_new(session, name), **mutexes = NULL;
+    lock(held);
     pid_t *pids = calloc((size_t)n_processes, sizeof *pids);
     long rss = status_kb(getpid(), "VmRSS");
-    double begin = now_s(), cpu = cpu_s(etcd_pid);
+    double begin = now_us(), cpu = cpu_s(etcd_pid);
     if (n_processes > 1)
         for (int i = 0; i < n_processes; i++)
             pids[i] = spawn_worker(endpoint, name, n / n_processes);
     else
         mutexes = start_waiters(waiting, name, n);
     await_standing(name, (int64_t)(n / n_processes) * n_processes + 1);
-    double entered = now_s();
+    double entered = now_us();
     printf("{\"bench\":\"line\",\"mode\":\"chain\",\"n\":%d,\"processes\":%d,\"entered_s\":%.2f", n,
-           n_processes, entered - begin);
+           n_processes, (entered - begin) / 1e6);
     print_etcd(etcd_pid, cpu);
-    poll_for_s(1);
+    poll_for_ms(1000);
     if (mutexes)
         printf(",\"bytes_per_waiter\":%ld", (status_kb(getpid(), "VmRSS") - rss) * 1024 / n);
     (void)fflush(stdout);
-    begin = now_s();
+    begin = now_us();
     cpu = cpu_s(etcd_pid);
-    let_go(held);
+    unlock(held);
     int n_lost = 0;
     if (mutexes)
         while (n_served + n_failed < n)
@@ -267,10 +155,10 @@ static void run_chain(const char *endpoint, long etcd_pid, int n, int n_processe
     for (int i = 0; i < n_processes && !mutexes; i++) {
         int status;
         while (waitpid(pids[i], &status, WNOHANG) == 0)
-            poll_for_s(POLL_MS / 1e3);
+            poll_for_ms(POLL_MS);
         n_lost += status != 0;
     }
-    double span = now_s() - begin;
+    double span = (now_us() - begin) / 1e6;
     printf(",\"chain_s\":%.2f,\"per_handoff_us\":%.0f,\"failed\":%d", span, span / n * 1e6,
            n_failed + n_lost);
     print_etcd(etcd_pid, cpu);
@@ -287,20 +175,21 @@ static void run_idle(long etcd_pid, int n, int seconds) {
     char name[64];
     (void)snprintf(name, sizeof name, "/line/%d", (int)getpid());
     struct lun_session *session = session_open(), *waiting = session_open();
-    struct lun_mutex *held = hold(session, name);
-    poll_for_s(2);
+    struct lun_mutex *held = mutex_new(session, name);
+    lock(held);
+    poll_for_ms(2000);
     double cpu = cpu_s(etcd_pid);
-    poll_for_s(seconds);
+    poll_for_ms(seconds * 1000);
     double alone = cpu_s(etcd_pid) - cpu;
     long rss = status_kb(getpid(), "VmRSS");
     size_t heap = mallinfo2().uordblks;
-    double begin = now_s();
+    double begin = now_us();
     struct lun_mutex **mutexes = start_waiters(waiting, name, n);
     await_standing(name, n + 1);
-    double entered = now_s() - begin;
-    poll_for_s(2);
+    double entered = (now_us() - begin) / 1e6;
+    poll_for_ms(2000);
     cpu = cpu_s(etcd_pid);
-    poll_for_s(seconds);
+    poll_for_ms(seconds * 1000);
     double with = cpu_s(etcd_pid) - cpu;
     printf(
         "{\"bench\":\"line\",\"mode\":\"idle\",\"n\":%d,\"entered_s\":%.2f,\"idle_percent\":%.2f,"

@@ -8,43 +8,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "rpc/grpc.h"
 #include "rpc/rpc.h"
 
-#include "etcd.pb-c.h"
-
-enum { N_LOCKS = 64, WARM_UP = 200, NAME_BYTES = 96 };
-
-static void fail(const char *what) {
-    (void)fprintf(stderr, "bench: %s\n", what);
-    exit(1);
-}
-
-static double now_us(void) {
-    return (double)clock_boottime_ns() / 1e3;
-}
-
-static double cpu_us(void) {
-    struct rusage r;
-    getrusage(RUSAGE_SELF, &r);
-    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1e6 +
-           (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
-}
-
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
+#include "shared/figures.h"
+#include "shared/lock.h"
 
 struct lock {
     struct rpc *rpc;
     struct rpc_channel *channel;
-    char prefix[NAME_BYTES], end[NAME_BYTES], key[NAME_BYTES + 16];
-    int64_t lease;
+    struct lock_key key;
     struct rpc_completion note;
     bool is_done, is_owner;
     double begin;
@@ -63,12 +39,9 @@ static void on_reply(void *arg, const struct rpc_result *result, const ProtobufC
     if (result->status != RPC_OK)
         fail(result->message);
     if (reply->descriptor == &etcdserverpb__txn_response__descriptor) {
-        const Etcdserverpb__TxnResponse *txn = (const Etcdserverpb__TxnResponse *)reply;
-        const Etcdserverpb__RangeResponse *owner = txn->responses[1]->response_range;
-        lock->is_owner =
-            txn->succeeded && owner->n_kvs == 1 && owner->kvs[0]->create_revision == txn->header->revision;
+        lock->is_owner = lock_is_won((const Etcdserverpb__TxnResponse *)reply);
     } else if (reply->descriptor == &etcdserverpb__lease_grant_response__descriptor) {
-        lock->lease = ((const Etcdserverpb__LeaseGrantResponse *)reply)->id;
+        lock->key.lease = ((const Etcdserverpb__LeaseGrantResponse *)reply)->id;
     }
     rpc_deliver(lock->rpc, &lock->note);
 }
@@ -87,54 +60,16 @@ static void wait_for(struct lock *lock) {
         (void)rpc_poll(lock->rpc, RPC_NEVER);
 }
 
-static ProtobufCBinaryData text_of(const char *text) {
-    return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
-}
-
-static void lock_name(struct lock *lock, int number) {
-    snprintf(lock->prefix, sizeof lock->prefix, "/seam/%d-%d/", (int)getpid(), number);
-    snprintf(lock->end, sizeof lock->end, "/seam/%d-%d0", (int)getpid(), number);
-    snprintf(lock->key, sizeof lock->key, "%s%llx", lock->prefix, (unsigned long long)lock->lease);
-}
-
-static Etcdserverpb__RequestOp op_of_range(Etcdserverpb__RangeRequest *range) {
-    Etcdserverpb__RequestOp op = ETCDSERVERPB__REQUEST_OP__INIT;
-    op.request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE;
-    op.request_range = range;
-    return op;
+static void send_txn(void *lock, const Etcdserverpb__TxnRequest *request) {
+    ask(lock, RPC_TXN, &request->base);
 }
 
 static void ask_lock(struct lock *lock) {
-    Etcdserverpb__Compare is_absent = ETCDSERVERPB__COMPARE__INIT;
-    is_absent.target = ETCDSERVERPB__COMPARE__COMPARE_TARGET__CREATE;
-    is_absent.key = text_of(lock->key);
-    is_absent.target_union_case = ETCDSERVERPB__COMPARE__TARGET_UNION_CREATE_REVISION;
-    Etcdserverpb__PutRequest put = ETCDSERVERPB__PUT_REQUEST__INIT;
-    put.key = is_absent.key;
-    put.lease = lock->lease;
-    Etcdserverpb__RangeRequest get = ETCDSERVERPB__RANGE_REQUEST__INIT, owner = get;
-    get.key = put.key;
-    owner.key = text_of(lock->prefix);
-    owner.range_end = text_of(lock->end);
-    owner.limit = 1;
-    owner.sort_target = ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__CREATE;
-    owner.sort_order = ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__ASCEND;
-    Etcdserverpb__RequestOp put_op = ETCDSERVERPB__REQUEST_OP__INIT;
-    put_op.request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT;
-    put_op.request_put = &put;
-    Etcdserverpb__RequestOp get_op = op_of_range(&get), owner_op = op_of_range(&owner);
-    Etcdserverpb__TxnRequest txn = ETCDSERVERPB__TXN_REQUEST__INIT;
-    txn.n_compare = 1;
-    txn.compare = (Etcdserverpb__Compare *[]){&is_absent};
-    txn.n_success = txn.n_failure = 2;
-    txn.success = (Etcdserverpb__RequestOp *[]){&put_op, &owner_op};
-    txn.failure = (Etcdserverpb__RequestOp *[]){&get_op, &owner_op};
-    ask(lock, RPC_TXN, &txn.base);
+    lock_request(&lock->key, send_txn, lock);
 }
 
 static void ask_unlock(struct lock *lock) {
-    Etcdserverpb__DeleteRangeRequest request = ETCDSERVERPB__DELETE_RANGE_REQUEST__INIT;
-    request.key = text_of(lock->key);
+    Etcdserverpb__DeleteRangeRequest request = unlock_request(&lock->key);
     ask(lock, RPC_DELETE_RANGE, &request.base);
 }
 
@@ -146,10 +81,9 @@ static void grant(struct lock *lock) {
 }
 
 static void report(const char *mode, double *samples, int n, double cpu, double wall) {
-    qsort(samples, (size_t)n, sizeof *samples, compare);
-    printf(
-        "{\"bench\":\"rpc\",\"mode\":\"%s\",\"n\":%d,\"per_s\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"cpu_us\":%.1f}\n",
-        mode, n, n / wall * 1e6, samples[n / 2], samples[(int)(n * 0.99)], cpu / n);
+    printf("{\"bench\":\"rpc\",\"mode\":\"%s\",\"n\":%d,\"per_s\":%.0f", mode, n, n / wall * 1e6);
+    print_quantiles("", samples, n);
+    printf(",\"cpu_us\":%.1f}\n", cpu / n);
 }
 
 static void run_cycle(struct lock *lock, double *samples, int n, int pause_ms) {
@@ -210,7 +144,7 @@ static void run_par64(struct lock *lock, double *samples, int n) {
     for (int i = 0; i < N_LOCKS; i++) {
         locks[i] = *lock;
         rpc_completion_init(&locks[i].note, on_poll);
-        lock_name(&locks[i], i + 1);
+        lock_name(&locks[i].key, "seam", i + 1, lock->key.lease);
         cycle_start(&locks[i]);
     }
     while (n_running > 0)
@@ -224,10 +158,10 @@ int main(int argc, char **argv) {
         return 2;
     }
     int n = atoi(argv[3]);
-    double *samples = calloc((size_t)n + 1, sizeof *samples);
+    double *samples = new_samples(n);
     struct lun_err err;
     struct lock lock = {.then = NULL};
-    if (!samples || rpc_grpc_new(NULL, &lock.rpc, &err))
+    if (rpc_grpc_new(NULL, &lock.rpc, &err))
         fail("cannot begin");
     rpc_completion_init(&lock.note, on_poll);
     rpc_enter(lock.rpc);
@@ -236,7 +170,7 @@ int main(int argc, char **argv) {
     if (rc)
         fail(err.text);
     grant(&lock);
-    lock_name(&lock, 0);
+    lock_name(&lock.key, "seam", 0, lock.key.lease);
     if (strcmp(argv[2], "cycle") == 0)
         run_cycle(&lock, samples, n, argc > 4 ? atoi(argv[4]) : 0);
     else
@@ -245,6 +179,5 @@ int main(int argc, char **argv) {
     rpc_channel_close(lock.channel);
     rpc_leave(lock.rpc);
     rpc_free(lock.rpc);
-    free(samples);
     return 0;
 }

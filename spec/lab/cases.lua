@@ -67,6 +67,18 @@ cases.both = {
     "A +on_lost %(resigned%)", "B +elected", "B +leaves the line", "A +elected, token %d+", "candidate B: is down" } },
   { "pause", { TWO, "pause(a, 1)", "a", "run(1.5)" }, { "A +paused for 1 s", "candidate A: is paused, leads",
     "A +runs again" } },
+  { "pause and resume", { TWO, "pause(a)", "pause(a)", "resume(a)", "resume(a)", "run(0.5)", "a" }, {
+    "A +paused %(SIGSTOP%)", 'nil, "candidate A is paused already", "invalid"', "A +runs again",
+    'nil, "candidate A is not paused", "invalid"', "candidate A: leads, token 2" } },
+  { "switchover", { TWO, 'switchover("/s", "B").value', B_LEADS, 'switchover("/s", "B")', 'switchover("/s", "Z")',
+    BOTH_STAND, 'switchover("/s").value', 'switchover "/none"', 'switchover ""' }, {
+    "A is asked to hand /s over to B\n", "A +on_lost %(handed_over%)", '\n"B"\n',
+    'nil, "B leads already", "refused"', 'nil, "Z does not stand in /s", "refused"',
+    "B is asked to hand /s over to A\n", '\n"A"\n', 'nil, "nobody leads /none", "no_leader"',
+    "switchover: 'name' must be" } },
+  { "pause_line and resume_line", { TWO, 'pause_line("/s", 60)', "resign(a)", "run(1)", 'resume_line "/s"', BOTH_STAND,
+    'resume_line "/s"', 'pause_line("/s", -1)' }, { "/s is paused for 60 s\ntrue\n", "A +on_lost %(resigned%)",
+    "the pause of /s is over\ntrue\n.*\nfalse\n", "pause_line: 'seconds' must be" } },
   { "kill and start", { SHORT, "kill(a)", "a", B_LEADS, "start(a)", BOTH_STAND, "a" }, { "A +killed",
     "candidate A: is down",
     "B +elected", "A +started again", "candidate A: waits in the line" } },
@@ -85,6 +97,17 @@ cases.both = {
     "\n3\n" } },
   { "revoke", { TWO, "revoke(a)", B_LEADS, wait_for "a.reason" }, { "its lease is revoked by an operator",
     "A +on_lost %(%a+_?%a*%)", "B +elected" } },
+  { "revoke of what is meant in other ways", { TWO, 'revoke(line("/s")[1])', wait_for "a.lost_at",
+    'x = lock("/l", 1)', 'revoke(line("/l")[1].key)', wait_for "not x:is_held()", 'revoke "/none"', "revoke {}" }, {
+    "A +its lease is revoked by an operator", "the lock is lost",
+    'nil, "there is no key /none bound to a lease", "invalid"', "revoke: 'x' must be a candidate, a place of" } },
+  { "a handler that runs", { 'c = candidate("/own", "C", { ttl = 5, do_work = function() lunarch.sleep(60) end })',
+    wait_for 'tostring(c):find "in do_work"', "c" },
+    { "candidate C: leads, token %d, in do_work; told to stop in %d%.%d s, lost in %d%.%d s if etcd stays silent" } },
+  { "fitness of candidates", {
+    'c = candidate("/f", "C", { ttl = 5, health_interval = 0.1, health = function() n = (n or 0) + 1 return n < 9 end })',
+    'd = candidate("/g", "D", { ttl = 5, may_stand = function() return false, "not yet" end })',
+    wait_for "c.reason", "d.elected_at" }, { "C +elected", "C +on_lost %(unhealthy%)", "D +[^\n]+not yet", "\nnil\n" } },
   { "fill", { "fill()", 'client:put("/k", "v")', "heal()", 'client:put("/k", "v")' }, { '"no_space"', "true, %d" } },
   { "until_", { SHORT, "kill(a)", B_LEADS, "until_(function() end, 0.1)" },
     { "\ntrue\n",
@@ -104,6 +127,10 @@ cases.both = {
     '\nnil, "it is held here already", "locked"\ntrue\ntry: it is held here already %(locked%)\ntrue\n',
     '\nnil, "locked by [^\n]+", "locked"\ntry: it is held here already %(locked%)\n'
       .. 'nil, "/none is not held here, and no candidate stands in it", "not_owner"\n' } },
+  { "locals, which stay for the lines after them", { 'local x = lock("/a", 1)', 'local y = lock("/a", 1)', "y",
+    "local function f(n) return n + 1 end", "f(41)", "local p <const>, q = 1, 2", "p + q", "local t <close> = nil",
+    "t", "local last = 5 print(last + 1)", "last" }, {
+    '\nnil, "it is held here already", "locked"\nnil\n42\n3\nnil\n6\nnil\n' } },
   { "names that are none", { 'lock ""', 'try ""', 'line ""', 'history ""', 'follow ""', 'revoke ""',
     'candidate("", "A")', 'candidate("/e/", "A")', 'candidate("/e", "")', 'candidate("/e", "A", { ttl = 0 })',
     'candidate("/e", "A", 5)', 'kill ""', "client:get ''", "print(#elections())" }, {

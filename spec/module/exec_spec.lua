@@ -193,6 +193,34 @@ describe("a command whose time is over", function()
     process.kill9(pid)
   end)
 
+  it("leaves nothing of the jobs of a shell with job control either, which have groups of their own", function()
+    local result = assert(sh "set -m; sleep 1000 & echo $!")
+    assert.is_true(gone(tonumber(result.stdout)))
+    local text = "set -m; (trap 'echo told; exit' TERM; echo begun; while :; do sleep 0.05; done) & wait"
+    local _, _, code, had = sh(text, { timeout = 0.5 })
+    assert.same({ "timeout", "begun\ntold\n" }, { code, had.stdout })
+    text = "set -m; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & wait"
+    _, _, code, had = sh(text, { timeout = 0.5, kill_after = 0.2 })
+    assert.equal("timeout", code)
+    assert.is_true(gone(tonumber(had.stdout)))
+  end)
+
+  it("is ended though its first process has moved to another session", function()
+    local script = [[$| = 1; setpgrp(0, getppid()); require POSIX; POSIX::setsid() > 0 or die; my $pid = fork();
+      print "$$ $pid\n" if $pid; sleep 1000]]
+    local _, _, code, had = lunarch.exec { "perl", "-e", script, timeout = 0.5, kill_after = 0.1 }
+    assert.same({ "timeout", 15 }, { code, had.signal })
+    local first, second = had.stdout:match "(%d+) (%d+)"
+    assert.is_true(gone(tonumber(first)) and gone(tonumber(second)))
+  end)
+
+  it("gets each signal once", function()
+    local script = [[$SIG{TERM} = sub { print "told\n"; $n++ }; $| = 1; print "begun\n";
+      select(undef, undef, undef, 0.1) while !$n; select(undef, undef, undef, 0.3)]]
+    local _, _, code, had = lunarch.exec { "perl", "-e", script, timeout = 0.5 }
+    assert.same({ "timeout", "begun\ntold\n" }, { code, had.stdout })
+  end)
+
   it("takes its end from a task's interruption, which comes after it", function()
     local pid
     lunarch.run(function()
@@ -230,6 +258,46 @@ describe("a command whose time is over", function()
     wait.eventually(function() return gone(pid) end)
     process.kill9(child.pid)
   end)
+end)
+
+describe("a process that watches over a command", function()
+  -- Runs `text`; on_line(line, the number of the watching process) hears each line of its output.
+  local function watched(text, on_line)
+    return sh("cut -d' ' -f 4 /proc/$$/stat; " .. text, { on_line = (function()
+      local watching
+      return function(line, from)
+        if from == "stdout" and watching then on_line(line, watching) end
+        if from == "stdout" then watching = watching or tonumber(line) end
+      end
+    end)() })
+  end
+
+  it("takes all of it along when it is killed", function()
+    local first, rest
+    local text = "set -m; (trap '' TERM; sleep 1000) & echo $$ $!; wait"
+    local result, message, code = watched(text, function(line, watching)
+      first, rest = line:match "(%d+) (%d+)"
+      process.kill9(watching)
+    end)
+    assert.same({ nil, "unknown" }, { result, code })
+    assert.truthy(message:find "was killed")
+    wait.eventually(function() return gone(tonumber(first)) and gone(tonumber(rest)) end)
+  end)
+
+  -- The sanitizers' own memory stays.
+  if not os.getenv "LUNARCH_PRELOAD" and not os.getenv "LD_PRELOAD" then
+    it("holds nothing of this process's memory", function()
+      local junk, title = ("x"):rep(64 * 1024 * 1024), nil
+      watched("echo; sleep 1000", function(_, watching)
+        wait.eventually(function()
+          return tonumber(tree.read(("/proc/%d/status"):format(watching)):match "VmRSS:%s+(%d+) kB") < 16 * 1024
+        end)
+        title = tree.read(("/proc/%d/cmdline"):format(watching)):gsub("%z+$", "")
+        process.kill9(watching)
+      end)
+      assert.same({ 64 * 1024 * 1024, "lunarch-exec" }, { #junk, title })
+    end)
+  end
 end)
 
 describe("a command whose term is over", function()

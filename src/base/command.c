@@ -12,7 +12,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
+#include "base/processes.h"
+
+/* What a killed supervisor has left behind is looked for so often, a millisecond apart. */
+enum { MOST_LOOKS = 200 };
 
 /* ---- supervisors whose command nobody wants any more ------------------------------------------------- */
 
@@ -24,6 +29,17 @@ struct orphan {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct orphan *orphans;
 
+/* A supervisor that was killed has left its command's processes behind, all but the first. While it is not reaped, the
+ * number of their session is taken. */
+static void end_abandoned(pid_t supervisor) {
+    siginfo_t info = {.si_pid = 0};
+    if (waitid(P_PID, (id_t)supervisor, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0 ||
+        info.si_pid != supervisor || info.si_code == CLD_EXITED)
+        return;
+    for (int i = 0; i < MOST_LOOKS && processes_signal(supervisor, 0, 0, SIGKILL) > 0; i++)
+        (void)nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+}
+
 static bool is_reaped(pid_t pid, int flags) {
     pid_t found;
     do
@@ -32,11 +48,20 @@ static bool is_reaped(pid_t pid, int flags) {
     return found != 0;
 }
 
+/* It is about to end, and its descriptors are closed already. */
+static void await_end(pid_t supervisor) {
+    siginfo_t info;
+    while (waitid(P_PID, (id_t)supervisor, &info, WEXITED | WNOWAIT | __WALL) != 0 && errno == EINTR) {
+    }
+}
+
 unsigned command_reap(void) {
     unsigned n = 0;
     pthread_mutex_lock(&lock);
     for (struct orphan **at = &orphans; *at;) {
         struct orphan *orphan = *at;
+        if (orphan->parent == getpid())
+            end_abandoned(orphan->pid);
         if (orphan->parent != getpid() || is_reaped(orphan->pid, WNOHANG)) {
             *at = orphan->next;
             free(orphan);
@@ -146,11 +171,15 @@ bool command_take_report(struct command *command, struct command_report *ret) {
     ssize_t n;
     do
         n = recv(command->control_fd, ret, sizeof *ret, MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR ||
+                     errno == ECONNRESET)); /* reset: it ended without having heard us, and comes once */
     if (n < 0 && errno == EAGAIN)
         return false;
-    if (n != (ssize_t)sizeof *ret)
+    if (n != (ssize_t)sizeof *ret) {
         *ret = (struct command_report){.stage = COMMAND_SUPERVISOR};
+        await_end(command->supervisor);
+        end_abandoned(command->supervisor);
+    }
     (void)is_reaped(command->supervisor, 0);
     command->supervisor = 0;
     return true;

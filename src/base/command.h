@@ -3,8 +3,15 @@
  *     this process --clone--> supervisor --vfork--> the command, leader of its group
  *
  * The supervisor is a process of its own, so a command is ended in time whatever this process does: busy, stopped (SIGSTOP)
- * or killed. It ends the group by SIGTERM, later SIGKILL, when it is asked to, when the time is over, when the session
- * behind `valid_until` runs out, and when this process is gone; and it reports only after the whole group is gone.
+ * or killed. It ends the command's processes - those that have not left the supervisor's session by setsid - by SIGTERM,
+ * later SIGKILL, when it is asked to, when the time is over, when the session behind `valid_until` runs out, and when this
+ * process is gone; and it reports only after all of them are gone.
+ *
+ * Where the supervisor itself is killed (SIGKILL), the kernel ends the command's first process at once, and this process
+ * the rest, in command_take_report. Where this process is gone or stopped as well, nothing ends the rest.
+ *
+ * The supervisor begins as a copy of this process, which costs about a millisecond for each 100 MB that this process holds.
+ * It gives back the memory of the copy as soon as the command runs.
  *
  * The supervisor sends no SIGCHLD when it ends, and no wait for any child finds it: a program that reaps every child (nginx)
  * or ignores SIGCHLD does not notice it. Its own child is the command, so nobody else can take the status away. */
@@ -61,10 +68,11 @@ struct command_report {
 
 /* 0; LUN_EUNAVAILABLE: no descriptor, process or memory. Any thread. Every other failure comes with the report. */
 int command_start(const struct command_plan *plan, struct command *ret, struct lun_err *ret_err);
-/* Asks for the end of its group: SIGTERM now, SIGKILL later. Does not wait; may be called again. */
+/* Asks for the end of its processes: SIGTERM now, SIGKILL later. Does not wait; may be called again. */
 void command_ask_end(const struct command *command);
 /* Whether the command is over, and how: what the supervisor has sent once control_fd is readable. The supervisor is reaped
- * then. A supervisor that was killed itself counts as COMMAND_SUPERVISOR. */
+ * then. A supervisor that was killed itself counts as COMMAND_SUPERVISOR: what it left of the command is killed here, which
+ * may take some milliseconds. */
 bool command_take_report(struct command *command, struct command_report *ret);
 /* Closes what is open. A command that is not over is ended as by command_ask_end; its supervisor is reaped by a later call
  * of command_start, command_close or command_reap. Takes one that was never started (all zero and -1). */

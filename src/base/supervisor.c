@@ -1,13 +1,17 @@
-/* base/supervisor.c - the process between us and a command: starts it, ends its group in time, and reports.
+/* base/supervisor.c - the process between us and a command: starts it, ends its processes in time, and reports.
  *
  * It is a copy of a process that may have any number of threads: whatever lock they held is held here for ever. So it calls
- * nothing but what a signal handler may call.
+ * nothing but what a signal handler may call. It cannot be a program of its own: after execve its end would be noticed
+ * (command.h). So it gives back the memory and the name that it was copied with, once the command has begun.
  *
  *   running --asked, timeout, the session runs out, the owner is gone--> SIGTERM --its time is over--> SIGKILL
  *      |                                                                    |                           |
- *      `------------------------- the leader of the group has ended --------+---------------------------'
+ *      `------------------- the command's first process has ended ----------+---------------------------'
  *                                                                           v
- *                                        SIGKILL for what is left of the group, until it is gone; the report */
+ *                                   SIGKILL for what is left of its processes, until they are gone; the report
+ *
+ * The command's processes: its group, which gets each signal at once, and what else is in the session (setsid) that it was
+ * begun in, or in one that its first process has made - a shell with job control puts each job into a group of its own. */
 #include "base/command.h"
 
 #include <errno.h>
@@ -24,6 +28,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/copy.h"
+#include "base/processes.h"
+
+#define SUPERVISOR_NAME "lunarch-exec"
 
 enum { CONTROL = 3, INPUT, OUTPUT, ERRORS, FIRST_FREE };
 
@@ -33,8 +41,8 @@ enum { CONTROL = 3, INPUT, OUTPUT, ERRORS, FIRST_FREE };
 #define GONE_NS (5 * NS_PER_S)
 
 struct supervisor {
-    const struct command_plan *plan;
-    pid_t pid;
+    struct command_plan plan;
+    pid_t self, pid;
     int children_fd, owner_fd;
     bool is_orphaned;
     enum command_cause cause;
@@ -167,11 +175,11 @@ static int64_t earlier(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* Its leader too, should it have moved to another group. */
-static void signal_group(pid_t pid, int sig) {
-    (void)kill(-pid, sig);
-    if (getpgid(pid) != pid)
-        (void)kill(pid, sig);
+/* Each process once. The first one too, where it has moved to another group and /proc cannot be read. */
+static void signal_all(const struct supervisor *self, int sig) {
+    (void)kill(-self->pid, sig);
+    if (processes_signal(self->self, self->pid, self->pid, sig) < 0 && getpgid(self->pid) != self->pid)
+        (void)kill(self->pid, sig);
 }
 
 /* A stopped command would not see SIGTERM. */
@@ -180,8 +188,8 @@ static void terminate(struct supervisor *self, enum command_cause cause, int64_t
         return;
     self->cause = cause;
     self->termed_at_ns = now;
-    signal_group(self->pid, SIGTERM);
-    signal_group(self->pid, SIGCONT);
+    signal_all(self, SIGTERM);
+    signal_all(self, SIGCONT);
 }
 
 static int64_t session_ends_at(const struct command_plan *plan) {
@@ -190,7 +198,7 @@ static int64_t session_ends_at(const struct command_plan *plan) {
 
 /* Returns the instant of the next look. */
 static int64_t keep_time(struct supervisor *self, int64_t now) {
-    const struct command_plan *plan = self->plan;
+    const struct command_plan *plan = &self->plan;
     int64_t until = plan->valid_until ? atomic_load(plan->valid_until) : COMMAND_NEVER;
     int64_t term_at = session_ends_at(plan);
     int64_t next = plan->valid_until ? now + LOOK_NS : COMMAND_NEVER;
@@ -207,7 +215,7 @@ static int64_t keep_time(struct supervisor *self, int64_t now) {
         kill_at = earlier(kill_at, until - plan->kill_before_ns);
     if (now < kill_at)
         return earlier(next, kill_at);
-    signal_group(self->pid, SIGKILL);
+    signal_all(self, SIGKILL);
     return now + LOOK_NS;
 }
 
@@ -259,21 +267,33 @@ static bool has_ended(pid_t pid) {
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
 }
 
-/* What the leader left behind in its group became our children (PR_SET_CHILD_SUBREAPER). */
-static int end_group(pid_t pid) {
+/* Whether anything is left that the command has begun: what loses its parent becomes our child (PR_SET_CHILD_SUBREAPER). */
+static bool has_children(void) {
+    pid_t found;
+    do
+        found = waitpid(-1, NULL, WNOHANG);
+    while (found > 0 || (found < 0 && errno == EINTR));
+    return found == 0;
+}
+
+/* How many of its processes are left. The number of its group stays taken for as long as there are any. */
+static int kill_rest(const struct supervisor *self) {
+    int n = processes_signal(self->self, self->pid, 0, SIGKILL);
+    return n >= 0 ? n : kill(-self->pid, SIGKILL) == 0;
+}
+
+static int end_all(const struct supervisor *self) {
     int status = 0;
-    (void)kill(-pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    (void)kill(-self->pid, SIGKILL);
+    while (waitpid(self->pid, &status, 0) < 0 && errno == EINTR) {
     }
     int64_t until = clock_boottime_ns() + GONE_NS;
-    while (kill(-pid, SIGKILL) == 0 && clock_boottime_ns() < until) {
-        if (waitpid(-pid, NULL, WNOHANG) <= 0)
-            (void)nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
-    }
+    while (has_children() && kill_rest(self) > 0 && clock_boottime_ns() < until)
+        (void)nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
     return status;
 }
 
-/* Others that became our children have left the group: they live on, but not as zombies of ours. */
+/* What became our child and has ended is no zombie of ours for long. */
 static void reap_strays(pid_t pid) {
     siginfo_t info = {.si_pid = 0};
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
@@ -284,11 +304,11 @@ static void reap_strays(pid_t pid) {
 }
 
 void supervisor_run(const struct command_plan *plan, const int fds[4]) {
-    struct supervisor self = {.plan = plan};
+    struct supervisor self = {.plan = *plan, .self = getpid()};
     struct sigaction standard = {.sa_handler = SIG_DFL};
     (void)sigaction(SIGCHLD, &standard, NULL);
     (void)setsid();
-    (void)prctl(PR_SET_NAME, "lunarch-exec");
+    (void)prctl(PR_SET_NAME, SUPERVISOR_NAME);
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     if (!arrange(fds))
         die(fds[0], COMMAND_FORK, errno);
@@ -301,13 +321,17 @@ void supervisor_run(const struct command_plan *plan, const int fds[4]) {
     if (clock_boottime_ns() >= session_ends_at(plan))
         die(CONTROL, COMMAND_OVER, 0);
     self.pid = start(plan);
+    self.plan.argv = self.plan.paths = self.plan.env = NULL;
+    self.plan.cwd = NULL;
+    copy_set_title(SUPERVISOR_NAME);
+    copy_drop_memory();
     while (!has_ended(self.pid)) {
         reap_strays(self.pid);
         int64_t now = clock_boottime_ns();
         int64_t next = keep_time(&self, now);
         sleep_until(&self, now, next);
     }
-    struct command_report report = {.status = end_group(self.pid), .cause = (int)self.cause};
+    struct command_report report = {.status = end_all(&self), .cause = (int)self.cause};
     (void)send(CONTROL, &report, sizeof report, MSG_NOSIGNAL);
     _exit(0);
 }

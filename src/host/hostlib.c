@@ -199,6 +199,17 @@ static int l_guard_output(lua_State *L) {
     return 1;
 }
 
+/* lost_output() -> what prevents that what was printed to stdout is written; nil: all of it is */
+static int l_lost_output(lua_State *L) {
+    int error;
+    if (!streams_lost(&error))
+        return 0;
+    lua_pushstring(L, "cannot write to stdout");
+    if (error != 0)
+        lua_pushfstring(L, "%s: %s", lua_tostring(L, -1), strerror(error));
+    return 1;
+}
+
 /* set_notice(pattern, is UTC): the line about dropped lines, see streams.h */
 static int l_set_notice(lua_State *L) {
     if (streams_set_notice(luaL_checkstring(L, 1), lua_toboolean(L, 2)) != 0)
@@ -338,6 +349,7 @@ int luaopen_lunarch_host(lua_State *L) {
         {"begin_line", l_begin_line},
         {"terminal", l_terminal},
         {"guard_output", l_guard_output},
+        {"lost_output", l_lost_output},
         {"set_notice", l_set_notice},
         {"stand", l_stand},
         {"log", l_log},

@@ -221,6 +221,13 @@ int streams_guard(lua_State *L) {
     return 0;
 }
 
+bool streams_lost(int *ret_error) {
+    errno = 0;
+    bool is_lost = fflush(stdout) != 0 || ferror(stdout) != 0;
+    *ret_error = is_guarding && outputs[0].error != 0 ? outputs[0].error : errno;
+    return is_lost;
+}
+
 /* ---- what others write ------------------------------------------------------------------------------- */
 
 void streams_log(const char *line, size_t len) {

@@ -34,6 +34,9 @@ void streams_begin_line(void);
 /* A file on stdout past all that is held; NULL: no memory, or no streams_guard yet. Of the process, never closed. */
 FILE *streams_terminal(void);
 
+/* Whether something that was printed has not left us, as far as it is known by now; and why, an errno, or 0: unknown. */
+bool streams_lost(int *ret_error);
+
 /* A line of the log, to stderr. Never waits. Any thread. */
 void streams_log(const char *line, size_t len);
 /* The same past everything that is queued. Async-signal-safe. */

@@ -53,15 +53,24 @@ local function find(argv)
   return #argv > 0 and "run" or "help", argv, true
 end
 
+-- A command whose output is lost has failed: `lunarch list > file` on a disk that is full. A script's own output is the
+-- script's.
+local function status_of(name, status)
+  local why = status == 0 and name ~= "run" and require "lunarch.host".lost_output()
+  if not why then return status end
+  require "lunarch.cli.log".complain(why)
+  return require "lunarch.cli.common.exit".FAILED
+end
+
 ---@param argv string[]
 ---@return integer status
 function cli.main(argv)
   local name, words, is_short = find(argv)
   local flags = require "lunarch.cli.common.flags"
   local parsed, status = flags.parse(name, cli.command(name), words)
-  if not parsed then return status end
+  if not parsed then return status_of(name, status) end
   parsed.is_short = is_short
-  return cli.command(name).run(parsed)
+  return status_of(name, cli.command(name).run(parsed))
 end
 
 return cli

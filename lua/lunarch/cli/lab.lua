@@ -30,8 +30,8 @@ function command.define(parser)
 end
 
 local function print_events(world)
-  local events = require "lunarch.lab.events"
-  world.on_event(function(event) print(events.line(event)) end)
+  local compose = require "lunarch.console.events".composer(world, log.is_coloured(1))
+  world.on_event(function(event) print(compose(event)) end)
 end
 
 local function report(world, flags, ok, trouble, took_s)

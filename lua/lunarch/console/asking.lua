@@ -16,6 +16,11 @@ local function whoami()
   return "the console on " .. (host.hostname() or "localhost")
 end
 
+-- Where what is done to a world belongs to its history.
+local function note(world, format, ...)
+  if world.on_asked then world.on_asked(format:format(...)) end
+end
+
 function asking.switchover(world, name, who)
   args.name("switchover", "name", name)
   if who ~= nil then args.text("switchover", "who", who) end
@@ -34,6 +39,7 @@ function asking.switchover(world, name, who)
     to = who, by = whoami(), token = leader.create_revision,
   })
   if not request then return nil, message, code end
+  note(world, "%s is asked to hand %s over to %s", leader.value, name, places[index].value)
   return handover.await(world.client, request)
 end
 
@@ -46,6 +52,7 @@ function asking.pause_line(world, name, seconds)
   end
   local request, message, code = handover.pause(world.client, name, { by = whoami(), seconds = seconds })
   if not request then return nil, message, code end
+  note(world, "%s is paused for %g s", name, seconds)
   return true
 end
 
@@ -53,6 +60,7 @@ function asking.resume_line(world, name)
   args.name("resume_line", "name", name)
   local fields, message, code = handover.resume(world.client, name)
   if fields == nil then return nil, message, code end
+  if fields then note(world, "the pause of %s is over", name) end
   return fields ~= false
 end
 

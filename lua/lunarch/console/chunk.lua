@@ -1,5 +1,8 @@
 -- What was typed, as a function: an expression, whose values are printed, a statement, or not whole yet. An assignment
 -- returns what it assigned: that a call has failed is seen then, too.
+--
+-- `local x = f()` and `local function f()` would be forgotten at the end of their own line, and with them every line of
+-- an experiment that is pasted: at the prompt they are globals.
 local verbs = require "lunarch.console.verbs"
 
 require "lunarch.internal.args".is_ours()
@@ -15,6 +18,27 @@ local function assignment(text, env)
   local left, right = text:match "^%s*([%a_][^=~<>\n]-)%s*=([^=].*)$"
   if not left or NOT_NAMES[left:match "^[%a_]+"] or not load("return " .. right, NAME, "t", env) then return nil end
   return (load(("return (function(...) %s = ... return ... end)(%s\n)"):format(left, right), NAME, "t", env))
+end
+
+--- `local x = f()` as `x = f()`, and `local function` as `function`, where nothing is to be closed at the end.
+--- nil: neither.
+---@param text string
+---@return string?
+function chunk.without_local(text)
+  local declared = text:match "^%s*local%s+(function%s.*)$"
+  if declared then return declared end
+  local names, value = text:match "^%s*local%s+([%a_][%w_,%s<>]-)%s*(=[^=].*)$"
+  if not names or names:find "<%s*close%s*>" then return nil end
+  return (names:gsub("<%s*const%s*>", "")) .. " " .. value
+end
+
+-- A statement: its function, and what it is.
+local function statement(text, fn, env)
+  local assign = assignment(text, env)
+  if assign then return assign, "assignment" end
+  local kept = chunk.without_local(text)
+  local keeps = kept and (assignment(kept, env) or kept:find "^function" and load(kept .. "\n", NAME, "t", env))
+  return keeps or fn, keeps and "assignment" or "statement"
 end
 
 -- A verb with a word behind it, as a shell takes it.
@@ -35,8 +59,7 @@ function chunk.compile(text, env)
   local message
   fn, message = load(text .. "\n", NAME, "t", env)
   if fn then
-    local assign = assignment(text, env)
-    return assign or fn, assign and "assignment" or "statement"
+    return statement(text, fn, env)
   end
   if message:find "<eof>'?$" then return nil, "incomplete" end
   if of_expression:find "near <eof>$" and not of_expression:find("expected near", 1, true) then

@@ -383,6 +383,10 @@ function console.run(options)
     end
   end
   self:farewell()
+  if self.input.trouble then
+    log.complain("cannot read stdin: " .. self.input.trouble)
+    return 1
+  end
   return (host.is_terminal(0) or is_fine) and 0 or 1
 end
 

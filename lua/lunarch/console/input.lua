@@ -248,7 +248,9 @@ function Plain:end_of_input()
 end
 
 function Plain:on_readable()
-  local text = uv.fs_read(0, CHUNK_BYTES)
+  local text, message, code = uv.fs_read(0, CHUNK_BYTES)
+  if code == "EAGAIN" then return end -- another process has read it
+  if not text then self.trouble = message end
   if not text or text == "" then return self:end_of_input() end
   -- The terminal has shown what was typed, with the end of its line.
   if self.is_prompting and text:sub(-1) == "\n" then host.begin_line() end
@@ -275,7 +277,7 @@ local function editor_here()
   return ok and editor or nil
 end
 
---- Lines from stdin. `options`: complete(line, word, quote) -> words; history: a path; is_plain: no line editing.
+--- Lines from stdin; `trouble` of what is returned says why they cannot be read. `options`: complete(line, word, quote) -> words; history: a path; is_plain: no line editing.
 function input.open(options)
   local editor = not options.is_plain and editor_here()
   local self = editor and open_edited(editor, options) or open_plain()
@@ -284,7 +286,9 @@ function input.open(options)
   self.poll = is_watching and poll or NO_POLL
   if not is_watching then
     -- A file, which is readable always.
-    self:take(io.read "a")
+    local text, message = io.read "a"
+    self.trouble = not text and message or nil
+    self:take(text or "")
     self:end_of_input()
   end
   return self

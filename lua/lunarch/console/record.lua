@@ -1,5 +1,6 @@
 -- What was typed, as a script that runs without the console.
 local args = require "lunarch.internal.args"
+local chunk = require "lunarch.console.chunk"
 
 args.is_ours()
 
@@ -24,11 +25,13 @@ end
 
 --- A chunk that was typed and did not fail.
 ---@param text string
----@param kind "expression"|"statement"
+---@param kind "expression"|"assignment"|"statement"
 function Record:add(text, kind)
   if text:find "^%s*record%f[%W]" or text:find "^%s*help%f[%W]" then return end
   local value = kind == "expression" and text or text:match "^%s*return%f[%W](.*)$"
-  self[#self + 1] = value and ("show(%s)"):format(value) or text
+  -- As it was evaluated: a script has no more than 200 names of its own.
+  local kept = kind == "assignment" and chunk.without_local(text)
+  self[#self + 1] = value and ("show(%s)"):format(value) or kept or text
 end
 
 -- In a world that can be broken it is an experiment, which `lunarch lab` plays.

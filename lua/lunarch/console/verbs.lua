@@ -8,7 +8,6 @@ local verbs = {}
 
 local BREAKABLE = { lab = true, sim = true }
 local SIM = { sim = true }
-local REAL = { cluster = true, dev = true }
 
 --- In the order of the screen of `help`.
 verbs.groups = {
@@ -32,13 +31,14 @@ verbs.groups = {
   },
   {
     title = "asking",
-    { "switchover", "switchover(name[, who])", "ask the leader to hand over to another", REAL },
-    { "pause_line", "pause_line(name[, s])", "for s seconds no candidate takes over", REAL },
-    { "resume_line", "resume_line(name)", "end that pause", REAL },
+    { "switchover", "switchover(name[, who])", "ask the leader to hand over to another" },
+    { "pause_line", "pause_line(name[, s])", "for s seconds no candidate takes over" },
+    { "resume_line", "resume_line(name)", "end that pause" },
   },
   {
     title = "breaking",
     { "pause", "pause(x, s)", "stop the process of a candidate for s seconds", BREAKABLE },
+    { "resume", "resume(x)", "let a candidate that is paused go on", BREAKABLE },
     { "kill", "kill(x)", "kill the process of a candidate: no handler runs", BREAKABLE },
     { "stop", "stop(x)", "stop a candidate in order", BREAKABLE },
     { "cut", "cut(x[, member])", "cut a candidate off from etcd, or from one member", BREAKABLE },
@@ -93,8 +93,10 @@ local WHY = {
 
 local WHERE = {
   [SIM] = "`lunarch console --sim` has it", [BREAKABLE] = "`lunarch console --lab` and `--sim` have it",
-  [REAL] = "`lunarch console --endpoints` and `--dev` have it",
 }
+
+-- What may have been meant where candidates have no process of their own.
+local INSTEAD = { pause = "pause_line(name)", resume = "resume_line(name)", stop = "leave(x)" }
 
 --- Why a world does not have a verb, as one sentence.
 ---@param verb lunarch.console.Verb
@@ -103,9 +105,9 @@ local WHERE = {
 function verbs.sentence_without(verb, world)
   local own = world.missing and world.missing[verb.name]
   if own then return own end
-  local why = verb.worlds == REAL and "candidates of this world are ended by stop, kill and leave" or WHY[world.name]
-  return ("%s: not here, because %s; %s"):format(verb.name, why or "this world does not have it",
-    WHERE[verb.worlds] or "another world may have it")
+  local instead = INSTEAD[verb.name]
+  return ("%s: not here, because %s; %s%s"):format(verb.name, WHY[world.name] or "this world does not have it",
+    WHERE[verb.worlds] or "another world may have it", instead and ("; there is %s"):format(instead) or "")
 end
 
 return verbs

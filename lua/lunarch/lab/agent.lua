@@ -102,13 +102,25 @@ return function(link)
     tell("safe", "etcd answers again")
   end
 
+  -- Which handler it is in: said beside the events.
+  local function saying_where(name, handler)
+    return function(...)
+      tell("works", nil, { handler = name })
+      local results = table.pack(handler(...))
+      tell("works", nil, { handler = false })
+      return table.unpack(results, 1, results.n)
+    end
+  end
+
+  local WORK = { on_elected = true, do_work = true, on_lost = true }
+
   local function observed(options)
     local own = {}
     for name, value in pairs(options) do
-      own[name] = value
+      own[name] = WORK[name] and saying_where(name, value) or value
     end
     for name, observe in pairs(observers) do
-      local handler = options[name]
+      local handler = own[name]
       own[name] = function(...)
         observe(...)
         if handler then return handler(...) end
@@ -124,10 +136,11 @@ return function(link)
     lunarch.sleep(PLACE_AFTER_S)
     local _, kv = session.client:get(key, nil, 1)
     if type(kv) ~= "table" then return end
-    local _, info = session.client:get(name .. "/",
-      { prefix = true, count_only = true, max_create_revision = kv.create_revision }, 1)
-    local place = type(info) == "table" and info.count
-    if place and place > 1 then tell("joined", ("campaigns again, place %d"):format(place), { place = place }) end
+    -- etcd's count is that of the whole line.
+    local before = session.client:get(name .. "/",
+      { prefix = true, keys_only = true, max_create_revision = kv.create_revision }, 1)
+    local place = #(before or {})
+    if place > 1 then tell("joined", ("campaigns again, place %d"):format(place), { place = place }) end
   end
 
   local function watch_campaigns()

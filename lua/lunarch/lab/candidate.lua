@@ -108,7 +108,8 @@ local function sentence(machine)
   if not term or term.lost or term.killed then return (state and state .. ", " or "") .. "waits in the line" end
   local now = world:now()
   if not instants or now >= instants.valid_until then return (state and state .. ", " or "") .. "has lost its term" end
-  return ("%sleads, token %d; %s"):format(state and state .. ", " or "", term.token, instants_text(machine))
+  local working = machine.working and ", in " .. machine.working or ""
+  return ("%sleads, token %d%s; %s"):format(state and state .. ", " or "", term.token, working, instants_text(machine))
 end
 
 function Handle.__tostring(handle)

@@ -29,9 +29,4 @@ function events.of_log(at, who, level, text)
   return { at = at, who = who, what = "say", text = text, level = level }
 end
 
---- An event as one line of text.
-function events.line(event)
-  return ("%8.3f  %-3s %s"):format(event.at, event.who or "", event.text or "")
-end
-
 return events

@@ -93,7 +93,7 @@ end
 function Lab:start(machine, spec)
   open_links(self, machine)
   local out, err, reports, orders = uv.new_pipe(false), uv.new_pipe(false), uv.new_pipe(false), uv.new_pipe(false)
-  machine.orders, machine.is_paused, machine.is_gone = orders, false, false
+  machine.orders, machine.is_paused, machine.pause, machine.is_gone = orders, false, nil, false
   local own
   own = processes.start(words_of(machine), { nil, out, err, reports, orders }, function(status, signal)
     if machine.process ~= own then return end
@@ -133,11 +133,11 @@ function Lab:resume(machine)
 end
 
 function Lab:pause(machine, seconds)
-  machine.is_paused = true
+  local own = {}
+  machine.is_paused, machine.pause = true, own
   machine.process.kill "sigstop"
-  local own = machine.process
   self:later(seconds, function()
-    if machine.process == own then self:resume(machine) end
+    if machine.pause == own then self:resume(machine) end
   end)
 end
 

@@ -4,10 +4,12 @@
 -- Everything that was done is kept with its instant (the journal): from it an experiment is written, and, in the
 -- simulator, the world is played again.
 local args = require "lunarch.internal.args"
+local breaking = require "lunarch.lab.breaking"
 local events = require "lunarch.lab.events"
 local handles = require "lunarch.lab.candidate"
 local known = require "lunarch.candidate.options"
 local said = require "lunarch.lab.said"
+local seconds = require "lunarch.lab.seconds"
 local transfer = require "lunarch.lab.transfer"
 
 args.is_ours()
@@ -89,6 +91,7 @@ end
 function takes.lost(machine, report)
   local term = machine.terms[#machine.terms]
   if not term then return end
+  machine.working = nil
   term.lost, term.reason = report.at, report.reason
   term.stop_at, term.valid_until, term.expiry = report.stop_at, report.valid_until, report.expiry
 end
@@ -104,6 +107,10 @@ function World:take_message(machine, report)
     self.asked[report.id] = nil
     wait.answer = report
     self.driver:wake(wait)
+    return
+  end
+  if report.what == "works" then
+    machine.working = report.handler
     return
   end
   report.at = self.driver:instant(report.at)
@@ -142,7 +149,30 @@ function World:is_member(x)
 end
 
 local function reset(machine)
-  machine.terms, machine.instants, machine.place, machine.rate = {}, nil, nil, nil
+  machine.terms, machine.instants, machine.place, machine.rate, machine.working = {}, nil, nil, nil, nil
+end
+
+--- Its process is gone: a term that was not lost before is over without on_lost.
+function World:has_ended(machine)
+  local term = machine.terms[#machine.terms]
+  if not term or term.lost or term.killed then return end
+  term.killed = self:now()
+  for _, name in ipairs(INSTANTS) do
+    term[name] = machine.instants and machine.instants[name]
+  end
+end
+
+--- The driver says so when the pause is over.
+function World:has_resumed(machine)
+  self:fault(machine.name, "runs again (SIGCONT)", { fault = "pause", lane = machine.name, begins = false })
+end
+
+--- A member that was frozen goes on.
+function World:thaw(index)
+  if not self.frozen[index] then return end
+  self.frozen[index] = nil
+  self.driver:member("thaw", index)
+  self:fault("m" .. index, "runs again", { fault = "freeze", lane = "m" .. index, begins = false })
 end
 
 --- Asks a machine and waits for its answer.
@@ -167,6 +197,9 @@ end
 -- ---- verbs: standing ---------------------------------------------------------------------------------------------
 
 local verbs = {}
+for name, verb in pairs(breaking) do
+  verbs[name] = verb
+end
 
 local function has_handler(options)
   for name in pairs(known.handlers) do
@@ -255,168 +288,14 @@ function verbs.start(self, x)
   self:fault(machine.name, "started again", { fault = "down", lane = machine.name, begins = false })
 end
 
--- ---- verbs: breaking ---------------------------------------------------------------------------------------------
+-- ---- verbs: asking -----------------------------------------------------------------------------------------------
 
--- Of a call that lets time pass; more is computed for hours.
-local MOST_S = 86400
-
-local function seconds(verb, name, value)
-  if value ~= nil and (type(value) ~= "number" or not (value >= 0 and value <= MOST_S)) then
-    args.bad(verb, name, ("a number of seconds, at most %d (a day)"):format(MOST_S), value)
-  end
-  return value
-end
-
-local function check_up(self, verb, machine)
-  if not self.driver:is_up(machine) then args.misuse("%s: candidate %s is down", verb, machine.name) end
-end
-
-local FOR_EVER_S = 1e6
-
-function verbs.pause(self, x, s)
-  local machine = self:machine("pause", x)
-  seconds("pause", "s", s)
-  check_up(self, "pause", machine)
-  self:fault(machine.name, s and ("paused for %g s (SIGSTOP)"):format(s) or "paused (SIGSTOP)",
-    { fault = "pause", lane = machine.name, begins = true })
-  self.driver:pause(machine, s or FOR_EVER_S)
-end
-
---- Its process is gone: a term that was not lost before is over without on_lost.
-function World:has_ended(machine)
-  local term = machine.terms[#machine.terms]
-  if not term or term.lost or term.killed then return end
-  term.killed = self:now()
-  for _, name in ipairs(INSTANTS) do
-    term[name] = machine.instants and machine.instants[name]
-  end
-end
-
---- The driver says so when the pause is over.
-function World:has_resumed(machine)
-  self:fault(machine.name, "runs again (SIGCONT)", { fault = "pause", lane = machine.name, begins = false })
-end
-
-function verbs.kill(self, x)
-  local machine = self:machine("kill", x)
-  check_up(self, "kill", machine)
-  self:fault(machine.name, "killed (SIGKILL)", { fault = "down", lane = machine.name, begins = true, is_kill = true })
-  self:has_ended(machine)
-  self.driver:kill(machine)
-end
-
-function verbs.stop(self, x)
-  local machine = self:machine("stop", x)
-  check_up(self, "stop", machine)
-  self:fault(machine.name, "told to stop (SIGTERM)", { fault = "stop", lane = machine.name })
-  self.driver:stop(machine)
-end
-
-function verbs.cut(self, x, member)
-  local machine = self:machine("cut", x)
-  if member ~= nil then
-    local index = self:member("cut", member)
-    self.driver:cut(machine, index, true)
-    return self:fault(machine.name, ("cut off from m%d"):format(index),
-      { fault = "cut", lane = machine.name, begins = true })
-  end
-  for index = 1, self.driver.members do
-    self.driver:cut(machine, index, true)
-  end
-  self:fault(machine.name, "cut off from etcd", { fault = "cut", lane = machine.name, begins = true })
-end
-
-function verbs.slow(self, x, s)
-  local machine = self:machine("slow", x)
-  if s == nil then args.bad("slow", "s", "a number of seconds", s) end
-  seconds("slow", "s", s)
-  for index = 1, self.driver.members do
-    self.driver:slow(machine, index, s)
-  end
-  self:fault(machine.name, ("its messages take %g s longer"):format(s),
-    { fault = "slow", lane = machine.name, begins = s > 0 })
-end
-
-function verbs.freeze(self, member, s)
-  local index = self:member("freeze", member)
-  seconds("freeze", "s", s)
-  local name = "m" .. index
-  self:fault(name, s and ("frozen for %g s"):format(s) or "frozen", { fault = "freeze", lane = name, begins = true })
-  self.driver:member("freeze", index)
-  self.frozen[index] = {}
-  local own = self.frozen[index]
-  if s then
-    self.driver:later(s, function()
-      if self.frozen[index] == own then self:thaw(index) end
-    end)
-  end
-end
-
-function World:thaw(index)
-  if not self.frozen[index] then return end
-  self.frozen[index] = nil
-  self.driver:member("thaw", index)
-  self:fault("m" .. index, "runs again", { fault = "freeze", lane = "m" .. index, begins = false })
-end
-
-function verbs.crash(self, member)
-  local index = self:member("crash", member)
-  local name = "m" .. index
-  self.frozen[index] = nil
-  self:fault(name, "crashed", { fault = "crash", lane = name, begins = true })
-  self.driver:member("crash", index)
-end
-
-function verbs.revoke(self, x)
-  local lease = x
-  if handles.machine(x) or self.by_name[x] then
-    local machine = self:machine("revoke", x)
-    lease = machine.instants and machine.instants.lease
-    if not lease then return nil, ("candidate %s has no lease yet"):format(machine.name), "invalid" end
-    self:fault(machine.name, "its lease is revoked by an operator", { fault = "revoke", lane = machine.name })
-  elseif type(x) ~= "string" or not x:match "^%x+$" then
-    args.bad("revoke", "x", "a candidate, its name, or the id of a lease", x)
-  end
-  return self.driver:get_client():revoke(lease, ANSWER_S)
-end
-
-function verbs.fill(self)
-  self.is_full = true
-  self:fault("etcd", "its database is full (alarm NOSPACE)", { fault = "fill", lane = "etcd", begins = true })
-  self.driver:fill(true)
-end
-
-function verbs.skew(self, x, rate)
-  local machine = self:machine("skew", x)
-  if type(rate) ~= "number" or rate <= 0 or rate > 2 then
-    args.bad("skew", "rate", "how fast its clock goes: 1 as the world's, 1.1 for 10 % faster", rate)
-  end
-  self.driver:skew(machine, rate - 1)
-  machine.rate = rate
-  self:fault(machine.name, ("its clock goes at %g times the rate"):format(rate),
-    { fault = "skew", lane = machine.name, begins = rate ~= 1 })
-end
-
-local function heal_machine(self, machine)
-  for index = 1, self.driver.members do
-    self.driver:cut(machine, index, false)
-    self.driver:slow(machine, index, 0)
-  end
-  local is_up, is_paused = self.driver:is_up(machine)
-  if is_up and is_paused then self.driver:resume(machine) end
-end
-
-function verbs.heal(self)
-  self:fault(nil, "every cut, delay and pause is over", { fault = "all", begins = false })
-  for _, machine in ipairs(self.machines) do
-    heal_machine(self, machine)
-  end
-  for index = 1, self.driver.members do
-    self:thaw(index)
-  end
-  if self.is_full then
-    self.is_full = false
-    self.driver:fill(false)
+-- As on every other etcd; kept in the journal, because they change who leads.
+for _, verb in ipairs { "switchover", "pause_line", "resume_line" } do
+  verbs[verb] = function(self, ...)
+    local own = self.own_of()
+    own.on_asked = function(text) self:fault(nil, text) end
+    return own.verbs[verb](...)
   end
 end
 
@@ -470,7 +349,7 @@ local function journaled(self, name)
   return function(...)
     local entry = { at = self:now(), verb = name, args = table.pack(...) }
     if self.is_inside then return verbs[name](self, ...) end
-    self.is_inside = true
+    self.is_inside, self.entry = true, entry
     local results = table.pack(pcall(verbs[name], self, ...))
     self.is_inside = false
     if not results[1] then error(results[2], 0) end
@@ -479,7 +358,6 @@ local function journaled(self, name)
     return table.unpack(results, 2, results.n)
   end
 end
-
 
 -- ---- a world -----------------------------------------------------------------------------------------------------
 
@@ -566,6 +444,7 @@ local SHARED = { "elections", "locks", "line", "members", "follow", "unfollow", 
 
 --- Gives a world what every world has on its client; own_of() -> lunarch.console.worlds.etcd.on_client(...).
 function worlds.share(world, own_of)
+  world.own_of = own_of
   for _, name in ipairs(SHARED) do
     world.verbs[name] = function(...) return own_of().verbs[name](...) end
   end

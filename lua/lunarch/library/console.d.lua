@@ -129,6 +129,13 @@ function lock(name, seconds) end
 ---@param x? lunarch.mutex|lunarch.console.candidate|string
 function leave(x) end
 
+--- Ends the term of a candidate that leads: the next one in the line is elected, and this one waits behind the others. Without
+--- one, of all candidates here. Waits.
+---@param x? lunarch.console.candidate|string
+function resign(x) end
+
+-- ---- asking -----------------------------------------------------------------------------------------------------
+
 --- Asks the leader of an election to step down in order, so that the candidate `who` leads, or the next one: the new
 --- leader; or nil, why not, "refused" or another code, and nothing was changed. On a cluster of others asks first. Waits.
 ---@param name string
@@ -153,17 +160,19 @@ function pause_line(name, seconds) end
 ---@return lunarch.code? code
 function resume_line(name) end
 
---- Ends the term of a candidate that leads: the next one in the line is elected, and this one waits behind the others. Without
---- one, of all candidates here. Waits.
----@param x? lunarch.console.candidate|string
-function resign(x) end
-
 -- ---- breaking ---------------------------------------------------------------------------------------------------
 
 --- Stops the process of a candidate as SIGSTOP does; after `seconds` it goes on.
 ---@param x lunarch.console.candidate|string
 ---@param seconds? number Default: until heal()
 function pause(x, seconds) end
+
+--- Lets a candidate that is paused go on, as SIGCONT does, before its time is over.
+---@param x lunarch.console.candidate|string
+---@return nil
+---@return string? message
+---@return lunarch.code? code
+function resume(x) end
 
 --- Kills the process of a candidate: no handler runs, and its place lapses with its lease.
 ---@param x lunarch.console.candidate|string

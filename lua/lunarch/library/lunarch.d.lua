@@ -116,17 +116,20 @@ function lunarch.sleep(seconds) end
 --- Runs another program, and returns how it ended, whatever its exit status: `assert(lunarch.exec { "true" }).code == 0`.
 --- Waits, in every world: tasks, cqueues and requests of nginx yield; elsewhere the thread blocks.
 ---
---- The program leads a process group of its own. The group gets SIGTERM, later SIGKILL, when the timeout is over; when the
---- wait is interrupted (its task, a stop, Ctrl-C), which then goes on only after the group is gone; when this process is
---- gone, by SIGKILL too; and when the term ends that it belongs to: in on_elected, do_work, on_jeopardy and on_safe SIGTERM
---- at the term's `stop_at`, SIGKILL a third of the grace later; in on_lost a half and a quarter of the grace before
---- `valid_until`. So the group is gone before another may lead, also while this process is busy or stopped (SIGSTOP). What
---- on_lost runs after `valid_until` is bounded by stop_timeout alone. In a task that a handler has spawned, say `term = term`.
+--- The program leads a process group of its own. The group, and whatever else the program has begun, gets SIGTERM, later
+--- SIGKILL, when the timeout is over; when the wait is interrupted (its task, a stop, Ctrl-C), which then goes on only after
+--- all of it is gone; when this process is gone, by SIGKILL too; and when the term ends that it belongs to: in on_elected,
+--- do_work, on_jeopardy and on_safe SIGTERM at the term's `stop_at`, SIGKILL a third of the grace later; in on_lost a half
+--- and a quarter of the grace before `valid_until`. So it is gone before another may lead, also while this process is busy or
+--- stopped (SIGSTOP). What on_lost runs after `valid_until` is bounded by stop_timeout alone. In a task that a handler has
+--- spawned, say `term = term`.
 ---
---- When the program ends by itself, what it leaves in its group gets SIGKILL. A daemon that is to live on leaves the group
---- (setsid), as pg_ctl and start-stop-daemon do; nothing ends it then, and its output is not waited for. A group in
---- uninterruptible sleep, set-user-ID programs after SIGKILL of the process that watches over them ("lunarch-exec" in ps),
---- and work handed to another daemon (systemctl) are not reached.
+--- When the program ends by itself, what it leaves behind gets SIGKILL, jobs of a shell with job control included. A daemon
+--- that is to live on begins a session of its own (setsid), as pg_ctl and start-stop-daemon have it; nothing ends it then,
+--- and its output is not waited for. Processes in uninterruptible sleep and work handed to another daemon (systemctl) are not
+--- reached. A process "lunarch-exec" (in ps) watches over each command: if it is killed (SIGKILL), the program is killed
+--- with it, and this process kills what the program has begun; if this process is killed or stopped as well, that lives on,
+--- and so does a set-user-ID program. Under `lunarch run` the guard ends all of it with the program.
 ---
 --- The program inherits no descriptor but the three, no blocked and no ignored signal.
 ---

@@ -11,7 +11,7 @@ local picture = {}
 
 local WIDTH, RIGHT, TOP, BOTTOM = 820, 24, 16, 14
 local TITLE_H, AXIS_H, LANE_H, FAULT_H, INSTANT_H, GAP, LEGEND_H = 30, 22, 24, 17, 15, 12, 24
-local CHAR_W, LEAST_LEFT, MOST_LEFT = 7.4, 48, 150
+local CHAR_W, SMALL_W, LEAST_LEFT, MOST_LEFT = 7.4, 5.6, 48, 150
 local MARKS = { "expiry", "valid_until", "stop_at" } -- from the highest row to the lowest
 local STEPS = {
   0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400,
@@ -63,12 +63,17 @@ local function has_ending(term)
   return not term.is_open and term.expiry ~= nil and (term.is_killed or stories.early_by(term) ~= nil)
 end
 
+local WORDS = { down = "killed", crash = "crashed", freeze = "frozen", pause = "paused", fill = "full", cut = "cut off",
+  stop = "told to stop", revoke = "lease revoked" }
+
+local function word_of(span) return WORDS[span.what] or span.what end
+
 -- Faults that overlap go below each other.
 local function rows_of(page, faults)
   local rows = {}
   for _, span in ipairs(faults) do
     local first = page:x(span.from)
-    local last = math.max(page:x(span.to), first + CHAR_W * (#span.what + 3))
+    local last = page:x(span.to) + SMALL_W * #word_of(span) + 8
     local row
     for _, one in ipairs(rows) do
       if one.last + 4 < first then
@@ -121,18 +126,41 @@ function Page:bar(from, to, y, height, class, tip)
   self.drawing:rect(x, y, math.max(1.5, self:x(to) - x), height, { class = class, rx = 2 }, tip)
 end
 
--- The instants go down like stairs, the last one first, so that no line crosses a text.
-function Page:draw_instants(term, y, text_y)
+-- What stands beside an instant: the longest for which there is room.
+local function instant_text(name, seconds, room)
+  local texts_of = { ("%s %s"):format(name, seconds), name }
+  if name == "expiry" then table.insert(texts_of, 1, texts_of[1] .. ": only now may another lead") end
+  for _, text in ipairs(texts_of) do
+    if #text * SMALL_W <= room then return text end
+  end
+end
+
+-- The instants go down like stairs, the last one first, so that no line crosses a text. `next_x`: where those of the
+-- next term begin, or nil.
+function Page:draw_instants(term, y, text_y, next_x)
   for i, name in ipairs(MARKS) do
     local at = term[name]
     if at and at <= self.story.till then
       local x, row_y = self:x(at), text_y + i * INSTANT_H
       self.drawing:line(x, y - 2, x, row_y - 2, { class = name })
-      local text = ("%s %s"):format(name, self:seconds(at))
-      if name == "expiry" then text = text .. ": only now may another lead" end
-      local is_left = x + #text * 6 > WIDTH - RIGHT
-      self:text(is_left and x - 4 or x + 4, row_y - 3, text, name .. "-text",
-        { ["font-size"] = 11, ["text-anchor"] = is_left and "end" or "start" })
+      local text = instant_text(name, self:seconds(at), next_x and next_x - x - 4 or WIDTH)
+      local is_left = text and x + #text * 6 > WIDTH - RIGHT
+      if text then
+        self:text(is_left and x - 4 or x + 4, row_y - 3, text, name .. "-text",
+          { ["font-size"] = 11, ["text-anchor"] = is_left and "end" or "start" })
+      end
+    end
+  end
+end
+
+-- Of all terms of a lane whose lease was not given back.
+function Page:draw_endings(lane, y, text_y)
+  local next_x
+  for i = #lane.terms, 1, -1 do
+    local term = lane.terms[i]
+    if has_ending(term) then
+      self:draw_instants(term, y, text_y, next_x)
+      next_x = self:x(term.stop_at or term.valid_until or term.expiry)
     end
   end
 end
@@ -162,16 +190,15 @@ function Page:draw_term(own, term, y)
   self.has_on_lost = true
 end
 
-local WORDS = { down = "killed", crash = "crashed", freeze = "frozen", pause = "paused", fill = "full", cut = "cut off",
-  stop = "told to stop", revoke = "lease revoked" }
-
 function Page:draw_fault(span, y)
-  local word = WORDS[span.what] or span.what
+  local word = word_of(span)
   local x = self:x(span.from)
   if span.to > span.from then
     self:bar(span.from, span.to, y + 2, FAULT_H - 3, "fault",
       ("%s: %s to %s"):format(word, self:seconds(span.from), self:seconds(span.to)))
-    self:text(x + 5, y + FAULT_H - 5, word, "on-fault", { ["font-size"] = 11 })
+    local is_inside = self:x(span.to) - x >= #word * SMALL_W + 8
+    self:text(is_inside and x + 5 or self:x(span.to) + 4, y + FAULT_H - 5, word, is_inside and "on-fault" or "ink",
+      { ["font-size"] = 11 })
     return
   end
   self.drawing:line(x, y - 4, x, y + FAULT_H - 4, { class = "mark" })
@@ -198,9 +225,7 @@ function Page:draw_lane(own, y)
       self:draw_fault(span, y + LANE_H + (i - 1) * FAULT_H)
     end
   end
-  for _, term in ipairs(lane.terms) do
-    if has_ending(term) then self:draw_instants(term, y, y + LANE_H + #own.rows * FAULT_H) end
-  end
+  self:draw_endings(lane, y, y + LANE_H + #own.rows * FAULT_H)
 end
 
 function Page:draw_legend(y)
@@ -208,7 +233,7 @@ function Page:draw_legend(y)
   local function entry(label, draw)
     draw(x)
     self:text(x + 30, y + 11, label, "pale", { ["font-size"] = 11 })
-    x = x + 30 + 6.2 * #label + 18
+    x = x + 30 + 5.2 * #label + 24
   end
   entry("leads", function(at) self.drawing:rect(at, y, 24, 14, { class = "leads", rx = 2 }) end)
   entry("waits", function(at) self.drawing:line(at, y + 7, at + 24, y + 7, { class = "waits" }) end)
@@ -235,7 +260,9 @@ local function new_page(story)
   for _, lane in ipairs(story.lanes) do
     page.left = math.min(MOST_LEFT, math.max(page.left, texts.width(texts.fit(lane.name, 16)) * CHAR_W + 24))
     page.has_members = page.has_members or lane.leads[1] ~= nil
-    page.has_faults = page.has_faults or lane.faults[1] ~= nil
+    for _, span in ipairs(lane.faults) do
+      page.has_faults = page.has_faults or span.to > span.from
+    end
   end
   return page
 end

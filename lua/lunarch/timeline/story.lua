@@ -97,7 +97,7 @@ function takes.renewed(self, event)
 end
 
 -- Terms that end while the session goes on.
-local GIVEN_UP = { resigned = true, error = true, exit = true }
+local GIVEN_UP = { resigned = true, error = true, exit = true, handed_over = true }
 
 -- Its session is over with the term: it waits nowhere until there is another one, as far as sessions are told.
 local function leave_line(lane, term)

@@ -1,16 +1,8 @@
 /* spec/bench/floor/locks.c - see locks.h. */
 #include "floor/locks.h"
 
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "etcd.pb-c.h"
-#include "floor/figures.h"
-
-ProtobufCBinaryData text_of(const char *text) {
-    return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
-}
+#include "shared/figures.h"
 
 static bool is_renewed;
 
@@ -50,60 +42,23 @@ void session_close(struct session *session) {
     stream_close(&session->renewals);
 }
 
-void lock_name(struct lock *lock, int number, int64_t lease) {
-    snprintf(lock->prefix, sizeof lock->prefix, "/floor/%d-%d/", (int)getpid(), number);
-    snprintf(lock->end, sizeof lock->end, "/floor/%d-%d0", (int)getpid(), number); /* '0' follows '/' */
-    snprintf(lock->key, sizeof lock->key, "%s%llx", lock->prefix, (unsigned long long)lease);
-    lock->lease = lease;
+static void send_txn(void *unary, const Etcdserverpb__TxnRequest *request) {
+    unary_ask(unary, TXN, &request->base, &etcdserverpb__txn_response__descriptor);
 }
 
-static Etcdserverpb__RequestOp op_of_range(Etcdserverpb__RangeRequest *range) {
-    Etcdserverpb__RequestOp op = ETCDSERVERPB__REQUEST_OP__INIT;
-    op.request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE;
-    op.request_range = range;
-    return op;
-}
-
-void lock_ask(struct lock *lock, struct unary *unary) {
-    Etcdserverpb__Compare compare_create = ETCDSERVERPB__COMPARE__INIT;
-    compare_create.target = ETCDSERVERPB__COMPARE__COMPARE_TARGET__CREATE;
-    compare_create.key = text_of(lock->key);
-    compare_create.target_union_case = ETCDSERVERPB__COMPARE__TARGET_UNION_CREATE_REVISION;
-    Etcdserverpb__PutRequest put = ETCDSERVERPB__PUT_REQUEST__INIT;
-    put.key = compare_create.key;
-    put.lease = lock->lease;
-    Etcdserverpb__RangeRequest get = ETCDSERVERPB__RANGE_REQUEST__INIT, owner = get;
-    get.key = put.key;
-    owner.key = text_of(lock->prefix);
-    owner.range_end = text_of(lock->end);
-    owner.limit = 1;
-    owner.sort_target = ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__CREATE;
-    owner.sort_order = ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__ASCEND;
-    Etcdserverpb__RequestOp put_op = ETCDSERVERPB__REQUEST_OP__INIT;
-    put_op.request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT;
-    put_op.request_put = &put;
-    Etcdserverpb__RequestOp get_op = op_of_range(&get), owner_op = op_of_range(&owner);
-    Etcdserverpb__TxnRequest txn = ETCDSERVERPB__TXN_REQUEST__INIT;
-    txn.n_compare = 1;
-    txn.compare = (Etcdserverpb__Compare *[]){&compare_create};
-    txn.n_success = txn.n_failure = 2;
-    txn.success = (Etcdserverpb__RequestOp *[]){&put_op, &owner_op};
-    txn.failure = (Etcdserverpb__RequestOp *[]){&get_op, &owner_op};
-    unary_ask(unary, TXN, &txn.base, &etcdserverpb__txn_response__descriptor);
+void lock_ask(struct lock_key *lock, struct unary *unary) {
+    lock_request(lock, send_txn, unary);
 }
 
 int64_t lock_answer(struct unary *unary, bool *ret_is_owner) {
     Etcdserverpb__TxnResponse *reply = unary->reply;
-    if (!reply->succeeded || reply->n_responses != 2)
-        fail("a lock transaction found the key already there");
-    Etcdserverpb__RangeResponse *owner = reply->responses[1]->response_range;
     int64_t revision = reply->header->revision;
-    *ret_is_owner = owner->n_kvs == 1 && owner->kvs[0]->create_revision == revision;
+    *ret_is_owner = lock_is_won(reply);
     reply_free(reply);
     return revision;
 }
 
-void lock_take(struct lock *lock) {
+void lock_take(struct lock_key *lock) {
     struct unary unary = {.then = NULL};
     bool is_owner;
     lock_ask(lock, &unary);
@@ -113,13 +68,12 @@ void lock_take(struct lock *lock) {
         fail("somebody else holds the lock");
 }
 
-void unlock_ask(struct lock *lock, struct unary *unary) {
-    Etcdserverpb__DeleteRangeRequest request = ETCDSERVERPB__DELETE_RANGE_REQUEST__INIT;
-    request.key = text_of(lock->key);
+void unlock_ask(struct lock_key *lock, struct unary *unary) {
+    Etcdserverpb__DeleteRangeRequest request = unlock_request(lock);
     unary_ask(unary, DELETE, &request.base, &etcdserverpb__delete_range_response__descriptor);
 }
 
-void lock_release(struct lock *lock) {
+void lock_release(struct lock_key *lock) {
     struct unary unary = {.then = NULL};
     unlock_ask(lock, &unary);
     reply_free(unary_wait(&unary));

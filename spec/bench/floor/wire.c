@@ -10,7 +10,7 @@
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
 
-#include "floor/figures.h"
+#include "shared/figures.h"
 
 static const char *const paths[N_METHODS] = {
     "/etcdserverpb.KV/Range",         "/etcdserverpb.KV/DeleteRange",    "/etcdserverpb.KV/Txn",

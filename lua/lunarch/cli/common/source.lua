@@ -19,7 +19,11 @@ end
 function source.load(flags)
   local path = flags.script
   if flags.code then return code_of(flags.code, "=code") end
-  if path == "-" then return code_of(io.read "a", "=stdin") end
+  if path == "-" then
+    local text, trouble = io.read "a"
+    if not text then return nil, "cannot read stdin: " .. trouble end
+    return code_of(text, "=stdin")
+  end
   local stat = require "luv".fs_stat(path)
   if stat and stat.type == "directory" then return nil, ("%s is a directory, not a script"):format(path) end
   if not stat and flags.is_short and not path:find "[./]" then

@@ -370,7 +370,7 @@ local function lease_of(world, x)
     return nil, "that candidate has no session", "invalid"
   end
   if type(x) ~= "string" or x == "" then
-    args.bad("revoke", "x", "a place of line(), a candidate, a key or a lease", x)
+    args.bad("revoke", "x", "a candidate, a place of line(), a key or a lease", x)
   end
   if is_lease(x) then return x, "" end
   local _, kv, code = world.client:get(x, nil, LOOK_S)
@@ -479,7 +479,7 @@ end
 function worlds.on_client(own)
   local world = begin(own)
   world.may = function() return true end
-  world.verbs = bind(world, { looking, { try = standing.try, lock = standing.lock, leave = standing.leave } })
+  world.verbs = bind(world, { looking, asking, breaking, { try = standing.try, lock = standing.lock, leave = standing.leave } })
   return world
 end
 

@@ -71,6 +71,7 @@ local TIME = { run = true, step = true, until_ = true }
 
 local function play_entry(world, entry)
   world.driver:sleep_until(entry.at)
+  world.entry = entry
   if entry.verb == "candidate" then
     local machine = world.by_name[entry.result.name]
     world.driver:start(machine, machine.spec)
