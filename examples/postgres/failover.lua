@@ -70,10 +70,18 @@ local TABLES = [[
     IF NOT FOUND THEN RAISE EXCEPTION 'token % is too old: another leads now', mine; END IF;
   END $$]]
 
+---@type string?
+local behind                 -- the primary whose writes this server lacks, until it has followed one
+
+function may_stand()
+  return not behind, behind and ("the server lacks what %s has written"):format(behind)
+end
+
 function on_elected(term)
   local latest = term.election.session.client:get(LATEST)
   -- The server of an older primary lacks what the newer ones have written.
   if latest and latest ~= term.value and not is_standby() then
+    behind = latest
     log.warn("not a standby of %s yet: others go first", latest)
     term:resign()
     return
@@ -109,7 +117,7 @@ local function follow(primary)
   assert(run(60, "rm", "-rf", DATA))
   assert(pg(600, "pg_basebackup", "-R", "-c", "fast", "-h", host, "-p", port, "-U", "postgres", "-D", DATA))
   start()
-  followed = primary
+  followed, behind = primary, nil
   log.info("follows %s", primary)
 end
 
@@ -160,9 +168,10 @@ if sim then
     if what == "server" then db.role = db.is_standby and "standby" or "primary" end
     put()
     if ANSWERS[what] then return { code = ANSWERS[what](db) and 0 or 1, after = 0.01 } end
+    local is_faulty = world.phase ~= "recovery"
     return {
-      hangs = what == "server", code = world.chance(50) and 1 or 0,
-      after = world.random(0.05, world.chance(100) and 20 or 1),
+      hangs = what == "server", code = is_faulty and world.chance(50) and 1 or 0,
+      after = world.random(0.05, is_faulty and world.chance(100) and 20 or 1),
       on_end = function(_, how)
         db = world.notes[name]
         if EFFECTS[what] and (how.code == 0 or what == "server") then EFFECTS[what](db) end

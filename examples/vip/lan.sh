@@ -30,6 +30,12 @@ plug_in() { # host, its number
 }
 
 case "${1:-}" in
+run | who | cut | heal | ping)
+    [ -e "/run/netns/$LAN-lan" ] || { echo "lan.sh: there are no hosts yet: lan.sh up" >&2; exit 1; }
+    ;;
+esac
+
+case "${1:-}" in
 up)
     mkdir -p "$RUN"
     ip netns add "$LAN-lan"

@@ -116,11 +116,11 @@ end
 
 local STAGE = { chdir = 1, fork = 2, exec = 3, supervisor = 4, over = 5 }
 local CAUSE = { timeout = 1, lapsed = 2, asked = 3 }
-local ENOENT, E2BIG, ENOEXEC, EACCES, ENOTDIR = 2, 7, 8, 13, 20
+local ENOENT, E2BIG, ENOEXEC, EACCES, ENOTDIR, EISDIR, ENAMETOOLONG, ELOOP = 2, 7, 8, 13, 20, 21, 36, 40
 
 local CODES = {
-  [ENOENT] = "invalid", [ENOTDIR] = "invalid", [ENOEXEC] = "invalid", [E2BIG] = "invalid",
-  [EACCES] = "permission_denied",
+  [ENOENT] = "invalid", [ENOTDIR] = "invalid", [ENOEXEC] = "invalid", [E2BIG] = "invalid", [EISDIR] = "invalid",
+  [ENAMETOOLONG] = "invalid", [ELOOP] = "invalid", [EACCES] = "permission_denied",
 }
 
 local function why_not_run(words, outcome)
@@ -129,6 +129,7 @@ local function why_not_run(words, outcome)
   if error_number == ENOENT then return "there is no such file, or the interpreter that it names is missing" end
   if error_number == EACCES then return "no permission to execute it, or to enter a folder above it" end
   if error_number == ENOEXEC then return "it is no program, and does not begin with #!" end
+  if error_number == EISDIR then return "it is a folder" end
   return outcome.error_text
 end
 

@@ -5,6 +5,7 @@
 -- What a new reading finds different is told like events. A watch that resumes on an etcd begun anew could wait for a
 -- revision that is far ahead: so now and then etcd's revision is asked for, by a read of one key.
 local args = require "lunarch.internal.args"
+local common = require "lunarch.loop.common"
 local core = require "lunarch.core"
 local each = require "lunarch.internal.each"
 local loop = require "lunarch.loop"
@@ -21,6 +22,9 @@ local MOST_KEYS = 100000
 local FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5
 local LOOK_S = 10
 local CALL_S = 10
+local SILENT_S = 10
+-- What etcd answers for as long as nobody changes its users.
+local REFUSED = { permission_denied = true, unauthenticated = true }
 
 local methods = {}
 local Mirror, check = args.class("mirror", methods)
@@ -29,12 +33,19 @@ local OPTIONS = { on_change = args.callable, max_keys = args.whole }
 
 -- ---- what it holds ------------------------------------------------------------------------------------------------
 
--- An error of the program's own function ends nothing.
+local function describe(err)
+  return { err = err, text = args.without_ours(debug.traceback(args.error_text(err), 2)) }
+end
+
+-- An error of the program's own function ends nothing. Ctrl-C, which LuaJIT raises in whatever runs, is the program's.
 local function tell(self, key, kv)
   if not self._on_change or self._is_closed then return end
-  local ok, err = xpcall(self._on_change, function(err) return debug.traceback(args.error_text(err), 2) end, key,
-    kv and kv.value, kv)
-  if not ok then say.line("mirror of %s: on_change failed: %s", self.prefix, args.without_ours(err)) end
+  local ok, failure = xpcall(self._on_change, describe, key, kv and kv.value, kv)
+  if ok then return end
+  -- Lua asks nobody for a description where memory is lacking.
+  if type(failure) ~= "table" then failure = { err = failure, text = args.error_text(failure) } end
+  if common.is_ctrl_c(failure.err) then return loop.pass_on(failure.err) end
+  say.line("mirror of %s: on_change failed: %s", self.prefix, failure.text)
 end
 
 local function change(self, key, kv)
@@ -92,6 +103,26 @@ local function take(self, found, revision)
   end
 end
 
+-- ---- trouble ------------------------------------------------------------------------------------------------------
+
+-- Not in step with etcd, and why. Said once: at once where etcd refuses it, else when it has lasted for SILENT_S.
+local function note_trouble(self, message, code)
+  local trouble = self._trouble or { since = core.now() }
+  self._trouble, trouble.message, trouble.code = trouble, message, code
+  local is_due = REFUSED[code] or core.now() - trouble.since > SILENT_S
+  if is_due and trouble.said ~= code then
+    trouble.said = code
+    say.warn(("mirror of %s: it does not follow etcd, and tries again: %s"):format(self.prefix, message))
+  end
+  if REFUSED[code] then self._waiters:wake() end
+end
+
+local function end_trouble(self)
+  local trouble = self._trouble
+  self._trouble = nil
+  if trouble and trouble.said then say.warn(("mirror of %s: it follows etcd again"):format(self.prefix)) end
+end
+
 -- ---- following ----------------------------------------------------------------------------------------------------
 
 -- Whether etcd has begun anew, as far as one read can tell.
@@ -118,16 +149,19 @@ local function take_event(self, event)
   return self.n_keys <= self._max_keys
 end
 
--- Until the watch has ended, or is not believed any more. "closed": nothing is left to be done.
+-- Until the watch has ended, or is not believed any more: why, and in words. "closed": nothing is left to be done.
 local function follow(self, watch)
   while not self._is_closed do
-    local event, _, code = watch:next(LOOK_S)
+    local event, message, code = watch:next(LOOK_S)
     if event then
+      end_trouble(self)
       if not take_event(self, event) then return "again" end
     elseif code ~= "timeout" then
-      return code
+      return code, message
     elseif is_anew(self) then
       return "again"
+    else
+      end_trouble(self)
     end
   end
   return "closed"
@@ -148,6 +182,7 @@ local function start_watch(self)
 end
 
 local function finish(self, message, code)
+  if code == "invalid" then say.warn(("mirror of %s: it has ended: %s"):format(self.prefix, message)) end
   self._is_closed, self._message, self._code = true, self._message or message, self._code or code
   end_watch(self)
   self._waiters:wake()
@@ -159,18 +194,23 @@ local function keep(self)
   local pause_s = FIRST_PAUSE_S
   while not self._is_closed do
     local began_at = core.now()
-    local code = self._watch and follow(self, self._watch) or "again"
+    local code, message = "again", nil
+    if self._watch then code, message = follow(self, self._watch) end
     end_watch(self)
     if self._is_closed or code == "closed" then break end
+    if message and code ~= "compacted" then note_trouble(self, message, code) end
     if core.now() - began_at > LONGEST_PAUSE_S then pause_s = FIRST_PAUSE_S end
     loop.sleep(pause_s * (0.5 + math.random()))
     local found, revision, failure = read(self, CALL_S)
     pause_s = math.min(pause_s * 2, LONGEST_PAUSE_S)
     if found then
       take(self, found, revision)
-      start_watch(self)
+      local watch, why, why_code = start_watch(self)
+      if not watch then note_trouble(self, why, why_code) end
     elseif failure == "closed" or failure == "invalid" then
       return finish(self, revision, failure)
+    else
+      note_trouble(self, revision, failure)
     end
   end
   finish(self, "the mirror or its client is closed", "closed")
@@ -233,9 +273,12 @@ function methods:wait(key, timeout)
   local until_s = timeout and core.now() + timeout
   while not self._kvs[key] do
     if self._is_closed then return nil, self._message, self._code end
+    local trouble = self._trouble
+    if trouble and REFUSED[trouble.code] then return nil, trouble.message, trouble.code end
     local left_s = until_s and until_s - core.now()
     if left_s and left_s <= 0 then
-      return nil, ("mirror:wait: no key %s within %g s"):format(key, timeout), "timeout"
+      local why = trouble and "; it does not follow etcd: " .. trouble.message or ""
+      return nil, ("mirror:wait: no key %s within %g s%s"):format(key, timeout, why), "timeout"
     end
     self._waiters:await(left_s)
   end

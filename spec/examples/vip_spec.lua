@@ -55,6 +55,11 @@ describe("the example of a virtual IP", function()
     end)
   end
 
+  it("says what to do where its hosts are not there", function()
+    local output, status = process.run { EXAMPLE .. "/lan.sh", "who", env = { LAN = LAN .. "none" } }
+    assert.same({ 1, "lan.sh: there are no hosts yet: lan.sh up" }, { status, (output:gsub("%s+$", "")) })
+  end)
+
   wanted("moves it when the leader is told to stop, killed, stopped, or cut off", function()
     local hosts = {}
     for _, host in ipairs { "a", "b", "c" } do

@@ -138,6 +138,69 @@ describe("a mirror", function()
     assert.is_true(asked.n_reads > 1 and asked.n_reads < 9)
   end)
 
+  local function heard(fn)
+    local say, lines = require "lunarch.internal.say", {}
+    local warn = say.warn
+    say.warn = function(line) lines[#lines + 1] = line end
+    local ok, err = pcall(fn, lines)
+    say.warn = warn
+    assert(ok, err)
+    return lines
+  end
+
+  it("says that its watch is refused, once, and to those who wait", function()
+    local asked = fake(function() return a_page "/f/a" end)
+    local lines = heard(function()
+      mirror = assert(require("lunarch.mirror").open(asked, "/f/"))
+      assert.same({ nil, "refused", "permission_denied" }, { mirror:wait("/f/b", wait.LIMIT) })
+      assert.equal("x", (mirror:wait("/f/a")))
+      eventually(function() return asked.n_reads > 3 end)
+    end)
+    assert.same({ "mirror of /f/: it does not follow etcd, and tries again: refused" }, lines)
+  end)
+
+  it("names what keeps it from following where a key does not come in time, and says when it has ended", function()
+    local n_read = 0
+    local asked = fake(function()
+      n_read = n_read + 1
+      if n_read == 2 then return nil, "no member answers", "unavailable" end
+      return a_page("/f/" .. n_read)
+    end)
+    function asked:watch()
+      return { next = function() return nil, "cut off", "unavailable" end, close = function() end }
+    end
+    local lines = heard(function()
+      mirror = assert(require("lunarch.mirror").open(asked, "/f/", { max_keys = 1 }))
+      eventually(function() return n_read > 1 end)
+      local _, message, code = mirror:wait("/f/none", 0.001)
+      assert.equal("timeout", code)
+      assert.truthy(message:find("; it does not follow etcd: ", 1, true), message)
+    end)
+    assert.same({}, lines)
+    lines = heard(function()
+      asked.get = function()
+        local kvs = a_page "/f/a"
+        kvs[2] = a_page("/f/b")[1]
+        return kvs, { revision = 1 }
+      end
+      eventually(function() return tostring(mirror):find "closed" end)
+    end)
+    assert.truthy(lines[1]:find("it has ended: client:mirror: more than 1 keys", 1, true), lines[1])
+  end)
+
+  it("leaves Ctrl-C in on_change to the program", function()
+    local asked = fake(function() return a_page "/f/a" end)
+    local ok, err = pcall(lunarch.run, function()
+      lunarch.spawn(function()
+        mirror = require("lunarch.mirror").open(asked, "/f/", { on_change = function()
+          error("script.lua:1: interrupted!", 0)
+        end })
+      end)
+      while true do lunarch.sleep(0.01) end
+    end)
+    assert.same({ false, "script.lua:1: interrupted!" }, { ok, err })
+  end)
+
   it("has one timeout for all its pages", function()
     local given = {}
     local asked = fake(function(i, _, _, timeout)

@@ -93,6 +93,25 @@ describe("in the simulator a command", function()
     assert.same(first, (simulate.printed(text)))
   end)
 
+  it("can be told to fail no longer once the faults are over", function()
+    local report = simulate.report([[
+      sim.exec(function(_, world)
+        sim.note("phase " .. world.phase, true)
+        return { code = world.phase == "faults" and 1 or 0, after = 0.01 }
+      end)
+      election, ttl = "/e", 3
+      function on_elected() sim.note("elected", lunarch.exec({ "x" }).code) end
+      function do_work() lunarch.exec { "x" } end
+      function check(world)
+        if world.phase ~= "end" then return true end
+        local seen = {}
+        for _, name in ipairs { "calm", "faults", "recovery" } do seen[#seen + 1] = world.notes["phase " .. name] end
+        return #seen == 3, "a phase was not seen"
+      end
+    ]], "--seeds", "1..3")
+    assert.is_nil(report.failure)
+  end)
+
   it("is misused with an error at the script's line", function()
     local report = simulate.report([[sim.exec(function() return { afer = 1 } end)
       lunarch.exec { "x" }]], "--seeds", "1", "--candidates", "1", "--faults", "none")
@@ -120,11 +139,39 @@ describe("in the simulator luv", function()
     }, lines)
   end)
 
+  it("hears a signal once by start_oneshot, and again and again by a start() after that", function()
+    local lines = simulate.printed [[
+      local uv = require "luv"
+      local signal = uv.new_signal()
+      signal:start_oneshot("sigterm", function() print "once" end)
+      signal:start(uv.constants.SIGTERM, function(name) print(name, signal:is_active()) end)
+      while true do lunarch.sleep(1) end
+    ]]
+    assert.same({ "sigterm\ttrue" }, lines)
+  end)
+
   it("fails a history by an error in a callback", function()
     local report = simulate.report([[
       require("luv").new_timer():start(10, 0, function() error "in there" end)
       lunarch.sleep(1)
     ]], "--seeds", "1", "--candidates", "1", "--faults", "none")
     assert.truthy(report.failure.reason:find "error in a callback of luv: .*script.lua:1: in there")
+  end)
+end)
+
+describe("in the simulator a script", function()
+  it("finds its name, as by --name, and may choose another", function()
+    assert.same({ "A" }, simulate.printed "print(name)")
+    local report = simulate.report([[
+      print(name)
+      name, election = name .. "-1", "/e"
+      function on_elected(term) print(term.value) end
+    ]], "--seeds", "1", "--candidates", "1", "--faults", "none", "--timeline")
+    assert.is_nil(report.failure)
+    local printed = {}
+    for _, event in ipairs(report.timeline) do
+      if event.kind == "print" then printed[#printed + 1] = event.text end
+    end
+    assert.same({ "A", "A-1" }, printed)
   end)
 end)

@@ -4,6 +4,7 @@ local lunarch = require "lunarch"
 local tree = require "support.tree"
 
 local N, AT_ONCE = 10000, 50
+local N_BEFORE = 3000 -- until the allocator holds as much as it needs
 local MOST_KB = 512 -- of resident memory: the allocator's own, not one command's
 
 local function resident_kb()
@@ -40,7 +41,7 @@ end
 
 return function(say, verdict)
   say("exec: %d commands, %d at once and one by one", N, AT_ONCE)
-  run(1, 1000)
+  run(1, N_BEFORE)
   local before, kb = held(), resident_kb()
   local n_wrong = run(1, N)
   local after, grown_kb = held(), resident_kb() - kb

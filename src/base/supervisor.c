@@ -23,6 +23,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -124,6 +125,12 @@ static void restore_signals(void) {
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Which the kernel calls no permission. */
+static bool is_folder(const char *path) {
+    struct stat it;
+    return stat(path, &it) == 0 && S_ISDIR(it.st_mode);
+}
+
 /* As execvp: the first file that can be executed; what is there but may not be is worth more than what is not there. */
 static int execute(const struct command_plan *plan) {
     int error = ENOENT;
@@ -132,7 +139,7 @@ static int execute(const struct command_plan *plan) {
         if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
             return errno;
         if (errno == EACCES)
-            error = EACCES;
+            error = is_folder(*path) ? EISDIR : EACCES;
     }
     return error;
 }

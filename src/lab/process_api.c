@@ -32,6 +32,12 @@ static int l_time(lua_State *L) {
     return 1;
 }
 
+/* phase() -> the part of the history, as in world.phase */
+static int l_phase(lua_State *L) {
+    lua_pushstring(L, the_process ? the_process->run->phase : "");
+    return 1;
+}
+
 /* wait(until or nil): until then, or until something has come */
 static int l_wait(lua_State *L) {
     struct process *process = self(L);
@@ -302,7 +308,8 @@ static void on_count(lua_State *L, lua_Debug *ar) {
 }
 
 static const luaL_Reg FUNCTIONS[] = {
-    {"now", l_now},
+    {"phase", l_phase},
+        {"now", l_now},
     {"time", l_time},
     {"wait", l_wait},
     {"sleep", l_sleep},

@@ -612,7 +612,8 @@ function client:mirror(prefix, options, timeout) end
 ---@return lunarch.kv? kv
 function mirror:get(key) end
 
---- Waits until the key exists, and returns its value.
+--- Waits until the key exists, and returns its value. Also "permission_denied" and "unauthenticated", while etcd refuses
+--- the reading or the watch: the log says so once, and the mirror goes on trying.
 ---@param key string
 ---@param timeout? number
 ---@return string? value

@@ -299,6 +299,7 @@ return function(options)
   report_tasks(run.tasks)
   package.loaded["lunarch.cli.sim.loop"].on_signal = function() run:on_signal() end
   run:set_globals(options.words, "lunarch")
+  rawset(_G, "name", options.name) -- as by --name
   rawset(_G, "sim", notes)
 
   return {

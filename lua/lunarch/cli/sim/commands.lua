@@ -45,7 +45,9 @@ function WORLD.random(least, most)
 end
 
 local function new_world()
-  return setmetatable({ now = process.now(), name = process.name(), notes = notes }, WORLD)
+  return setmetatable({
+    now = process.now(), phase = process.phase(), name = process.name(), notes = notes,
+  }, WORLD)
 end
 
 local DESCRIPTION = {

@@ -106,11 +106,12 @@ add_functions("timer_", Timer)
 
 -- ---- signals --------------------------------------------------------------------------------------------------------
 
-local NUMBERS = { sighup = 1, sigint = 2, sigusr1 = 10, sigusr2 = 12, sigterm = 15 }
+local NUMBERS, NAMES = { sighup = 1, sigint = 2, sigusr1 = 10, sigusr2 = 12, sigterm = 15 }, {}
 
 luv.constants = {}
 for name, number in pairs(NUMBERS) do
   luv.constants[name:upper()] = number
+  NAMES[number] = name
 end
 
 local Signal = class "uv_signal_t"
@@ -119,22 +120,26 @@ function luv.new_signal()
   return setmetatable({}, Signal)
 end
 
-function Signal:start(which, callback)
+local function listen(self, call, which, callback, is_once)
   local number = NUMBERS[which] or which
-  args.whole("signal:start", "signal", number)
+  args.whole(call, "signal", number)
+  args.callable(call, "callback", callback)
   self:stop()
   self.is_started = true
-  local run = guarded(args.callable("signal:start", "callback", callback))
+  local run = guarded(callback)
   self.cancel = loop.watch_signal(number, function()
-    if self.is_once then self:stop() end
-    run(type(which) == "string" and which or "sigterm")
+    if is_once then self:stop() end
+    run(NAMES[number] or "unknown")
   end)
   return 0
 end
 
+function Signal:start(which, callback)
+  return listen(self, "signal:start", which, callback, false)
+end
+
 function Signal:start_oneshot(which, callback)
-  self.is_once = true
-  return self:start(which, callback)
+  return listen(self, "signal:start_oneshot", which, callback, true)
 end
 
 function Signal:stop()
