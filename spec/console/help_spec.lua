@@ -61,6 +61,45 @@ describe("help", function()
     assert.truthy(n > 50)
   end)
 
+  it("explains everything public that the loaded module has, by its name and by the value itself", function()
+    local n = 0
+    local function check(x, what)
+      local text = explain(x)
+      n = n + 1
+      assert.falsy(text:find("nothing is called", 1, true) or text:find("there is no annotation", 1, true), what)
+    end
+    for name, value in pairs(lunarch) do
+      if not name:find "^_" then
+        check("lunarch." .. name, name)
+        if type(value) ~= "string" then check(value, name .. " itself") end
+      end
+    end
+    local is_class = {}
+    for _, class in ipairs(require("lunarch.internal.args").classes()) do
+      is_class[class.name] = true
+      for name, method in pairs(class.methods) do
+        if not name:find "^_" then check(method, class.name .. ":" .. name) end
+      end
+      for name in pairs(class.properties) do
+        if not name:find "^_" then check(class.name .. "." .. name, class.name .. "." .. name) end
+      end
+    end
+    for _, name in ipairs { "client", "session", "term", "future", "flag", "mirror", "candidate", "task" } do
+      assert.truthy(is_class["lunarch." .. name], name)
+    end
+    assert.truthy(n > 100, n)
+  end)
+
+  it("explains fields by the name of their class, or all of that name", function()
+    assert.equal("lunarch.version: string three numbers with dots between them", explain "lunarch.version")
+    assert.equal("term.token: integer the fencing token: it rises with each leader", explain "term.token")
+    local text = explain "token"
+    for _, class in ipairs { "term", "mutex", "leader" } do
+      assert.truthy(text:find(class .. ".token: integer", 1, true), text)
+    end
+    assert.equal("log.info: fun(format: string, ...: any)", explain "log.info")
+  end)
+
   it("explains every class with its fields, every handler, setting and verb", function()
     for class, it in pairs(classes) do
       local text = explain(class)

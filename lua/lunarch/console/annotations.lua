@@ -12,7 +12,7 @@ local FIRST = { "console", "lunarch", "candidate", "script", "sim", "nginx" }
 
 ---@class lunarch.console.Entry
 ---@field name string "client:get", "lunarch.connect", "client", "on_elected", "lost"
----@field kind "function"|"class"|"global"|"code"
+---@field kind "function"|"class"|"global"|"code"|"field"
 ---@field signature? string
 ---@field comment string[]
 ---@field fields? { name: string, text: string }[]
@@ -183,7 +183,25 @@ function annotations.fields(entry)
   return fields
 end
 
---- The entries of this name, those called exactly so first; or else the methods of that name in any class.
+-- "term.token", or "token" of every class that has one.
+local function fields_named(given)
+  local found, name = {}, given:gsub("^lunarch%.", "")
+  for _, entry in ipairs(annotations.all()) do
+    for _, field in ipairs(entry.fields or {}) do
+      local full = entry.name .. "." .. plain_name(field)
+      local plain = full:gsub("^lunarch%.", "")
+      if plain == name:gsub(":", ".") or plain_name(field) == name then
+        local own = { name = full, kind = "field", signature = ("%s: %s"):format(full, field.text), comment = {} }
+        if full == given then return { own } end
+        found[#found + 1] = own
+      end
+    end
+  end
+  return found
+end
+
+--- The entries of this name, those called exactly so first; or else the methods of that name in any class; or else its
+--- fields.
 ---@param name string
 ---@return lunarch.console.Entry[]
 function annotations.find(name)
@@ -201,7 +219,7 @@ function annotations.find(name)
       methods[#methods + 1] = entry
     end
   end
-  return exact[1] and exact or methods
+  return exact[1] and exact or methods[1] and methods or fields_named(given)
 end
 
 return annotations
