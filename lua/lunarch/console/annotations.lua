@@ -203,8 +203,9 @@ end
 --- The entries of this name, those called exactly so first; or else the methods of that name in any class; or else its
 --- fields.
 ---@param name string
+---@param is_exact? boolean only those called exactly so, where there are any
 ---@return lunarch.console.Entry[]
-function annotations.find(name)
+function annotations.find(name, is_exact)
   local exact, methods, n_own = {}, {}, 0
   local given = name
   name = name:gsub("^lunarch%.", "")
@@ -219,6 +220,7 @@ function annotations.find(name)
       methods[#methods + 1] = entry
     end
   end
+  if is_exact and n_own > 0 then return table.move(exact, 1, n_own, 1, {}) end
   return exact[1] and exact or methods[1] and methods or fields_named(given)
 end
 

@@ -171,7 +171,8 @@ Text.__tostring = Text.__console
 --- What help(x) returns: a text that prints as it is.
 function help.of(console, x)
   local name = name_of(console, x)
-  local entries = name and annotations.find(name) or {}
+  -- A value is what it is; a word may be meant in several ways.
+  local entries = name and annotations.find(name, type(x) ~= "string") or {}
   local texts = {}
   for i, entry in ipairs(entries) do
     texts[i] = help.text(entry)
