@@ -120,6 +120,43 @@ for _, name in ipairs { "cluster", "dev" } do
       assert.equal(0, status)
     end)
 
+    it("knows of a candidate what a lab knows, and lets time pass", function()
+      local output, status = say [[
+        a = candidate("/verbs/k", "A", { ttl = 5 })
+        until_(function() return a.leads end)
+        a.is_up, a.is_paused, a.token == line("/verbs/k")[1].token, a.lease == line("/verbs/k")[1].lease
+        a.elected_at > 0, a.lost_at, a.reason, a.expiry > a.elected_at, #a.terms, a.nothing
+        resign(a)
+        until_(function() return a.lost_at end)
+        a.leads, a.lost_at >= a.elected_at, a.reason, a.terms[1].reason
+        leave(a)
+        a.is_up
+        until_(function() end, 0.1)
+        run(0.1)
+        print(pcall(run, -1))
+        help(run)
+      ]]
+      expect(output, "\ntrue\ntrue, false, true, true\ntrue, nil, nil, true, 1, nil\n",
+        'A resigned from /verbs/k\n.*true\n.*false, true, "resigned", "resigned"\n', "A left /verbs/k\nfalse\n",
+        'nil, "it has not become true within 0.1 s", "timeout"\nfalse\t[^\n]*\'seconds\' must be [^\n]+\nrun%(seconds%)\n')
+      assert.equal(0, status)
+    end)
+
+    it("has switchover, pause_line and resume_line, which ask first on a cluster of others", function()
+      local output = say [[
+        a = candidate("/verbs/s", "A", { ttl = 5 }) until_(function() return a.leads end) do end
+        b = candidate("/verbs/s", "B", { ttl = 5 }) until_(function() return line("/verbs/s")[2] end) do end
+        switchover("/verbs/s", "B")
+        pause_line("/verbs/s", 60)
+        resume_line "/verbs/s"
+        resume_line "/verbs/s"
+        switchover "/verbs/none"
+      ]]
+      local not_agreed = 'nil, "not done: it was not agreed to", "cancelled"\n'
+      expect(output, name == "dev" and 'lunarch.leader: "B" %(token %d+%)\n.*true\n.*true\n.*false\n'
+        or not_agreed .. not_agreed .. "false\nfalse\n", 'nil, "nobody leads /verbs/none", "no_leader"')
+    end)
+
     it("has revoke, which is asked about on a cluster of others, and refused where nobody can answer", function()
       local output = say([[
         a = candidate("/verbs/revoked", "A", { ttl = 5 }) -- A  elected

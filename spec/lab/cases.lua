@@ -46,6 +46,9 @@ local TWO, SHORT = two(10), two(3)
 -- The simulated world is as fast as it is said to be.
 cases.TWO = 'a = candidate("/s", "A", { ttl = 3 }) run(0.3) b = candidate("/s", "B", { ttl = 3 }) run(0.5)'
 
+-- What the case of save and record writes.
+cases.saved, cases.recorded = tree.folder() .. "/saved.lua", tree.folder() .. "/recorded.lua"
+
 --- Each: a name, what is typed, what has to be printed.
 cases.both = {
   { "standing", { TWO, "a", "b" }, { "A +elected, token 2", "candidate A: leads, token 2; told to stop in",
@@ -112,6 +115,10 @@ cases.both = {
   { "until_", { SHORT, "kill(a)", B_LEADS, "until_(function() end, 0.1)" },
     { "\ntrue\n",
     "it has not become true within 0.1 s" } },
+  { "save and record", { SHORT, "kill(a)", B_LEADS, "b.leads", ("save %q"):format(cases.saved),
+    ("record %q"):format(cases.recorded), "help(save)" }, { "\ntrue\n",
+    "/saved.lua: play it with `lunarch lab[^\n]* /[^\n]*/saved.lua`\n", '"5 lines in /[^\n]*/recorded.lua"\n',
+    "\nsave%(path%)\n" } },
   { "timeline", { TWO, "run(1)", "timeline()" }, { "\n  A [- ]*=+\n", "= leads" } },
   { "candidate with a script", { ('a = candidate("/s", "A", { ttl = 3, script = %q })'):format(script.write([[
       function on_elected(term) print "the script is elected" term:put("/elected", "x") end

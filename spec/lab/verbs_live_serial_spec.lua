@@ -24,6 +24,17 @@ describe("a verb with real processes", function()
     end
   end)
 
+  it("is saved, and recorded, as an experiment that plays", function()
+    local saved = process.start { "lunarch", "lab", cases.saved }
+    local recorded = process.start { "lunarch", "lab", cases.recorded }
+    for child, expected in pairs { [saved] = "2 of 2 expectations met", [recorded] = "nothing was expected" } do
+      assert.equal(0, child:wait_exit(), child:output())
+      assert.matches("A +killed[^\n]*\n.*B +elected", child:output())
+      assert.matches(expected, child:output())
+    end
+    assert.matches("\ntrue\n", recorded:output())
+  end)
+
   for i, case in ipairs(cases.both) do
     it("does what it does in the simulated world: " .. case[1], function() cases.check(case, outputs[i]) end)
   end

@@ -2,6 +2,7 @@
 -- user's handlers do.
 local args = require "lunarch.internal.args"
 local describe = require "lunarch.console.describe"
+local ending = require "lunarch.lab.ending"
 local host = require "lunarch.host"
 local known = require "lunarch.candidate.options"
 local lunarch = require "lunarch"
@@ -16,8 +17,13 @@ for name in pairs(known.settings) do
   if name ~= "election" and name ~= "name" and name ~= "endpoints" then SETTINGS[name] = true end
 end
 
-local Candidate = {}
-local meta = { __name = "lunarch.console.candidate", __index = Candidate }
+local Candidate, properties = {}, {}
+local meta = { __name = "lunarch.console.candidate" }
+
+function meta.__index(self, name)
+  if Candidate[name] then return Candidate[name] end
+  return properties[name] and properties[name](self)
+end
 
 -- ---- what it is made of -----------------------------------------------------------------------------------------
 
@@ -45,17 +51,6 @@ local function merge(own)
   return options, env
 end
 
--- Terms that the candidate gives up itself.
-local GIVEN_UP = { stopping = true, resigned = true, exit = true, error = true, unhealthy = true, handed_over = true }
-
-local function lost_text(term, reason)
-  local left = term.valid_until and term.valid_until - lunarch.now() or 0
-  if left <= 0 or GIVEN_UP[reason] then return ("on_lost (%s)"):format(reason) end
-  return ("on_lost (%s), %.1f s before another may lead"):format(reason, left)
-end
-
-local MARGIN_OF_TTL, LEAST_MARGIN_S = 0.1, 0.1
-
 -- The instants of a term by the clock of events, as far as they are known: for the timeline.
 local function instants_of(self, term)
   local session = self.driver.session
@@ -64,9 +59,16 @@ local function instants_of(self, term)
   local offset = host.time() - lunarch.now()
   self.instants = {
     stop_at = stop_at + offset, valid_until = valid_until + offset,
-    expiry = valid_until + offset + math.max(LEAST_MARGIN_S, session.ttl * MARGIN_OF_TTL),
+    expiry = valid_until + offset + ending.margin(session.ttl),
   }
   return self.instants
+end
+
+local function end_term(self, reason, instants)
+  local latest = self.terms[#self.terms]
+  if not latest then return end
+  latest.lost, latest.reason = host.time(), reason
+  latest.stop_at, latest.valid_until, latest.expiry = instants.stop_at, instants.valid_until, instants.expiry
 end
 
 -- Handlers that tell of themselves first.
@@ -78,11 +80,15 @@ local function told_handlers(self, options, tell)
   self.handlers = own
   function options.on_elected(term)
     self.term = term
+    self.terms[#self.terms + 1] = { token = term.token, elected = host.time() }
     tell("elected", ("elected, token %d"):format(term.token), "info", { token = term.token }, instants_of(self, term))
     if own.on_elected then return own.on_elected(term) end
   end
   function options.on_lost(term, reason)
-    tell("lost", lost_text(term, reason), "warn", { token = term.token, reason = reason }, instants_of(self, term))
+    local instants = instants_of(self, term)
+    end_term(self, reason, instants)
+    local left_s = instants.expiry and instants.expiry - host.time() or 0
+    tell("lost", ending.text(reason, left_s), "warn", { token = term.token, reason = reason }, instants)
     if own.on_lost then return own.on_lost(term, reason) end
   end
   function options.on_leader(leader)
@@ -128,7 +134,7 @@ end
 ---@param own table what the user gave
 function candidates.new(client, election, who, own, emit)
   local options, env = merge(own)
-  local self = setmetatable({ name = who, script = own.script }, meta)
+  local self = setmetatable({ name = who, script = own.script, terms = {} }, meta)
   local function tell(what, text, level, ...)
     local event = { who = who, what = what, text = text, level = level or "info" }
     for _, more in ipairs { ... } do
@@ -147,13 +153,36 @@ end
 
 -- ---- what can be asked of it ------------------------------------------------------------------------------------
 
---- Whether it leads, by the clock, now.
-function Candidate:leads()
+-- What candidates of a lab have, too.
+
+-- By the clock, now.
+function properties.leads(self)
   return self.term ~= nil and self.term.reason == nil and self.term:remaining() > 0
+end
+
+function properties.is_up(self) return not self.has_ended end
+
+function properties.is_paused() return false end
+
+function properties.token(self) return self.term and self.term.token end
+
+function properties.lease(self) return self.driver.session and self.driver.session.lease end
+
+local function last(self) return self.terms[#self.terms] or {} end
+
+function properties.elected_at(self) return last(self).elected end
+
+function properties.lost_at(self) return last(self).lost end
+
+function properties.reason(self) return last(self).reason end
+
+function properties.expiry(self)
+  return last(self).expiry or self.leads and instants_of(self, self.term).expiry or nil
 end
 
 --- Stands until it is stopped. Waits.
 function Candidate:run()
+  local _ <close> = setmetatable({}, { __close = function() self.has_ended = true end })
   return self.driver:run()
 end
 
@@ -164,14 +193,14 @@ end
 
 --- Gives its term up and waits behind the others. false: it does not lead.
 function Candidate:resign()
-  if not self:leads() then return false end
+  if not self.leads then return false end
   return self.term:resign()
 end
 
 function meta.__tostring(self)
   local driver = self.driver
   local head = ("candidate %s in %s: "):format(self.name, self.election)
-  if self:leads() then
+  if self.leads then
     local working = driver.working and self.handlers[driver.working] and ", in " .. driver.working or ""
     return head .. ("leads, token %d%s; %s"):format(self.term.token, working, describe.instants(self.term))
   end

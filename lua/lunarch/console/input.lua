@@ -277,7 +277,8 @@ local function editor_here()
   return ok and editor or nil
 end
 
---- Lines from stdin; `trouble` of what is returned says why they cannot be read. `options`: complete(line, word, quote) -> words; history: a path; is_plain: no line editing.
+--- Lines from stdin; `trouble` of what is returned says why they cannot be read.
+--- `options`: complete(line, word, quote) -> words; history: a path; is_plain: no line editing.
 function input.open(options)
   local editor = not options.is_plain and editor_here()
   local self = editor and open_edited(editor, options) or open_plain()

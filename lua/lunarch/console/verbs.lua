@@ -53,11 +53,11 @@ verbs.groups = {
   },
   {
     title = "time",
-    { "run", "run(seconds)", "let time pass", BREAKABLE },
+    { "run", "run(seconds)", "let time pass" },
     { "step", "step()", "go to the next event that is printed", SIM },
     { "back", "back(n)", "go back before the last n calls", SIM },
     { "seed", "seed(n)", "begin again with another seed", SIM },
-    { "until_", "until_(fn)", "let time pass until fn() is true", BREAKABLE },
+    { "until_", "until_(fn)", "let time pass until fn() is true" },
   },
   {
     title = "keeping",
@@ -88,7 +88,12 @@ end
 local WHY = {
   cluster = "this is a real cluster, and others rely on it",
   dev = "the private etcd has one member, and the candidates are part of this process",
-  lab = "real time cannot be turned or stopped",
+}
+-- Of a verb, wherever time is real, or there is no lab.
+local WHY_OF = {
+  step = "real time does not wait for events", back = "real time does not go back",
+  seed = "real processes follow no seed", skew = "all processes of a machine have one clock",
+  save = "an experiment plays in a lab or in the simulator",
 }
 
 local WHERE = {
@@ -96,17 +101,23 @@ local WHERE = {
 }
 
 -- What may have been meant where candidates have no process of their own.
-local INSTEAD = { pause = "pause_line(name)", resume = "resume_line(name)", stop = "leave(x)" }
+local INSTEAD = {
+  pause = "pause_line(name)", resume = "resume_line(name)", stop = "leave(x)", save = 'record "f.lua"',
+}
+
+--- Whether a world has a verb.
+---@param verb lunarch.console.Verb
+---@param world string its name
+---@return boolean
+function verbs.exists(verb, world) return not verb.worlds or verb.worlds[world] or false end
 
 --- Why a world does not have a verb, as one sentence.
 ---@param verb lunarch.console.Verb
 ---@param world lunarch.console.World
 ---@return string
 function verbs.sentence_without(verb, world)
-  local own = world.missing and world.missing[verb.name]
-  if own then return own end
   local instead = INSTEAD[verb.name]
-  return ("%s: not here, because %s; %s%s"):format(verb.name, WHY[world.name] or "this world does not have it",
+  return ("%s: not here, because %s; %s%s"):format(verb.name, WHY_OF[verb.name] or WHY[world.name],
     WHERE[verb.worlds] or "another world may have it", instead and ("; there is %s"):format(instead) or "")
 end
 

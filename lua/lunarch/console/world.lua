@@ -22,7 +22,6 @@ require "lunarch.internal.args".is_ours()
 ---@field session fun(): table?, string?, string?
 --- See verbs.lua. What is no verb of verbs.lua is no global.
 ---@field verbs table<string, function>
----@field missing table<string, string> why a verb does not exist here, where verbs.lua does not say it well
 ---@field globals? table<string, any> further globals, `world` or `sim` for example
 --- Where the globals of what is typed are, if that is not _G: in the simulated world `lunarch` and `require` are its
 --- own.

@@ -5,14 +5,13 @@
 --   order   { id =, verb = "call" | "resign" | "leave", method =, args = } -> report { what = "answer", id =, results
 -- = }
 --   report  { what =, at =, text =, level =, ... }: an event of lunarch.lab.world
+local ending = require "lunarch.lab.ending"
 local known = require "lunarch.candidate.options"
 local transfer = require "lunarch.lab.transfer"
 
 require "lunarch.internal.args".is_ours()
 
 local SAMPLE_S, PLACE_AFTER_S = 0.1, 0.05
--- From valid_until to the earliest instant at which etcd may let go (DESIGN: margin).
-local MARGIN_OF_TTL, LEAST_MARGIN_S = 10, 0.1
 
 return function(link)
   local lunarch = rawget(_G, "lunarch")
@@ -30,10 +29,9 @@ return function(link)
   local function instants_of(session)
     local ttl, stop_at, valid_until = session.ttl, session.stop_at, session.valid_until
     if not ttl or not stop_at or not valid_until then return nil end
-    local margin = math.max(LEAST_MARGIN_S, ttl / MARGIN_OF_TTL)
     return {
       ttl = ttl, stop_at = link.instant(stop_at), valid_until = link.instant(valid_until),
-      expiry = link.instant(valid_until + margin), lease = session.lease,
+      expiry = link.instant(valid_until + ending.margin(ttl)), lease = session.lease,
     }
   end
 
@@ -79,9 +77,7 @@ return function(link)
     local more = copy_of(state.instants)
     more.reason = reason
     local left_s = more.expiry and more.expiry - link.instant(lunarch.now()) or 0
-    local is_silence = reason == "expired" or reason == "frozen"
-    local early = is_silence and left_s > 0 and ("%.1f s before anybody else may lead"):format(left_s) or ""
-    tell("lost", ("%-22s%s"):format(("on_lost (%s)"):format(reason), early):gsub(" +$", ""), more)
+    tell("lost", ending.text(reason, left_s), more)
   end
 
   function observers.on_leader(leader)
@@ -99,7 +95,7 @@ return function(link)
   end
 
   function observers.on_safe()
-    tell("safe", "etcd answers again")
+    tell("safe", "safe: etcd answers again")
   end
 
   -- Which handler it is in: said beside the events.

@@ -1,4 +1,6 @@
 -- Plays an experiment in a world: a file with the verbs of the console and expect(condition, text).
+local verbs = require "lunarch.console.verbs"
+
 require "lunarch.internal.args".is_ours()
 
 local experiment = {}
@@ -27,8 +29,10 @@ local function environment(world, globals)
   for name, value in pairs(globals or {}) do
     own[name] = value
   end
-  for name, sentence in pairs(world.missing) do
-    own[name] = own[name] or function() error(sentence, 2) end
+  for name, verb in pairs(verbs.by_name) do
+    if not verbs.exists(verb, world.name) then
+      own[name] = function() error(verbs.sentence_without(verb, world), 2) end
+    end
   end
   return setmetatable({}, {
     __index = function(_, name)

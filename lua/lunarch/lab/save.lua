@@ -5,6 +5,7 @@ require "lunarch.internal.args".is_ours()
 
 local save = {}
 
+local LEADS_S = 10
 -- What took less is no time that was waited.
 local NO_TIME_S = 0.1
 
@@ -60,15 +61,20 @@ end
 
 local function round(seconds) return math.floor(seconds * 100 + 0.5) / 100 end
 
--- What stands when it is saved is what is to be expected.
+-- What stands when it is saved is what is to be expected: who leads first, which real processes may need a moment
+-- longer for.
 local function expectations_of(world)
-  local lines = {}
+  local lines, others = {}, {}
   for _, machine in ipairs(world.machines) do
-    local leads = machine.handle.leads
-    lines[#lines + 1] = ('expect(%s%s.leads, "%s %s")'):format(leads and "" or "not ", variable_of(machine.name),
-      machine.name, leads and "leads" or "does not lead")
+    local variable = variable_of(machine.name)
+    if machine.handle.leads then
+      lines[#lines + 1] = ("expect(until_(function() return %s.leads end, %d), %q)"):format(variable, LEADS_S,
+        machine.name .. " leads")
+    else
+      others[#others + 1] = ("expect(not %s.leads, %q)"):format(variable, machine.name .. " does not lead")
+    end
   end
-  return lines
+  return table.move(others, 1, #others, #lines + 1, lines)
 end
 
 --- The lines of the experiment.

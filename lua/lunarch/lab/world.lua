@@ -8,6 +8,7 @@ local breaking = require "lunarch.lab.breaking"
 local events = require "lunarch.lab.events"
 local handles = require "lunarch.lab.candidate"
 local known = require "lunarch.candidate.options"
+local known_verbs = require "lunarch.console.verbs"
 local said = require "lunarch.lab.said"
 local seconds = require "lunarch.lab.seconds"
 local transfer = require "lunarch.lab.transfer"
@@ -364,7 +365,7 @@ end
 local function verbs_of(self)
   local own = {}
   for name in pairs(verbs) do
-    if not self.missing[name] then own[name] = journaled(self, name) end
+    if known_verbs.exists(known_verbs.by_name[name], self.name) then own[name] = journaled(self, name) end
   end
   function own.timeline(path) return self:show_timeline(path) end
   function own.save(path) return require "lunarch.lab.save".write(self, path) end
@@ -406,10 +407,10 @@ function World:forget()
   end
 end
 
---- A world over a driver. `missing`: { verb = sentence }.
-function worlds.new(name, driver, missing)
+--- A world over a driver.
+function worlds.new(name, driver)
   local self = setmetatable({
-    name = name, driver = driver, missing = missing or {}, listeners = {}, machines = {}, by_name = {}, journal = {},
+    name = name, driver = driver, listeners = {}, machines = {}, by_name = {}, journal = {},
     n_asked = 0,
   }, World)
   self:forget()

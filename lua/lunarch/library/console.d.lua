@@ -96,16 +96,16 @@ function candidate(name, who, options) end
 ---@field name string
 ---@field election string
 ---@field term lunarch.term? its latest term, whether it lasts or not
----@field is_up boolean in a lab: its process runs
----@field is_paused boolean in a lab
----@field leads boolean in a lab: it was elected and has not lost its term, by its own clock
----@field token integer? in a lab, like all that follows: of its latest term
----@field elected_at number? seconds of the world
+---@field is_up boolean its process runs; where it is part of the console: it was not stopped
+---@field is_paused boolean
+---@field leads boolean it was elected and has not lost its term, by its own clock
+---@field token integer? of its latest term, as all that follows
+---@field elected_at number? seconds of the world; on a real etcd since 1970
 ---@field lost_at number? when its on_lost began
----@field reason lunarch.reason? what on_lost was given
+---@field reason lunarch.lost_reason? what on_lost was given
 ---@field expiry number? the earliest instant at which etcd may elect another
 ---@field terms table[] { token, elected, lost, reason, stop_at, valid_until, expiry }, in order
----@field place integer? its place in the line when it stood again
+---@field place integer? in a lab: its place in the line when it stood again
 ---@field lease string?
 
 --- Locks `name` if nobody holds it: the lock, which leave() gives up. "locked": another has it. Waits for etcd's answer

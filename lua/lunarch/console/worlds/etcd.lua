@@ -7,6 +7,7 @@ local host = require "lunarch.host"
 local asking = require "lunarch.console.asking"
 local lazy = require "lunarch.console.lazy"
 local lunarch = require "lunarch"
+local check_seconds = require "lunarch.lab.seconds"
 
 args.is_ours()
 
@@ -310,7 +311,7 @@ end
 local function stop(world, list, said)
   local had_led, until_s = {}, lunarch.now() + STOP_S
   for i, candidate in ipairs(list) do
-    had_led[i] = candidate:leads()
+    had_led[i] = candidate.leads
     candidate:stop()
   end
   for i, candidate in ipairs(list) do
@@ -390,6 +391,28 @@ function breaking.revoke(world, x)
   return (world.revoke_unasked or client.revoke)(client, lease, LOOK_S)
 end
 
+-- ---- time -------------------------------------------------------------------------------------------------------
+
+local passing = {}
+
+local POLL_S, UNTIL_S = 0.01, 60
+
+function passing.run(_, s)
+  if s == nil then args.bad("run", "seconds", "a number of seconds", s) end
+  lunarch.sleep(check_seconds("run", "seconds", s))
+end
+
+function passing.until_(_, fn, limit)
+  if type(fn) ~= "function" then args.bad("until_", "fn", "a function", fn) end
+  limit = check_seconds("until_", "limit", limit) or UNTIL_S
+  local until_s = lunarch.now() + limit
+  while lunarch.now() < until_s do
+    if fn() then return true end
+    lunarch.sleep(POLL_S)
+  end
+  return nil, ("it has not become true within %g s"):format(limit), "timeout"
+end
+
 -- ---- the prompt and the end -------------------------------------------------------------------------------------
 
 -- What is held, with the seconds until work under it has to stop; those that have the least first.
@@ -399,7 +422,7 @@ local function holdings(world)
     if mutex:is_held() then list[#list + 1] = { name = name, left = mutex:remaining() } end
   end
   for candidate in pairs(world.candidates) do
-    if candidate:leads() then list[#list + 1] = { name = candidate.election, left = candidate.term:remaining() } end
+    if candidate.leads then list[#list + 1] = { name = candidate.election, left = candidate.term:remaining() } end
   end
   table.sort(list, function(a, b) return a.left < b.left or a.left == b.left and a.name < b.name end)
   return list
@@ -464,7 +487,7 @@ end
 -- What every world on a client has to begin with.
 local function begin(world)
   world.listeners, world.followed, world.candidates, world.mutexes = {}, {}, {}, {}
-  world.n_candidates, world.missing, world.now = 0, {}, world.now or host.time
+  world.n_candidates, world.now = 0, world.now or host.time
   function world.session() return session_of(world) end
   function world.prompt() return prompt(world) end
   function world.on_event(fn) world.listeners[#world.listeners + 1] = fn end
@@ -479,7 +502,8 @@ end
 function worlds.on_client(own)
   local world = begin(own)
   world.may = function() return true end
-  world.verbs = bind(world, { looking, asking, breaking, { try = standing.try, lock = standing.lock, leave = standing.leave } })
+  local locks = { try = standing.try, lock = standing.lock, leave = standing.leave }
+  world.verbs = bind(world, { looking, asking, breaking, locks })
   return world
 end
 
@@ -495,7 +519,7 @@ function worlds.open(options, own)
   }, LAZY))
   world.may = own.may or function() return true end
   world.story, world.names_stood, world.began_at = {}, {}, world.now()
-  world.verbs = bind(world, { looking, standing, asking, breaking, { timeline = timeline_of } })
+  world.verbs = bind(world, { looking, standing, asking, breaking, passing, { timeline = timeline_of } })
   function world.timeline() return timeline_of(world) end
   function world.call(fn, ...) return fn(...) end
   function world.silence() return silence_of(world) end

@@ -7,12 +7,6 @@ require "lunarch.internal.args".is_ours()
 
 local lab = {}
 
-local MISSING = {
-  step = "step: not here, because real time does not wait for events; `lunarch console --sim` can",
-  back = "back: not here, because real time does not go back; `lunarch console --sim` can",
-  seed = "seed: not here, because real processes follow no seed; `lunarch console --sim` can",
-  skew = "skew: not here, because all processes of a machine have one clock; `lunarch console --sim` can",
-}
 -- How often the leader of etcd is looked for, soon after something was broken, and else.
 local LOOK_S, LIVELY_S, IDLE_S = 0.3, 15, 5
 
@@ -74,7 +68,7 @@ function lab.open(options)
   local driver, trouble = drivers.open()
   if not driver then return nil, trouble, 2 end
   local flags = options.flags or options
-  local world = worlds.new("lab", driver, MISSING)
+  local world = worlds.new("lab", driver)
   watch(world, driver)
   local own = require "lunarch.console.worlds.etcd".on_client {
     client = driver:get_client(), now = function() return world:now() end,

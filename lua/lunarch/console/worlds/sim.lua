@@ -202,7 +202,7 @@ function sim.open(options)
   local flags = options.flags or options
   local driver, trouble = drivers.open { seed = flags.seed }
   if not driver then return nil, trouble, 2 end
-  local world = worlds.new("sim", driver, {})
+  local world = worlds.new("sim", driver)
   world.ttl = flags.ttl
   watch(world, driver)
   worlds.share(world, function() return own_of(world) end)
