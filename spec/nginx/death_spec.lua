@@ -144,6 +144,7 @@ describe("in nginx", function()
     ["error(nil)"] = "error(nil)",
     ["error(false)"] = "error(false)",
     ["error({})"] = "error {}",
+    ["an error object without a text"] = "error(setmetatable({}, { __tostring = function() end }))",
     ["an error object that fails"] = "error(setmetatable({}, { __tostring = function() error 'again' end }))",
   }
 

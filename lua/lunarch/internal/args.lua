@@ -72,7 +72,7 @@ end
 -- The text of whatever was raised.
 function args.error_text(err)
   local ok, text = pcall(tostring, err)
-  if not ok then return "an error object whose __tostring fails" end
+  if not ok or type(text) ~= "string" then return "an error object whose __tostring fails" end
   local kind = type(err)
   if kind == "string" or kind == "number" then return text end
   local meta = debug.getmetatable(err)

@@ -142,13 +142,14 @@ end
 function common.finish(world, task, ok, ...)
   if task.has_ended then return end
   common.calm(task)
+  -- Lua asks nobody for a traceback where memory is lacking. Before anything is said to have ended: what the user's
+  -- __tostring does may be the end of this coroutine.
+  if not ok then task.traceback = task.traceback or args.error_text((...)) end
   task.has_ended = true
   if ok then
     task.results = pack(...)
   else
     task.err = ...
-    -- Lua asks nobody for a traceback where memory is lacking.
-    task.traceback = task.traceback or args.error_text(task.err)
     -- To end by its interruption is no failure.
     local is_interrupted = task.interruption and task.interruption.err == task.err
     local is_expected = is_interrupted or task.is_quiet or world.farewell and task.err == world.farewell
