@@ -205,6 +205,17 @@ describe("in nginx", function()
     assert.is_true(#web:lines "observer: the worker is leaving" > 0)
   end)
 
+  it("nor do many tasks that wait, each of which is interrupted for itself", function()
+    start { server = [[
+      location = /begin { content_by_lua_block {
+        for _ = 1, 30 do require("lunarch").spawn(require("lunarch").sleep, 1000) end
+        ngx.sleep(0.1)
+      } }
+    ]] }
+    web:get "/begin"
+    nginx.wait_gone(web:reload())
+  end)
+
   it("exit_worker_by_lua may hold the worker up to close what is left", function()
     start { http = [[
       exit_worker_by_lua_block { lunarch.exit_worker(1) }

@@ -1,4 +1,4 @@
--- Raises an error in a coroutine at its next instruction that is not ours, instead of at its next wait: for one that
+-- Raises an error in a coroutine at its next instruction that is the user's, instead of at its next wait: for one that
 -- yields past us, or catches every error and goes on.
 --
 -- By a hook of the debug library, which on Lua 5.4 is the coroutine's own, and on LuaJIT everybody's.
@@ -13,6 +13,13 @@ local is_shared = rawget(_G, "jit") ~= nil
 
 -- By coroutine: { err =, is_once = } and, on Lua 5.4, the hook that was there before.
 local armed = setmetatable({}, { __mode = "k" })
+
+local spared = {}            -- by source
+
+--- Nothing is raised in the file in which this Lua function is defined: ours calls it, and would be broken off there.
+function insist.spare(fn)
+  spared[getinfo(fn, "S").source] = true
+end
 
 local function set_hook(thread, ...)
   if is_shared then sethook(...) else sethook(thread, ...) end
@@ -35,7 +42,7 @@ local function raise()
   local entry = thread and armed[thread]
   if not entry then return end
   local info = getinfo(2, "S")
-  if not info or args.holds(info.source) then return end
+  if not info or args.holds(info.source) or spared[info.source] then return end
   if entry.is_once then insist.disarm(thread) end
   error(entry.err, 0)
 end

@@ -14,6 +14,7 @@ args.is_ours()
 local block = require "lunarch.loop.block"
 local core = require "lunarch.core"
 local hub = require "lunarch.loop.nginx.hub"
+local insist = require "lunarch.loop.insist"
 local phase = require "lunarch.loop.nginx.phase"
 local requests = require "lunarch.loop.nginx.request"
 local semaphore = require "ngx.semaphore"
@@ -52,6 +53,11 @@ end
 
 nginx.wait_mode = phase.wait_mode
 
+-- Lua code of nginx's own that ours calls.
+insist.spare(ngx.get_phase)
+insist.spare(semaphore.new)
+insist.spare(require("resty.core.base").get_request)
+
 -- Raises where nginx is about to fork, or has not begun to.
 function nginx.connect(call)
   if phase.is_before_fork() then
@@ -84,7 +90,6 @@ local LEAVING = setmetatable({
 }, Leaving)
 
 nginx.farewell = LEAVING
-local leaving = common.interruption(LEAVING)
 
 function nginx.nap(seconds)
   ngx.sleep(seconds)
@@ -99,9 +104,14 @@ local function is_overdue(task)
   return hub.is_late() and not is_looked_after(task) and phase.is_timer()
 end
 
--- What ends the waits of `task`, or of a light thread that is none.
+-- What ends the waits of `task`, or of a light thread that is none. Each task, and each timer that is none, has an
+-- interruption of its own: how often one of them has ignored it is not held against the others.
 local function interruption_of(task)
-  return task and task.interruption or is_overdue(task) and leaving or nil
+  if task and task.interruption then return task.interruption end
+  if not is_overdue(task) then return nil end
+  local owner = task or requests.keep()
+  owner.interruption = owner.interruption or common.interruption(LEAVING)
+  return owner.interruption
 end
 
 -- Every call that may wait begins with this.
