@@ -121,6 +121,14 @@ function methods:remaining()
   return handle.remaining(self._core:stop_at())
 end
 
+--- In nginx the request or the timer may end in the middle of a function that is called under the lock: it is released
+--- then. To be called when that function has ended: what is returned.
+function mutexes.unless_ended(mutex)
+  local world = loop.world()
+  if not world.unless_ended then return function() end end
+  return world.unless_ended(function() mutexes.begin_release(mutex) end)
+end
+
 -- The error of the function counts more than one of the release.
 function methods:with(fn, timeout)
   check(self, "with")
@@ -128,7 +136,9 @@ function methods:with(fn, timeout)
   args.timeout("mutex:with", timeout)
   local ok, message, code = self:lock(timeout)
   if not ok then return nil, message, code end
+  local unguard = mutexes.unless_ended(self)
   local results = pack(pcall(fn, self))
+  unguard()
   local is_released, release_error = pcall(self.unlock, self)
   if not results[1] then error(results[2], 0) end
   if not is_released then error(release_error, 0) end

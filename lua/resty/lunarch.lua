@@ -20,6 +20,7 @@ local connection = require "lunarch.internal.connection"
 local core = require "lunarch.core"
 local each = require "lunarch.internal.each"
 local ending = require "lunarch.singleton.ending"
+local log = require "lunarch.loop.nginx.log"
 local lunarch = require "lunarch"
 local mutexes = require "lunarch.mutex"
 local nginx = require "lunarch.loop.nginx"
@@ -29,6 +30,11 @@ local resty = { _VERSION = lunarch.version }
 
 local OPEN_S = 5
 local JOIN_S = 1              -- between two looks whether a session's opening has begun
+local LOOK_S = 1              -- a lock with no time to wait: etcd's answer is waited for
+local MANY = 16               -- more clients than anybody needs in one worker
+local FEW_LOCKS = 64          -- of one request, before those that it has unlocked are forgotten
+
+local pack = function(...) return { n = select("#", ...), ... } end
 
 local methods = {}
 local Here, check = args.class("worker", methods)
@@ -41,29 +47,43 @@ for name, check_option in pairs(connection.OPTIONS) do
 end
 
 -- One for each set of options, so that a handler may call `new` for every request.
-local known = {}
+local known, n_known = {}, 0
 
+-- No option holds a zero byte.
 local function key_of(options)
   local endpoints = options.endpoints
   if type(endpoints) == "table" then endpoints = table.concat(endpoints, ",") end
-  local parts = { tostring(endpoints), tostring(options.name), tostring(options.ttl), tostring(options.grace) }
+  local parts = { endpoints or "", options.name or "", tostring(options.ttl), tostring(options.grace) }
   for _, row in ipairs(connection.ROWS) do
-    parts[#parts + 1] = tostring(options[row.name])
+    local value = options[row.name]
+    parts[#parts + 1] = value == nil and "" or tostring(value)
   end
-  return table.concat(parts, " ")
+  return table.concat(parts, "\0")
+end
+
+local function remember_worker(key, here)
+  known[key], n_known = here, n_known + 1
+  if n_known <= MANY then return end
+  log.seldom("clients", "resty.lunarch.new has made ", n_known, " clients in this worker, one for each set of options, "
+    .. "and each keeps a lease, threads and descriptors: call it with the same options in every request")
 end
 
 --- What this worker has: nil, message, code when there is no memory, or no thread can be created.
 function resty.new(options)
   options = args.options("resty.lunarch.new", options, OPTIONS)
   local key = key_of(options)
-  if known[key] then return known[key] end
+  local here = known[key]
+  if here and not here.client._is_closed then return here end
   local own = connection.pick(options)
   own.trace = options.trace
   local client, message, code = lunarch.connect(own)
   if not client then return nil, message, code end
-  known[key] = setmetatable({ client = client, ttl = options.ttl, grace = options.grace }, Here)
-  return known[key]
+  if not here then
+    here = setmetatable({ ttl = options.ttl, grace = options.grace }, Here)
+    remember_worker(key, here)
+  end
+  here.client, here.current, here.opening = client, nil, nil
+  return here
 end
 
 local function is_usable(session)
@@ -89,12 +109,20 @@ local function join(self, opening, timeout)
   end
 end
 
+-- The hub, in which the session is opened, may end under it, and begins anew.
+local function begin_opening(self)
+  local opening = nginx.spawn_ours(open, self, OPEN_S)
+  opening.on_death = function() opening.has_died = true end
+  return opening
+end
+
 --- The session of this worker, opened if there is none that serves.
 function methods:session(timeout)
   check(self, "session")
   args.timeout("worker:session", timeout)
   if is_usable(self.current) then return self.current end
-  self.opening = self.opening or nginx.spawn_ours(open, self, OPEN_S)
+  local until_s = timeout and core.now() + timeout
+  self.opening = self.opening or begin_opening(self)
   local opening = self.opening
   local ok, session, message, code = join(self, opening, timeout)
   if ok then return session, message, code end
@@ -105,6 +133,7 @@ function methods:session(timeout)
   end
   -- It failed, which the next one may not.
   if self.opening == opening then self.opening = nil end
+  if opening.has_died then return self:session(until_s and math.max(until_s - core.now(), 0)) end
   error(session, 0)
 end
 
@@ -112,19 +141,35 @@ local function release_all(request)
   for mutex in each(request.locks) do
     mutexes.begin_release(mutex)
   end
-  request.locks = {}
+  request.locks, request.n_locks = {}, 0
+end
+
+-- A request may last, and lock again and again.
+local function forget_unlocked(request)
+  local n = 0
+  for mutex in each(request.locks) do
+    if mutex.token or mutex._is_awaited then n = n + 1 else request.locks[mutex] = nil end
+  end
+  request.n_locks, request.most_locks = n, math.max(FEW_LOCKS, 2 * n)
 end
 
 -- The request gives it up when it ends, if it has it by then. A timer is the user's to keep it beyond.
 local function remember(mutex)
   if ngx.get_phase() == "timer" then return end
-  local request = requests.keep()
+  local request = requests.shared()
   if not request.locks then
-    request.locks = {}
+    request.locks, request.n_locks, request.most_locks = {}, 0, FEW_LOCKS
     table.insert(request.on_end, release_all)
   end
-  request.locks[mutex] = true
+  if request.n_locks >= request.most_locks then forget_unlocked(request) end
+  request.locks[mutex], request.n_locks = true, request.n_locks + 1
   mutex._request, mutex._is_in_subrequest = request, ngx.is_subrequest
+end
+
+-- A light thread that nobody has waited for is a "zombie".
+local function has_ended(thread)
+  local status = coroutine.status(thread)
+  return status == "dead" or status == "zombie"
 end
 
 -- Whether this request has the lock, and nothing else of it would unlock it: it was locked by this very code, by code
@@ -133,8 +178,28 @@ end
 local function waits_for_itself(session, name)
   local holder, locker = mutexes.holder(session, name)
   if not holder or not holder._request or holder._request.group ~= requests.keep().group then return false end
-  if locker == coroutine.running() or coroutine.status(locker) == "dead" then return true end
+  if locker == coroutine.running() or has_ended(locker) then return true end
   return ngx.is_subrequest and not holder._is_in_subrequest
+end
+
+local OWN = {}
+
+local function held_by_itself(name)
+  local message = ("%s is locked by this request itself: a second lock would wait for the first"):format(name)
+  return nil, message, "locked"
+end
+
+-- mutex:lock, but for a wait for what this request itself holds, or comes to hold by another of its light threads or
+-- subrequests.
+local function lock(mutex, timeout)
+  mutex._is_awaited = true
+  local ok, is_locked, message, code = nginx.unless(function()
+    return waits_for_itself(mutex.session, mutex.name) and OWN
+  end, mutex.lock, mutex, timeout)
+  mutex._is_awaited = nil
+  if ok then return is_locked, message, code end
+  if is_locked ~= OWN then error(is_locked, 0) end
+  return held_by_itself(mutex.name)
 end
 
 --- Locks a name: a mutex of the worker's session, locked; or nil, message, code. Waits at most `timeout` seconds, nil:
@@ -143,18 +208,17 @@ function methods:lock(name, timeout)
   check(self, "lock")
   args.name("worker:lock", "name", name)
   args.timeout("worker:lock", timeout)
+  nginx.enter()
   local until_s = timeout and core.now() + timeout
-  local session, message, code = self:session(timeout)
+  local session, message, code = self:session(timeout == 0 and LOOK_S or timeout)
   if not session then return nil, message, code end
-  if waits_for_itself(session, name) then
-    return nil, ("%s is locked by this request itself: a second lock would wait for the first"):format(name), "locked"
-  end
+  if waits_for_itself(session, name) then return held_by_itself(name) end
   local mutex
   mutex, message, code = session:mutex(name)
   if not mutex then return nil, message, code end
   remember(mutex)
   local ok
-  ok, message, code = mutex:lock(until_s and math.max(until_s - core.now(), 0))
+  ok, message, code = lock(mutex, until_s and math.max(until_s - core.now(), 0))
   if not ok then return nil, message, code end
   return mutex
 end
@@ -165,11 +229,9 @@ function methods:with(name, timeout, fn)
   args.callable("worker:with", "fn", fn)
   local mutex, message, code = self:lock(name, timeout)
   if not mutex then return nil, message, code end
-  local results = { n = 0 }
-  local function keep(...)
-    results = { n = select("#", ...), ... }
-  end
-  keep(pcall(fn, mutex))
+  local unguard = mutexes.unless_ended(mutex)
+  local results = pack(pcall(fn, mutex))
+  unguard()
   if mutex.token then mutex:unlock() end
   if not results[1] then error(results[2], 0) end
   return unpack(results, 2, results.n)
@@ -177,7 +239,7 @@ end
 
 --- Gives up the locks of this request now. Not needed at its end, where that happens by itself; waits for nothing.
 function resty.release()
-  local request = requests.here()
+  local request = requests.shared()
   if request and request.locks then release_all(request) end
 end
 
@@ -193,7 +255,7 @@ function resty.exit_worker(seconds)
   for _, here in each(known) do
     here.client:close(math.max(until_s - core.now(), 0))
   end
-  known = {}
+  known, n_known = {}, 0
 end
 
 function Here.__tostring(self)

@@ -18,6 +18,7 @@ local SHARED = [[
       local own, message, code = here:lock("/request/" .. (name or ngx.var.arg_name))
       ngx.print(code, own or message:match "this request itself")
     end
+    function try() ngx.print((here:lock("/request/" .. ngx.var.arg_name)) and "locked" or "its own") end
     function lock() assert(here:lock("/request/" .. ngx.var.arg_name, 5)) end
   }
 ]]
@@ -81,6 +82,16 @@ local SERVER = [[
     ngx.print(ngx.location.capture("/again?" .. ngx.var.args).body)
   } }
   location = /twice-authorized { auth_request /locked-for-it; content_by_lua_block { again "authorized" } }
+  location = /alike { content_by_lua_block {
+    local path = "/attempt?name=" .. ngx.var.arg_name
+    local one, other = ngx.location.capture_multi { { path }, { path } }
+    one, other = one.body, other.body
+    ngx.print(one < other and one .. other or other .. one)
+  } }
+  location = /attempt { content_by_lua_block { try() } }
+  location = /alike-in-threads { content_by_lua_block {
+    for _, thread in ipairs { ngx.thread.spawn(try), ngx.thread.spawn(try) } do ngx.thread.wait(thread) end
+  } }
   location = /again { content_by_lua_block { again() } }
   location = /in-turn { content_by_lua_block {
     local function hold()
@@ -101,6 +112,33 @@ local SERVER = [[
   location = /sleep { content_by_lua_block { ngx.sleep(60) } }
   location = /during { content_by_lua_block { lock() ngx.exec("/hold-on", ngx.var.args) } }
   location = /hold-on { content_by_lua_block { ngx.sleep(0.3) ngx.print "held" } }
+  location = /released-for-it { auth_request /locked-for-it;
+    content_by_lua_block { lunarch.release() ngx.print(#here.client:get("/request/authorized/", { prefix = true })) } }
+  location = /refused {
+    content_by_lua_block { ngx.print "x" }
+    log_by_lua_block { is_refused = not pcall(here.lock, here, "/request/refused") }
+  }
+  location = /many { content_by_lua_block {
+    local kept = setmetatable({}, { __mode = "k" })
+    for i = 1, 300 do
+      local own = here:lock("/request/many" .. i % 3)
+      kept[own] = true
+      own:unlock()
+    end
+    collectgarbage() collectgarbage()
+    local n = 0
+    for _ in pairs(kept) do n = n + 1 end
+    ngx.print(n)
+  } }
+  location = /timer { content_by_lua_block {
+    local by, held = ngx.var.arg_by, require("ngx.semaphore").new()
+    local function fn() held:post() ngx.sleep(0.1) ngx.exit(0) end
+    ngx.timer.at(0, function()
+      if by == "mutex" then here:session(5):mutex("/request/timer"):with(fn)
+      else here:with("/request/timer", 5, fn) end
+    end)
+    ngx.print(held:wait(10) and #here.client:get("/request/timer/", { prefix = true }))
+  } }
   location = /released { content_by_lua_block { lock() ngx.sleep(0.3) lunarch.release() ngx.sleep(60) } }
 ]]
 
@@ -152,6 +190,7 @@ describe("a request's locks", function()
   local ENDINGS = {
     ["/twice"] = TWICE, ["/twice-later"] = TWICE, ["/twice-exec"] = TWICE, ["/twice-rewritten"] = TWICE,
     ["/twice-below"] = TWICE, ["/twice-in-two"] = TWICE, ["/twice-authorized"] = TWICE, ["/in-turn"] = "truetrue",
+    ["/alike"] = "its ownlocked", ["/alike-in-threads"] = "lockedits own",
     ["/dead-backend"] = "sorry", ["/dead-backend-rewrite"] = "sorry", ["/fails"] = "sorry", ["/exits"] = "sorry",
     ["/exits-in-access"] = "on", ["/exec"] = "answered", ["/exec-named"] = "named", ["/set-uri"] = "answered",
     ["/redirect"] = "302 Found", ["/try"] = "answered", ["/accel"] = "accelerated", ["/closed"] = "x", ["/ctx"] = "x",
@@ -193,6 +232,31 @@ describe("a request's locks", function()
     await_places("released", 0)
     assert.is_false(request:is_over())
     request:close()
+  end)
+
+  it("are given up by release, those of its subrequests too", function()
+    wait.eventually(function() return select(2, web:get "/released-for-it") == "0" end)
+    await_places("authorized", 0)
+  end)
+
+  it("are forgotten once they are given up, though the request goes on", function()
+    local _, n = web:get "/many"
+    assert.is_true(tonumber(n) < 150, n)
+  end)
+
+  it("cannot be taken in log_by_lua, which leaves nothing behind", function()
+    for _ = 1, 3 do
+      web:get "/refused"
+      web:get "/locked?name=after"
+      await_places("after", 0)
+    end
+  end)
+
+  it("of a function in a timer are given up though ngx.exit ends the timer", function()
+    for _, by in ipairs { "worker", "mutex" } do
+      assert.same({ 200, "1" }, { web:get("/timer?by=" .. by) })
+      await_places("timer", 0)
+    end
   end)
 
   it("are those of one request of a connection that is kept, and not of the next", function()

@@ -42,15 +42,17 @@ local resty = {}
 ---@field grace? number
 ---@field trace? fun(line: string)
 
---- What this worker has: one client, and one session, opened by the first who needs it and anew after a loss. The same
---- options give the same object. Does not wait.
+--- What this worker has: one client, and one session, opened when it is first needed and anew after a loss. The same options
+--- give the same object; other options in each request are an error in the log, since each set of them keeps a client. Does not
+--- wait.
 ---@param options? resty.lunarch.options
 ---@return resty.lunarch.worker? worker
 ---@return string? message
 ---@return lunarch.code? code
 function resty.new(options) end
 
---- Gives up now the locks that this request has taken by worker:lock. At the end of the request that happens by itself.
+--- Gives up now the locks that this request and its subrequests have taken by worker:lock. At the end of the request that
+--- happens by itself.
 --- Waits for nothing.
 function resty.release() end
 
@@ -70,8 +72,9 @@ function resty.singleton(options) end
 ---@field client lunarch.client
 local worker = {}
 
---- Locks a name: a mutex of the worker's session, held. "timeout": others hold it; "unavailable": there is no session with
---- etcd; "lost", ... Waits.
+--- Locks a name: a mutex of the worker's session, held. "timeout": others hold it; "locked": this request holds it itself, by
+--- code that has ended, or a subrequest; "unavailable": there is no session with etcd; "lost", ... Waits; with a timeout of 0 for
+--- etcd's answer, a second at most.
 ---@param name string
 ---@param timeout? number the session's opening included
 ---@return lunarch.mutex? lock
@@ -79,8 +82,8 @@ local worker = {}
 ---@return lunarch.code? code
 function worker:lock(name, timeout) end
 
---- Calls `fn` under a lock; what it returns. The lock is given up however `fn` ends, unless it ends the request (ngx.exit):
---- that is what release is for. Waits.
+--- Calls `fn` under a lock; what it returns. The lock is given up however `fn` ends, with the request or the timer if ngx.exit
+--- ends that. Waits.
 ---@param name string
 ---@param timeout? number
 ---@param fn fun(lock: lunarch.mutex): ...

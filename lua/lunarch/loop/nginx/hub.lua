@@ -287,8 +287,16 @@ local function tell_left_behind()
   end
 end
 
+-- Those that nginx.unless has begun.
+local function tell_doubtful()
+  for wait in waits.each() do
+    if wait.is_doubtful then waits.tell(wait) end
+  end
+end
+
 local function look(told)
   timers.look()
+  tell_doubtful()
   if is_late then tell_left_behind() end
   return waits.look(told)
 end

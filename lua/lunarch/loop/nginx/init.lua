@@ -128,6 +128,18 @@ end
 
 -- ---- waiting ------------------------------------------------------------------------------------------------------
 
+local checks = setmetatable({}, { __mode = "k" })   -- by coroutine: of nginx.unless
+
+--- As pcall(fn, ...); but a wait in it is interrupted once check(), which must not wait, returns an error: it is raised
+--- then. It is asked when the wait begins, and each second.
+function nginx.unless(check, fn, ...)
+  local thread = coroutine.running()
+  checks[thread] = check
+  local results = pack(pcall(fn, ...))
+  checks[thread] = nil
+  return unpack(results, 1, results.n)
+end
+
 -- Returns true once wait.is_done, and false after so many seconds. Raises when the task is interrupted, after
 -- wait:cancel().
 function nginx.suspend(wait, seconds)
@@ -137,7 +149,12 @@ function nginx.suspend(wait, seconds)
   end
   hub.start()
   local task = nginx.current()
-  local function interrupted() return interruption_of(task) end
+  local check = checks[coroutine.running()]
+  wait.is_doubtful = check ~= nil
+  local function interrupted()
+    local err = check and check()
+    return interruption_of(task) or err and common.interruption(err)
+  end
   local is_done, interruption = waits.suspend(wait, task, seconds, interrupted, hub.slice)
   if is_done ~= nil then return is_done end
   if wait.cancel then wait:cancel() end

@@ -73,6 +73,14 @@ function requests.keep()
   return record
 end
 
+--- What a request shares with its subrequests: the record of the one in which something of ours began first; it ends
+--- when they all end. Nil where there is no request, or one with nothing of ours in its log phase.
+function requests.shared()
+  local record = requests.here()
+  if not record and get_request() and ngx.get_phase() ~= "log" then record = requests.keep() end
+  return record and by_number[record.group]
+end
+
 local function pay(record)
   for fn in each(record.debts) do
     fn()

@@ -1,0 +1,83 @@
+-- What resty.lunarch.new gives: the client and the session of a worker.
+local etcd = require "support.etcd"
+local fixture = require "support.fixture"
+local nginx = require "support.nginx"
+local wait = require "support.wait"
+
+local SHARED = [[
+  init_worker_by_lua_block {
+    lunarch = require "resty.lunarch"
+    endpoint = os.getenv "ENDPOINT"
+    function new(changes)
+      local options = { endpoints = endpoint, ttl = 60 }
+      for name, value in pairs(changes) do options[name] = value end
+      return assert(lunarch.new(options))
+    end
+    function tell(own, message, code) ngx.print(own and "locked" or code .. ": " .. message) end
+  }
+]]
+
+describe("the worker's own of resty.lunarch", function()
+  local server, web
+
+  setup(function() server = select(2, fixture.open()) end)
+  teardown(fixture.close)
+  after_each(nginx.stop_all)
+
+  local function start(text, endpoint)
+    web = nginx.start {
+      workers = 1, http = SHARED, env = { ENDPOINT = endpoint or server.endpoint },
+      server = ("location = /x { content_by_lua_block { %s } }"):format(text),
+    }
+  end
+
+  it("is the same for the same options, and another for others, however they are divided", function()
+    start [[
+      local a, b = new { user = "a b", password = "c" }, new { user = "a", password = "b c" }
+      ngx.print(tostring(a == b), tostring(a == new { user = "a b", password = "c" }))
+    ]]
+    assert.same({ 200, "falsetrue" }, { web:get "/x" })
+  end)
+
+  it("is an error in the log when each request makes one of its own", function()
+    start [[ new { name = "request " .. ngx.var.arg_n } ]]
+    for i = 1, 16 do
+      web:get("/x?n=" .. i)
+    end
+    assert.same({}, web:lines "%[error%]")
+    web:get "/x?n=17"
+    assert.equal(1, #web:lines "%[error%].*new has made 17 clients in this worker, one for each set of options")
+  end)
+
+  it("is made anew after its client was closed", function()
+    start [[ local here = new {} tell(here:lock("/worker/closed", 5)) here.client:close() ]]
+    for _ = 1, 3 do
+      assert.same({ 200, "locked" }, { web:get "/x" })
+    end
+  end)
+
+  it("locks without time to wait, its session not being open yet", function()
+    start [[ tell(new({}):lock("/worker/at-once", 0)) ]]
+    -- No more than a second is waited for etcd, which may be slow.
+    local _, answer = web:get "/x"
+    assert.is_truthy(answer == "locked" or answer:find("within 1 s", 1, true), answer)
+  end)
+
+  it("opens its session although what opened it was ended", function()
+    local own = etcd.start()
+    start([[
+      local is_first = true
+      local here = new { trace = function()
+        if is_first and package.loaded.is_ending then is_first = false ngx.exit(0) end
+      end }
+      ngx.timer.at(0.2, function() package.loaded.is_ending = true end)
+      tell(here:lock("/worker/ended", 30))
+    ]], own.endpoint)
+    own:freeze()
+    local request = web:open "/x"
+    wait.eventually(function() return #web:lines "was ended, by ngx.exit" > 0 end, nil, "the end of the hub")
+    own:thaw()
+    assert.same({ 200, "locked" }, { request:wait() })
+    own:stop()
+  end)
+end)
