@@ -27,6 +27,7 @@ local MUTANTS = {
 local OF_REQUESTS = {
   nobody_steps_aside = "was elected",
   pause_within_a_switchover = "", -- nobody leads, or another than was named
+  absent_candidate_replaced = "does not stand",
 }
 
 describe("the simulator", function()

@@ -5,15 +5,17 @@
 --   lunarch sim spec/sim/requests.lua --seeds 1..1000 --faults none quiet   and without: nothing but requests
 --
 -- Whatever happens: no more terms are handed over than were asked for; nobody but the named one was elected where an
--- operator was told that it leads. Without faults also: the elected one was named, or was the next one; nobody leads
--- for as long as on_lost takes, and no longer; nobody takes over while the line is paused.
+-- operator was told that it leads; a request for a candidate that does not stand is never prepared. (`lunarch sim` looks
+-- by itself for two leaders at once, and for nobody leading once the faults are over.) Without faults also: the elected
+-- one was named, or was the next one; nobody leads for as long as on_lost takes, and no longer; nobody takes over while
+-- the line is paused; a request that cannot succeed ends no term.
 -- luacheck: globals election ttl stop_timeout on_elected do_work on_lost check
 -- luacheck: read_globals lunarch sim log candidate
 election, ttl, stop_timeout = "/ho", 4, 2
 
 local LOSE_S, WITHOUT_S, REQUESTS_S = 0.3, 1, 60
 local IS_QUIET = arg[1] == "quiet"
-local NAMES = { "A", "B", "C" }
+local NAMES, ABSENT = { "A", "B", "C" }, "Z"
 local beside = require "lunarch.internal.beside"
 local handover = require "lunarch.handover"
 local began = lunarch.now()
@@ -44,6 +46,8 @@ function do_work(term)
   if math.random(40) == 1 and is_time() then
     sim.add "asked"
     term:hand_over(anybody(), 2)
+  elseif math.random(80) == 1 and is_time() and term:hand_over(ABSENT, 2) then
+    sim.note("wrong", "a term was handed over to a candidate that does not stand")
   end
   return 0.2
 end
@@ -57,8 +61,8 @@ end
 -- ---- operators ---------------------------------------------------------------------------------------------------
 
 local function switch(client)
-  local to = anybody()
-  sim.add "asked"
+  local to = math.random(4) == 1 and ABSENT or anybody()
+  if to ~= ABSENT then sim.add "asked" end
   local request = handover.ask(client, election, { to = to, by = "an operator", within = 1 + 5 * math.random() })
   if not request then return end
   local leader, why, code = handover.await(client, request)
@@ -86,7 +90,20 @@ end)
 
 -- ---- what must hold ----------------------------------------------------------------------------------------------
 
-local without_since, elected_before, paused_since
+local without_since, elected_before, paused_since, handed_before
+
+local function check_hopeless(world)
+  local fields = beside.decode(world:get(handover.switchover_key(election)))
+  if fields.to ~= ABSENT then
+    handed_before = nil
+    return true
+  end
+  if fields.state ~= "asked" and fields.state ~= "refused" then
+    return false, ("a request for a candidate that does not stand is %s"):format(fields.state)
+  end
+  handed_before = handed_before or world.notes.handed or 0
+  return not IS_QUIET or handed_before == (world.notes.handed or 0), "a request that cannot succeed ended a term"
+end
 
 -- How long nobody has been elected, once anybody was.
 local function check_gap(world)
@@ -118,6 +135,8 @@ function check(world)
   if (notes.handed or 0) > (notes.asked or 0) then
     return false, ("%d terms were handed over, %d were asked for"):format(notes.handed, notes.asked)
   end
+  local is_untouched, touched = check_hopeless(world)
+  if not is_untouched then return false, touched end
   if not IS_QUIET then return end
   -- One is elected at the beginning, and one for each term that was handed over.
   if not notes.is_stopping and (notes.elected or 0) > 1 + (notes.handed or 0) then

@@ -1,4 +1,5 @@
--- Switchovers and pauses at random, with faults and without; the long form is ./dev soak's.
+-- Switchovers and pauses at random, with faults and without, 200 histories; the long form is ./dev soak's. What
+-- candidates do about requests is written in Lua, so it is played here, and not by ./dev prove.
 local simulate = require "sim.simulate"
 local tree = require "support.tree"
 
@@ -11,10 +12,10 @@ describe("in the simulator", function()
   end
 
   it("requests cost no election, no second leader and no order, under faults", function()
-    assert_fine("--seeds", "1..40")
+    assert_fine("--seeds", "1..120")
   end)
 
   it("requests alone neither make the line flap nor leave nobody", function()
-    assert_fine("--seeds", "1..40", "--faults", "none", "quiet")
+    assert_fine("--seeds", "1..80", "--faults", "none", "quiet")
   end)
 end)
