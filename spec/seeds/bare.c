@@ -60,7 +60,8 @@ static void enter(struct stand *stand) {
     struct machine *machine = stand->machine;
     bool is_resting = machine_rests(machine);
     stand->line = is_resting ? 0 : draw_line(machine);
-    stand->is_trying = chance(&machine->dice, 250) && !is_resting;
+    stand->is_trying =
+        chance(&machine->dice, 250) && !is_resting && is_exclusive(machine->world, stand->line);
     stand->written_ns = 0;
     int64_t patience = chance(&machine->dice, 400) ? SECONDS(3) : SECONDS(120);
     if (chance(&machine->dice, 100))
@@ -69,10 +70,10 @@ static void enter(struct stand *stand) {
         patience = SECONDS(120);
     stand->until_ns = sim_now(machine->world->sim) +
                       (patience == SECONDS(120) ? patience : below(&machine->dice, patience));
+    struct line_rule rule = {LINE_EXCLUSIVE, machine->world->n_slots[stand->line]};
     if (!machine_may(machine, ENTER) ||
         place_enter(&machine->session, lun_bytes_of(lines[stand->line]), lun_bytes_of(machine->name),
-                    stand->is_trying ? PLACE_TRY : PLACE_WAIT, line_one_holds, &callbacks, stand,
-                    &stand->place, NULL))
+                    stand->is_trying ? PLACE_TRY : PLACE_WAIT, rule, &callbacks, stand, &stand->place, NULL))
         return;
     (void)text_of(place_key(stand->place), stand->key);
     stand->token = 0;
@@ -103,7 +104,7 @@ static void write_guarded(struct stand *stand) {
 
 static void hold(struct stand *stand, bool is_due) {
     struct machine *machine = stand->machine;
-    if (chance(&machine->dice, 400) && !machine_rests(machine))
+    if (chance(&machine->dice, 400) && !machine_rests(machine) && is_exclusive(machine->world, stand->line))
         write_guarded(stand);
     if (!is_due)
         return;

@@ -31,15 +31,14 @@ void door_ask_leader(struct stand *stand) {
     struct world *world = machine->world;
     struct lun_ask ask;
     struct lun_err err;
-    struct asked *asked = door_ask(machine, NULL, "leader", 2000, on_leader, &ask);
+    struct asked *asked =
+        stand->kind->ask_owner ? door_ask(machine, NULL, "leader", 2000, on_leader, &ask) : NULL;
     if (!asked)
         return;
     asked->line = stand->line;
     asked->first_rev = world->first_rev[stand->line];
     asked->n_empty = world->n_empty[stand->line];
-    int rc = stand->mutex ? lun_mutex_owner(stand->mutex, &ask, &asked->op, &err)
-                          : lun_election_leader(stand->election, &ask, &asked->op, &err);
-    (void)door_is_asked(asked, rc, &err);
+    (void)door_is_asked(asked, stand->kind->ask_owner(stand, &ask, &asked->op, &err), &err);
 }
 
 /* ---- an observer ---------------------------------------------------------------------------------------- */

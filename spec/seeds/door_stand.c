@@ -1,11 +1,12 @@
-/* spec/seeds/door_stand.c - in line through the door: mutexes, elections, terms. */
+/* spec/seeds/door_stand.c - in line through the door, for whatever kind of thing (door_kinds.c); and what
+ * leaders do. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "world.h"
 
-enum deed { LOCK = 32, CAMPAIGN, CANCEL, WRITE, PROCLAIM, ASK_LEADER, DROP };
+enum deed { CANCEL = 34, WRITE, PROCLAIM, ASK_LEADER, DROP };
 
 /* ---- letting go ----------------------------------------------------------------------------------------- */
 
@@ -28,11 +29,11 @@ static void become_free(struct stand *stand) {
 void door_drop_stand(struct stand *stand) {
     detach(stand);
     become_free(stand);
-    lun_mutex_free(stand->mutex);
-    lun_election_free(stand->election);
+    if (stand->object)
+        stand->kind->free(stand->object);
     lun_term_free(stand->term);
-    stand->mutex = NULL;
-    stand->election = NULL;
+    stand->kind = NULL;
+    stand->object = NULL;
     stand->term = NULL;
 }
 
@@ -60,9 +61,7 @@ static void await_loss(struct stand *stand) {
     struct asked *asked = door_ask(stand->machine, stand, "await the loss", -1, on_loss, &ask);
     if (!asked)
         return;
-    int rc = stand->mutex ? lun_mutex_await_loss(stand->mutex, &ask, &asked->op, &err)
-                          : lun_term_await_loss(stand->term, &ask, &asked->op, &err);
-    (void)door_is_asked(asked, rc, &err);
+    (void)door_is_asked(asked, stand->kind->await_loss(stand, &ask, &asked->op, &err), &err);
 }
 
 /* ---- getting in ----------------------------------------------------------------------------------------- */
@@ -81,46 +80,26 @@ static void on_won(struct asked *asked, const struct lun_result *result) {
     }
     stand->waiting = NULL;
     stand->term = result->term;
-    struct lun_bytes bytes = stand->mutex ? lun_mutex_key(stand->mutex) : lun_term_key(stand->term);
+    struct lun_bytes bytes = stand->kind->key(stand);
     (void)snprintf(key, sizeof key, "%.*s", (int)bytes.len, (const char *)bytes.data);
     stand_holds(stand, key, result->token);
     await_loss(stand);
 }
 
-static void lock(struct stand *stand, int64_t timeout_ms) {
+static void ask_in(struct stand *stand, int64_t timeout_ms) {
     struct machine *machine = stand->machine;
-    bool is_trying = chance(&machine->dice, 300);
+    const struct kind *kind = stand->kind;
+    bool is_trying = kind->try_to_enter && chance(&machine->dice, 300);
     struct lun_ask ask;
     struct lun_err err;
-    if (!machine_may(machine, LOCK) ||
-        (!stand->mutex && lun_mutex_new(machine->open, lines[stand->line], false, &stand->mutex, NULL)))
+    if (!machine_may(machine, kind->deed) || (!stand->object && kind->make(stand)))
         return;
-    struct asked *asked = door_ask(machine, stand, is_trying ? "try_lock" : "lock", timeout_ms, on_won, &ask);
+    const char *what = is_trying ? kind->try_to_enter : kind->enter;
+    struct asked *asked = door_ask(machine, stand, what, timeout_ms, on_won, &ask);
     if (!asked)
         return;
-    tell(machine, "%s %s", asked->what, lines[stand->line]);
-    int rc = is_trying ? lun_mutex_try_lock(stand->mutex, &ask, &asked->op, &err)
-                       : lun_mutex_lock(stand->mutex, &ask, &asked->op, &err);
-    if (!door_is_asked(asked, rc, &err))
-        return;
-    asked->is_taken_late = true;
-    stand->waiting = asked;
-    stand->state = ENTERING;
-}
-
-static void campaign(struct stand *stand, int64_t timeout_ms) {
-    struct machine *machine = stand->machine;
-    struct lun_ask ask;
-    struct lun_err err;
-    if (!machine_may(machine, CAMPAIGN) ||
-        (!stand->election && lun_election_new(machine->open, lines[stand->line], &stand->election, NULL)))
-        return;
-    struct asked *asked = door_ask(machine, stand, "campaign", timeout_ms, on_won, &ask);
-    if (!asked)
-        return;
-    tell(machine, "campaigns for %s", lines[stand->line]);
-    int rc = lun_election_campaign(stand->election, lun_bytes_of(machine->name), &ask, &asked->op, &err);
-    if (!door_is_asked(asked, rc, &err))
+    tell(machine, "%s %s", kind->enters ? kind->enters : what, lines[stand->line]);
+    if (!door_is_asked(asked, kind->ask_in(stand, is_trying, &ask, &asked->op, &err), &err))
         return;
     asked->is_taken_late = true;
     stand->waiting = asked;
@@ -132,14 +111,14 @@ static void enter(struct stand *stand) {
     int64_t timeout_ms = door_timeout(machine);
     if (chance(&machine->dice, 400))
         door_drop_stand(stand);
-    bool is_mutex = chance(&machine->dice, 500);
+    int64_t which = below(&machine->dice, 1000);
     int line = draw_line(machine);
-    if (!stand->mutex && !stand->election)
+    if (!stand->object) {
         stand->line = line;
-    if (stand->mutex || (!stand->election && is_mutex))
-        lock(stand, timeout_ms);
-    else
-        campaign(stand, timeout_ms);
+        stand->kind = draw_kind(machine->world->n_slots[line], which);
+    }
+    if (stand->kind)
+        ask_in(stand, timeout_ms);
     /* Without a timeout it may wait for ever. */
     int64_t patience = timeout_ms < 0 ? SECONDS(60) : SECONDS(1000);
     stand->until_ns = sim_now(machine->world->sim) + patience;
@@ -224,24 +203,21 @@ static void leave(struct stand *stand) {
     struct lun_err err;
     if (chance(&machine->dice, 250)) {
         tell(machine, "drops %s", stand->key);
-        if (stand->mutex && chance(&machine->dice, 500)) {
+        if (stand->kind->release && chance(&machine->dice, 500)) {
             detach(stand);
             become_free(stand);
-            lun_mutex_release(stand->mutex);
+            stand->kind->release(stand);
         } else {
             door_drop_stand(stand);
         }
         return;
     }
-    struct asked *asked =
-        door_ask(machine, stand, stand->mutex ? "unlock" : "resign", door_timeout(machine), on_left, &ask);
+    struct asked *asked = door_ask(machine, stand, stand->kind->leave, door_timeout(machine), on_left, &ask);
     if (!asked)
         return;
-    tell(machine, "%s %s", stand->mutex ? "unlocks" : "resigns", stand->key);
+    tell(machine, "%s %s", stand->kind->leaves, stand->key);
     stand->state = LEAVING;
-    int rc = stand->mutex ? lun_mutex_unlock(stand->mutex, &ask, &asked->op, &err)
-                          : lun_term_resign(stand->term, &ask, &asked->op, &err);
-    if (door_is_asked(asked, rc, &err))
+    if (door_is_asked(asked, stand->kind->ask_out(stand, &ask, &asked->op, &err), &err))
         stand->waiting = asked;
     else
         door_drop_stand(stand);

@@ -9,6 +9,7 @@
  * and only by --with, for mutants that ordinary histories seldom catch:
  *   crowd    all stand in one line, and end their sessions often
  *   users    every machine is one of etcd's users; tokens end, passwords change, rights are withdrawn (users.c)
+ *   slots    two or three hold a line together: of the bare machines, for no primitive of lunarch.h does so yet
  *   guests   most sessions adopt another's lease; an operator deletes keys, machines pause */
 #include <string.h>
 
@@ -91,6 +92,8 @@ void plan_extras(struct world *world, uint64_t seed) {
         world->is_crowd = true;
         world->restlessness = 100;
     }
+    if (is_wanted(EXTRA_slots))
+        world->n_slots[LINES - 1] = 2 + (unsigned)below(&dice, 2);
     if (is_wanted(EXTRA_guests))
         plan_guests(world, &dice);
     if (is_wanted(EXTRA_users))

@@ -142,6 +142,8 @@ void history_run(uint64_t seed, const struct history_options *options, struct hi
     world->sim = sim_new(seed);
     if (world->options.on_line)
         sim_trace(world->sim, world->options.on_line, world->options.arg);
+    for (int line = 0; line < LINES; line++)
+        world->n_slots[line] = 1;
     look_on(world);
     filter_messages(world);
     plan_rest(world, seed);

@@ -73,7 +73,7 @@ struct decisions {
 uint64_t decision_class(uint64_t id);
 
 /* What some histories have besides: see extras.c. */
-#define HISTORY_EXTRAS(X) X(anew) X(headers) X(numbers) X(far) X(crowd) X(guests) X(users)
+#define HISTORY_EXTRAS(X) X(anew) X(headers) X(numbers) X(far) X(crowd) X(slots) X(guests) X(users)
 /* All histories from now on have those of this list, "anew,headers", besides those of their seeds. False: one is unknown. */
 bool history_with(const char *list);
 

@@ -65,6 +65,15 @@ static const struct sim_kv *first_of(struct world *world, int line) {
     return sim_first(world->sim, prefix);
 }
 
+static unsigned n_before(struct world *world, int line, int64_t create_rev) {
+    unsigned n = 0;
+    for (size_t i = 0; i < sim_n_kvs(world->sim); i++) {
+        const struct sim_kv *kv = sim_kv_at(world->sim, i);
+        n += line_of_key(kv->key) == line && kv->create_rev < create_rev;
+    }
+    return n;
+}
+
 const struct sim_kv *find_key(struct world *world, const char *key, int64_t create_rev) {
     for (size_t i = 0; i < sim_n_kvs(world->sim); i++) {
         const struct sim_kv *kv = sim_kv_at(world->sim, i);
@@ -96,11 +105,12 @@ bool believes(const struct stand *stand) {
 
 static void check_owners(struct world *world) {
     const struct stand *owner[LINES] = {NULL};
+    unsigned n_owners[LINES] = {0};
     for (size_t i = 0; i < ALL_STANDS; i++) {
         struct stand *stand = stand_at(world, i);
         if (stand->state != HOLDING || stand->robbed_ns || !believes(stand))
             continue;
-        if (owner[stand->line])
+        if (++n_owners[stand->line] > world->n_slots[stand->line])
             broken(world, INVARIANT_one_owner, owner[stand->line]->machine->name, stand->machine->name);
         owner[stand->line] = stand;
     }
@@ -256,10 +266,9 @@ void check_win(struct stand *stand) {
         check_gone(stand);
         return;
     }
-    const struct sim_kv *first = first_of(world, stand->line);
-    if (first->create_rev != stand->token)
-        broken(world, INVARIANT_win_is_first, machine->name, first->key);
-    if (stand->token <= world->last_token[stand->line])
+    if (n_before(world, stand->line, stand->token) >= world->n_slots[stand->line])
+        broken(world, INVARIANT_win_is_first, machine->name, first_of(world, stand->line)->key);
+    if (stand->token <= world->last_token[stand->line] && is_exclusive(world, stand->line))
         broken(world, INVARIANT_tokens_rise, machine->name, stand->key);
     world->last_token[stand->line] = stand->token;
 }

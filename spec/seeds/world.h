@@ -60,9 +60,9 @@ struct stand {
     struct place *place; /* of a bare machine */
     bool is_trying;
     int64_t written_ns; /* when a try of it was carried out; 0: none was */
-    /* Of one behind the door: one of both. */
-    struct lun_mutex *mutex;
-    struct lun_election *election;
+    /* Of one behind the door. */
+    const struct kind *kind; /* of `object`: a mutex, an election; NULL: there is none */
+    void *object;
     struct lun_term *term;
     struct asked *waiting; /* for the lock, the campaign, the unlock, the resignation */
     unsigned n_proclaims;
@@ -174,6 +174,7 @@ struct world {
     enum phase phase;
     uint64_t dice;
     struct machine machines[MACHINES];
+    unsigned n_slots[LINES]; /* how many hold it together */
     int64_t last_token[LINES];
     unsigned n_empty[LINES];       /* how often it became empty */
     int64_t first_since_ns[LINES]; /* who is first, since then, with this value */
@@ -293,6 +294,25 @@ struct asked *door_ask(struct machine *machine, struct stand *stand, const char 
 /* The call returned that. False: it asked nothing. */
 bool door_is_asked(struct asked *asked, int rc, const struct lun_err *err);
 int64_t door_timeout(struct machine *machine);
+/* One row for each thing that may be held (door_kinds.c). Those that ask return what lunarch.h does. */
+typedef int kind_asks(struct stand *stand, const struct lun_ask *ask, struct lun_op **ret_op,
+                      struct lun_err *ret_err);
+struct kind {
+    uint32_t deed;                            /* entering, as a decision */
+    bool is_shared;                           /* for lines that several hold together */
+    const char *enter, *try_to_enter, *leave; /* the calls; try_to_enter NULL: there is none */
+    const char *enters, *leaves;              /* in the timeline; enters NULL: as the call */
+    int (*make)(struct stand *stand);         /* the object */
+    int (*ask_in)(struct stand *stand, bool is_trying, const struct lun_ask *ask, struct lun_op **ret_op,
+                  struct lun_err *ret_err);
+    struct lun_bytes (*key)(const struct stand *stand);
+    kind_asks *await_loss, *ask_out;
+    void (*release)(struct stand *stand); /* in the background; NULL: cannot be done */
+    kind_asks *ask_owner;                 /* NULL: there is no such question */
+    void (*free)(void *object);
+};
+/* One of those that fit a line that so many hold together; NULL: none does. */
+const struct kind *draw_kind(unsigned n_slots, int64_t per_mille);
 void door_live_stand(struct stand *stand);
 void door_drop_stand(struct stand *stand);
 void door_look(struct machine *machine);
@@ -306,6 +326,10 @@ void check_observer(struct machine *machine, int64_t within_ns);
 enum extra { HISTORY_EXTRAS(LUN_X) N_EXTRAS };
 #undef LUN_X
 void plan_extras(struct world *world, uint64_t seed);
+/* Only one place holds that line at a time. */
+static inline bool is_exclusive(const struct world *world, int line) {
+    return world->n_slots[line] == 1;
+}
 /* In which it stands next. */
 int draw_line(struct machine *machine);
 /* Drawn for its next session. */
