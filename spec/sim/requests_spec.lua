@@ -1,4 +1,4 @@
--- Switchovers and pauses at random, with faults and without, 200 histories; the long form is ./dev soak's. What
+-- Switchovers and pauses at random, with faults and without; the long form, 1,300 histories, is ./dev soak's. What
 -- candidates do about requests is written in Lua, so it is played here, and not by ./dev prove.
 local simulate = require "sim.simulate"
 local tree = require "support.tree"
@@ -12,10 +12,10 @@ describe("in the simulator", function()
   end
 
   it("requests cost no election, no second leader and no order, under faults", function()
-    assert_fine("--seeds", "1..120")
+    assert_fine("--seeds", "1..40")
   end)
 
   it("requests alone neither make the line flap nor leave nobody", function()
-    assert_fine("--seeds", "1..80", "--faults", "none", "quiet")
+    assert_fine("--seeds", "1..40", "--faults", "none", "quiet")
   end)
 end)
