@@ -16,6 +16,7 @@
 #include "host/dev.h"
 #include "host/host.h"
 #include "host/init.h"
+#include "host/own_modules.h"
 
 /* <prefix>/bin/lunarch -> <prefix>. */
 static int find_prefix(char prefix[PATH_MAX]) {
@@ -51,10 +52,12 @@ static void put_first(lua_State *L, const char *field, const char *paths) {
 }
 
 static void set_paths(lua_State *L, const char *prefix) {
-    lua_pushfstring(L, "%s/%s/?.lua;%s/%s/?/init.lua", prefix, LUNARCH_LUA_DIR, prefix, LUNARCH_LUA_DIR);
-    put_first(L, "path", lua_tostring(L, -1));
-    lua_pushfstring(L, "%s/%s/?.so", prefix, LUNARCH_LUA_CDIR);
-    put_first(L, "cpath", lua_tostring(L, -1));
+    const char *lua_paths = lua_pushfstring(L, "%s/%s/?.lua;%s/%s/?/init.lua", prefix, LUNARCH_LUA_DIR, prefix,
+                                            LUNARCH_LUA_DIR);
+    const char *c_paths = lua_pushfstring(L, "%s/%s/?.so", prefix, LUNARCH_LUA_CDIR);
+    put_first(L, "path", lua_paths);
+    put_first(L, "cpath", c_paths);
+    own_modules_register(L, lua_paths, c_paths);
     lua_pop(L, 2);
 }
 

@@ -11,8 +11,12 @@ local settings = {}
 settings.known = candidate.settings
 settings.handlers = candidate.handlers
 
--- Names that would be settings, and are none yet.
+-- Names that would be settings, and are none.
 local NOT_YET = { work_timeout = true }
+local FLAGS_ONLY = { listen = "--listen", log_level = "--log-level", dev = "--dev", dev_name = "--dev=NAME" }
+local NEVER = {
+  priority = "the candidate that has waited longest is the next one, and `lunarch switchover --to` names another",
+}
 
 -- Flag, what stands behind it, help, the converter of lunarch.cli.common.flags.
 local FLAGS = {
@@ -88,33 +92,44 @@ local function handler_meant_by(name)
   return name:lower():match "^[od][no]_" and args.probably(name, candidate.handlers) or nil
 end
 
+local function is_value(value)
+  local kind = type(value)
+  return kind == "string" or kind == "number" or kind == "boolean"
+end
+
 local function place_of(fn)
   local info = debug.getinfo(fn, "S")
   return ("%s:%d"):format(info.short_src, info.linedefined)
 end
 
---- Looks at the globals a script has made: handlers and settings whose names are almost right. Each as a sentence.
----@return string[] handlers, string[] settings
+--- Looks at the globals a script has made: handlers and settings that there are not, or whose names are almost right.
+--- Each as a sentence: those that a candidate cannot do without, and others.
+---@return string[] mistakes, string[] others
 function settings.misspelt(globals, known_before)
-  local handlers, others = {}, {}
+  local mistakes, others = {}, {}
   for name, value in pairs(globals) do
     local is_new = type(name) == "string" and known_before[name] == nil
     if is_new and type(value) == "function" and not candidate.handlers[name] and not candidate.checks[name] then
       local meant = handler_meant_by(name)
       if meant then
-        handlers[#handlers + 1] = ("%s: there is no handler '%s': did you mean '%s'? (your own function can be local)")
+        mistakes[#mistakes + 1] = ("%s: there is no handler '%s': did you mean '%s'? (your own function can be local)")
           :format(place_of(value), name, meant)
       end
     elseif is_new and NOT_YET[name] then
       others[#others + 1] = ("the setting '%s' has no effect yet"):format(name)
+    elseif is_new and FLAGS_ONLY[name] and is_value(value) then
+      others[#others + 1] = ("'%s' is no setting of a script: give the flag %s"):format(name, FLAGS_ONLY[name])
+    elseif is_new and NEVER[name] and is_value(value) then
+      mistakes[#mistakes + 1] = ("there is no setting '%s': %s (a variable of your own can be local)"):format(name,
+        NEVER[name])
     elseif is_new and not candidate.settings[name] and (type(value) == "string" or type(value) == "number") then
       local meant = args.probably(name, candidate.settings)
       if meant then others[#others + 1] = ("there is no setting '%s': did you mean '%s'?"):format(name, meant) end
     end
   end
-  table.sort(handlers)
+  table.sort(mistakes)
   table.sort(others)
-  return handlers, others
+  return mistakes, others
 end
 
 return settings

@@ -1,5 +1,4 @@
--- Where a script finds modules: its own beside itself, ours always in our own installation, whatever the working
--- directory is and becomes.
+-- Where a script finds modules: its own beside itself, ours always in our own installation (src/host/own_modules.h).
 local args = require "lunarch.internal.args"
 
 args.is_ours()
@@ -14,35 +13,59 @@ function modules.load(name)
   return nil, ("cannot load the module '%s':\n%s"):format(name, tostring(found))
 end
 
-local function folder_of(script)
-  local folder = script:match "^(.*)/[^/]*$" or "."
-  if folder == "" then return "" end
-  if folder:sub(1, 1) == "/" then return folder end
-  local cwd = require "luv".cwd() or "."
-  return folder == "." and cwd or cwd .. "/" .. folder
+-- The folder of the script, and its path, both absolute: the script may go elsewhere.
+local function locate(script)
+  local folder, file = script:match "^(.*)/([^/]*)$"
+  if not folder then folder, file = ".", script end
+  if folder:sub(1, 1) ~= "/" and script:sub(1, 1) ~= "/" then
+    local cwd = require "luv".cwd() or "."
+    folder = folder == "." and cwd or cwd .. "/" .. folder
+  end
+  return folder, folder .. "/" .. file
 end
 
--- Ours are the first in package.path and package.cpath (src/host/main.c).
-local our_path = package.path:match "^[^;]*;[^;]*"
-local our_cpath = package.cpath:match "^[^;]*"
-
-local function find_ours(name)
-  if name ~= "lunarch" and not name:find "^lunarch%." then return nil end
-  local path = package.searchpath(name, our_path)
-  if path then return assert(loadfile(path)), path end
-  path = package.searchpath(name, our_cpath)
-  if path then return assert(package.loadlib(path, "luaopen_" .. name:gsub("%.", "_"))), path end
-  return nil
+local function is_same_file(path, other)
+  local stat = require "luv".fs_stat
+  local one, two = stat(path), stat(other)
+  return one ~= nil and two ~= nil and one.ino == two.ino and one.dev == two.dev
 end
 
---- `require "helper"` finds helper.lua in the folder of the script, first of all.
+-- package.path without what leads from this name to the script.
+local function path_beside(script, name)
+  local kept = {}
+  for template in package.path:gmatch "[^;]+" do
+    local found = package.searchpath(name, template)
+    if not found or not is_same_file(found, script) then kept[#kept + 1] = template end
+  end
+  return table.concat(kept, ";")
+end
+
+-- A searcher for scripts that are called like a module which they require: cqueues.lua is not cqueues.
+local function searcher_past(script)
+  local standard = table.move(package.searchers, 1, #package.searchers, 1, {})
+  return function(name)
+    local found = package.searchpath(name, package.path)
+    if not found or not is_same_file(found, script) then return nil end
+    local path = package.searchpath(name, path_beside(script, name))
+    if path then return assert(loadfile(path)), path end
+    -- The last two are those of libraries.
+    for i = #standard - 1, #standard do
+      local loader, where = standard[i](name)
+      if type(loader) == "function" then return loader, where end
+    end
+    return function()
+      error(("module '%s' not found: %s is the script itself"):format(name, found), 0)
+    end
+  end
+end
+
+--- `require "helper"` finds helper.lua in the folder of the script, first of all; never the script itself.
 ---@param script string the script's path
 function modules.look_beside(script)
-  local folder = folder_of(script)
-  -- A folder beside the script may be called lunarch.
-  table.insert(package.searchers, 2, find_ours)
+  local folder, path = locate(script)
   package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(folder, folder, package.path)
   package.cpath = ("%s/?.so;%s"):format(folder, package.cpath)
+  table.insert(package.searchers, 3, searcher_past(path))
 end
 
 return modules
