@@ -1,3 +1,4 @@
+-- limit: 180 s
 -- lunarch check: what it finds, and that it changes nothing.
 local cjson = require "cjson"
 local etcd = require "support.etcd"
@@ -113,6 +114,11 @@ describe("lunarch check", function()
     ["os.exit"] = "os.exit(7)", ["lunarch.exec"] = "lunarch.exec { 'touch', arg[1] }",
     ["luv.spawn"] = "require('luv').spawn('touch', { args = { arg[1] } })",
     ["luv.fs_mkdir"] = "require('luv').fs_mkdir(arg[1], 493)",
+    ["luv.fs_unlink"] = "require('luv').fs_unlink(arg[0])",
+    ["luv.fs_open"] = "require('luv').fs_open(arg[1], 'w', 420)",
+    ["luv.fs_stat"] = "require('luv').fs_stat('/', function() os.execute('touch ' .. arg[1]) end)",
+    ["luv.new_tcp"] = "require('luv').new_tcp():bind('127.0.0.1', 0)",
+    ["luv.new_timer"] = "require('luv').new_timer():start(0, 0, function() os.execute('touch ' .. arg[1]) end)",
   } do
     it("goes as far as the first call that has an effect: " .. call, function()
       local mark = tree.folder() .. "/mark"
@@ -122,6 +128,132 @@ describe("lunarch check", function()
       assert.truthy(output:find("script.lua:2)", 1, true), output)
       assert.is_nil(io.open(mark))
       assert.equal("", server:etcdctl("get", "--prefix", "--keys-only", "/check"))
+    end)
+  end
+
+  it("lets a script look around: files, luv, the environment", function()
+    local output, status = check([[
+      local uv = require "luv"
+      assert(uv.fs_stat "/" and uv.cwd() and uv.os_getenv "PATH" and uv.fs_open("/dev/null", "r", 0))
+      assert(io.open "/dev/null" and os.getenv "PATH")]] .. GOOD, "--offline")
+    assert.equal(0, status, output)
+    assert.is_nil(output:find("goes no further", 1, true))
+  end)
+
+  it("goes on after a call that the script itself has caught, and lets none of them through", function()
+    local mark = tree.folder() .. "/mark"
+    local output, status = check("pcall(os.execute, 'touch ' .. arg[1]) pcall(io.open, arg[1], 'w')\n" .. GOOD, mark,
+      "--offline")
+    assert.equal(0, status, output)
+    assert.truthy(output:find("A stands in /check/a", 1, true), output)
+    assert.is_nil(io.open(mark))
+  end)
+
+  -- stdout alone.
+  local function answer_of(text, ...)
+    local child = process.start { "lunarch", "check", script.write(text), "--name", "A", "--offline", "--json", ... }
+    local status, signal = child:wait_exit()
+    local lines = {}
+    for _, line in ipairs(child:lines()) do
+      if line.from == "out" then lines[#lines + 1] = line.text end
+    end
+    assert.equal(1, #lines, child:output())
+    assert.equal(0, signal)
+    return cjson.decode(lines[1]), status
+  end
+
+  it("has nothing in its answer of what the script prints, in whatever way", function()
+    for _, code in ipairs {
+      "print 'x'", "io.write 'x'", "io.stdout:write 'x'", "io.close()", "io.stdout:close()",
+      "io.stdout:setvbuf 'full' io.write 'x'", "setmetatable({}, { __gc = function() print 'x' end })",
+    } do
+      local answer, status = answer_of(code .. "\n" .. GOOD)
+      assert.equal(0, status, code)
+      assert.is_true(answer.ok)
+      assert.equal("/check/a", answer.candidates[1].election)
+    end
+  end)
+
+  for what, code in pairs {
+    ["an endless loop"] = "while true do end",
+    ["one that catches what ends it"] = "local function f() while true do end end while true do pcall(f) end",
+    ["one in a coroutine"] = "coroutine.wrap(function() while true do end end)()",
+    ["a coroutine that is never done"] = "local co = coroutine.wrap(function() while true do coroutine.yield() end end)"
+      .. " while true do co() end",
+    ["C code that does not end"] = "(('a'):rep(60) .. 'b'):find(('a*'):rep(60) .. 'c')",
+    ["a wait that nothing ends"] = "lunarch.future():wait()",
+    ["a file that gives nothing"] = "os.getenv 'PATH' io.open(FIFO):read 'a'",
+    ["a finalizer that does not end"] = "setmetatable({}, { __gc = function() while true do end end }) error 'x'",
+  } do
+    it("answers in time, that it is a mistake, where the main part does not: " .. what, function()
+      local fifo = tree.folder() .. "/fifo"
+      os.execute("mkfifo " .. fifo)
+      local answer, status = answer_of(code:gsub("FIFO", ("%q"):format(fifo)), "--within", "0.5")
+      assert.equal(2, status)
+      assert.is_false(answer.ok)
+    end)
+  end
+
+  it("says how long it waited for the main part, and where that was", function()
+    finds("error", "its main part has not ended within 0.5 s (it is at ", "x = 1\nwhile true do end", "--within", "0.5")
+    finds("error", "script.lua:2)", "x = 1\nwhile true do end", "--within", "0.5")
+    local output, status = check(GOOD, "--within", "0")
+    assert.equal(2, status)
+    assert.truthy(output:find("--within: it has to be more than 0 seconds", 1, true), output)
+  end)
+
+  it("is not disturbed by a script whose globals are called like those of Lua", function()
+    local answer, status = answer_of(GOOD .. [[
+      type, next, pairs, table, string, error, select = "primary", 2, 3, 4, 5, 6, 7
+      print, setmetatable, io, os, debug, require, coroutine, rawget, _VERSION = nil]])
+    assert.equal(0, status)
+    assert.is_true(answer.ok)
+  end)
+
+  it("answers though a script has emptied the standard library", function()
+    local answer, status = answer_of(GOOD .. [[
+      for _, library in ipairs { string, table, io, os, debug, math, utf8, coroutine, package } do
+        for name in pairs(library) do library[name] = nil end
+      end]])
+    assert.equal(2, status)
+    assert.is_false(answer.ok)
+  end)
+
+  for what, case in pairs {
+    ["is not in PATH"] = { "health = { 'no-such-program', '-q' }",
+      "health: the command cannot be run: no-such-program is not found in PATH" },
+    ["is no file"] = { "may_stand = { '/nowhere/x' }",
+      "may_stand: the command cannot be run: /nowhere/x: there is no such file" },
+    ["is a folder"] = { "health = { '/tmp' }", "health: the command cannot be run: /tmp is a directory" },
+    ["may not be executed"] = { "health = { '/etc/passwd' }",
+      "health: the command cannot be run: no permission to execute /etc/passwd" },
+    ["has no folder"] = { "health = { 'true', cwd = '/nowhere' }",
+      "health: the command cannot be run: cwd: there is no folder /nowhere" },
+    ["is not in its own PATH"] = { "health = { 'true', env = { PATH = '/nowhere' } }", "true is not found in PATH" },
+    ["has options that are wrong"] = { "health = { 'true', timeout = 'long' }",
+      "'health': 'timeout' must be" },
+  } do
+    it("finds a command that " .. what, function() finds("error", case[2], GOOD .. case[1]) end)
+  end
+
+  it("takes commands that can be run", function()
+    local output, status = check(GOOD .. [[
+      health = { "true" }
+      may_stand = { "./true", cwd = "/bin" }]], "--offline")
+    assert.equal(0, status, output)
+  end)
+
+  for name, sentence in pairs {
+    priority = "error: there is no setting 'priority': the candidate that has waited longest is the next one",
+    listen = "warning: %s: 'listen' is no setting of a script: give the flag --listen",
+    log_level = "warning: %s: 'log_level' is no setting of a script: give the flag --log-level",
+  } do
+    it("finds a global that is no setting: " .. name, function()
+      local path = script.write(GOOD .. name .. " = '1'")
+      local output, status = process.run { "lunarch", "check", path, "--offline" }
+      assert.truthy(output:find(sentence:format(path), 1, true), output)
+      assert.equal(name == "priority" and 2 or 0, status)
+      assert.is_nil(check("election = '/x' local priority function do_work() end", "--offline"):find "priority")
     end)
   end
 

@@ -145,6 +145,33 @@ describe("--dev", function()
     wait.eventually(is_all_gone)
   end)
 
+  it("says what became of its keeper, and nothing else, also when it was stopped before it was killed", function()
+    local child = start([[
+      local client = assert(lunarch.connect())
+      assert(client:put("/dev/x", "1", nil, 10))
+      print("ready " .. client.endpoints[1])
+      while true do
+        lunarch.sleep(0.02)
+        print "turns"
+      end
+    ]])
+    ready(child)
+    local keeper = helpers().keeper[1]
+    process.freeze(keeper)
+    process.kill9(keeper)
+    local gone = child:wait_line "the keeper of the private etcd is gone: starting another"
+    local started = child:wait_line "another keeper of the private etcd has started"
+    assert.is_nil(child:find "EBADF")
+    -- The loop went on meanwhile.
+    local n_turns = 0
+    for _, line in ipairs(child:find_all "^turns") do
+      if line.t > gone.t and line.t < started.t then n_turns = n_turns + 1 end
+    end
+    assert.truthy(n_turns > 0)
+    child:kill9()
+    wait.eventually(is_all_gone)
+  end)
+
   it("is taken over by the next user where everybody was killed", function()
     local child = start()
     local endpoint = ready(child)

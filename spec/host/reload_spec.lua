@@ -103,6 +103,65 @@ describe("SIGHUP", function()
     end)
   end
 
+  for what, spoil in pairs {
+    ["must not be read"] = function(file) os.remove(file) os.execute("mkdir " .. file) end,
+    ["is a pipe that gives nothing"] = function(file) os.remove(file) os.execute("mkfifo " .. file) end,
+    ["has a line of nonsense at its end"] = function(file)
+      local handle = assert(io.open(file, "a"))
+      handle:write "\n=\n"
+      handle:close()
+    end,
+  } do
+    it("leaves the script as it was where its file " .. what, function()
+      lead(FIRST)
+      spoil(path)
+      reload()
+      child:wait_line " ERROR .*the script was not loaded anew, and goes on as it was: "
+      os.execute("rm -rf " .. path)
+      reload(SECOND)
+      child:wait_line "^second 2"
+      ends "^on_lost of the second"
+    end)
+  end
+
+  -- At each moment of a life: the handler that runs goes on to its end, and the next is that of the script as it is then.
+  for moment, text in pairs {
+    ["on_elected"] = FIRST:gsub("function on_elected[^\n]*", [[
+      function on_elected() print "here" while not io.open(FLAG) do lunarch.sleep(0.01) end print "on_elected 1" end]]),
+    ["on_lost"] = FIRST:gsub("function on_lost[^\n]*", [[
+      function on_lost(_, why) print "here" while not io.open(FLAG) do lunarch.sleep(0.01) end print("lost " .. why) end]])
+      :gsub("function do_work[^\n]*", [[local n = 0 function do_work() n = n + 1 return n < 3 and 0.02 end
+        backoff = nil]]),
+    ["health"] = FIRST .. [[ health_interval = 0.05 local n = 0
+      function health() n = n + 1 if n == 2 then print "here" while not io.open(FLAG) do lunarch.sleep(0.01) end end
+        return true end]],
+  } do
+    it("during " .. moment .. " lets it end, and takes effect afterwards", function()
+      local flag = tree.folder() .. "/go"
+      start("election = '/reload/" .. n .. "'\n" .. text:gsub("FLAG", ("%q"):format(flag)))
+      child:wait_line "^here"
+      reload("election = '/reload/" .. n .. "'\n" .. SECOND)
+      child:wait_line "the script was loaded anew"
+      reload()
+      io.open(flag, "w"):close()
+      child:wait_line "^second"
+      ends "^on_lost of the second"
+    end)
+  end
+
+  it("while it stands behind another counts for the term that follows", function()
+    lead(FIRST)
+    local first = child
+    start("election = '/reload/" .. n .. "' name = 'B'\n" .. FIRST:gsub("first", "behind"), "--name", "B")
+    child:wait_line "stands in"
+    reload("election = '/reload/" .. n .. "' ttl = 7\n" .. SECOND)
+    child:wait_line "the script was loaded anew"
+    first:signal "sigterm"
+    child:wait_line "^elected again"
+    child:wait_line "^second 2"
+    ends "^on_lost of the second"
+  end)
+
   it("says so where the file is gone", function()
     lead(FIRST)
     os.remove(path)
@@ -246,6 +305,44 @@ describe("SIGHUP", function()
     child:wait_line "no file"
     child:wait_line "^on_reload"
     ends "^on_lost of the first"
+  end)
+
+  -- Which of these the program takes for candidates before their main part has ended.
+  for what, case in pairs {
+    ["a handler that is a global"] = { FIRST },
+    ["an election by a flag"] = { FIRST:gsub("\n", " "), "--election", "/reload/flag" },
+    ["candidate{...}"] = { "candidate { election = '/reload/x', do_work = function() print 'first' return 0.02 end }" },
+  } do
+    it("while the first main part waits has the script loaded anew afterwards: " .. what, function()
+      local flag = tree.folder() .. "/go"
+      local waits = ("print 'waits' while not io.open(%q) do lunarch.sleep(0.01) end "):format(flag)
+      start((case[2] and "" or "election = '/reload/" .. n .. "'\n") .. waits .. "\n" .. case[1], case[2], case[3])
+      child:wait_line "^waits"
+      child:signal "sighup"
+      child:signal "sighup"
+      child:wait_line "SIGHUP: the script is loaded anew once its main part has ended"
+      write("election = '/reload/" .. n .. "'\n" .. SECOND)
+      io.open(flag, "w"):close()
+      child:wait_line "the script was loaded anew"
+      child:wait_line "^second"
+      child:signal "sigterm"
+      assert.equal(0, (child:wait_exit()))
+    end)
+  end
+
+  it("while the main part of a service waits is heard, too, and ends it if it is no candidate", function()
+    local flag = tree.folder() .. "/go"
+    path = script.write(([[
+      print 'waits' while not io.open(%q) do lunarch.sleep(0.01) end
+      lunarch.spawn(lunarch.sleep, 100)
+      print 'has ended']]):format(flag))
+    child = process.start { "lunarch", "run", path, "--endpoints", server.endpoint, env = { NOTIFY_SOCKET = "/nowhere" } }
+    child:wait_line "^waits"
+    child:signal "sighup"
+    child:wait_line "once its main part has ended"
+    io.open(flag, "w"):close()
+    child:wait_line "^has ended"
+    assert.equal(129, (child:wait_exit()))
   end)
 
   it("stops an ordinary program", function()

@@ -50,6 +50,14 @@ struct dev_text {
  * { .users_fd = -1, .keeper_fd = -1 }. */
 int dev_join(const char *program, const char *name, struct dev_user *user, struct dev_text *why);
 
+enum dev_event { DEV_NOTHING, DEV_GONE, DEV_NOT_STARTED, DEV_STARTED };
+
+/* Begins a thread that joins again whenever the keeper dies. All arguments are kept; `user` is the thread's from now on.
+ * Returns a descriptor that becomes readable when there is something to take, or -errno. Once per process. */
+int dev_stay(const char *program, const char *name, struct dev_user *user);
+/* What became of the keeper last: it is gone; another was not started, and why (it is tried again); it was started. */
+enum dev_event dev_take_event(struct dev_text *why);
+
 /* The keeper's life; returns its exit status only when etcd could not be started at all. */
 int dev_keep(const char *dir, const char *program);
 

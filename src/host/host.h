@@ -17,6 +17,8 @@ int signals_catch(void);
 /* From now on SIGHUP makes the returned descriptor readable instead, unless the terminal has gone away by which the program
  * was started; after the first signal it is ignored. -1 with errno. */
 int signals_catch_reloads(void);
+/* From now on SIGHUP is a signal like the others again. */
+void signals_end_reloads(void);
 /* Whether there was a SIGHUP since the last call. */
 bool signals_take_reload(void);
 /* SIGPIPE no longer ends the process, so that a leader outlives the reader of its log. */

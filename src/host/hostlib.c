@@ -13,6 +13,7 @@
 
 #include <lauxlib.h>
 
+#include "host/answer.h"
 #include "host/dev.h"
 #include "host/facts.h"
 #include "host/notify.h"
@@ -118,6 +119,13 @@ static int l_catch_reloads(lua_State *L) {
 static int l_take_reload(lua_State *L) {
     lua_pushboolean(L, signals_take_reload());
     return 1;
+}
+
+/* end_reloads() */
+static int l_end_reloads(lua_State *L) {
+    (void)L;
+    signals_end_reloads();
+    return 0;
 }
 
 /* catch_interrupts() -> descriptor that becomes readable with each Ctrl-C; nil, message */
@@ -258,17 +266,37 @@ static int l_lock(lua_State *L) {
     return 1;
 }
 
-/* join_dev(program, name) -> endpoint, directory, descriptor that breaks when the keeper dies; nil, message */
+/* For life: a user is a process. */
+static struct dev_user dev_user = {.users_fd = -1, .keeper_fd = -1};
+
+/* join_dev(program, name) -> endpoint, directory; nil, message */
 static int l_join_dev(lua_State *L) {
-    /* For life: a user is a process. */
-    static struct dev_user user = {.users_fd = -1, .keeper_fd = -1};
     struct dev_text why = {{0}};
-    if (dev_join(luaL_checkstring(L, 1), luaL_checkstring(L, 2), &user, &why) != 0)
+    if (dev_join(luaL_checkstring(L, 1), luaL_checkstring(L, 2), &dev_user, &why) != 0)
         return push_error(L, why.s);
-    lua_pushstring(L, user.endpoint);
-    lua_pushstring(L, user.dir);
-    lua_pushinteger(L, user.keeper_fd);
-    return 3;
+    lua_pushstring(L, dev_user.endpoint);
+    lua_pushstring(L, dev_user.dir);
+    return 2;
+}
+
+/* stay_in_dev(program, name) -> descriptor that becomes readable when dev_event() has something; nil, message */
+static int l_stay_in_dev(lua_State *L) {
+    char *program = strdup(luaL_checkstring(L, 1)), *name = strdup(luaL_checkstring(L, 2));
+    int fd = program && name ? dev_stay(program, name, &dev_user) : -ENOMEM;
+    if (fd < 0)
+        return push_error(L, strerror(-fd));
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+/* dev_event() -> "gone" | "started" | "not started", why | nil */
+static int l_dev_event(lua_State *L) {
+    static const char *const names[] = {NULL, "gone", "not started", "started"};
+    struct dev_text why;
+    enum dev_event event = dev_take_event(&why);
+    lua_pushstring(L, names[event]);
+    lua_pushstring(L, event == DEV_NOT_STARTED ? why.s : NULL);
+    return 2;
 }
 
 /* watch(limit in seconds, line when silent, line when a signal is ignored, line when ended by a second one, is UTC)
@@ -318,6 +346,39 @@ static int l_set_lapse(lua_State *L) {
     return 0;
 }
 
+/* begin_answer() -> true; nil, message: see answer.h */
+static int l_begin_answer(lua_State *L) {
+    int error = answer_begin();
+    if (error != 0)
+        return push_error(L, strerror(-error));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* answer(text) -> true; nil, message */
+static int l_answer_with(lua_State *L) {
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    int error = answer_write(text, len);
+    if (error != 0)
+        return push_error(L, strerror(-error));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* answer_in_time(seconds, text, exit status), or answer_in_time() -> true; nil, message */
+static int l_answer_in_time(lua_State *L) {
+    size_t len = 0;
+    lua_Number limit_s = luaL_optnumber(L, 1, 0);
+    luaL_argcheck(L, limit_s >= 0 && limit_s < 1e6, 1, "seconds");
+    const char *text = limit_s > 0 ? luaL_checklstring(L, 2, &len) : "";
+    int error = answer_in_time((int)(limit_s * 1000), text, len, (int)luaL_optinteger(L, 3, 0));
+    if (error != 0)
+        return push_error(L, strerror(-error));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* unwatch() */
 static int l_unwatch(lua_State *L) {
     (void)L;
@@ -339,6 +400,7 @@ int luaopen_lunarch_host(lua_State *L) {
         {"caught_signal", l_caught_signal},
         {"catch_reloads", l_catch_reloads},
         {"take_reload", l_take_reload},
+        {"end_reloads", l_end_reloads},
         {"catch_interrupts", l_catch_interrupts},
         {"take_interrupts", l_take_interrupts},
         {"aim_interrupts", l_aim_interrupts},
@@ -356,12 +418,17 @@ int luaopen_lunarch_host(lua_State *L) {
         {"settle", l_settle},
         {"lock", l_lock},
         {"join_dev", l_join_dev},
+        {"stay_in_dev", l_stay_in_dev},
+        {"dev_event", l_dev_event},
         {"watch", l_watch},
         {"pat", l_pat},
         {"question", l_question},
         {"answer", l_answer},
         {"set_lapse", l_set_lapse},
         {"unwatch", l_unwatch},
+        {"begin_answer", l_begin_answer},
+        {"answer_with", l_answer_with},
+        {"answer_in_time", l_answer_in_time},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);

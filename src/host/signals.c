@@ -97,6 +97,10 @@ int signals_catch_reloads(void) {
     return reload_fd;
 }
 
+void signals_end_reloads(void) {
+    atomic_store(&may_reload, false);
+}
+
 bool signals_take_reload(void) {
     uint64_t count;
     return read(reload_fd, &count, sizeof count) > 0;

@@ -66,11 +66,14 @@ local function run(command, timeout)
   return nil, words_of(result)
 end
 
---- A check as a function: a command (see lunarch.exec) is content when its exit status is 0.
----@param check function|table|nil
+--- A check as a function: a command (see lunarch.exec) is content when its exit status is 0. Raises what is wrong with
+--- its options.
+---@param name string the check's
 ---@param options table the candidate's
-function fitness.callable(check, options)
+function fitness.callable(name, options)
+  local check = options[name]
   if type(check) ~= "table" or getmetatable(check) then return check end
+  require("lunarch.exec").parse(("lunarch.candidate: '%s'"):format(name), check)
   local timeout = fitness.new(options).timeout
   return function() return run(check, timeout) end
 end
@@ -92,8 +95,16 @@ local function judge_health(own, why)
   if own.n_failed >= own.failures then own.is_healthy = false end
 end
 
-local function judge(own, name, why)
+local function judge(candidate, name, why)
+  local own = candidate.fitness
   if name == "health" then judge_health(own, why) else own.barred_why = why end
+  if not why then
+    candidate.log.debug("%s says yes", name)
+  elseif name == "health" then
+    candidate.log.debug("%s (%d in a row; %d make it unhealthy)", why, own.n_failed, own.failures)
+  else
+    candidate.log.debug("%s", why)
+  end
 end
 
 --- Why the candidate must not stand, as far as is known, or nil.
@@ -138,7 +149,7 @@ local function call(candidate, name)
   own.calling, own.due_at = nil, nil
   if not ok and answer.err == tasks.STOP then error(tasks.STOP, 0) end
   if own.is_late then calm(candidate) end
-  judge(own, name, own.is_late and too_late(name, own.timeout) or trouble_in(name, ok, answer))
+  judge(candidate, name, own.is_late and too_late(name, own.timeout) or trouble_in(name, ok, answer))
 end
 
 local function look(candidate)
@@ -187,7 +198,7 @@ local function expire(candidate)
   candidate.log.error("%s does not end: it is not resumed any more", name)
   checker:abandon()
   own.calling, own.due_at = nil, nil
-  judge(own, name, too_late(name, own.timeout))
+  judge(candidate, name, too_late(name, own.timeout))
   own.n_answered = own.n_asked
   react(candidate)
   start_checker(candidate)
@@ -270,6 +281,7 @@ function fitness.pause(candidate, is_paused)
   local own = candidate.fitness
   if own.is_paused == is_paused then return end
   own.is_paused = is_paused
+  candidate.log.debug("%s: %s by its program", candidate.election_name, is_paused and "paused" or "resumed")
   if own.is_awaited or candidate.state == "standing" or candidate.state == "unfit" then candidate:_look_anew() end
 end
 

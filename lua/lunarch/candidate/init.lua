@@ -54,7 +54,7 @@ local function new(_, options)
   }
   for _, group in ipairs { known.handlers, known.checks } do
     for name in pairs(group) do
-      self.handlers[name] = fitness.callable(options[name], options)
+      self.handlers[name] = fitness.callable(name, options)
     end
   end
   if not self.handlers.on_elected and not self.handlers.do_work then
@@ -155,8 +155,8 @@ function methods:_pause(fn, ...)
   return nil, tostring(STOP), "cancelled"
 end
 
-function methods:_sleep(seconds)
-  if seconds > 0 then self.log.debug("waits for %.2f s", seconds) end
+function methods:_sleep(seconds, what)
+  if seconds > 0 and what then self.log.debug("%.2f s until %s", seconds, what) end
   return self:_pause(self.lunarch.sleep, seconds)
 end
 
@@ -238,7 +238,7 @@ function methods:_open_session()
       -- Where etcd has answered something, or did before, its address is not what is wrong.
       local hint = (code == "unavailable" or code == "timeout") and self.hint or ""
       self:_complain(("no session with %s: %s%s"):format(names_of(self.client.endpoints), message, hint), seconds)
-      self:_sleep(seconds)
+      self:_sleep(seconds, "the next attempt to get a session")
     end
   end
 end
@@ -261,14 +261,14 @@ function methods:_stand(session)
       if is_stepping_back and not self.stopping then
         self.log.info("standing again in %.1f s, so that others go first", seconds)
       end
-      self:_sleep(seconds)
+      self:_sleep(seconds, "it stands again")
     elseif code == "lost" or code == "closed" then
       if not self.stopping then self.log.warn("the session is gone: %s", (message:gsub("; open a new one$", ""))) end
       return
     elseif code ~= "cancelled" then
       local seconds = self.connect_backoff:next()
       self:_complain(("cannot stand in %s: %s"):format(self.election_name, message), seconds)
-      self:_sleep(seconds)
+      self:_sleep(seconds, "it tries to stand again")
     end
   end
 end
@@ -307,7 +307,7 @@ local function drive(self)
       if not ok and is_waiting and code ~= "lost" and code ~= "closed" then
         self.log.warn("closing the session: %s", message)
       end
-      self:_sleep(self.stopping and 0 or self.connect_backoff:next())
+      self:_sleep(self.stopping and 0 or self.connect_backoff:next(), "it takes a session again")
     end
   end
   self:_enter "stopping"

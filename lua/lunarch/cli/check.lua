@@ -1,6 +1,7 @@
 -- lunarch check: what would be wrong with a script, without standing in any election.
 local Script = require "lunarch.cli.script"
 local args = require "lunarch.internal.args"
+local candidate_options = require "lunarch.candidate.options"
 local connection = require "lunarch.internal.connection"
 local effects = require "lunarch.cli.common.effects"
 local etcd = require "lunarch.cli.common.etcd"
@@ -9,6 +10,8 @@ local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
 local modules = require "lunarch.cli.common.modules"
+local patience = require "lunarch.cli.common.patience"
+local programs = require "lunarch.cli.common.programs"
 local settings = require "lunarch.cli.settings"
 local source = require "lunarch.cli.common.source"
 
@@ -16,8 +19,13 @@ args.is_ours()
 
 local ANSWER_S = 5
 local CLOSE_S, SHUTDOWN_S = 1, 2
+local WITHIN_S = 10          -- for the main part
+local INSIST_S = 1           -- so long after it is ended where it does not end by an error
+local LAST_S = 5             -- for what a script wants to do when all is said (finalizers)
 local DEFAULT_TTL_S, LEAST_TTL_S = 10, 2
 local GRACE_OF_TTL = 6
+
+local LATE = "its main part has not ended within %g s%s"
 
 local command = {
   summary = "look for mistakes in a script without running its candidates",
@@ -25,8 +33,9 @@ local command = {
   description = [[
 Looks at a script, and at etcd, and says what is wrong: syntax, settings, misspelt handlers, times that
 cannot fit, certificates and keys that cannot be read or do not belong together, endpoints that do
-not answer. The script's main part runs, up to its first call that would change something (a
-command, a connection, a task, a file that is written); no handler is called.]],
+not answer, commands that are not there. The script's main part runs, up to its first call that
+would change something or begin what goes on later (a command, a connection, a task, a file that
+is written, a timer or socket of luv); no handler is called. What it prints goes to stderr.]],
   epilog = [[
 Exit status: 0 nothing is wrong, though there may be warnings; 2 something is.]],
 }
@@ -39,6 +48,8 @@ function command.define(parser)
   settings.define(parser)
   etcd.define(parser)
   parser:flag("--offline", "do not ask etcd: it may be away when a service starts")
+  parser:option("--within", ("how long the script's main part may take (default: %d)"):format(WITHIN_S))
+    :argname("SECONDS"):convert(flag.positive_seconds "--within")
   parser:flag("--json", "for programs: one JSON value")
 end
 
@@ -92,11 +103,42 @@ function Check:check_spelling(known_before)
   end
 end
 
+-- From now on there is an answer after so many seconds, whatever the script does: that it is late.
+function Check:be_late_after(seconds, format, ...)
+  local n = #self.problems
+  self:add("error", format, ...)
+  assert(host.answer_in_time(seconds, self:answer(), exit.USAGE))
+  self.problems[n + 1] = nil
+end
+
+-- Where it catches the error that ends it, or blocks, it is not waited for.
+function Check:on_late(place)
+  self.is_late = true
+  -- What it has spoilt is not mended yet: if this fails, the answer of be_late_after is given.
+  pcall(function()
+    self:add("error", LATE, self.within, place and (" (it is at %s)"):format(place) or "")
+    assert(host.answer_in_time(INSIST_S, self:answer(), exit.USAGE))
+  end)
+end
+
+-- Its main part has ended, or waits for what never comes. The call that had an effect, in words, or nil.
+function Check:end_reading()
+  if not self.mend then return nil end
+  self.mend()
+  self.mend = nil
+  local effect = self.restore()
+  assert(host.answer_in_time())
+  return effect
+end
+
 -- Runs its main part.
 function Check:read(chunk, words)
-  local restore = effects.refuse(self.lunarch)
-  local ok, err = pcall(self.declare_all, self, chunk, words)
-  local effect = restore()
+  self.mend, self.restore = effects.keep_library(), effects.refuse(self.lunarch)
+  self:be_late_after(self.within + INSIST_S, LATE, self.within, "")
+  local ok, err = patience.call(self.within, function(place) self:on_late(place) end, self.declare_all, self, chunk,
+    words)
+  local effect = self:end_reading()
+  if self.is_late then return end
   if effect then
     self:add("note", "the script was looked at as far as its first call that has an effect: %s", effect)
   elseif not ok then
@@ -106,13 +148,30 @@ function Check:read(chunk, words)
   end
 end
 
+-- ---- commands ---------------------------------------------------------------------------------------------------
+
+function Check:look_at_commands(candidate)
+  for name in pairs(candidate_options.checks) do
+    local command = candidate.options[name]
+    local trouble = type(command) == "table" and not getmetatable(command) and programs.trouble(command)
+    if trouble then
+      self:add("error", "%s%s: the command cannot be run: %s", self:prefix_of(candidate), name, trouble)
+    end
+  end
+end
+
 -- ---- times ------------------------------------------------------------------------------------------------------
+
+-- Which of several candidates is meant.
+function Check:prefix_of(candidate)
+  return #self.candidates > 1 and candidate.name .. ": " or ""
+end
 
 function Check:look_at_times(candidate)
   local options = candidate.options
   local ttl = math.max(options.ttl or DEFAULT_TTL_S, LEAST_TTL_S)
   local grace = options.grace or ttl / GRACE_OF_TTL
-  local who = #self.candidates > 1 and candidate.name .. ": " or ""
+  local who = self:prefix_of(candidate)
   if options.ttl and options.ttl < ttl then
     self:add("warning", "%sttl = %d: etcd grants no less than %d s unless it is set up for it", who, options.ttl, ttl)
   end
@@ -186,31 +245,38 @@ local function plural(n, word)
   return ("%d %s%s"):format(n, word, n == 1 and "" or "s")
 end
 
-function Check:write_text()
+function Check:text()
+  local lines = {}
+  local function line(format, ...)
+    lines[#lines + 1] = format:format(...)
+  end
   for _, candidate in ipairs(self.candidates) do
     local it = describe(candidate)
-    io.stdout:write(("%s stands in %s: TTL %d s, told to stop %.1f s before its end\n"):format(it.name, it.election,
-      it.ttl, it.grace))
+    line("%s stands in %s: TTL %d s, told to stop %.1f s before its end", it.name, it.election, it.ttl, it.grace)
   end
   for _, it in ipairs(self.endpoints) do
-    if not it.error then io.stdout:write(("etcd at %s answers: %s\n"):format(it.endpoint, it.version)) end
+    if not it.error then line("etcd at %s answers: %s", it.endpoint, it.version) end
   end
   for _, problem in ipairs(self.problems) do
-    io.stdout:write(("%s: %s\n"):format(problem.level, problem.text))
+    line("%s: %s", problem.level, problem.text)
   end
-  io.stdout:write(("%s: %s, %s\n"):format(self.script, plural(self:count "error", "mistake"),
-    plural(self:count "warning", "warning")))
+  line("%s: %s, %s", self.script, plural(self:count "error", "mistake"), plural(self:count "warning", "warning"))
+  return table.concat(lines, "\n") .. "\n"
 end
 
-function Check:write_json()
+function Check:json()
   local candidates = {}
   for i, candidate in ipairs(self.candidates) do
     candidates[i] = describe(candidate)
   end
-  io.stdout:write(require("lunarch.look.json").encode {
+  return require("lunarch.look.json").encode {
     script = self.script, ok = self:count "error" == 0, candidates = candidates, endpoints = self.endpoints,
     problems = self.problems,
-  }, "\n")
+  } .. "\n"
+end
+
+function Check:answer()
+  return self.is_for_programs and self:json() or self:text()
 end
 
 -- ---- from the flags to the end ----------------------------------------------------------------------------------
@@ -218,7 +284,7 @@ end
 local function new_check(flags, given, lunarch)
   local self = setmetatable({
     lunarch = lunarch, connect_to = lunarch.connect, script = flags.script, given = given, candidates = {},
-    problems = {}, endpoints = {}, default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
+    problems = {}, endpoints = {}, within = flags.within or WITHIN_S, is_for_programs = flags.json, default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
   }, Check)
   local function say(level)
     return function(...) self:add(level, ...) end
@@ -233,8 +299,35 @@ function Check:run(chunk, flags)
   if chunk then self:read(chunk, flags.args) end
   for _, candidate in ipairs(self.candidates) do
     self:look_at_times(candidate)
+    self:look_at_commands(candidate)
   end
   self:look_at_etcd(flags.offline)
+end
+
+-- The script as a function, or nil.
+function Check:load(flags)
+  self:be_late_after(self.within, "the script cannot be read: nothing has come of it within %g s", self.within)
+  local chunk, trouble = source.load(flags)
+  assert(host.answer_in_time())
+  if not chunk then self:add("error", trouble) end
+  self:set_globals(flags.args, host.prefix .. "/bin/lunarch")
+  modules.look_beside(flags.script)
+  return chunk
+end
+
+---@return integer status
+function Check:finish()
+  local status = self:count "error" == 0 and exit.DONE or exit.USAGE
+  local ok, message = host.answer_with(self:answer())
+  if not ok then
+    log.complain("the answer cannot be written: " .. message)
+    status = exit.FAILED
+  end
+  self.client, self.candidates = nil, {}
+  assert(host.answer_in_time(LAST_S, "", status))
+  collectgarbage()
+  self.lunarch.shutdown(SHUTDOWN_S)
+  return status
 end
 
 ---@return integer status
@@ -253,22 +346,15 @@ function command.run(flags)
     return status or exit.USAGE
   end
   given.endpoints = given.endpoints or nil
+  assert(host.begin_answer())
   local check = new_check(flags, given, lunarch)
   check.flag_endpoints = given.endpoints
   local wrong = settings.trouble_in(given)
   if wrong then check:add("error", wrong) end
-  local chunk
-  chunk, trouble = source.load(flags)
-  if not chunk then check:add("error", trouble) end
-  check:set_globals(flags.args, host.prefix .. "/bin/lunarch")
-  modules.look_beside(flags.script)
-  local ok, err = pcall(lunarch.run, check.run, check, chunk, flags)
+  local ok, err = pcall(lunarch.run, check.run, check, check:load(flags), flags)
+  check:end_reading()
   if not ok then check:add("error", args.error_text(err)) end
-  if flags.json then check:write_json() else check:write_text() end
-  check.client, check.candidates = nil, {}
-  collectgarbage()
-  lunarch.shutdown(SHUTDOWN_S)
-  return check:count "error" == 0 and exit.DONE or exit.USAGE
+  return check:finish()
 end
 
 return command

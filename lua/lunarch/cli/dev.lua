@@ -41,7 +41,6 @@ end
 ---@field dir string
 ---@field name string "" for the one without a name
 ---@field program string
----@field keeper_fd integer
 
 --- Makes this process a user of a private etcd, and starts it where there is none: or nil, why not, the exit status.
 ---@param name? string
@@ -52,26 +51,35 @@ function dev.join(name)
   end
   local program, why = dev.program()
   if not program then return nil, why, exit.USAGE end
-  local endpoint, dir, keeper_fd = host.join_dev(program, name or "")
+  local endpoint, dir = host.join_dev(program, name or "")
   if not endpoint then return nil, dir, exit.FAILED end
-  return { endpoint = endpoint, dir = dir, name = name or "", program = program, keeper_fd = keeper_fd }
+  return { endpoint = endpoint, dir = dir, name = name or "", program = program }
 end
 
---- Takes part in starting another keeper whenever the present one dies. Needs the loop of luv; does not keep it alive.
+local watching           -- kept for life
+
+local SAYINGS = {
+  gone = "the keeper of the private etcd is gone: starting another",
+  started = "another keeper of the private etcd has started",
+  ["not started"] = "there is no private etcd, and it is tried again: %s",
+}
+
+--- Takes part in starting another keeper whenever the present one dies, and says so. Needs the loop of luv; does not keep
+--- it alive, nor hold it up.
+---@param etcd lunarch.Dev
 function dev.watch(etcd, log)
-  local uv = require "luv"
-  local poll = assert(uv.new_poll(etcd.keeper_fd))
-  local function on_event()
-    poll:stop()
-    log.warn("the keeper of the private etcd is gone: starting another")
-    local endpoint, dir, keeper_fd = host.join_dev(etcd.program, etcd.name)
-    if not endpoint then return log.error("no private etcd any more: %s", dir) end
-    etcd.keeper_fd = keeper_fd
-    dev.watch(etcd, log)
+  local fd, why = host.stay_in_dev(etcd.program, etcd.name)
+  if not fd then
+    log.warn("the private etcd will not be started again where its keeper dies: %s", why)
+    return
   end
-  -- Nothing is ever written there; what comes is the error of a pipe that nobody reads any more.
-  poll:start("d", on_event)
+  local poll = assert(require "luv".new_poll(fd))
+  poll:start("r", function()
+    local event, trouble = host.dev_event()
+    if event then log[event == "not started" and "error" or "warn"](SAYINGS[event], trouble) end
+  end)
   poll:unref()
+  watching = poll
 end
 
 return dev

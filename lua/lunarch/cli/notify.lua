@@ -28,6 +28,9 @@ local function words_of(candidate)
   return ("%s in %s: %s"):format(candidate.name, candidate.election_name, candidate.state)
 end
 
+--- Whether there is a service manager.
+function notify.is_wanted() return is_wanted end
+
 --- Shows what these candidates do, where it has changed.
 ---@param candidates lunarch.candidate[]
 function notify.status(candidates)

@@ -98,6 +98,10 @@ end
 
 local function load_anew(run)
   if not run.path then return nil end
+  -- A pipe would hold up everything until somebody writes to it.
+  if require "luv".fs_stat(run.path) and not source.is_file(run.path) then
+    error(("%s is not a file any more"):format(run.path), 0)
+  end
   local chunk, trouble = source.load { script = run.path }
   if not chunk then error(trouble, 0) end
   local saved = snapshot()

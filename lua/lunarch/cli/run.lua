@@ -162,7 +162,11 @@ function Run:watch_loop()
   local ignored = log.pattern("warn", name,
     "told to stop, but the script does not yield; a second signal ends it at once")
   local ended = log.pattern("warn", name, "ended at once by a second signal@LAPSE@")
-  if not host.watch(limit, silent, ignored, ended, is_utc) then return end
+  local ok, why = host.watch(limit, silent, ignored, ended, is_utc)
+  if not ok then
+    self.log.warn("nothing will be said of a handler that does not yield: %s", why)
+    return
+  end
   self:answer_watchdog()
   self:keep_telling(math.min(limit * 1000 // PATS_PER_LIMIT, LONGEST_PAT_MS))
 end
@@ -224,13 +228,35 @@ function Run:may_stand()
   self.is_standing = true
   if signals.caught() then return false end
   self:watch_loop()
-  -- Here, for it needs the core, and help must not.
-  self.timers[signals.catch_reloads(function() self:reload() end)] = true
+  self:catch_reloads()
+  if self.is_reload_due then self:reload() end
   return true
 end
 
+-- From now on SIGHUP loads the script anew. Before candidates stand it has to wait.
+function Run:catch_reloads()
+  if self.catches_reloads then return end
+  self.catches_reloads = true
+  self.timers[signals.catch_reloads(function() self:reload() end)] = true
+end
+
 function Run:reload()
-  if not signals.caught() then require("lunarch.cli.reload").start(self) end
+  if signals.caught() then return end
+  if self.is_standing then return require("lunarch.cli.reload").start(self) end
+  self.is_reload_due = true
+  self.log.info "SIGHUP: the script is loaded anew once its main part has ended"
+end
+
+-- It declares no candidate after all: SIGHUP ends it, as any program, also one that waited for this.
+function Run:be_ordinary()
+  if not self.catches_reloads then return end
+  signals.end_reloads()
+  if self.is_reload_due then require "luv".kill(host.pid(), "sighup") end
+end
+
+function Run:main(chunk, words)
+  Script.main(self, chunk, words)
+  if not self.is_standing then self:be_ordinary() end
 end
 
 -- What else the script has spawned need not end by itself.
@@ -266,6 +292,17 @@ function Run:listen(address)
   if not bound then return trouble end
   self.listening = listen
   self.log.info("listens at http://%s", bound)
+  return nil
+end
+
+-- Begins to listen, then finds etcd, which may take some time to start: nil, or what is wrong, exit status.
+function Run:find_etcd(flags)
+  local wrong = flags.listen and self:listen(flags.listen)
+  if wrong then return wrong, exit.USAGE end
+  local endpoints, trouble, status = etcd.find(flags, self.log)
+  if endpoints == nil then return trouble, status end
+  self.flag_endpoints = endpoints or nil
+  self.given.endpoints = self.flag_endpoints
   return nil
 end
 
@@ -357,19 +394,11 @@ function command.run(flags)
     return exit.USAGE
   end
   local run = new_run(flags, lunarch, given)
-  local endpoints, trouble, status = etcd.find(flags, run.log)
-  if endpoints == nil then
+  local trouble, status = run:find_etcd(flags)
+  if trouble then
     log.complain(trouble)
+    if run.listening then run.listening.stop() end
     return status
-  end
-  run.flag_endpoints = endpoints or nil
-  given.endpoints = run.flag_endpoints
-  if flags.listen then
-    trouble = run:listen(flags.listen)
-    if trouble then
-      log.complain(trouble)
-      return exit.USAGE
-    end
   end
   run:set_globals(flags.args, host.prefix .. "/bin/lunarch")
   run:watch_connect()
@@ -378,6 +407,7 @@ function command.run(flags)
   signals.pass_interrupts_on()
   exit.in_order()
   run.timers = notify.start()
+  if notify.is_wanted() or given.election or source.declares_candidates(flags) then run:catch_reloads() end
   run.words = flags.args
   run.path = not flags.code and flags.script ~= "-" and flags.script or nil
 

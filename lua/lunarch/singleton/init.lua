@@ -167,7 +167,7 @@ local function handlers_of(self)
   local handlers = {}
   for _, group in ipairs { candidate.handlers, candidate.checks } do
     for name in pairs(group) do
-      local handler = fitness.callable(self.options[name], self.options)
+      local handler = fitness.callable(name, self.options)
       handlers[name] = handler and function(...) return nginx.apart(name == "on_lost", handler, ...) end
     end
   end

@@ -18,6 +18,14 @@ function flags.seconds(flag)
   end
 end
 
+function flags.positive_seconds(flag)
+  return function(text)
+    local value, wrong = flags.seconds(flag)(text)
+    if value == 0 then return nil, ("%s: it has to be more than 0 seconds"):format(flag) end
+    return value, wrong
+  end
+end
+
 local function whole(least, what)
   return function(flag)
     return function(text)

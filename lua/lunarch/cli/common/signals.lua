@@ -31,6 +31,10 @@ function signals.catch_reloads(on_reload)
   return poll
 end
 
+--- From now on SIGHUP is one of the signals of signals.catch again.
+---@type fun()
+signals.end_reloads = host.end_reloads
+
 --- The number of the first signal, or nil.
 ---@type fun(): integer?
 signals.caught = host.caught_signal
