@@ -130,6 +130,84 @@ print("parsed")]], path }
     wait.eventually(function() return (http.get(address, "/ready")) == 200 end)
   end)
 
+  it("is not ready while a candidate is unfit, and says so", function()
+    local flag = tree.folder() .. "/fit"
+    local child, address = start(([[
+      health_interval = 0.1
+      function may_stand() return io.open(%q) ~= nil, "not yet" end
+    ]]):format(flag) .. LEADER)
+    child:wait_line "does not stand in .*not yet"
+    local status, body = http.get(address, "/ready")
+    assert.same({ 503, ("A in /listen/%d: unfit\n"):format(n) }, { status, body })
+    io.open(flag, "w"):close()
+    wait.eventually(function() return (http.get(address, "/ready")) == 200 end)
+  end)
+
+  it("takes a zero byte in a path or a name for no end of it", function()
+    local _, address = start(LEADER)
+    leads(address)
+    assert.equal(404, (http.get(address, "/leader%00")))
+    assert.equal(404, (http.get(address, "/leader%00/x")))
+    assert.equal(404, (http.get(address, "/leader?name=A%00")))
+    assert.equal(200, (http.get(address, "/leader?name=%41")))
+    assert.equal(200, (http.get(address, "/le%61der")))
+  end)
+
+  it("says the same of a candidate in all lines of one page", function()
+    local _, address = start(LEADER)
+    leads(address)
+    for _ = 1, 50 do
+      local text = metrics_of(address)
+      local leader = text:match 'lunarch_leader{[^\n]*} (%d)\n'
+      local left = text:match 'lunarch_leader_remaining_seconds{[^\n]*} ([%d.]+)\n'
+      assert.equal(leader == "1", tonumber(left) > 0)
+    end
+  end)
+
+  it("names each figure as Prometheus asks: units of the base, _total for what is counted, a help and a type", function()
+    local _, address = start(LEADER)
+    leads(address)
+    wait.eventually(function() return metrics_of(address):find 'lunarch_renewals_total{client="1"} [1-9]' end)
+    local text = metrics_of(address)
+    local n_families = 0
+    for name, kind in text:gmatch "# TYPE (%S+) (%S+)\n" do
+      n_families = n_families + 1
+      assert.truthy(name:find "^lunarch_[a-z_]+$", name)
+      assert.equal(kind == "counter", name:find "_total$" ~= nil, name)
+      assert.is_nil(name:find "_ms$" or name:find "milli" or name:find "_ns$", name)
+      local help = text:match("# HELP " .. name .. " ([^\n]+)\n# TYPE " .. name .. " ")
+      assert.truthy(help and help:find "%.$", name)
+    end
+    assert.truthy(n_families > 15)
+    parses(text)
+  end)
+
+  it("leaves descriptors to etcd and commands where a process may have few", function()
+    local path = script.write(("name, ttl, election = 'A', 3, '/listen/%d'\n%s"):format(n, [[
+      function do_work()
+        print("exec " .. tostring(lunarch.exec { "true" } ~= nil))
+        return 0.1
+      end]]))
+    local child = process.start {
+      "prlimit", "--nofile=80", tree.program, "run", path, "--endpoints", server.endpoint, "--listen", "0",
+    }
+    local address = child:wait_line "listens at http://".text:match "http://(%S+)"
+    child:wait_line "^exec true"
+    local connections = {}
+    for i = 1, 60 do
+      connections[i] = http.open(address)
+      connections[i]:write "GET /leader HTTP/1.1\r\nX: "
+    end
+    for _ = 1, 5 do
+      assert.equal(200, (http.get(address, "/leader")))
+      child:wait_line "^exec true"
+    end
+    assert.is_nil(child:find "^exec false")
+    for _, connection in ipairs(connections) do
+      connection:close()
+    end
+  end)
+
   it("counts terms, losses by reason and hand-overs, and tells of renewals", function()
     local _, address = start [[
       backoff = nil
@@ -276,6 +354,22 @@ print("parsed")]], path }
       assert.truthy(output:find("lunarch: --listen: " .. why, 1, true), output)
     end)
   end
+
+  it("is refused before a private etcd is begun", function()
+    local runtime = tree.folder()
+    assert(uv.fs_chmod(runtime, 448))
+    local output, status = script.run(LEADER, { "--dev", "--listen", "80x", env = { XDG_RUNTIME_DIR = runtime } })
+    assert.equal(2, status)
+    assert.truthy(output:find("is not an address to listen at", 1, true), output)
+    assert.is_nil(output:find("private etcd", 1, true), output)
+    assert.is_nil(uv.fs_scandir_next(uv.fs_scandir(runtime)))
+  end)
+
+  it("ends with the program that cannot begin: another may listen there at once", function()
+    local output, status, signal = script.run(LEADER, { "--dev=a/b", "--listen", "0" })
+    assert.same({ 2, 0 }, { status, signal })
+    assert.truthy(output:find("'a/b' is not a name", 1, true), output)
+  end)
 
   it("refuses, with status 2, a port that is taken, and in JSON", function()
     local _, address = start(LEADER)

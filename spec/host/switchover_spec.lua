@@ -3,6 +3,7 @@ local etcd = require "support.etcd"
 local json = require "cjson"
 local process = require "support.process"
 local script = require "host.script"
+local tree = require "support.tree"
 local wait = require "support.wait"
 
 local HANDLERS = [[
@@ -162,6 +163,71 @@ describe("a line that is asked", function()
       text, status = lunarch("switchover", "--at", "25:00")
       assert.equal(2, status)
       assert.matches("%-%-at: '25:00' is no time such as", text)
+    end)
+
+    it("that is planned leaves nothing behind in the leader when it is withdrawn, or when the leader is stopped", function()
+      -- A program of its own ends with its last task.
+      local text = [[
+        local own = lunarch.candidate { election = arg[1], name = "A", on_elected = function() print "on_elected" end }
+        local function is_asked(client)
+          return client:get("/lunarch:request:switchover:" .. arg[1]:gsub("/", "%%2F")) ~= nil
+        end
+        lunarch.spawn(function()
+          local client = lunarch.connect()
+          repeat lunarch.sleep(0.01) until is_asked(client)
+          print "asked"
+          lunarch.sleep(0.2)
+          repeat lunarch.sleep(0.01) until not is_asked(client) or io.open(arg[2])
+          own:stop()
+          client:close()
+        end)
+        own:run()
+        print "has run"
+      ]]
+      for _, is_withdrawn in ipairs { true, false } do
+        local flag = tree.folder() .. "/stop"
+        local child = process.start {
+          "lunarch", "run", script.write(text), "--endpoints", server.endpoint, name, flag,
+        }
+        child:wait_line "^on_elected"
+        local b = candidate "B"
+        wait.eventually(function() return n_in_line() == 2 end)
+        lunarch("switchover", "--at", "+600")
+        child:wait_line "^asked"
+        if is_withdrawn then lunarch("switchover", "--cancel") else io.open(flag, "w"):close() end
+        child:wait_line "^has run"
+        assert.equal(0, (child:wait_exit(10)))
+        b:kill9()
+        server:etcdctl("del", "--prefix", name .. "/")
+        server:etcdctl("del", "--prefix", "/lunarch:request:")
+      end
+    end)
+
+    it("takes some time: none at all is no limit", function()
+      local text, status = lunarch("switchover", "--within", "0")
+      assert.equal(2, status)
+      assert.matches("%-%-within: it has to be more than 0 seconds", text)
+    end)
+
+    it("is told at debug by all who hear of it: what is asked, and each step of it", function()
+      local a = candidate("A", nil, "--log-level", "debug")
+      a:wait_line "^on_elected"
+      local b = candidate("B", nil, "--log-level", "debug")
+      wait.eventually(function() return n_in_line() == 2 end)
+      local c = candidate("C", nil, "--log-level", "debug")
+      wait.eventually(function() return n_in_line() == 3 end)
+      lunarch("switchover", "--to", "C")
+      c:wait_line "^on_elected"
+      for _, case in ipairs {
+        { a, "DEBUG A: a switchover of /asked/%d+ to C, asked for by .*: asked" },
+        { a, "INFO  A: asked to hand /asked/%d+ over to C, by " },
+        { b, "INFO  B: steps aside in /asked/%d+, as .* asked" },
+        { c, "DEBUG C: is ready to lead /asked/%d+, as .* asked" },
+        { c, "DEBUG C: leads /asked/%d+, as .* asked: the request is done" },
+        { a, "DEBUG A: no switchover of /asked/%d+ is asked for any more" },
+      } do
+        wait.eventually(function() return case[1]:find(case[2]) end, nil, case[2])
+      end
     end)
 
     it("is not planned for longer than a day, and says so", function()

@@ -42,10 +42,10 @@ const char *facts_running(const struct fact **ret_fact) {
     return running_handler;
 }
 
-double facts_remaining_s(const struct fact *fact) {
+double facts_remaining_s(const struct fact *fact, int64_t now_ns) {
     if (!fact->term || !fact->is_ready || fact->over[0])
         return 0;
-    int64_t left_ns = fact->view->stop_at_ns(fact->term) - clock_boottime_ns();
+    int64_t left_ns = fact->view->stop_at_ns(fact->term) - now_ns;
     return left_ns > 0 ? (double)left_ns / NS_PER_S : 0;
 }
 

@@ -65,9 +65,9 @@ void facts_leave(void);
 struct list *facts_all(void);
 /* Inside: the handler that Lua runs at this moment, "" for none, and its candidate, or NULL. */
 const char *facts_running(const struct fact **ret_fact);
-/* Inside: the seconds until the leader has to stop, by the clock; 0: it leads no longer, or does not lead yet (on_elected
- * has not returned). */
-double facts_remaining_s(const struct fact *fact);
+/* Inside: the seconds from `now_ns` until the leader has to stop, by the clock; 0: it leads no longer, or does not lead yet
+ * (on_elected has not returned). */
+double facts_remaining_s(const struct fact *fact, int64_t now_ns);
 
 /* Adds new_fact() and running() to the table at the top, and `facts`: the access below. */
 void facts_register(lua_State *L);
@@ -77,7 +77,7 @@ struct facts_access {
     void (*enter)(void);
     void (*leave)(void);
     struct list *(*all)(void);
-    double (*remaining_s)(const struct fact *fact);
+    double (*remaining_s)(const struct fact *fact, int64_t now_ns);
     bool (*is_silent)(void); /* watchdog_is_silent */
 };
 

@@ -4,10 +4,12 @@
  * One thread of ours answers, also while Lua is busy; it reads what is published (facts.h) and the clock at the moment of
  * each answer. It never enters Lua.
  *
- * Limits: MOST_CONNECTIONS; when there are more, the one that has gone longest without a whole request is closed. A
+ * Limits: MOST_CONNECTIONS, and a quarter of the descriptors that the process may have, for etcd and commands need some,
+ * too; when there are more, the one that has gone longest without a whole request is closed. A
  * connection on which no request was completed for LONGEST_S is closed, whatever it sends or does not read. The headers
  * of a request have BYTES_PER_CONNECTION at most. */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,7 +35,7 @@
 /* Exported by name. */
 int luaopen_lunarch_http(lua_State *L);
 
-enum { MOST_CONNECTIONS = 64, BYTES_PER_CONNECTION = 16384, LONGEST_S = 10, BACKLOG = 64, LOOK_MS = 1000 };
+enum { MOST_CONNECTIONS = 64, LEAST_CONNECTIONS = 4, BYTES_PER_CONNECTION = 16384, LONGEST_S = 10, BACKLOG = 64, LOOK_MS = 1000 };
 
 struct connection {
     int fd; /* -1: not used */
@@ -46,6 +49,7 @@ static struct {
     struct connection connections[MOST_CONNECTIONS + 1];
     pthread_t thread;
     int epoll_fd, stop_fd;
+    int most; /* connections, at most MOST_CONNECTIONS */
     bool is_running;
 } server;
 
@@ -68,7 +72,7 @@ static void cut_oldest(void) {
         if (!oldest || connection->since_ns < oldest->since_ns)
             oldest = connection;
     }
-    if (n > MOST_CONNECTIONS && oldest && oldest->since_ns != INT64_MAX)
+    if (n > server.most && oldest && oldest->since_ns != INT64_MAX)
         cut(oldest);
 }
 
@@ -264,11 +268,29 @@ static int refuse(lua_State *L, const char *address, const char *why) {
     return 2;
 }
 
+/* A string with a zero byte in it would end there: then it stays as it was sent, and names nothing. */
+static size_t unescape(void *arg, struct MHD_Connection *mhd, char *text) {
+    (void)arg, (void)mhd;
+    return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
+}
+
+static int most_connections(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 4 > MOST_CONNECTIONS)
+        return MOST_CONNECTIONS;
+    return limit.rlim_cur < 4 * LEAST_CONNECTIONS ? LEAST_CONNECTIONS : (int)(limit.rlim_cur / 4);
+}
+
+/* `listen_fd` stays the caller's: whether a daemon that does not start closes it is not documented. */
 static bool start(int listen_fd) {
+    int fd = fcntl(listen_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
     server.daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, NULL, MHD_OPTION_LISTEN_SOCKET,
-                                     listen_fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)MOST_CONNECTIONS + 1,
+                                     fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)MOST_CONNECTIONS + 1,
                                      MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)BYTES_PER_CONNECTION,
                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)LONGEST_S,
+                                     MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
                                      MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
                                      MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
     if (!server.daemon)
@@ -278,6 +300,7 @@ static bool start(int listen_fd) {
     server.stop_fd = eventfd(0, EFD_CLOEXEC);
     if (server.epoll_fd >= 0 && server.stop_fd >= 0 && thread_start(&server.thread, NULL, serve, NULL) == 0)
         return true;
+    fd_close(&server.stop_fd);
     MHD_stop_daemon(server.daemon);
     return false;
 }
@@ -298,13 +321,14 @@ static int l_listen(lua_State *L) {
     if (fd < 0)
         return refuse(L, text, why);
     server.facts = lua_touserdata(L, 2);
+    server.most = most_connections();
     for (int i = 0; i <= MOST_CONNECTIONS; i++)
         server.connections[i].fd = -1;
     push_address(L, fd);
-    if (!start(fd)) {
-        (void)close(fd);
+    bool is_started = start(fd);
+    (void)close(fd);
+    if (!is_started)
         return refuse(L, text, "no memory, descriptor or thread for it");
-    }
     server.is_running = true;
     return 1;
 }

@@ -5,16 +5,14 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/clock.h"
-
 /* What is known of one candidate or client while a family is written. */
 struct row {
     FILE *out;
     const char *family;
-    const struct facts_access *facts;
+    const struct snapshot *snapshot;
     const struct fact *fact; /* the candidate; of a client, the first that uses it */
     const struct lun_stats *stats;
-    unsigned client;
+    size_t client;
 };
 
 struct family {
@@ -48,12 +46,12 @@ static void count(const struct row *row, uint64_t n) {
 }
 
 static void leader(const struct row *row) {
-    count(row, row->facts->remaining_s(row->fact) > 0);
+    count(row, snapshot_remaining_s(row->snapshot, row->fact) > 0);
 }
 
 static void remaining(const struct row *row) {
     begin(row, "", NULL, NULL);
-    text_seconds(row->out, row->facts->remaining_s(row->fact));
+    text_seconds(row->out, snapshot_remaining_s(row->snapshot, row->fact));
     (void)fputc('\n', row->out);
 }
 
@@ -63,7 +61,7 @@ static void token(const struct row *row) {
 
 static void term_age(const struct row *row) {
     begin(row, "", NULL, NULL);
-    text_seconds_ns(row->out, row->fact->term ? clock_boottime_ns() - row->fact->elected_at_ns : 0);
+    text_seconds_ns(row->out, row->fact->term ? row->snapshot->now_ns - row->fact->elected_at_ns : 0);
     (void)fputc('\n', row->out);
 }
 
@@ -126,10 +124,11 @@ static const struct family CANDIDATES[] = {
     {"handover_last_seconds", "gauge", "The same, of the last term.", handover_last},
 };
 
-static void write_candidates(FILE *out, const struct facts_access *facts, const struct family *family) {
+static void write_candidates(FILE *out, const struct snapshot *snapshot, const struct family *family) {
+    const struct facts_access *facts = snapshot->facts;
     head(out, family);
     for (const struct list *node = facts->all()->next; node != facts->all(); node = node->next) {
-        struct row row = {.out = out, .family = family->name, .facts = facts, .fact = fact_of(node)};
+        struct row row = {.out = out, .family = family->name, .snapshot = snapshot, .fact = fact_of(node)};
         family->write(&row);
     }
 }
@@ -137,7 +136,7 @@ static void write_candidates(FILE *out, const struct facts_access *facts, const 
 /* ---- clients ---------------------------------------------------------------------------------------- */
 
 static void client_begin(const struct row *row, const char *more, const char *value) {
-    (void)fprintf(row->out, "lunarch_%s{client=\"%u\"", row->family, row->client);
+    (void)fprintf(row->out, "lunarch_%s{client=\"%zu\"", row->family, row->client);
     if (more)
         (void)fprintf(row->out, ",%s=\"%s\"", more, value);
     (void)fputs("} ", row->out);
@@ -219,32 +218,29 @@ static const struct family CLIENTS[] = {
      streams},
 };
 
-static void write_clients(FILE *out, const struct facts_access *facts, const struct family *family) {
-    struct row row = {.out = out, .family = family->name, .facts = facts};
-    const struct list *node = facts->all();
+static void write_clients(FILE *out, const struct snapshot *snapshot, const struct family *family) {
     head(out, family);
-    while ((row.fact = text_next_client(facts, &node))) {
-        struct lun_stats stats;
-        row.client++;
-        if (row.fact->view->stats(row.fact->client, &stats) != 0)
-            continue;
-        row.stats = &stats;
-        family->write(&row);
+    for (size_t i = 0; i < snapshot->n_clients; i++) {
+        const struct client *client = &snapshot->clients[i];
+        struct row row = {.out = out, .family = family->name, .snapshot = snapshot, .fact = client->fact,
+                          .stats = &client->stats, .client = i + 1};
+        if (client->is_open)
+            family->write(&row);
     }
 }
 
 /* ---- all of it -------------------------------------------------------------------------------------- */
 
-void text_metrics(FILE *out, const struct facts_access *facts) {
+void text_metrics(FILE *out, const struct snapshot *snapshot) {
     static const struct family info = {"build_info", "gauge", "The version of lunarch.", NULL};
     static const struct family silent = {"loop_silent", "gauge",
                                          "1 while the script has not yielded for three TTLs.", NULL};
     head(out, &info);
     (void)fprintf(out, "lunarch_build_info{version=\"%s\"} 1\n", LUN_VERSION);
     head(out, &silent);
-    (void)fprintf(out, "lunarch_loop_silent %d\n", facts->is_silent());
+    (void)fprintf(out, "lunarch_loop_silent %d\n", snapshot->facts->is_silent());
     for (size_t i = 0; i < sizeof CANDIDATES / sizeof *CANDIDATES; i++)
-        write_candidates(out, facts, &CANDIDATES[i]);
+        write_candidates(out, snapshot, &CANDIDATES[i]);
     for (size_t i = 0; i < sizeof CLIENTS / sizeof *CLIENTS; i++)
-        write_clients(out, facts, &CLIENTS[i]);
+        write_clients(out, snapshot, &CLIENTS[i]);
 }

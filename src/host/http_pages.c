@@ -2,7 +2,7 @@
  *
  *   /leader    200 while on_elected has returned and the leader has not been told to stop, by the clock; 503 otherwise
  *   /healthz   503 while the script has not yielded for three TTLs
- *   /ready     200 once every candidate has a session
+ *   /ready     200 while every candidate stands or leads: it has a session, and is fit
  *   /metrics   for Prometheus (http_metrics.c)
  *   /status    all of it, as JSON (http_status.c) */
 #include "host/http_pages.h"
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "host/http_text.h"
 
 enum { OK = 200, BAD_REQUEST = 400, NOT_FOUND = 404, UNAVAILABLE = 503 };
@@ -61,7 +62,7 @@ static unsigned write_leader(FILE *out, const struct facts_access *facts, const 
     const struct fact *fact = find(facts, name, &status);
     if (!fact)
         return write_choice(out, facts, name, status);
-    double left_s = facts->remaining_s(fact);
+    double left_s = facts->remaining_s(fact, clock_boottime_ns());
     if (left_s > 0) {
         (void)fprintf(out, "%s leads %s, token %lld, for ", fact->name, fact->election,
                       (long long)fact->token);
@@ -84,14 +85,21 @@ static unsigned write_health(FILE *out, const struct facts_access *facts) {
     return is_silent ? UNAVAILABLE : OK;
 }
 
+/* Whether it would take over. */
+static bool is_ready(const struct fact *fact) {
+    static const char *const states[] = {"standing", "leading", "stepping down"};
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++)
+        if (strcmp(fact->state, states[i]) == 0)
+            return true;
+    return false;
+}
+
 static unsigned write_ready(FILE *out, const struct facts_access *facts) {
-    static const char *const without_session[] = {"new", "connecting", "stopping", "ended"};
     unsigned status = list_is_empty(facts->all()) ? UNAVAILABLE : OK;
     for (const struct list *node = facts->all()->next; node != facts->all(); node = node->next) {
         const struct fact *fact = fact_of(node);
-        for (size_t i = 0; i < sizeof without_session / sizeof *without_session; i++)
-            if (strcmp(fact->state, without_session[i]) == 0)
-                status = UNAVAILABLE;
+        if (!is_ready(fact))
+            status = UNAVAILABLE;
         (void)fprintf(out, "%s in %s: %s\n", fact->name, fact->election, fact->state);
     }
     if (list_is_empty(facts->all()))
@@ -100,6 +108,15 @@ static unsigned write_ready(FILE *out, const struct facts_access *facts) {
 }
 
 /* ---- all of them ------------------------------------------------------------------------------------ */
+
+static unsigned write_snapshot(FILE *out, const struct facts_access *facts,
+                           void (*write)(FILE *out, const struct snapshot *snapshot)) {
+    struct snapshot snapshot;
+    snapshot_take(&snapshot, facts);
+    write(out, &snapshot);
+    snapshot_free(&snapshot);
+    return OK;
+}
 
 static unsigned write_page(FILE *out, const struct facts_access *facts, const char *path, const char *name,
                            const char **ret_type) {
@@ -112,13 +129,11 @@ static unsigned write_page(FILE *out, const struct facts_access *facts, const ch
         return write_ready(out, facts);
     if (strcmp(path, "/metrics") == 0) {
         *ret_type = METRICS;
-        text_metrics(out, facts);
-        return OK;
+        return write_snapshot(out, facts, text_metrics);
     }
     if (strcmp(path, "/status") == 0) {
         *ret_type = JSON;
-        text_status(out, facts);
-        return OK;
+        return write_snapshot(out, facts, text_status);
     }
     (void)fputs("here are /leader /healthz /ready /metrics /status\n", out);
     return strcmp(path, "/") == 0 ? OK : NOT_FOUND;

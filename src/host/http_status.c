@@ -3,8 +3,6 @@
 
 #include <inttypes.h>
 
-#include "base/clock.h"
-
 static void field(FILE *out, const char *name, const char *value) {
     (void)fprintf(out, ",\"%s\":", name);
     text_json(out, value);
@@ -33,9 +31,9 @@ static void write_losses(FILE *out, const struct fact *fact) {
     (void)fputc('}', out);
 }
 
-static void write_term(FILE *out, const struct fact *fact) {
+static void write_term(FILE *out, const struct snapshot *snapshot, const struct fact *fact) {
     (void)fprintf(out, ",\"term\":{\"token\":%" PRId64, fact->token);
-    seconds(out, "age", clock_boottime_ns() - fact->elected_at_ns);
+    seconds(out, "age", snapshot->now_ns - fact->elected_at_ns);
     if (fact->over[0])
         field(out, "over", fact->over);
     if (fact->handler[0])
@@ -43,8 +41,8 @@ static void write_term(FILE *out, const struct fact *fact) {
     (void)fputc('}', out);
 }
 
-static void write_candidate(FILE *out, const struct facts_access *facts, const struct fact *fact) {
-    double left_s = facts->remaining_s(fact);
+static void write_candidate(FILE *out, const struct snapshot *snapshot, const struct fact *fact) {
+    double left_s = snapshot_remaining_s(snapshot, fact);
     (void)fputs("{\"name\":", out);
     text_json(out, fact->name);
     field(out, "election", fact->election);
@@ -52,7 +50,7 @@ static void write_candidate(FILE *out, const struct facts_access *facts, const s
     (void)fprintf(out, ",\"leader\":%s,\"remaining\":", left_s > 0 ? "true" : "false");
     text_seconds(out, left_s);
     if (fact->term)
-        write_term(out, fact);
+        write_term(out, snapshot, fact);
     count(out, "terms", fact->n_terms);
     write_losses(out, fact);
     count(out, "handler_failures", fact->n_failures);
@@ -62,43 +60,42 @@ static void write_candidate(FILE *out, const struct facts_access *facts, const s
     (void)fputc('}', out);
 }
 
-static void write_client(FILE *out, const struct fact *fact) {
-    struct lun_stats stats;
-    if (fact->view->stats(fact->client, &stats) != 0) {
+static void write_client(FILE *out, const struct client *client) {
+    const struct lun_stats *stats = &client->stats;
+    if (!client->is_open) {
         (void)fputs("{}", out);
         return;
     }
-    (void)fprintf(out, "{\"sessions\":%zu", stats.n_sessions);
-    count(out, "renewals", stats.n_renewals);
-    if (stats.n_renewals > 0) {
-        seconds(out, "renewal_last", stats.renewal_ns);
-        seconds(out, "renewal_mean", stats.renewal_mean_ns);
-        seconds(out, "renewal_longest", stats.renewal_most_ns);
+    (void)fprintf(out, "{\"sessions\":%zu", stats->n_sessions);
+    count(out, "renewals", stats->n_renewals);
+    if (stats->n_renewals > 0) {
+        seconds(out, "renewal_last", stats->renewal_ns);
+        seconds(out, "renewal_mean", stats->renewal_mean_ns);
+        seconds(out, "renewal_longest", stats->renewal_most_ns);
     }
-    if (stats.least_slack_ns != INT64_MAX)
-        seconds(out, "least_slack", stats.least_slack_ns);
-    count(out, "confirmed", stats.n_confirmed);
-    count(out, "unconfirmed", stats.n_unconfirmed);
-    count(out, "retries", stats.n_retries);
-    count(out, "streams_replaced", stats.n_streams_replaced);
+    if (stats->least_slack_ns != INT64_MAX)
+        seconds(out, "least_slack", stats->least_slack_ns);
+    count(out, "confirmed", stats->n_confirmed);
+    count(out, "unconfirmed", stats->n_unconfirmed);
+    count(out, "retries", stats->n_retries);
+    count(out, "streams_replaced", stats->n_streams_replaced);
     (void)fputc('}', out);
 }
 
-void text_status(FILE *out, const struct facts_access *facts) {
+void text_status(FILE *out, const struct snapshot *snapshot) {
+    const struct facts_access *facts = snapshot->facts;
     const char *between = "";
     (void)fprintf(out, "{\"version\":\"%s\",\"silent\":%s,\"candidates\":[", LUN_VERSION,
                   facts->is_silent() ? "true" : "false");
     for (const struct list *node = facts->all()->next; node != facts->all(); node = node->next) {
         (void)fputs(between, out);
-        write_candidate(out, facts, fact_of(node));
+        write_candidate(out, snapshot, fact_of(node));
         between = ",";
     }
     (void)fputs("],\"clients\":[", out);
-    between = "";
-    const struct list *node = facts->all();
-    for (const struct fact *fact; (fact = text_next_client(facts, &node)); between = ",") {
-        (void)fputs(between, out);
-        write_client(out, fact);
+    for (size_t i = 0; i < snapshot->n_clients; i++) {
+        (void)fputs(i > 0 ? "," : "", out);
+        write_client(out, &snapshot->clients[i]);
     }
     (void)fputs("]}\n", out);
 }

@@ -2,6 +2,7 @@
 #include "host/http_text.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 
@@ -77,9 +78,29 @@ static bool is_first_of_its_client(const struct facts_access *facts, const struc
     return fact_of(node) == fact;
 }
 
-const struct fact *text_next_client(const struct facts_access *facts, const struct list **node) {
-    for (*node = (*node)->next; *node != facts->all(); *node = (*node)->next)
-        if (fact_of(*node)->client && is_first_of_its_client(facts, fact_of(*node)))
-            return fact_of(*node);
-    return NULL;
+/* Where memory is lacking there are none. */
+void snapshot_take(struct snapshot *ret, const struct facts_access *facts) {
+    *ret = (struct snapshot){.facts = facts, .now_ns = clock_boottime_ns()};
+    size_t n = 0;
+    for (const struct list *node = facts->all()->next; node != facts->all(); node = node->next)
+        n++;
+    ret->clients = n > 0 ? calloc(n, sizeof *ret->clients) : NULL;
+    if (!ret->clients)
+        return;
+    for (const struct list *node = facts->all()->next; node != facts->all(); node = node->next) {
+        const struct fact *fact = fact_of(node);
+        if (!fact->client || !is_first_of_its_client(facts, fact))
+            continue;
+        struct client *client = &ret->clients[ret->n_clients++];
+        client->fact = fact;
+        client->is_open = fact->view->stats(fact->client, &client->stats) == 0;
+    }
+}
+
+void snapshot_free(struct snapshot *snapshot) {
+    free(snapshot->clients);
+}
+
+double snapshot_remaining_s(const struct snapshot *snapshot, const struct fact *fact) {
+    return snapshot->facts->remaining_s(fact, snapshot->now_ns);
 }

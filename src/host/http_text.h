@@ -15,11 +15,26 @@ void text_seconds_ns(FILE *out, int64_t ns);
 void text_json(FILE *out, const char *text);
 void text_label(FILE *out, const char *text);
 
-/* Inside (facts.h). */
-void text_metrics(FILE *out, const struct facts_access *facts);
-void text_status(FILE *out, const struct facts_access *facts);
+/* What a page is made of, all of it known at one instant. */
+struct client {
+    const struct fact *fact; /* the first candidate that uses it */
+    struct lun_stats stats;
+    bool is_open;
+};
 
-/* The clients of all candidates, each once: NULL after the last. `*node` begins as the list itself. Inside. */
-const struct fact *text_next_client(const struct facts_access *facts, const struct list **node);
+struct snapshot {
+    const struct facts_access *facts;
+    int64_t now_ns;
+    struct client *clients; /* each once */
+    size_t n_clients;
+};
+
+/* Inside (facts.h), until snapshot_free. */
+void snapshot_take(struct snapshot *ret, const struct facts_access *facts);
+void snapshot_free(struct snapshot *snapshot);
+double snapshot_remaining_s(const struct snapshot *snapshot, const struct fact *fact);
+
+void text_metrics(FILE *out, const struct snapshot *snapshot);
+void text_status(FILE *out, const struct snapshot *snapshot);
 
 #endif

@@ -61,7 +61,13 @@ end
 function failures.pause(candidate, session, is_first)
   local pauses = candidate.stand_backoff
   if candidate.stopping then return pauses:next() end
-  return pauses:shared(count(candidate, session, is_first))
+  local n, n_names = count(candidate, session, is_first)
+  if n then
+    candidate.log.debug("%d failures in a row in %s, of %d candidates", n, candidate.election_name, n_names)
+  else
+    candidate.log.debug("the failures of others in %s are not known", candidate.election_name)
+  end
+  return pauses:shared(n, n_names)
 end
 
 return failures

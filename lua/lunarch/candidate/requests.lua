@@ -40,20 +40,31 @@ local function is_still(candidate, request)
   return kv ~= nil and kv.create_revision == request.id
 end
 
--- Waits until the instant it names. False: the request is gone, or the term.
-local function await_instant(candidate, request, term)
+-- Waits until the instant it names, unless the request goes before, or the term: then the task is ended.
+local function await_instant(candidate, request)
   local at = beside.number(request.fields.at)
+  if at and at > os.time() then
+    candidate.log.debug("hands %s over in %.0f s, as %s asked", candidate.election_name, at - os.time(),
+      shown(request.fields.by or "another"))
+  end
   while at and at > os.time() do
     candidate.lunarch.sleep(math.min(AT_MOST_S, at - os.time()))
-    if not is_still(candidate, request) or candidate.term ~= term then return false end
   end
-  return true
+  candidate.planned = nil
+end
+
+-- Nothing waits for an instant whose request is gone, or whose term is over.
+local function end_in_vain(candidate)
+  local planned = candidate.planned
+  if not planned or planned.term == candidate.term and is_still(candidate, planned.request) then return end
+  candidate.planned = nil
+  planned.task:interrupt(tasks.STOP)
 end
 
 -- The leader's part.
 local function serve(candidate, request)
   local term, fields = candidate.term, request.fields
-  if not await_instant(candidate, request, term) then return end
+  await_instant(candidate, request)
   candidate.log.info("asked to hand %s over%s, by %s", candidate.election_name,
     fields.to and " to " .. shown(fields.to) or "", shown(fields.by or "another"))
   local ok, why -- or for whom
@@ -83,11 +94,15 @@ local function lead(candidate, request)
   if is_own(candidate, request.fields.place) then
     if candidate.finished ~= request.id then
       candidate.finished = request.id
+      candidate.log.debug("leads %s, as %s asked: the request is done", candidate.election_name,
+        shown(request.fields.by or "another"))
       tasks.spawn(candidate, function() handover.finish(candidate.client, request) end)
     end
   elseif request.fields.state == "asked" and not is_served(candidate, request) then
     candidate.served, candidate.served_in = request.id, candidate.term
-    tasks.spawn(candidate, serve, request)
+    candidate.planned = {
+      request = request, term = candidate.term, task = tasks.spawn(candidate, serve, request),
+    }
   end
 end
 
@@ -112,6 +127,8 @@ local function stand(candidate, request)
     candidate.stepped_aside = request.id
     tasks.spawn(candidate, step_aside, request)
   elseif state == "prepared" then
+    candidate.log.debug("is ready to lead %s, as %s asked", candidate.election_name,
+      shown(request.fields.by or "another"))
     tasks.spawn(candidate, function() handover.acknowledge(candidate.client, request) end)
   end
 end
@@ -121,15 +138,34 @@ local function heed_pause(candidate)
   local before = candidate.line_pause
   candidate.line_pause = kv and ("it is paused by %s"):format(shown(beside.decode(kv.value).by or "another")) or nil
   if candidate.line_pause == before then return end
+  if candidate.state == "leading" then
+    candidate.log.info("leads on in %s: %s", candidate.election_name, candidate.line_pause or "it is paused no more")
+  end
   if candidate.state == "standing" or candidate.state == "unfit" then candidate:_look_anew() end
 end
 
---- To be called when a request has changed, and when on_elected begins.
+-- At debug: what is asked for, whenever that changes.
+local function show(candidate, kv)
+  local seen = kv and kv.mod_revision
+  if candidate.request_seen == seen then return end
+  candidate.request_seen = seen
+  if not kv then
+    return candidate.log.debug("no switchover of %s is asked for any more", candidate.election_name)
+  end
+  local fields = handover.read(kv).fields
+  candidate.log.debug("a switchover of %s%s, asked for by %s: %s", candidate.election_name,
+    fields.to and " to " .. shown(fields.to) or "", shown(fields.by or "another"), shown(fields.state or "?"))
+end
+
+--- To be called when a request has changed, when on_elected begins, and when a term is over.
 function requests.look(candidate)
   local hub = candidate.requests
-  if not hub or not hub.is_known or candidate.stopping then return end
+  if not hub then return end
+  end_in_vain(candidate)
+  if not hub.is_known or candidate.stopping then return end
   heed_pause(candidate)
   local kv = hub.kvs[handover.switchover_key(candidate.election_name)]
+  show(candidate, kv)
   if not kv then return end
   if candidate.state == "leading" then
     if candidate.is_entered and not candidate.over then lead(candidate, handover.read(kv)) end

@@ -247,7 +247,9 @@ function terms.lead(candidate, session, term)
   end
   requests.await(candidate)
   -- Not entered, so there is nothing to be told as lost.
-  if candidate.stopping or term:remaining() <= 0 or fitness.obstacle(candidate) then
+  local obstacle = candidate.stopping or term:remaining() <= 0 and "its time is over" or fitness.obstacle(candidate)
+  if obstacle then
+    candidate.log.debug("elected in %s, and gives the place up at once: %s", candidate.election_name, obstacle)
     term:resign(RESIGN_S)
     return candidate.connect_backoff:next()
   end
@@ -265,6 +267,7 @@ function terms.lead(candidate, session, term)
   local is_ours_to_give = not candidate.is_entered or lose(candidate, session, term)
   local reason = candidate.over
   candidate.term, candidate.over = nil, nil
+  requests.look(candidate)
   follow.forget(candidate, term)
   if is_ours_to_give then resign(candidate, term) end
   candidate.report.left(reason)
@@ -293,6 +296,7 @@ function terms.recover(candidate)
     lose(candidate, candidate.session, term)
   end
   candidate.is_entered, candidate.loser, candidate.term = false, nil, nil
+  requests.look(candidate)
   resign(candidate, term)
   candidate.report.left(candidate.over)
 end

@@ -34,7 +34,7 @@ function command.define(parser)
   parser:option("--to", "the candidate that is to lead (default: the next one)"):argname "WHO"
   parser:option("--at", "when"):argname("TIME"):convert(asking.instant)
   parser:option("--within", ("how long it may take (default: %d)"):format(WITHIN_S))
-    :argname("SECONDS"):convert(flag.seconds "--within")
+    :argname("SECONDS"):convert(flag.positive_seconds "--within")
   parser:flag("--cancel", "withdraw the request that is under way, or planned")
   parser:flag("--dry-run", "say what would be done, and change nothing")
   looks.define(parser)
