@@ -7,23 +7,42 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
 
+#include "base/limits.h"
 #include "host/dev.h"
 #include "host/host.h"
 #include "host/init.h"
 #include "host/own_modules.h"
 
+/* What trying again cannot mend: cli/common/exit.lua. */
+enum { EXIT_USAGE = 2 };
+
+/* libuv aborts where it gets none; so do its loop, files of Lua and the first ones of what is run. */
+enum { N_DESCRIPTORS = 16 };
+
+/* This program's file; where there is no /proc, as it was started. */
+static int find_program(char path[PATH_MAX]) {
+    ssize_t len = readlink("/proc/self/exe", path, PATH_MAX - 1);
+    if (len >= 0) {
+        path[len] = '\0';
+        return 0;
+    }
+    int error = errno;
+    const char *started = (const char *)getauxval(AT_EXECFN);
+    return started != NULL && realpath(started, path) != NULL ? 0 : -error;
+}
+
 /* <prefix>/bin/lunarch -> <prefix>. */
 static int find_prefix(char prefix[PATH_MAX]) {
-    ssize_t len = readlink("/proc/self/exe", prefix, PATH_MAX - 1);
-    if (len < 0)
-        return -errno;
-    prefix[len] = '\0';
+    int error = find_program(prefix);
+    if (error != 0)
+        return error;
     for (int i = 0; i < 2; i++) {
         char *slash = strrchr(prefix, '/');
         if (slash == NULL)
@@ -118,12 +137,16 @@ int main(int argc, char **argv) {
     int status;
     if (init_look_after(&status))
         return status;
-    char prefix[PATH_MAX];
+    char prefix[PATH_MAX], why[LIMITS_TEXT_BYTES];
+    if (!limits_allow_descriptors(N_DESCRIPTORS, why)) {
+        (void)fprintf(stderr, "lunarch: %s\n", why);
+        return EXIT_USAGE;
+    }
     int error = find_prefix(prefix);
     if (error != 0) {
         (void)fprintf(stderr, "lunarch: cannot tell where this program is (/proc/self/exe): %s\n",
                       strerror(-error));
-        return EXIT_FAILURE;
+        return EXIT_USAGE;
     }
     return run(prefix, argc, argv);
 }
