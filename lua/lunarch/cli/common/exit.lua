@@ -7,6 +7,7 @@ local exit = {
   DONE = 0,
   FAILED = 1,           -- trying again may help: a service is started again
   USAGE = 2,            -- trying again cannot help: a flag, a script or a setting is wrong, or a part is not installed
+  NONE = 3,             -- nobody leads or holds
   SIGNAL = 128,         -- and its number
 }
 
@@ -17,6 +18,11 @@ local function may_close_lua()
     if handle:is_closing() then is_safe = false end
   end)
   return is_safe
+end
+
+--- Before Lua is closed: one turn of the loop reports what is closing. Whatever else is due there comes with it.
+function exit.settle()
+  if package.loaded.luv and not may_close_lua() then pcall(require "luv".run, "nowait") end
 end
 
 --- A script that ends by os.exit gives up what it holds, as one that comes to its end: only a closed Lua does that.
