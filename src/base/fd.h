@@ -19,8 +19,8 @@ static inline void fd_ring(int fd) {
     (void)!write(fd, &(uint64_t){1}, sizeof(uint64_t));
 }
 
-/* write(), but a pipe without a reader gives EPIPE alone: the SIGPIPE it raises in this thread is taken back, for the caller
- * may not have asked for it, and a pipe has no flag for that. */
+/* write(), but a pipe without a reader gives EPIPE alone, and a file that may not grow any more (ulimit -f) EFBIG: the
+ * SIGPIPE or SIGXFSZ that comes with it to this thread is taken back, for the caller may not have asked for it. */
 ssize_t fd_write_quietly(int fd, const char *data, size_t len);
 
 #endif

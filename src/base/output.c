@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +23,9 @@
 
 /* What a thread hands to write() at once: at the end of the process at most that much is cut in the middle. */
 enum { PIECE_BYTES = 4096, ASK_AGAIN_MS = 50 };
+
+/* Of what cannot be written at all, which each line would cause. */
+#define NOTICE_EVERY_NS (10 * NS_PER_S)
 
 /* ---- one write that does not wait -------------------------------------------------------------------- */
 
@@ -193,10 +197,25 @@ static void wait_for_change(struct output *output, int ms) {
     (void)pthread_cond_clockwait(&output->changed, &output->lock, CLOCK_MONOTONIC, &until);
 }
 
+/* Where there is no thread to wait: as much as the pipe has room for. Returns how much. */
+static size_t write_into_room(struct output *output, const char *text, size_t len) {
+    struct pollfd pollfd = {.fd = output->fd, .events = POLLOUT};
+    size_t done = 0;
+    while (done < len && !can_try(output) && poll(&pollfd, 1, 0) == 1 && (pollfd.revents & POLLOUT) != 0) {
+        ssize_t n = write_some(output, text + done, len - done < PIPE_BUF ? len - done : PIPE_BUF);
+        if (n < 0)
+            break;
+        done += (size_t)n;
+        output->is_in_line = text[done - 1] != '\n';
+    }
+    return done;
+}
+
 /* Queues as much as there is room for, or waits for it, or drops the text. */
 static void enqueue(struct output *output, const char *text, size_t len, bool is_patient) {
     if (!can_queue(output)) {
-        drop(output, text, len, ENOMEM);
+        size_t done = write_into_room(output, text, len);
+        drop(output, text + done, len - done, 0);
         return;
     }
     while (is_patient && len > OUTPUT_QUEUE_BYTES - output->len && output->hooks.may_wait()) {
@@ -267,8 +286,12 @@ static int put(struct output *output, const char *text, size_t len, bool is_pati
 /* Called once there is room again. A notice for another output is written there unlocked. */
 static void tell_dropped(struct output *output) {
     char line[OUTPUT_NOTICE_BYTES + 1];
+    int64_t now_ns = clock_boottime_ns();
     if (output->n_dropped_lines == 0 || output->is_in_dropped)
         return;
+    if (output->error != 0 && output->told_ns != 0 && now_ns - output->told_ns < NOTICE_EVERY_NS)
+        return;
+    output->told_ns = now_ns;
     size_t len = compose_notice(output, line);
     if (output->hooks.notices == NULL) {
         (void)put(output, line, len, false);

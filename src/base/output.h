@@ -11,7 +11,8 @@
  * The descriptor is shared with other processes (a shell, a pager, the siblings in `a 2>&1 | b`), so O_NONBLOCK is
  * never set on it: it would hold for them too. A pipe or a terminal is opened once more through /proc, which gives an
  * open file of our own; a socket takes MSG_DONTWAIT; a file does not make its writer wait. Where a pipe cannot be
- * opened again (it belongs to another user) only the thread writes, and it may wait. */
+ * opened again (it belongs to another user) only the thread writes, and it may wait; where no thread can be started
+ * what the pipe has room for is written at once. */
 #ifndef LUN_BASE_OUTPUT_H
 #define LUN_BASE_OUTPUT_H
 
@@ -55,6 +56,7 @@ struct output {
     bool is_in_dropped; /* the last dropped byte did not end its line */
     bool is_in_line;    /* the last accepted byte did not end its line */
     int error;          /* why lines were dropped: an errno, 0: the reader was too slow */
+    int64_t told_ns;    /* when that was told last */
     unsigned long long n_dropped_lines;
 };
 

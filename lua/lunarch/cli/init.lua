@@ -56,10 +56,12 @@ end
 -- A command whose output is lost has failed: `lunarch list > file` on a disk that is full. A script's own output is the
 -- script's.
 local function status_of(name, status)
-  local why = status == 0 and name ~= "run" and require "lunarch.host".lost_output()
+  local exit = require "lunarch.cli.common.exit"
+  local has_failed = status ~= exit.DONE and status ~= exit.NONE
+  local why = not has_failed and name ~= "run" and require "lunarch.host".lost_output()
   if not why then return status end
   require "lunarch.cli.log".complain(why)
-  return require "lunarch.cli.common.exit".FAILED
+  return exit.FAILED
 end
 
 ---@param argv string[]
@@ -70,7 +72,9 @@ function cli.main(argv)
   local parsed, status = flags.parse(name, cli.command(name), words)
   if not parsed then return status_of(name, status) end
   parsed.is_short = is_short
-  return status_of(name, cli.command(name).run(parsed))
+  status = cli.command(name).run(parsed)
+  require("lunarch.cli.common.exit").settle()
+  return status_of(name, status)
 end
 
 return cli

@@ -12,8 +12,7 @@ args.is_ours()
 
 local looks = {}
 
--- Nobody leads or holds.
-looks.NONE = 3
+looks.NONE = exit.NONE
 
 local CLOSE_S, SHUTDOWN_S = 1, 2
 
