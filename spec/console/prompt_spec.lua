@@ -281,6 +281,11 @@ describe("the prompt", function()
     t:type "n\r"
     t:wait "^> ?$"
     assert.truthy(t:text():find('\nnil, "not done: it was not agreed to", "cancelled"\n', 1, true), t:text())
+    server:etcdctl("put", "/ask/\27[31m\nred", "1")
+    t:type "client:delete '/ask/\\27[31m\\nred'\r"
+    t:wait "^delete /ask/\\x1b%[31m\\nred, which was not made from here%? %[y/N%] ?$"
+    t:type "y\r"
+    t:wait "^> ?$"
     t:type "client:txn { success = { { 'put', '/ask/theirs', '2' } } }\r"
     t:wait "%? %[y/N%] ?$"
     t:type "\3"

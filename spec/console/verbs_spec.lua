@@ -138,7 +138,8 @@ for _, name in ipairs { "cluster", "dev" } do
       ]]
       expect(output, "\ntrue\ntrue, false, true, true\ntrue, nil, nil, true, 1, nil\n",
         'A resigned from /verbs/k\n.*true\n.*false, true, "resigned", "resigned"\n', "A left /verbs/k\nfalse\n",
-        'nil, "it has not become true within 0.1 s", "timeout"\nfalse\t[^\n]*\'seconds\' must be [^\n]+\nrun%(seconds%)\n')
+        'nil, "it has not become true within 0.1 s", "timeout"\n', "\nfalse\t[^\n]*'seconds' must be [^\n]+\n",
+        "\nrun%(seconds%)\n")
       assert.equal(0, status)
     end)
 

@@ -108,9 +108,11 @@ cases.both = {
     wait_for 'tostring(c):find "in do_work"', "c" },
     { "candidate C: leads, token %d, in do_work; told to stop in %d%.%d s, lost in %d%.%d s if etcd stays silent" } },
   { "fitness of candidates", {
-    'c = candidate("/f", "C", { ttl = 5, health_interval = 0.1, health = function() n = (n or 0) + 1 return n < 9 end })',
+    "function fit() n = (n or 0) + 1 return n < 9 end",
+    'c = candidate("/f", "C", { ttl = 5, health_interval = 0.1, health = fit })',
     'd = candidate("/g", "D", { ttl = 5, may_stand = function() return false, "not yet" end })',
-    wait_for "c.reason", "d.elected_at" }, { "C +elected", "C +on_lost %(unhealthy%)", "D +[^\n]+not yet", "\nnil\n" } },
+    wait_for "c.reason", "d.elected_at" }, {
+    "C +elected", "C +on_lost %(unhealthy%)", "D +[^\n]+not yet", "\nnil\n" } },
   { "fill", { "fill()", 'client:put("/k", "v")', "heal()", 'client:put("/k", "v")' }, { '"no_space"', "true, %d" } },
   { "until_", { SHORT, "kill(a)", B_LEADS, "until_(function() end, 0.1)" },
     { "\ntrue\n",
@@ -163,7 +165,9 @@ cases.both = {
   { "names of every kind", { 'a = candidate("/w/\\27]0;x\\7", "日本", { ttl = 30 })', A_LEADS,
     'function work(term) print "\\27[1m" term:put("/worked", "x") return 60 end',
     'b = candidate("/w/b", "\\27[31mred", { ttl = 30, do_work = work })', wait_for 'client:get "/worked"',
-    "elections()", "locks()", 'line "/w/b"' }, {
+    "elections()", "locks()", 'line "/w/b"', "b", "b.term", 'lock("/w/\\27[1ml", 1)', "leave()" }, {
+    "\ncandidate \\x1b%[31mred: leads", "\nterm of \\x1b%[31mred in /w/b: leads", "\nlock /w/\\x1b%[1ml: held",
+    "\nunlocked /w/\\x1b%[1ml\n",
     "\n *%d+%.%d+  日本  elected", "\n *%d+%.%d+  \\x1b%[31mred  elected", "  \\x1b%[31mred  \\x1b%[1m\n",
     -- A wide character takes two columns.
     "\n/w/\\x1b%]0;x\\x07   日本       +%d+ +0\n/w/b              \\x1b%[31mred +%d" } },

@@ -59,6 +59,20 @@ describe("the timeline", function()
     assert.matches("^  A +=+S%.+V%.+X%.* +%-+=+%-+$", chart[2])
   end)
 
+  it("shows who waits by what is seen in the line, also beside what a candidate says itself", function()
+    local place = { key = "/e/1" }
+    local chart = timeline.chart(timeline.story({
+      event(0, "A", "elected", { token = 2, place = place }), event(0.5, "A", "elected", { token = 2 }),
+      event(1, "B", "joined", { place = place }), event(2, "C", "joined", { place = place }),
+      event(3, "C", "left", { place = place }), event(4, "A", "lost", { place = place }),
+      event(4, "B", "elected", { token = 3, place = place }), event(6, "A", "joined"),
+    }, { till = 8 }))
+    assert.matches("^  A     =+ +%-+$", chart[2])
+    assert.matches("^  B      +%-+=+$", chart[3])
+    assert.matches("^  C      +%-+$", chart[4])
+    assert.truthy(#chart[4] < 40)
+  end)
+
   it("shows names of wide characters, and of none, in their columns and as text of the picture", function()
     local story = timeline.story({
       event(0, ("日本"):rep(9), "elected", { token = 2 }), event(1, "\27[31m\200", "elected", { token = 3 }),

@@ -6,6 +6,7 @@ local ending = require "lunarch.lab.ending"
 local host = require "lunarch.host"
 local known = require "lunarch.candidate.options"
 local lunarch = require "lunarch"
+local texts = require "lunarch.look.text"
 
 args.is_ours()
 
@@ -92,7 +93,9 @@ local function told_handlers(self, options, tell)
     if own.on_lost then return own.on_lost(term, reason) end
   end
   function options.on_leader(leader)
-    if not leader.is_me then tell("leader", leader.value and "leader is " .. leader.value or "there is no leader") end
+    if not leader.is_me then
+      tell("leader", leader.value and "leader is " .. texts.plain(leader.value) or "there is no leader")
+    end
     if own.on_leader then return own.on_leader(leader) end
   end
   function options.on_jeopardy(term)
@@ -121,7 +124,12 @@ local function log_of(tell)
   for _, level in ipairs { "info", "warn", "error" } do
     log[level] = function(format, ...)
       local text = select("#", ...) > 0 and format:format(...) or tostring(format)
-      if not is_said(text) then tell("say", text:match "^(stands in .*TTL %d+ s)" or text, level) end
+      local stands = text:match "^(stands in .*TTL %d+ s)"
+      if stands then
+        tell("joined", stands, level)
+      elseif not is_said(text) then
+        tell("say", text, level)
+      end
     end
   end
   return log

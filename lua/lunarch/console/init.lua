@@ -62,7 +62,7 @@ end
 
 function Console:prompt_text()
   if self.question then return self.question end
-  local head = self.world.prompt() or ""
+  local head = texts.plain(self.world.prompt() or "")
   if self.task then return head .. (head ~= "" and " " or "") .. "(waiting) " end
   if self.pending then return (" "):rep(#head) .. ">> " end
   return head .. "> "
@@ -204,7 +204,7 @@ end
 --- Asks a question that is answered with y or n. Waits; false where nobody can answer.
 function Console:ask(question)
   if not self.input or self.input.is_over or not host.is_terminal(0) then return false end
-  self.question = question .. "? [y/N] "
+  self.question = texts.plain(question) .. "? [y/N] "
   self:show_line()
   local ok, answer = pcall(self.input.next, self.input)
   self.question = nil
@@ -285,7 +285,7 @@ function Console:farewell()
   self.closing = nil
   if not ok then self:print_error "interrupted: what is still held lapses with its lease" end
   for _, sentence in ipairs(ok and said or {}) do
-    self:print(sentence)
+    self:print(texts.plain_lines(sentence))
   end
   self.input:close()
   self.interrupts:stop()

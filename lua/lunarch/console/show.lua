@@ -38,8 +38,8 @@ local function is_name(key)
   return type(key) == "string" and key:find "^[%a_][%w_]*$" and not KEYWORDS[key]
 end
 
--- An object's sentence; nil: it is a plain table, or says nothing of itself.
-local function sentence(value, world)
+-- What an object says of itself; nil: it is a plain table, or says nothing.
+local function said_by(value, world)
   local own = world and world.describe and world.describe(value)
   if own then return own end
   local meta = debug.getmetatable(value)
@@ -51,6 +51,12 @@ local function sentence(value, world)
   if type(rawget(meta, "__tostring")) ~= "function" then return nil end
   local ok, text = pcall(tostring, value)
   return ok and text or ("a value whose __tostring fails: %s"):format(args.error_text(text))
+end
+
+-- An object's sentence, which may hold names that were chosen elsewhere.
+local function sentence(value, world)
+  local text = said_by(value, world)
+  return text and texts.plain_lines(text)
 end
 
 local function sorted_keys(value)

@@ -7,6 +7,7 @@
 --   report  { what =, at =, text =, level =, ... }: an event of lunarch.lab.world
 local ending = require "lunarch.lab.ending"
 local known = require "lunarch.candidate.options"
+local texts = require "lunarch.look.text"
 local transfer = require "lunarch.lab.transfer"
 
 require "lunarch.internal.args".is_ours()
@@ -84,7 +85,7 @@ return function(link)
     local is_news = leader.value ~= nil or state.leader ~= nil and state.leader.value ~= nil
     state.leader = leader
     if leader.is_me or not is_news then return end
-    tell("leader", leader.value and ("leader is %s"):format(leader.value) or "there is no leader",
+    tell("leader", leader.value and ("leader is %s"):format(texts.plain(leader.value)) or "there is no leader",
       { leader = leader.value, token = leader.token })
   end
 
@@ -174,7 +175,7 @@ return function(link)
   local function not_leader()
     local leader = state.leader
     if not leader or not leader.value then return nil, "not leader: nobody leads", "not_leader" end
-    return nil, ("not leader: %s leads (token %d)"):format(leader.value, leader.token), "not_leader"
+    return nil, ("not leader: %s leads (token %d)"):format(texts.plain(leader.value), leader.token), "not_leader"
   end
 
   -- A call of the term's.

@@ -82,6 +82,9 @@ end
 
 function takes.elected(self, event)
   local lane = self:lane(event.who)
+  local term = last(lane.terms)
+  -- Told by the candidate, and seen in etcd.
+  if term and term.is_open and event.token and term.token == event.token then return take_instants(term, event) end
   end_term(lane, event.at)
   lane.terms[#lane.terms + 1] = { from = event.at, token = event.token, is_open = true }
   take_instants(last(lane.terms), event)
@@ -113,7 +116,19 @@ function takes.lost(self, event)
   term.reason = event.reason
   take_instants(term, event)
   if event.reason == "stopping" then return close_spans(lane.lives, event.at) end
+  -- Seen in etcd: its key is gone.
+  if event.place then return takes.left(self, event) end
   leave_line(lane, term)
+end
+
+function takes.joined(self, event)
+  be_in_line(self:lane(event.who), event.at)
+end
+
+function takes.left(self, event)
+  local lane = self:lane(event.who)
+  close_spans(lane.lives, event.at)
+  lane.is_out = true
 end
 
 function takes.life(self, event)
