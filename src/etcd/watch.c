@@ -96,8 +96,11 @@ static int ask(struct watch_stream *stream, struct watcher *watcher) {
     free(keys);
     if (rc)
         return rc;
+    int64_t now_ns = rpc_now(stream->etcd->rpc);
     if (list_is_empty(&stream->creating))
-        stream->heard_ns = rpc_now(stream->etcd->rpc);
+        stream->heard_ns = now_ns;
+    if (stream->n_asked == stream->n_answered)
+        stream->asked_ns = now_ns;
     watcher->id = (int64_t)stream->n_asked++;
     put_in(watcher, &stream->creating, CREATING);
     return 0;
@@ -186,12 +189,20 @@ static void on_refused(struct watch_stream *stream, struct watcher *watcher,
 
 /* ---- what the server says --------------------------------------------------------------------------- */
 
+/* Creations are answered in their order: the first answer is the one to the oldest. */
+static void measure(struct watch_stream *stream) {
+    if (stream->asked_ns != 0)
+        stream->answer_ns = rpc_now(stream->etcd->rpc) - stream->asked_ns;
+    stream->asked_ns = 0;
+}
+
 static void on_created(struct watch_stream *stream, const Etcdserverpb__WatchResponse *response) {
     if (stream->n_answered == stream->n_asked || (!response->canceled && find(stream, response->watch_id))) {
         etcd_member_failed(stream->member, "answered a watch that was not asked for");
         watch_stream_break(stream);
         return;
     }
+    measure(stream);
     int64_t number = (int64_t)stream->n_answered++;
     struct watcher *watcher = NULL;
     if (!list_is_empty(&stream->creating))

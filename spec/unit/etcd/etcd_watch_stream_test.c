@@ -268,6 +268,35 @@ static void a_member_whose_answers_take_long_is_waited_for_longer(void) {
     world_close(&world);
 }
 
+/* A client that only watches measures nothing but that. */
+static void a_member_that_creates_slowly_is_waited_for_longer(void) {
+    struct world world = world_of(2);
+    struct seen seen;
+    set_up(&seen, &world, "k");
+    start(&seen);
+    fake_advance(world.fake, 1500 * MS);
+    say_created(open_on(&world, "a:1"), 0, 10);
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 10, 2);
+    Etcdserverpb__StatusResponse reply = ETCDSERVERPB__STATUS_RESPONSE__INIT;
+    reply.header = &header;
+    for (int i = 0; i < 10; i++) {
+        fake_advance(world.fake, 1100 * MS);
+        struct fake_call *look = fake_call(world.fake, RPC_MEMBER_STATUS);
+        REQUIRE(look);
+        fake_advance(world.fake, 1500 * MS);
+        fake_reply(look, &reply.base);
+    }
+    CHECK(fake_n_streams_opened(world.fake) == 1);
+    fake_advance(world.fake, 1100 * MS);
+    struct fake_call *look = fake_call(world.fake, RPC_MEMBER_STATUS);
+    REQUIRE(look);
+    fake_reply(look, &reply.base); /* it is near now: left as soon as another */
+    fake_advance(world.fake, 2 * S);
+    (void)open_on(&world, "b:1");
+    stop(&seen);
+    world_close(&world);
+}
+
 static void a_member_that_is_heard_of_or_alone_is_not_asked(void) {
     struct world world = world_of(2);
     struct seen seen;
@@ -492,6 +521,7 @@ int main(void) {
     RUN(a_member_that_says_that_it_is_there_is_kept);
     RUN(a_far_away_member_has_time_to_create_a_watch);
     RUN(a_member_whose_answers_take_long_is_waited_for_longer);
+    RUN(a_member_that_creates_slowly_is_waited_for_longer);
     RUN(a_member_that_is_heard_of_or_alone_is_not_asked);
     RUN(a_stream_is_heard_until_it_is_left);
     RUN(a_member_of_another_cluster_is_not_heard);
