@@ -2,15 +2,20 @@
  *
  * Tokens end, and authentication is off for a while: nobody loses anything by that, so it happens in calm times too. While
  * faults are on a password becomes one that the machine does not know, or a user loses rights to a line; both are as before in
- * the end. Half of these histories have no other fault: what is lost then, is lost for those reasons. */
+ * the end. Half of these histories have no other fault: what is lost then, is lost for those reasons.
+ *
+ * In half of them tokens are signed (JWT): good for some seconds, everywhere, and until anything about users changes. */
 #include <stdio.h>
 #include <string.h>
 
 #include "world.h"
 
-/* A client whose password was refused asks again within 45 s by its own clock; until then it answers from
+/* A client whose password was refused asks again within 15 s by its own clock; until then it answers from
  * memory. */
-#define SAME_WORDS_NS SECONDS(50)
+#define SAME_WORDS_NS SECONDS(20)
+/* How long a signed token is good. */
+#define TOKEN_LEAST_NS SECONDS(3)
+#define TOKEN_MOST_NS SECONDS(40)
 
 static const char data[] = "/data";
 
@@ -57,6 +62,11 @@ void plan_users(struct world *world, uint64_t *dice) {
         add_fault(world, dice, harmless[below(dice, 2)], sim_now(world->sim) + below(dice, SECONDS(50)));
     for (int64_t i = 0; i < n_harmful; i++)
         add_fault(world, dice, harmful[below(dice, 2)], below(dice, world->faults_end_ns));
+    world->are_tokens_signed = chance(dice, 500);
+    if (world->are_tokens_signed) {
+        sim_sign_tokens(world->sim);
+        sim_set_token_life(world->sim, TOKEN_LEAST_NS + below(dice, TOKEN_MOST_NS - TOKEN_LEAST_NS));
+    }
 }
 
 /* ---- what is changed, and changed back ------------------------------------------------------------------- */
@@ -73,6 +83,8 @@ void change_users(struct world *world, const struct fault *fault) {
     switch (fault->kind) {
     case TOKENS:
         sim_say(world->sim, "operator: tokens end");
+        if (world->are_tokens_signed)
+            sim_touch_auth(world->sim);
         for (int i = 0; i < SIM_MEMBERS; i++)
             if (fault->member == SIM_MEMBERS || fault->member == i)
                 sim_forget_tokens(world->sim, i);

@@ -190,6 +190,7 @@ struct world {
     int64_t faults_begin_ns, faults_end_ns;
     bool is_crowd;                   /* all stand in one line */
     bool has_users, are_users_alone; /* the second: besides what happens to users there are no faults */
+    bool are_tokens_signed;
     bool is_patient;                 /* all are bare, in one line, and wait for long */
     int64_t changed_ns, at_rest_ns; /* the lines did last; since when what is read is counted, 0: it is not */
     int restlessness;               /* per mille of their thoughts in which machines end their session */

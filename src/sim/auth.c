@@ -2,7 +2,7 @@
  *
  * Simple tokens: every member hears of each that is given out, and forgets it 300 s after it was last shown to
  * that member, or when it is restarted; all forget it when its user gets another password, or authentication is
- * switched off. */
+ * switched off. Signed ones (JWT) are good everywhere until their time is over or anything about users changes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +92,8 @@ void sim_enable_auth(struct sim *sim) {
 
 void sim_disable_auth(struct sim *sim) {
     sim->has_auth = false;
+    if (sim->are_tokens_signed)
+        sim_touch_auth(sim);
     for (int i = 0; i < SIM_MEMBERS; i++)
         sim_forget_tokens(sim, i);
 }
