@@ -4,6 +4,7 @@
 -- Here is what a command may take: its own time, and that of the term it runs in.
 local args = require "lunarch.internal.args"
 local commands = require "lunarch.commands"
+local connection = require "lunarch.internal.connection"
 local core = require "lunarch.core"
 local each = require "lunarch.internal.each"
 local loop = require "lunarch.loop"
@@ -226,7 +227,7 @@ local function start(call, words, options)
   local id, token
   if own then
     id, token, code = own.core:start {
-      argv = words, env = options.env, cwd = options.cwd, stdin = options.stdin, timeout = options.timeout,
+      argv = words, env = connection.without_secrets(options.env), cwd = options.cwd, stdin = options.stdin, timeout = options.timeout,
       kill_after = math.min(options.kill_after or KILL_AFTER_S, 1e6), keep = options.keep or KEEP_BYTES,
       wants_lines = options.on_line ~= nil, session = session and session._core, term_before = term_before or 0,
       kill_before = kill_before or 0,

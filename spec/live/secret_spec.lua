@@ -124,6 +124,28 @@ describe("a secret", function()
     is_kept((process.run { "lunarch", "check", script }))
   end)
 
+  it("is not in the environment of a command, unless it is given to it by name", function()
+    local pem = "-----BEGIN PRIVATE KEY-----\n" .. SECRET .. "\n-----END PRIVATE KEY-----\n"
+    local env = {
+      LUNARCH_USER = "alice:" .. SECRET, LUNARCH_PASSWORD = SECRET, LUNARCH_KEY = pem, LUNARCH_CERT = folder .. "/cert",
+      ETCDCTL_USER = "alice:" .. SECRET, ETCDCTL_PASSWORD = SECRET, ETCDCTL_KEY = folder .. "/key", ETCDCTL_CERT = pem,
+    }
+    local text = [[
+      local command = { "env", env = { A = "b" } }
+      local seen = assert(lunarch.exec(command)).stdout
+      for _, name in ipairs { "LUNARCH_USER=alice\n", "LUNARCH_CERT=/", "ETCDCTL_KEY=/", "A=b\n" } do
+        if not seen:find(name) then print("missing:", name) end
+      end
+      print(("\n" .. seen):gsub("\nSECRET=[^\n]*", ""))
+      command.env.LUNARCH_PASSWORD = "given"
+      print(assert(lunarch.exec(command)).stdout:match "LUNARCH_PASSWORD=[^\n]*")
+    ]]
+    local output = said_by(text, env)
+    is_kept(output)
+    assert.is_nil(output:find "missing:", output)
+    assert.matches("LUNARCH_PASSWORD=given", output)
+  end)
+
   it("is not in the environment of a private etcd or of its keeper", function()
     local runtime = tree.folder()
     assert(uv.fs_chmod(runtime, 448))

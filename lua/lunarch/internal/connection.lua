@@ -59,6 +59,31 @@ function connection.from_environment(row)
   return variable_of(first) or variable_of(second)
 end
 
+-- What another program may see of a variable: false where it is a password or a key itself, of "name:password" the name.
+local function shown_to_others(row, value)
+  if row.name == "password" or value:find("PRIVATE KEY", 1, true) then return false end
+  return row.name == "user" and value:match "^([^:]*):" or value
+end
+
+--- Changes of the environment for a command of ours, as lunarch.exec takes them: no secret is handed on with it, unless
+--- `changes` do so by name. Returns a table of its own.
+---@param changes? table<string, string|number|false>
+---@return table<string, string|number|false>
+function connection.without_secrets(changes)
+  local found = {}
+  for _, row in ipairs(connection.ROWS) do
+    for _, name in ipairs { connection.variables(row) } do
+      local value = os.getenv(name)
+      local shown = value and shown_to_others(row, value)
+      if shown ~= value then found[name] = shown end
+    end
+  end
+  for name, value in each(changes or {}) do
+    found[name] = value
+  end
+  return found
+end
+
 local function is_true(text)
   return text ~= "0" and text ~= "false"
 end

@@ -98,7 +98,7 @@ function lunarch.sleep(seconds) end
 ---@field [integer] string|number the program, found in PATH unless it holds a "/", and its arguments. No shell: { "sh", "-c", text } is one
 ---@field timeout? number seconds; then its process group gets SIGTERM. Default: no limit
 ---@field kill_after? number seconds from SIGTERM to SIGKILL. Default: 2
----@field env? table<string, string|number|false> changes of the environment; false takes a variable away
+---@field env? table<string, string|number|false> changes of the environment; false takes a variable away. A password or private key in LUNARCH_* and ETCDCTL_* is handed on only where it is given here
 ---@field cwd? string the folder it runs in. Default: ours
 ---@field stdin? string what it reads. Default: nothing (/dev/null)
 ---@field on_line? fun(line: string, from: "stdout"|"stderr") is called with each line as it comes, in the task that waits; lines of more than 64 KiB come in parts. An error in it ends the command, and is raised. While it waits itself, so does the command, once much has gathered
