@@ -15,6 +15,7 @@
 -- request is advice. /lunarch:request:pause:<name> says that no candidate is to stand.
 local args = require "lunarch.internal.args"
 local beside = require "lunarch.internal.beside"
+local tame = require "lunarch.internal.tame"
 
 args.is_ours()
 
@@ -45,7 +46,8 @@ function handover.who(kv)
   return kv.value ~= "" and kv.value or kv.key
 end
 
-local who = handover.who
+-- The same in a message.
+local function who(kv) return tame(handover.who(kv)) end
 
 --- A request as its key-value says: fields (strings), and what is needed to write it anew. `id` is no other request's.
 function handover.read(kv)
@@ -293,7 +295,7 @@ local function await_state(client, request, until_s)
   if state == "going" then return request.fields end
   if state == "refused" then
     delete(client, request)
-    return nil, request.fields.why or "refused", "refused"
+    return nil, tame(request.fields.why or "refused"), "refused"
   end
   if event then return nil, "the request is over", "cancelled" end
   return nil, message, code
@@ -311,7 +313,7 @@ local function await_leader(client, request, until_s)
   observer:close()
   if not leader then return nil, message, code end
   if leader.key == place then return leader end
-  return nil, ("%s was elected instead"):format(leader.value), "unknown"
+  return nil, ("%s was elected instead"):format(who(leader)), "unknown"
 end
 
 -- The request is gone before the leader has begun to step down: it was withdrawn, unless the named one leads by now,

@@ -43,6 +43,14 @@ describe("the log", function()
     end
   end)
 
+  it("shows no control character of a message, in which another's words may stand", function()
+    for _, format in ipairs { "text", "coloured", "journal" } do
+      local line = log.line(format, TIME, "warn", nil, "leader \27[2J\0\r\194\155 is\there\nthere\127 häuser")
+      assert.truthy(line:find("leader ?[2J???? is\there\n", 1, true))
+      assert.truthy(line:find("there? häuser\n", 1, true))
+    end
+  end)
+
   it("is coloured for a terminal", function()
     assert.truthy(log.line("coloured", TIME, "error", "A", "x"):find "\27%[31mERROR\27%[0m \27%[36mA\27%[0m x")
   end)

@@ -2,6 +2,7 @@
 --   log.info("elected, token %d", term.token)      also debug, warn, error
 -- Where the journal reads it, each line bears its priority as sd-daemon(3) has it, and no time.
 local host = require "lunarch.host"
+local tame = require "lunarch.internal.tame"
 
 local log = {}
 
@@ -57,16 +58,21 @@ end
 
 -- A name is the one part of a line that was chosen elsewhere: it must not look like a line of its own.
 local function plain(name)
-  return (name:gsub("%c", function(char) return char == "\n" and "\\n" or ("\\x%02x"):format(char:byte()) end))
+  return (tame(name:gsub("%c", function(char) return char == "\n" and "\\n" or ("\\x%02x"):format(char:byte()) end)))
 end
 
 log.plain = plain
+
+-- A line of several, for people: nothing in it commands the terminal. In JSON such bytes are escaped.
+local function shown(text, indent)
+  return (tame(text):gsub("\n", "\n" .. indent))
+end
 
 local function text_line(time, level, name, text)
   local seconds = math.floor(time)
   local stamp = os.date("%Y-%m-%dT%H:%M:%S.", seconds) .. milliseconds(time) .. os.date("%z", seconds)
   local who = name and plain(name) .. ": " or ""
-  return ("%s %-5s %s%s\n"):format(stamp, LEVELS[level], who, (text:gsub("\n", "\n    ")))
+  return ("%s %-5s %s%s\n"):format(stamp, LEVELS[level], who, shown(text, "    "))
 end
 
 local function paint(colour, text)
@@ -77,7 +83,7 @@ local function coloured_line(time, level, name, text)
   local stamp = os.date("%H:%M:%S.", math.floor(time)) .. milliseconds(time)
   local who = name and paint("name", plain(name)) .. " " or ""
   return ("%s %s %s%s\n"):format(
-    paint("time", stamp), paint(level, ("%-5s"):format(LEVELS[level])), who, (text:gsub("\n", "\n    ")))
+    paint("time", stamp), paint(level, ("%-5s"):format(LEVELS[level])), who, shown(text, "    "))
 end
 
 --- Whether what is written to a descriptor may be coloured.
@@ -92,7 +98,7 @@ end
 local function journal_line(_, level, name, text)
   local who = name and plain(name) .. ": " or ""
   local priority = PRIORITIES[level]
-  return ("%s%-5s %s%s\n"):format(priority, LEVELS[level], who, (text:gsub("\n", "\n" .. priority .. "    ")))
+  return ("%s%-5s %s%s\n"):format(priority, LEVELS[level], who, shown(text, priority .. "    "))
 end
 
 local function journal_json_line(time, level, name, text)
@@ -155,7 +161,7 @@ function log.complain(text, hint)
   if is_json or line_of == journal_line then
     host.log(line_of(host.time(), "error", nil, text))
   else
-    host.log(("lunarch: %s\n%s"):format(text, hint and hint .. "\n" or ""))
+    host.log(("lunarch: %s\n%s"):format(tame(text), hint and hint .. "\n" or ""))
   end
 end
 

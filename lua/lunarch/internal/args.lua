@@ -2,6 +2,7 @@
 local args = {}
 
 local each = require "lunarch.internal.each"
+local tame = require "lunarch.internal.tame"
 
 local getinfo = debug.getinfo
 
@@ -27,7 +28,7 @@ function args.misuse(format, ...)
     if info.what ~= "C" and info.what ~= "tail" and not ours[info.source] then break end
     level = level + 1
   end
-  error(select("#", ...) > 0 and format:format(...) or format, level)
+  error(tame(select("#", ...) > 0 and format:format(...) or format), level)
 end
 
 local misuse = args.misuse

@@ -1,5 +1,6 @@
 -- Lines on stderr from code of ours that has no log: they never wait for the reader of stderr.
 local args = require "lunarch.internal.args"
+local tame = require "lunarch.internal.tame"
 
 args.is_ours()
 
@@ -15,7 +16,7 @@ end
 --- One line, with our name in front of it.
 ---@param format string
 function say.line(format, ...)
-  say.write("lunarch: " .. (select("#", ...) > 0 and format:format(...) or format) .. "\n")
+  say.write("lunarch: " .. tame(select("#", ...) > 0 and format:format(...) or format) .. "\n")
 end
 
 --- A warning. Replaced where the program has a log of its own.

@@ -1,5 +1,6 @@
 -- How what C gives prints: key-values, events, members, leaders. They are plain tables otherwise.
 local core = require "lunarch.core"
+local tame = require "lunarch.internal.tame"
 
 require "lunarch.internal.args".is_ours()
 
@@ -7,16 +8,19 @@ local values = core.values
 
 local function short(value)
   local text = #value > 60 and value:sub(1, 60) .. "..." or value
-  return (("%q"):format(text):gsub("\n", "n"))
+  return (tame(("%q"):format(text):gsub("\n", "n")))
 end
 
+-- In one line.
+local function plain(key) return (tame(key):gsub("[\n\t]", "?")) end
+
 function values.kv:__tostring()
-  return ("lunarch.kv: %s = %s (revision %d)"):format(self.key, short(self.value), self.mod_revision)
+  return ("lunarch.kv: %s = %s (revision %d)"):format(plain(self.key), short(self.value), self.mod_revision)
 end
 
 function values.event:__tostring()
   local value = self.value and " = " .. short(self.value) or ""
-  return ("lunarch.event: %s %s%s (revision %d)"):format(self.type, self.key, value, self.revision)
+  return ("lunarch.event: %s %s%s (revision %d)"):format(self.type, plain(self.key), value, self.revision)
 end
 
 function values.member:__tostring()

@@ -9,6 +9,7 @@ args.is_ours()
 
 local core = require "lunarch.core"
 local say = require "lunarch.internal.say"
+local tame = require "lunarch.internal.tame"
 
 local luv = {}
 
@@ -36,7 +37,7 @@ luv.CALLBACK_STATUS = 255
 
 -- Called with the error of a callback that nobody has caught, as text. A program that hosts scripts puts its own here.
 function luv.on_callback_error(text)
-  say.write("Uncaught Error in a callback: " .. text .. "\n")
+  say.write("Uncaught Error in a callback: " .. tame(text) .. "\n")
 end
 
 -- Ends the process: lunarch.loop.ending puts its own here.
