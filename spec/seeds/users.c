@@ -14,7 +14,7 @@
  * memory. */
 #define SAME_WORDS_NS SECONDS(20)
 /* How long a signed token is good. */
-#define TOKEN_LEAST_NS SECONDS(3)
+#define TOKEN_LEAST_NS SECONDS(10)
 #define TOKEN_MOST_NS SECONDS(40)
 
 static const char data[] = "/data";

@@ -16,7 +16,8 @@
 #include "etcd/cluster.h"
 
 #define RETRY_LEAST_NS NS_PER_S
-#define RETRY_MOST_NS (10 * NS_PER_S) /* a password put right is noticed within 15 s; each try costs etcd 70 ms */
+#define RETRY_MOST_NS                                                                                        \
+    (10 * NS_PER_S) /* a password put right is noticed within 15 s; each try costs etcd 70 ms */
 #define SUSPECT_AGAIN_NS (10 * NS_PER_S)
 enum { SILENT_ENOUGH = 2, MAX_EXPIRY_S = 365 * 24 * 3600 };
 
@@ -82,6 +83,7 @@ static void answer_all(struct auth *auth, const struct lun_err *err) {
         struct auth_waiter *waiter = CONTAINER_OF(node, struct auth_waiter, in_auth);
         waiter->on_token(waiter, err);
     }
+    renewals_plan(&auth->etcd->renewals);
 }
 
 static int take_token(struct auth *auth, const char *text) {
@@ -143,12 +145,19 @@ static void ask(struct auth *auth) {
 /* Either a call waits for a token, or the renewal is due. */
 static void on_timer(struct rpc_timer *timer) {
     struct auth *auth = CONTAINER_OF(timer, struct auth, timer);
-    if (auth->call || auth->etcd->is_closing)
+    bool is_closing = auth->etcd->is_closing;
+    struct lun_err closed;
+    lun_err_set(&closed, LUN_ECLOSED, "%s", lun_strerror(LUN_ECLOSED));
+    if (auth->call)
         return;
-    if (rpc_now(auth->etcd->rpc) >= auth->retry_ns)
+    if (!is_closing && rpc_now(auth->etcd->rpc) >= auth->retry_ns)
         ask(auth);
     if (!auth->call)
-        answer_all(auth, &auth->err);
+        answer_all(auth, is_closing ? &closed : &auth->err);
+}
+
+bool auth_is_to_come(const struct auth *auth) {
+    return auth_is_needed(auth) && (auth->call || rpc_now(auth->etcd->rpc) >= auth->retry_ns);
 }
 
 void auth_prompt(struct auth *auth) {

@@ -52,6 +52,9 @@ static inline bool auth_has_user(const struct auth *auth) {
 static inline bool auth_is_needed(const struct auth *auth) {
     return auth->user && !auth->token && !auth->is_off;
 }
+/* Needed, and asked for, or about to be: what could do nothing without it waits. Not after a refusal, until it is asked for
+ * again. */
+bool auth_is_to_come(const struct auth *auth);
 /* For a stream that was opened while a token was needed (`was_bare`): a member that knows the client by its certificate refuses
  * the right of the certificate's name then, where it would otherwise ask for a user. A token mends both. */
 static inline void auth_judge_bare(bool was_bare, struct status_class *class) {

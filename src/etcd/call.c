@@ -93,6 +93,12 @@ static int64_t answer_ns(const struct etcd_call *call) {
     return window ? window->answer_ns : 0;
 }
 
+/* What an answer takes, as measured; where nothing was, the way there and back. */
+static int64_t usual_ns(const struct etcd_call *call) {
+    int64_t measured_ns = answer_ns(call);
+    return measured_ns > 0 ? measured_ns : etcd_member_distance_ns(call->member);
+}
+
 static const char mend_space[] = " (compact and defragment etcd's database, then: etcdctl alarm disarm)";
 
 /* Where the text of a failure is written. Most calls never fail: it is theirs from their first failure on, or without
@@ -123,7 +129,7 @@ static int64_t attempt_until(const struct etcd_call *call, int64_t now_ns, bool 
     if (span == 0) {
         unsigned times = call->round < ATTEMPT_MOST_TIMES ? call->round + 1 : ATTEMPT_MOST_TIMES;
         span = can_repeat ? ETCD_ATTEMPT_NS * (int64_t)times : ONLY_ATTEMPT_NS;
-        int64_t slow_ns = least(ATTEMPT_ANSWERS * answer_ns(call), ATTEMPT_SLOW_NS);
+        int64_t slow_ns = least(ATTEMPT_ANSWERS * usual_ns(call), ATTEMPT_SLOW_NS);
         span = span > slow_ns ? span : slow_ns;
     }
     int64_t left_ns = call->how.deadline_ns - now_ns;
@@ -485,6 +491,8 @@ static void on_attempt(void *arg, const struct rpc_result *result, const Protobu
     }
     auth_answered(&call->etcd->auth);
     bool is_verifying = call->sm.state == VERIFYING;
+    if (is_verifying || call->meta.method == RPC_MEMBER_STATUS)
+        call->member->distance_ns = rpc_now(call->etcd->rpc) - call->sent_ns;
     const Etcdserverpb__ResponseHeader *header =
         reply_header(is_verifying ? RPC_MEMBER_STATUS : call->meta.method, message);
     struct lun_err err;

@@ -31,25 +31,31 @@ struct etcd_member {
     struct rpc_call *probe;      /* member_list.c: asks it to prove itself */
     int64_t left_ns;             /* when it was found to be listed no more; 0: it was not */
     int64_t failed_ns;           /* when it failed; 0: it is trusted */
-    int64_t silent_since_ns;  /* send time of the oldest attempt that was given up since it last answered; 0:
+    int64_t silent_since_ns; /* send time of the oldest attempt that was given up since it last answered; 0:
                                 none */
-    int64_t heard_ns;         /* its latest answer to anything */
-    bool is_silent;           /* it failed by silence: asking it costs a whole attempt */
-    bool is_verified;         /* it has shown our cluster's id */
-    uint64_t shown_id;        /* the cluster's id that it has shown last; 0: none */
-    bool was_ours;            /* it has shown the cluster's id that counts */
-    unsigned n_other;         /* answers in a row that showed another */
-    char why[ETCD_WHY_BYTES]; /* what was last wrong, even if it is trusted again */
-    int64_t why_ns;           /* and when; 0: nothing ever was */
-    bool is_guessed;          /* why: of a silent member, what a look from outside has found */
+    int64_t heard_ns;        /* its latest answer to anything */
+    int64_t
+        distance_ns;   /* what it took to answer what needs no other member: a Status, a watch's creation; the
+                                latest; 0: not known */
+    bool is_silent;    /* it failed by silence: asking it costs a whole attempt */
+    bool is_verified;  /* it has shown our cluster's id */
+    uint64_t shown_id; /* the cluster's id that it has shown last; 0: none */
+    bool was_ours;     /* it has shown the cluster's id that counts */
+    unsigned n_other;  /* answers in a row that showed another */
+    char why[ETCD_WHY_BYTES];              /* what was last wrong, even if it is trusted again */
+    int64_t why_ns;                        /* and when; 0: nothing ever was */
+    bool is_guessed;                       /* why: of a silent member, what a look from outside has found */
     struct window windows[WINDOW_N_KINDS]; /* what it is asked at a time; call.c */
     struct {                               /* confirm.c */
         struct list served, queued;        /* by the read under way; by the next one */
         int64_t queued_attempt_ns, sent_ns, until_ns;
         uint64_t sent_term, sent_id; /* what it had shown when the read was sent */
         struct rpc_call *read;
-        unsigned generation; /* of the token it carries */
-        bool was_denied;     /* a Status is in flight, after a read that was not permitted */
+        unsigned generation;       /* of the token it carries */
+        bool is_under_way;         /* a read or a Status is in flight, or waits for a token */
+        bool was_denied;           /* a Status is in flight, after a read that was not permitted */
+        bool is_again;             /* the token of the first read had ended */
+        struct auth_waiter waiter; /* for the token of the second */
         struct confirmation latest;
     } confirm;
 };
@@ -112,6 +118,8 @@ void etcd_member_leave(struct etcd_member *member, const char *why);
 
 /* How long the member takes to answer, measured; 0: not known. */
 int64_t etcd_member_answer_ns(const struct etcd_member *member);
+/* How far away it is, as it has shown last; before it has, what is known of the nearest other one. 0: not known. */
+int64_t etcd_member_distance_ns(const struct etcd_member *member);
 
 /* "2 s", "1.5 s", "300 ms". */
 const char *etcd_span_text(char *text, size_t n_bytes, int64_t ns);

@@ -7,18 +7,26 @@
  * Etcd's users may not read that key, as a rule. A member refuses it only after it has asked the leader (seen with 3.4, 3.5
  * and 3.6: without a quorum the refusal does not come), but the refusal bears no term. So a Status follows, through the same
  * member: terms only rise, so the term it shows was not exceeded when the read was made, and not undercut since the
- * renewal. */
+ * renewal.
+ *
+ * A read whose token has ended is made again with a new one, once: signed tokens end with every change of users or roles. */
 #include "etcd/confirm.h"
 
 #include "etcd/cluster.h"
 #include "etcd/reply.h"
 #include "etcd/status_class.h"
 
+/* Less is not worth a read. */
+#define SLACK_NS NS_PER_MS
+
 static void on_read(void *arg, const struct rpc_result *result, const ProtobufCMessage *message);
+static void on_token(struct auth_waiter *waiter, const struct lun_err *err);
 
 void etcd_confirm_init(struct etcd_member *member) {
     list_init(&member->confirm.served);
     list_init(&member->confirm.queued);
+    list_init(&member->confirm.waiter.in_auth);
+    member->confirm.waiter.on_token = on_token;
 }
 
 void etcd_confirm_cancel(struct etcd_member *member) {
@@ -36,7 +44,8 @@ static int send_status(struct etcd_member *member) {
     return rc;
 }
 
-static int send_read(struct etcd_member *member, int64_t attempt_ns) {
+/* Until member->confirm.until_ns. */
+static int send_read(struct etcd_member *member) {
     struct etcd *etcd = member->etcd;
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     struct lun_bytes first = namespace_first(&etcd->namespace);
@@ -47,13 +56,24 @@ static int send_read(struct etcd_member *member, int64_t attempt_ns) {
     member->confirm.sent_id = member->member_id;
     member->confirm.generation = etcd->auth.generation;
     auth_prompt(&etcd->auth);
-    member->confirm.until_ns = member->confirm.sent_ns + attempt_ns;
+    member->confirm.was_denied = false;
     struct rpc_options options = etcd_options(etcd, member->confirm.until_ns);
-    int rc =
-        rpc_call(member->channel, RPC_RANGE, &request.base, &options, on_read, member, &member->confirm.read);
+    return rpc_call(member->channel, RPC_RANGE, &request.base, &options, on_read, member,
+                    &member->confirm.read);
+}
+
+/* With the first read of a batch, which waits for a token where none is there. */
+static int begin(struct etcd_member *member, int64_t attempt_ns) {
+    member->confirm.until_ns = rpc_now(member->etcd->rpc) + attempt_ns;
+    member->confirm.is_again = false;
+    struct auth *auth = &member->etcd->auth;
+    int rc = auth_is_needed(auth) ? 0 : send_read(member);
     if (rc)
         return rc;
-    etcd_out_begin(etcd);
+    if (!member->confirm.read)
+        auth_wait(auth, &member->confirm.waiter);
+    member->confirm.is_under_way = true;
+    etcd_out_begin(member->etcd);
     return 0;
 }
 
@@ -105,42 +125,78 @@ static int judge(struct etcd_member *member, const struct rpc_result *result, co
     return ret_err->code;
 }
 
-static void on_read(void *arg, const struct rpc_result *result, const ProtobufCMessage *message) {
-    struct etcd_member *member = arg;
+/* The read is over (`err` NULL: it has shown `raft_term`); the next one begins. */
+static void finish(struct etcd_member *member, const struct lun_err *err, uint64_t raft_term) {
     struct etcd *etcd = member->etcd;
-    if (result->status == RPC_PERMISSION_DENIED && !member->confirm.was_denied && !etcd->is_closing &&
-        send_status(member) == 0)
-        return;
-    struct lun_err err, memory_err;
-    uint64_t raft_term = 0;
-    int rc = judge(member, result, message, &raft_term, &err);
-    (*(rc ? &etcd->tally.n_unconfirmed : &etcd->tally.n_confirmed))++;
-
+    struct lun_err memory_err;
     struct list batch, dropped;
-    member->confirm.read = NULL;
-    member->confirm.was_denied = false;
+    (*(err ? &etcd->tally.n_unconfirmed : &etcd->tally.n_confirmed))++;
+    member->confirm.is_under_way = false;
     list_move(&member->confirm.served, &batch);
     list_init(&dropped);
     int queued_rc = 0;
     if (!list_is_empty(&member->confirm.queued)) {
-        queued_rc = etcd->is_closing ? LUN_ECLOSED : send_read(member, member->confirm.queued_attempt_ns);
+        queued_rc = etcd->is_closing ? LUN_ECLOSED : begin(member, member->confirm.queued_attempt_ns);
         list_move(&member->confirm.queued, queued_rc ? &dropped : &member->confirm.served);
     }
-    tell(&batch, rc ? &err : NULL, raft_term);
+    tell(&batch, err, raft_term);
     lun_err_set(&memory_err, queued_rc, "%s", lun_strerror(queued_rc));
     tell(&dropped, &memory_err, 0);
     etcd_out_end(etcd);
 }
 
+static void on_token(struct auth_waiter *waiter, const struct lun_err *err) {
+    struct etcd_member *member = CONTAINER_OF(waiter, struct etcd_member, confirm.waiter);
+    struct etcd *etcd = member->etcd;
+    struct lun_err own;
+    int rc = etcd->is_closing                                            ? LUN_ECLOSED
+             : rpc_now(etcd->rpc) >= member->confirm.until_ns - SLACK_NS ? LUN_EUNAVAILABLE
+             : err                                                       ? err->code
+                                                                         : send_read(member);
+    if (!rc)
+        return;
+    lun_err_set(&own, rc, "%s", err ? err->text : lun_strerror(rc));
+    finish(member, &own, 0);
+}
+
+/* Whether it is made again with a new token. */
+static bool is_made_again(struct etcd_member *member, const struct rpc_result *result) {
+    struct auth *auth = &member->etcd->auth;
+    if (!status_classify(result->status, result->message, result->is_unsent).is_token_stale ||
+        !auth_has_user(auth) || member->confirm.is_again || member->etcd->is_closing)
+        return false;
+    member->confirm.is_again = true;
+    auth_refused(auth, member->confirm.generation);
+    if (auth_is_needed(auth))
+        auth_wait(auth, &member->confirm.waiter);
+    else
+        on_token(&member->confirm.waiter, NULL);
+    return true;
+}
+
+static void on_read(void *arg, const struct rpc_result *result, const ProtobufCMessage *message) {
+    struct etcd_member *member = arg;
+    struct lun_err err;
+    uint64_t raft_term = 0;
+    member->confirm.read = NULL;
+    if (result->status == RPC_PERMISSION_DENIED && !member->confirm.was_denied && !member->etcd->is_closing &&
+        send_status(member) == 0)
+        return;
+    if (is_made_again(member, result))
+        return;
+    int rc = judge(member, result, message, &raft_term, &err);
+    finish(member, rc ? &err : NULL, raft_term);
+}
+
 int confirm_start(struct confirm *confirm, struct etcd_member *member, int64_t attempt_ns) {
     if (member->etcd->is_closing)
         return LUN_ECLOSED;
-    if (member->confirm.read) {
+    if (member->confirm.is_under_way) {
         if (list_is_empty(&member->confirm.queued) || attempt_ns > member->confirm.queued_attempt_ns)
             member->confirm.queued_attempt_ns = attempt_ns;
         list_push_back(&member->confirm.queued, &confirm->in_member);
     } else {
-        int rc = send_read(member, attempt_ns);
+        int rc = begin(member, attempt_ns);
         if (rc)
             return rc;
         list_push_back(&member->confirm.served, &confirm->in_member);

@@ -61,7 +61,8 @@ static bool is_needed(const struct etcd_member *member) {
     const struct etcd *etcd = member->etcd;
     bool is_left_lately = member->left_ns != 0 && rpc_now(etcd->rpc) - member->left_ns < RETIRED_NS;
     bool is_candidate = member->channel && member->left_ns == 0;
-    if (is_candidate || is_left_lately || member->confirm.read || member == etcd->discovery.placeholder ||
+    if (is_candidate || is_left_lately || member->confirm.is_under_way ||
+        member == etcd->discovery.placeholder ||
         (etcd->watch_stream.rpc_stream && etcd->watch_stream.member == member))
         return true;
     return etcd_calls_use(etcd, member) || renewals_use(&etcd->renewals, member);
@@ -370,6 +371,16 @@ int64_t etcd_member_answer_ns(const struct etcd_member *member) {
         if (member->windows[i].answer_ns > longest)
             longest = member->windows[i].answer_ns;
     return longest;
+}
+
+int64_t etcd_member_distance_ns(const struct etcd_member *member) {
+    int64_t nearest_ns = member->distance_ns;
+    for (size_t i = 0; i < member->etcd->n_slots && member->distance_ns == 0; i++) {
+        int64_t distance_ns = member->etcd->members[i].distance_ns;
+        if (distance_ns != 0 && (nearest_ns == 0 || distance_ns < nearest_ns))
+            nearest_ns = distance_ns;
+    }
+    return nearest_ns;
 }
 
 struct rpc_options etcd_options(const struct etcd *etcd, int64_t deadline_ns) {

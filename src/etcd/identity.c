@@ -187,6 +187,12 @@ static void saw_marks(struct etcd *etcd, const Etcdserverpb__ResponseHeader *hea
     mark_hear(&identity->revision, revision, now_ns);
 }
 
+/* No answer is sooner here than the member is far away. */
+static void saw_distance(struct etcd_member *member, int64_t took_ns) {
+    if (took_ns < member->distance_ns)
+        member->distance_ns = took_ns;
+}
+
 int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHeader *header,
                     struct heard heard, struct lun_err *ret_err) {
     struct identity *identity = &member->etcd->identity;
@@ -195,6 +201,7 @@ int etcd_saw_header(struct etcd_member *member, const Etcdserverpb__ResponseHead
     int rc = malformed_header(header, heard.is_present, ret_err);
     if (rc)
         return rc;
+    saw_distance(member, rpc_now(member->etcd->rpc) - heard.sent_ns);
     bool is_old = heard.sent_ns < identity->began_ns;
     if (identity->cluster_id == 0) {
         identity->cluster_id = header->cluster_id;

@@ -53,10 +53,17 @@ static void wake_at(struct renewals *renewals, int64_t at_ns) {
         rpc_timer_start(&renewals->timer, at_ns);
 }
 
-static void plan(struct renewals *renewals) {
+/* A renewal that is asked for without a token is never confirmed: all wait, and are planned anew when it has come. */
+static bool must_wait_for_token(const struct renewals *renewals) {
+    return auth_is_to_come(&renewals->etcd->auth);
+}
+
+void renewals_plan(struct renewals *renewals) {
     rpc_timer_stop(&renewals->timer);
+    bool must_wait = must_wait_for_token(renewals);
     FOR_EACH (renewal, renewals)
-        wake_at(renewals, renewal->ask_at_ns);
+        if (!must_wait)
+            wake_at(renewals, renewal->ask_at_ns);
     FOR_EACH_STREAM (stream, renewals)
         wake_at(renewals, renewal_stream_confirm_at_ns(stream));
 }
@@ -234,11 +241,12 @@ static void on_timer(struct rpc_timer *timer) {
     FOR_EACH_STREAM (stream, renewals)
         if (renewal_stream_confirm(stream))
             renewals_stream_failed(stream, NULL);
-    for (int is_apart = 0; is_apart < 2; is_apart++) {
+    auth_prompt(&renewals->etcd->auth);
+    for (int is_apart = 0; is_apart < 2 && !must_wait_for_token(renewals); is_apart++) {
         begin_round(renewals, is_apart);
         go_on(renewals, is_apart);
     }
-    plan(renewals);
+    renewals_plan(renewals);
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------- */

@@ -53,6 +53,8 @@ struct renewals {
 /* 0 or LUN_ENOMEM. */
 int renewals_init(struct renewals *renewals, struct etcd *etcd);
 void renewals_fini(struct renewals *renewals);
+/* Sets the timer anew: a token has come, or was refused. */
+void renewals_plan(struct renewals *renewals);
 
 /* Whether a stream goes to that member. */
 bool renewals_use(const struct renewals *renewals, const struct etcd_member *member);

@@ -192,7 +192,7 @@ static void on_refused(struct watch_stream *stream, struct watcher *watcher,
 /* Creations are answered in their order: the first answer is the one to the oldest. */
 static void measure(struct watch_stream *stream) {
     if (stream->asked_ns != 0)
-        stream->answer_ns = rpc_now(stream->etcd->rpc) - stream->asked_ns;
+        stream->member->distance_ns = rpc_now(stream->etcd->rpc) - stream->asked_ns;
     stream->asked_ns = 0;
 }
 

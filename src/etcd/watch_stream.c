@@ -58,11 +58,11 @@ static bool has_watchers(const struct watch_stream *stream) {
            !list_is_empty(&stream->created);
 }
 
-/* `least_ns`, or longer where the member has shown, to a call or on this stream, that it is far away. */
+/* `least_ns`, or longer where etcd has shown that it is far away. */
 static int64_t patience_ns(const struct watch_stream *stream, int64_t least_ns) {
-    int64_t to_calls_ns = etcd_member_answer_ns(stream->member);
-    int64_t span_ns =
-        LOOK_ANSWERS * (to_calls_ns > stream->answer_ns ? to_calls_ns : stream->answer_ns);
+    int64_t answer_ns = etcd_member_answer_ns(stream->member),
+            distance_ns = etcd_member_distance_ns(stream->member);
+    int64_t span_ns = LOOK_ANSWERS * (answer_ns > distance_ns ? answer_ns : distance_ns);
     if (span_ns > LOOK_MOST_NS)
         return LOOK_MOST_NS;
     return span_ns > least_ns ? span_ns : least_ns;
@@ -234,7 +234,7 @@ static int open_stream(struct watch_stream *stream) {
         return rc;
     etcd_out_begin(etcd);
     stream->opened_ns = stream->heard_ns = rpc_now(etcd->rpc);
-    stream->asked_ns = stream->answer_ns = 0;
+    stream->asked_ns = 0;
     stream->n_asked = stream->n_answered = 0;
     rc = watch_ask_all(stream);
     if (rc) {
@@ -263,9 +263,8 @@ int watch_stream_wake(struct watch_stream *stream) {
 /* One that does not answer has failed by now: etcd/call.c has said so, and the stream moves. */
 static void on_look(void *arg, const struct etcd_reply *reply) {
     struct watch_stream *stream = arg;
+    (void)reply;
     stream->look = NULL;
-    if (!reply->err && reply->member == stream->member)
-        stream->answer_ns = rpc_now(stream->etcd->rpc) - reply->sent_ns;
     if (stream->sm.state == OPEN)
         watch_stream_rearm(stream);
 }

@@ -27,7 +27,6 @@ struct watch_stream {
     struct etcd_call *look; /* asks the member how it is; NULL: none is out */
     int64_t looked_ns;      /* when that was last asked */
     int64_t asked_ns;       /* of the oldest creation that is not answered; 0: it is not to be measured */
-    int64_t answer_ns;      /* how long the member's latest answer took, to a creation or to a look; 0: not known */
     bool should_move;       /* the member failed: go on elsewhere */
     unsigned n_failures;
     unsigned n_silent;        /* members, in a row, that created nothing for long */

@@ -2,7 +2,7 @@
  *
  * gRPC gives up an attempt to connect after a time that is fixed when its channel is made. A second suits a network in which a dead member is to
  * be left soon; where each answer takes a second it is never enough, for TCP, TLS and HTTP/2 need up to four round trips. So an attempt that was
- * cut short by its limit is followed by one that may take twice as long, up to LIMIT_MOST_NS, by making the channel anew; an attempt under way is
+ * cut short by its limit is followed by one that may take four times as long, up to LIMIT_MOST_NS, by making the channel anew; an attempt under way is
  * never ended for it. (How long a call waits for a connection is not decided here: calls have deadlines of their own, and leave a member that does
  * not answer.) Once connected, twice what it took is the limit of the next attempt. */
 #include "rpc/grpc/connection.h"
@@ -16,7 +16,7 @@
 #define LIMIT_LEAST_NS NS_PER_S
 #define LIMIT_MOST_NS (16 * NS_PER_S)
 #define LOOK_AGAIN_NS (10 * NS_PER_S)
-enum { TEXT_BYTES = 320 };
+enum { LIMIT_GROWS = 4, TEXT_BYTES = 320 };
 
 struct connection {
     size_t n_users;
@@ -111,7 +111,7 @@ static void saw_failure(struct connection *connection, const char *words, int64_
     connection->is_up = false;
     bool was_cut_short = now_ns - connection->began_ns >= connection->limit_ns * 9 / 10;
     if (was_cut_short && !is_prompt(words))
-        connection->wanted_ns = within_limits(2 * connection->limit_ns);
+        connection->wanted_ns = within_limits(LIMIT_GROWS * connection->limit_ns);
 }
 
 /* ---- what stands in the way -------------------------------------------------------------------------- */
