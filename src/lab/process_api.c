@@ -309,7 +309,7 @@ static void on_count(lua_State *L, lua_Debug *ar) {
 
 static const luaL_Reg FUNCTIONS[] = {
     {"phase", l_phase},
-        {"now", l_now},
+    {"now", l_now},
     {"time", l_time},
     {"wait", l_wait},
     {"sleep", l_sleep},
