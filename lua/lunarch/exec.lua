@@ -213,6 +213,7 @@ local function follow(own, id, token, on_line)
     for _, line in ipairs(lines or {}) do
       on_line(line[1], line[2])
     end
+    if lines and not outcome then own.core:remind(id) end -- of what came while on_line waited
     if outcome then
       if unguard then unguard() end
       return outcome

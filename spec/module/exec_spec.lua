@@ -145,6 +145,31 @@ describe("a command", function()
     assert.is_true(gone(pid))
   end)
 
+  it("goes on after an on_line that waits, also where all has come meanwhile", function()
+    local n = 0
+    local function waits()
+      local lines = {}
+      assert(sh("echo a; echo b; sleep 0.05; echo c", { on_line = function(text)
+        lines[#lines + 1] = text
+        lunarch.sleep(0.1)
+        assert.equal("", assert(sh "true").stdout)
+      end }))
+      assert.same({ "a", "b", "c" }, lines)
+      n = n + 1
+    end
+    waits()
+    lunarch.run(function()
+      local tasks = { lunarch.spawn(waits), lunarch.spawn(waits) }
+      for _, task in ipairs(tasks) do assert(task:join(wait.LIMIT)) end
+    end)
+    assert.equal(3, n)
+    if not cqueues_is_there then return end
+    local cq = cqueues.new()
+    cq:wrap(waits)
+    assert(cq:loop(wait.LIMIT))
+    assert.equal(4, n)
+  end)
+
   it("that writes without end holds nobody up", function()
     local n = 0
     local _, _, code = lunarch.exec { "yes", timeout = 0.3, on_line = function() n = n + 1 end }
@@ -198,7 +223,7 @@ describe("a command whose time is over", function()
   it("leaves nothing of the jobs of a shell with job control either, which have groups of their own", function()
     local result = assert(sh "set -m; sleep 1000 & echo $!")
     assert.is_true(gone(tonumber(result.stdout)))
-    local text = "set -m; (trap 'echo told; exit' TERM; echo begun; while :; do sleep 0.05; done) & wait"
+    local text = "set -m; trap : TERM; (trap 'echo told; exit' TERM; echo begun; while :; do sleep 0.05; done) & wait; wait"
     local _, _, code, had = sh(text, { timeout = 0.5 })
     assert.same({ "timeout", "begun\ntold\n" }, { code, had.stdout })
     text = "set -m; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & wait"

@@ -31,6 +31,21 @@ describe("a command inside nginx", function()
     assert.falsy(web:log():find("exited on signal", 1, true))
   end)
 
+  it("goes on after an on_line that waits", function()
+    local web = start [[
+      location = /lines { content_by_lua_block {
+        local lines = {}
+        assert(lunarch.exec { "sh", "-c", "echo a; echo b; sleep 0.05; echo c", on_line = function(line)
+          lines[#lines + 1] = line
+          ngx.sleep(0.1)
+          assert(lunarch.exec { "true" })
+        end })
+        ngx.print(table.concat(lines))
+      } }
+    ]]
+    assert.equal("abc", select(2, web:get "/lines"))
+  end)
+
   it("is waited for like a future that another request sets", function()
     local web = start [[
       location = /wait { content_by_lua_block { ngx.print(future:wait(60)) } }

@@ -333,6 +333,14 @@ static int l_wait(lua_State *L) {
     return 1;
 }
 
+/* remind(id): what has come while nobody waited is told once more to what waits in a loop from now on. */
+static int l_remind(lua_State *L) {
+    struct commands *commands = check_ours(L);
+    if (check_job(L, commands)->has_news)
+        fd_ring(commands->kick_fd);
+    return 0;
+}
+
 static void push_lines(lua_State *L, struct commands *commands, struct job *job) {
     lua_newtable(L);
     int n = 0;
@@ -506,9 +514,9 @@ static int commands_gc(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
-    {"start", l_start},           {"is_ours", l_is_ours}, {"pollfd", l_pollfd}, {"has_lines", l_has_lines},
-    {"drain", l_drain},           {"wait", l_wait},       {"take", l_take},     {"cancel", l_cancel},
-    {"is_running", l_is_running}, {"forget", l_cancel},   {NULL, NULL},
+    {"start", l_start},         {"remind", l_remind},         {"is_ours", l_is_ours}, {"pollfd", l_pollfd},
+    {"has_lines", l_has_lines}, {"drain", l_drain},           {"wait", l_wait},       {"take", l_take},
+    {"cancel", l_cancel},       {"is_running", l_is_running}, {"forget", l_cancel},   {NULL, NULL},
 };
 
 void commands_register(lua_State *L) {

@@ -5,7 +5,7 @@
 #include "module/compat.h"
 
 /* commands() -> an object with what lunarch.loop wants of a client: pollfd, drain, wait, take, cancel, forget, has_lines;
- * and start(spec), is_running(id). nil, message, code: no descriptor. For lua/lunarch/exec.lua, which says what is in
+ * and start(spec), remind(id), is_running(id). nil, message, code: no descriptor. For lua/lunarch/exec.lua, which says what is in
  * `spec`. */
 int commands_open(lua_State *L);
 void commands_register(lua_State *L);

@@ -253,6 +253,9 @@ end
 
 Commands.forget = Commands.cancel
 
+-- All lines come at the end.
+function Commands:remind() end
+
 function Commands:is_running(id)
   local job = self.jobs[id]
   if job and job:look() then self.jobs[id] = nil end
