@@ -49,7 +49,8 @@ void etcd_discover(struct etcd *etcd, bool is_tls);
 void etcd_close(struct etcd *etcd, void (*on_closed)(void *arg), void *arg);
 void etcd_free(struct etcd *etcd);
 /* Asks every member once which cluster it belongs to; one that does not answer although another does is warned of, once. Once
- * two clusters are found every call fails with LUN_EINVALID, and sessions are lost. 0 or LUN_ENOMEM. */
+ * two clusters are found every call fails with LUN_EINVALID, and sessions are lost; the members are then asked again by
+ * themselves, every few seconds, until the list is of one cluster. 0 or LUN_ENOMEM. */
 int etcd_survey(struct etcd *etcd);
 
 /* What was counted so far; to be added to. */
