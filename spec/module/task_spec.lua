@@ -235,6 +235,24 @@ describe("a task", function()
     end)
   end)
 
+  it("is interrupted by the error that its guard raises, wherever it is, and others go on", function()
+    for what, code in pairs {
+      ["a bare yield"] = function() while true do coroutine.yield() end end,
+      ["a wait"] = function() while true do lunarch.sleep(0.001) end end,
+    } do
+      local results = { lunarch.run(function()
+        local other = lunarch.spawn(function() for _ = 1, 5 do lunarch.sleep(0.002) end return "went on" end)
+        local task = lunarch.spawn(code)
+        task:guard(function() error("broken guard", 0) end)
+        local ok, message = task:join()
+        return ok, message, select(2, other:join())
+      end) }
+      assert.is_false(results[1], what)
+      assert.matches("broken guard", results[2])
+      assert.equal("went on", results[3])
+    end
+  end)
+
   it("with a guard is stopped at the end of the wait that lasted too long, which gives back what it brought", function()
     lunarch.run(function()
       local is_late = false

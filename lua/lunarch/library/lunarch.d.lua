@@ -262,8 +262,8 @@ function task:beside(fn, ...) end
 --- where it waits. What it waited for is cancelled. `<close>` variables in it are left to the collector.
 function task:abandon() end
 
---- From now on `fn` is asked whenever a wait of the task begins or ends: an error other than nil interrupts the task with it, and
---- gives back what the wait brought. It must not wait.
+--- From now on `fn` is asked whenever a wait of the task begins or ends: an error other than nil, returned or raised, interrupts the
+--- task with it, and gives back what the wait brought. It must not wait.
 ---@param fn fun(): any
 function task:guard(fn) end
 

@@ -76,10 +76,13 @@ function common.calm(task)
   interruption.threads = nil
 end
 
--- What interrupts the task, its guard being asked first; nil: nothing.
+-- What interrupts the task, its guard being asked first; nil: nothing. A guard that fails does so itself: it is asked
+-- wherever the task is, and others must not fail for it.
 function common.interruption_of(task)
   if not task.interruption and task.guarded then
-    local err = task.guarded()
+    local ok, err = pcall(task.guarded)
+    if not ok and common.is_ctrl_c(err) then error(err, 0) end
+    if not ok and err == nil then err = "the task's guard failed" end
     if err ~= nil then task.interruption = common.interruption(err) end
   end
   return task.interruption
@@ -245,8 +248,8 @@ local function methods_of(world, methods, check)
     if world.abandon then world.abandon(self) else common.abandon(world, self) end
   end
 
-  -- From now on `fn` is asked whenever a wait of the task begins or ends: an error other than nil interrupts the task.
-  -- It must not wait.
+  -- From now on `fn` is asked whenever a wait of the task begins or ends: an error other than nil, returned or raised,
+  -- interrupts the task. It must not wait.
   function methods:guard(fn)
     check(self, "guard")
     self.guarded = args.callable("task:guard", "fn", fn)
