@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
 /* ---- reading a file of /proc ------------------------------------------------------------------------- */
 
 struct reader {
@@ -57,8 +59,6 @@ static void skip_to(struct reader *reader, char until) {
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------ */
-
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
 struct span {
     uintptr_t first, end;
