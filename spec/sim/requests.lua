@@ -5,10 +5,10 @@
 --   lunarch sim spec/sim/requests.lua --seeds 1..1000 --faults none quiet   and without: nothing but requests
 --
 -- Whatever happens: no more terms are handed over than were asked for; nobody but the named one was elected where an
--- operator was told that it leads; a request for a candidate that does not stand is never prepared. Two leaders at once,
--- and nobody leading once the faults are over, `lunarch sim` looks for by itself. Without faults also: the elected one was
--- named, or was the next one; nobody leads for as long as on_lost takes, and no longer; nobody takes over while the line
--- is paused; a request that cannot succeed ends no term.
+-- operator was told that it leads; a request for a candidate that does not stand is never prepared. Two leaders at
+-- once, and nobody leading once the faults are over, `lunarch sim` looks for by itself. Without faults also: the
+-- elected one was named, or was the next one; nobody leads for as long as on_lost takes, and no longer; nobody takes
+-- over while the line is paused; a request that cannot succeed ends no term.
 -- luacheck: globals election ttl stop_timeout on_elected do_work on_lost check
 -- luacheck: read_globals lunarch sim log candidate
 election, ttl, stop_timeout = "/ho", 4, 2
