@@ -36,23 +36,19 @@ function properties:stop_at()
   return handle.instant(self._core:stop_at())
 end
 
--- Asks C for the lock. An error out of nowhere (Ctrl-C) may have left an earlier call of this object to the collector:
--- it is collected, and its answer taken in, before we say that the object is locked already.
-local function ask(self, method, ms)
-  local id, message, code = self._core[method](self._core, ms)
-  if not id and code == "invalid" then
-    collector.collect()
-    loop.dispatch(self._client._hub)
-    id, message, code = self._core[method](self._core, ms)
-  end
-  return id, message, code
+-- The same call again, after C has refused it as misuse: an error out of nowhere (Ctrl-C) may have left an earlier call of
+-- this object to the collector. It is collected, and its answer taken in, before we say that the object is locked
+-- already.
+local function ask_again(self, method, ms)
+  collector.collect()
+  loop.dispatch(self._client._hub)
+  return self._core[method](self._core, ms)
 end
 
 -- A lock with no time to wait: one look. etcd's answer is waited for, else nothing could ever be locked so.
 local LOOK_MS = 1000
 
-local function look(self)
-  local ok, message, code = handle.await(self, ask(self, "try_lock", LOOK_MS))
+local function look(ok, message, code)
   if ok then return true, message end
   return nil, message, code == "locked" and "timeout" or code
 end
@@ -81,20 +77,31 @@ local function warn_of_own(self)
     .. "waiting without a limit until that one is unlocked"):format(self.name))
 end
 
+local function note_look(self, ...)
+  return note_lock(self, look(...))
+end
+
+local function ask(self, finish, method, ms)
+  local id, message, code = self._core[method](self._core, ms)
+  if not id and code == "invalid" then id, message, code = ask_again(self, method, ms) end
+  return handle.await_then(self, finish, id, message, code)
+end
+
+-- Few variables, and every call the last one: see loop.await.
 function methods:lock(timeout)
   check(self, "lock")
   local ms = args.timeout("mutex:lock", timeout)
   loop.enter()
-  if ms == 0 then return note_lock(self, look(self)) end
+  if ms == 0 then return ask(self, note_look, "try_lock", LOOK_MS) end
   if ms < 0 then warn_of_own(self) end
-  return note_lock(self, handle.await(self, ask(self, "lock", ms)))
+  return ask(self, note_lock, "lock", ms)
 end
 
 function methods:try_lock(timeout)
   check(self, "try_lock")
   local ms = args.timeout("mutex:try_lock", timeout)
   loop.enter()
-  return note_lock(self, handle.await(self, ask(self, "try_lock", ms)))
+  return ask(self, note_lock, "try_lock", ms)
 end
 
 function methods:unlock(timeout)

@@ -150,6 +150,7 @@ int client_ref_connect(lua_State *L) {
         return luaL_error(L, "not enough memory");
     ref->refs = 1;
     list_init(&ref->finished);
+    list_init(&ref->unused);
     list_init(&ref->lines);
     struct lun_config config = {.endpoints = endpoints,
                                 .n_endpoints = n,
@@ -282,54 +283,62 @@ static int client_forget(lua_State *L) {
     return 0;
 }
 
-static int ask_close(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
+static int ask_close(lua_State *L, void *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                     struct lun_err *err) {
     (void)L;
-    return lun_client_close(client, &pending->ask, &pending->lun, err);
+    return lun_client_close(client, ask, ret_op, err);
 }
 
 /* ---- the store -------------------------------------------------------------------------------------- */
 
-static int ask_kv(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
+static int ask_kv(lua_State *L, void *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                  struct lun_err *err) {
     struct lun_kv_op kv_op;
     read_op(L, 2, &kv_op);
-    return lun_kv(client, &kv_op, &pending->ask, &pending->lun, err);
+    return lun_kv(client, &kv_op, ask, ret_op, err);
 }
 
-static int ask_txn(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
+static int ask_txn(lua_State *L, void *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                   struct lun_err *err) {
     struct lun_txn txn;
     read_txn(L, 2, &txn);
-    return lun_txn(client, &txn, &pending->ask, &pending->lun, err);
+    return lun_txn(client, &txn, ask, ret_op, err);
 }
 
 /* lease_grant(id or nil, ttl_s, timeout_ms) */
-static int ask_lease_grant(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
+static int ask_lease_grant(lua_State *L, void *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                           struct lun_err *err) {
     int64_t lease = read_lease(L, 2);
     int64_t ttl_s = luaL_checkinteger(L, 3);
-    return lun_lease_grant(client, lease, ttl_s, &pending->ask, &pending->lun, err);
+    return lun_lease_grant(client, lease, ttl_s, ask, ret_op, err);
 }
 
-static int ask_lease_revoke(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
+static int ask_lease_revoke(lua_State *L, void *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                            struct lun_err *err) {
     int64_t lease = read_lease(L, 2);
-    return lun_lease_revoke(client, lease, &pending->ask, &pending->lun, err);
+    return lun_lease_revoke(client, lease, ask, ret_op, err);
 }
 
-static int ask_lease_ttl(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
+static int ask_lease_ttl(lua_State *L, void *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                         struct lun_err *err) {
     int64_t lease = read_lease(L, 2);
-    return lun_lease_time_to_live(client, lease, &pending->ask, &pending->lun, err);
+    return lun_lease_time_to_live(client, lease, ask, ret_op, err);
 }
 
-static int ask_status(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
+static int ask_status(lua_State *L, void *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                      struct lun_err *err) {
     (void)L;
-    return lun_status(client, &pending->ask, &pending->lun, err);
+    return lun_status(client, ask, ret_op, err);
 }
 
 /* ---- what is made from it --------------------------------------------------------------------------- */
 
 /* session(ttl_s, grace_ms, lease or nil, timeout_ms) */
-static int ask_session(lua_State *L, void *client, struct pending *pending, struct lun_err *err) {
+static int ask_session(lua_State *L, void *client, const struct lun_ask *ask, struct lun_op **ret_op,
+                       struct lun_err *err) {
     struct lun_session_options options = {
         .ttl_s = luaL_checkinteger(L, 2), .grace_ms = luaL_checkinteger(L, 3), .lease = read_lease(L, 4)};
-    return lun_session_open(client, &options, &pending->ask, &pending->lun, err);
+    return lun_session_open(client, &options, ask, ret_op, err);
 }
 
 /* watch(key, range_end or nil, revision, wants_prev_kv, is_deletes_only) */

@@ -7,18 +7,21 @@
 /* ---- election --------------------------------------------------------------------------------------- */
 
 /* campaign(value, timeout_ms) */
-static int ask_campaign(lua_State *L, void *election, struct pending *pending, struct lun_err *err) {
-    return lun_election_campaign(election, read_bytes(L, 2), &pending->ask, &pending->lun, err);
+static int ask_campaign(lua_State *L, void *election, const struct lun_ask *ask, struct lun_op **ret_op,
+                        struct lun_err *err) {
+    return lun_election_campaign(election, read_bytes(L, 2), ask, ret_op, err);
 }
 
-static int ask_leader(lua_State *L, void *election, struct pending *pending, struct lun_err *err) {
+static int ask_leader(lua_State *L, void *election, const struct lun_ask *ask, struct lun_op **ret_op,
+                      struct lun_err *err) {
     (void)L;
-    return lun_election_leader(election, &pending->ask, &pending->lun, err);
+    return lun_election_leader(election, ask, ret_op, err);
 }
 
-static int ask_position(lua_State *L, void *election, struct pending *pending, struct lun_err *err) {
+static int ask_position(lua_State *L, void *election, const struct lun_ask *ask, struct lun_op **ret_op,
+                        struct lun_err *err) {
     (void)L;
-    return lun_election_position(election, &pending->ask, &pending->lun, err);
+    return lun_election_position(election, ask, ret_op, err);
 }
 
 /* blocked_by() -> text, or nil */
@@ -83,31 +86,36 @@ static int term_view(lua_State *L) {
     return 2;
 }
 
-static int ask_await_loss(lua_State *L, void *term, struct pending *pending, struct lun_err *err) {
+static int ask_await_loss(lua_State *L, void *term, const struct lun_ask *ask, struct lun_op **ret_op,
+                          struct lun_err *err) {
     (void)L;
-    return lun_term_await_loss(term, &pending->ask, &pending->lun, err);
+    return lun_term_await_loss(term, ask, ret_op, err);
 }
 
 /* ensure(span_ms, timeout_ms) */
-static int ask_ensure(lua_State *L, void *term, struct pending *pending, struct lun_err *err) {
-    return lun_term_ensure(term, luaL_checkinteger(L, 2), &pending->ask, &pending->lun, err);
+static int ask_ensure(lua_State *L, void *term, const struct lun_ask *ask, struct lun_op **ret_op,
+                      struct lun_err *err) {
+    return lun_term_ensure(term, luaL_checkinteger(L, 2), ask, ret_op, err);
 }
 
 /* proclaim(value, timeout_ms) */
-static int ask_proclaim(lua_State *L, void *term, struct pending *pending, struct lun_err *err) {
-    return lun_term_proclaim(term, read_bytes(L, 2), &pending->ask, &pending->lun, err);
+static int ask_proclaim(lua_State *L, void *term, const struct lun_ask *ask, struct lun_op **ret_op,
+                        struct lun_err *err) {
+    return lun_term_proclaim(term, read_bytes(L, 2), ask, ret_op, err);
 }
 
 /* txn(txn, timeout_ms) */
-static int ask_txn(lua_State *L, void *term, struct pending *pending, struct lun_err *err) {
+static int ask_txn(lua_State *L, void *term, const struct lun_ask *ask, struct lun_op **ret_op,
+                   struct lun_err *err) {
     struct lun_txn txn;
     read_txn(L, 2, &txn);
-    return lun_term_txn(term, &txn, &pending->ask, &pending->lun, err);
+    return lun_term_txn(term, &txn, ask, ret_op, err);
 }
 
-static int ask_resign(lua_State *L, void *term, struct pending *pending, struct lun_err *err) {
+static int ask_resign(lua_State *L, void *term, const struct lun_ask *ask, struct lun_op **ret_op,
+                      struct lun_err *err) {
     (void)L;
-    return lun_term_resign(term, &pending->ask, &pending->lun, err);
+    return lun_term_resign(term, ask, ret_op, err);
 }
 
 static const struct asking TERM_ASKS[] = {

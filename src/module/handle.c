@@ -90,9 +90,11 @@ static int ask(lua_State *L) {
     if (!ref)
         return push_over(L, class ? class->name : CLIENT_CLASS);
     struct lun_err err = {0};
-    struct pending *pending = pending_new(L, ref, self, (enum answer)asking->answer, asking->timeout_index);
+    struct lun_ask how;
+    struct pending *pending =
+        pending_new(L, ref, self, (enum answer)asking->answer, asking->timeout_index, &how);
     int token = lua_gettop(L);
-    int code = asking->ask(L, self ? self->object : ref->client, pending, &err);
+    int code = asking->ask(L, self ? self->object : ref->client, &how, &pending->lun, &err);
     lua_settop(L, token);
     return pending_asked(L, pending, code, &err);
 }

@@ -25,7 +25,7 @@ struct client_ref {
     unsigned refs;
     struct pending **slots;
     size_t n_slots;
-    struct pending *unused;
+    struct list unused;   /* struct pending */
     struct list finished; /* struct pending: answered, and not yet returned by drain */
     struct list lines;    /* struct line: of the trace, and warnings */
     size_t n_lines;
@@ -37,7 +37,8 @@ struct asking {
     int answer;       /* enum answer */
     int timeout_index;
     /* Reads the arguments, which may raise, and asks. `object` is what lunarch.h calls it. */
-    int (*ask)(lua_State *L, void *object, struct pending *pending, struct lun_err *err);
+    int (*ask)(lua_State *L, void *object, const struct lun_ask *ask, struct lun_op **ret_op,
+               struct lun_err *err);
     /* For the simulator: NULL: it does not see it; "": a request; else a request that a timeline shows by this name. */
     const char *told;
 };
@@ -125,21 +126,19 @@ enum answer {
 };
 
 struct pending {
-    struct list link;       /* in ref->finished */
+    struct list link;       /* in ref->finished, ref->unused */
     struct client_ref *ref; /* not counted: it owns its operations */
     struct handle *handle;
-    struct pending *next_unused;
     lua_Integer id;
     enum answer answer;
     bool is_used, is_done, is_forgotten;
     struct lun_op *lun; /* kept when done */
-    struct lun_ask ask;
 };
 
-/* A new operation, whose timeout in milliseconds is argument `timeout_index`. `handle` may be NULL. Raises
- * when out of memory. */
+/* A new operation, and how it is asked: its timeout in milliseconds is argument `timeout_index`. `handle` may be NULL.
+ * Raises when out of memory. */
 struct pending *pending_new(lua_State *L, struct client_ref *ref, struct handle *handle, enum answer answer,
-                            int timeout_index);
+                            int timeout_index, struct lun_ask *ret_ask);
 void pending_register(lua_State *L);
 /* Ends an asking call: pushes its number and its token, or nil, message, code. An operation that was neither
  * taken nor given up when its token is collected is given up then: an error was raised (Ctrl-C) where nobody

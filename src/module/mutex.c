@@ -1,29 +1,34 @@
 /* module/mutex.c - mutexes. */
 #include "module/module.h"
 
-static int ask_lock(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
+static int ask_lock(lua_State *L, void *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                    struct lun_err *err) {
     (void)L;
-    return lun_mutex_lock(mutex, &pending->ask, &pending->lun, err);
+    return lun_mutex_lock(mutex, ask, ret_op, err);
 }
 
-static int ask_try_lock(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
+static int ask_try_lock(lua_State *L, void *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                        struct lun_err *err) {
     (void)L;
-    return lun_mutex_try_lock(mutex, &pending->ask, &pending->lun, err);
+    return lun_mutex_try_lock(mutex, ask, ret_op, err);
 }
 
-static int ask_unlock(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
+static int ask_unlock(lua_State *L, void *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                      struct lun_err *err) {
     (void)L;
-    return lun_mutex_unlock(mutex, &pending->ask, &pending->lun, err);
+    return lun_mutex_unlock(mutex, ask, ret_op, err);
 }
 
-static int ask_owner(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
+static int ask_owner(lua_State *L, void *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                     struct lun_err *err) {
     (void)L;
-    return lun_mutex_owner(mutex, &pending->ask, &pending->lun, err);
+    return lun_mutex_owner(mutex, ask, ret_op, err);
 }
 
-static int ask_await_loss(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
+static int ask_await_loss(lua_State *L, void *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                          struct lun_err *err) {
     (void)L;
-    return lun_mutex_await_loss(mutex, &pending->ask, &pending->lun, err);
+    return lun_mutex_await_loss(mutex, ask, ret_op, err);
 }
 
 static int mutex_is_held(lua_State *L) {
@@ -54,9 +59,10 @@ static int mutex_key(lua_State *L) {
     return 1;
 }
 
-static int ask_position(lua_State *L, void *mutex, struct pending *pending, struct lun_err *err) {
+static int ask_position(lua_State *L, void *mutex, const struct lun_ask *ask, struct lun_op **ret_op,
+                        struct lun_err *err) {
     (void)L;
-    return lun_mutex_position(mutex, &pending->ask, &pending->lun, err);
+    return lun_mutex_position(mutex, ask, ret_op, err);
 }
 
 /* blocked_by() -> text, or nil */

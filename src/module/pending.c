@@ -55,24 +55,20 @@ static struct pending *grow(lua_State *L, struct client_ref *ref) {
 }
 
 struct pending *pending_new(lua_State *L, struct client_ref *ref, struct handle *handle, enum answer answer,
-                            int timeout_index) {
+                            int timeout_index, struct lun_ask *ret_ask) {
     lua_Integer timeout_ms = luaL_checkinteger(L, timeout_index);
     struct token *token = lua_newuserdatauv(L, sizeof *token, 0);
     *token = (struct token){0};
     luaL_getmetatable(L, TOKEN);
     lua_setmetatable(L, -2);
-    struct pending *pending = ref->unused;
-    if (pending)
-        ref->unused = pending->next_unused;
-    else
-        pending = grow(L, ref);
-    pending->next_unused = NULL;
+    struct list *node = list_pop_front(&ref->unused);
+    struct pending *pending = node ? CONTAINER_OF(node, struct pending, link) : grow(L, ref);
     pending->is_used = true;
     pending->answer = answer;
     pending->handle = handle;
     if (handle)
         handle->refs++;
-    pending->ask = (struct lun_ask){.timeout_ms = timeout_ms, .on_done = on_done, .arg = pending};
+    *ret_ask = (struct lun_ask){.timeout_ms = timeout_ms, .on_done = on_done, .arg = pending};
     token->ref = ref;
     token->id = pending->id;
     client_ref_hold(ref);
@@ -88,8 +84,7 @@ void pending_recycle(struct pending *pending) {
     pending->is_used = pending->is_done = pending->is_forgotten = false;
     pending->id =
         pending->id + USE_STEP < MAX_ID ? pending->id + USE_STEP : pending->id % USE_STEP + USE_STEP;
-    pending->next_unused = ref->unused;
-    ref->unused = pending;
+    list_push_back(&ref->unused, &pending->link);
 }
 
 int pending_asked(lua_State *L, struct pending *pending, int code, const struct lun_err *err) {

@@ -2,14 +2,16 @@
 #include "module/module.h"
 
 /* close(is_revoked, timeout_ms) */
-static int ask_close(lua_State *L, void *session, struct pending *pending, struct lun_err *err) {
-    return lun_session_close(session, lua_toboolean(L, 2), &pending->ask, &pending->lun, err);
+static int ask_close(lua_State *L, void *session, const struct lun_ask *ask, struct lun_op **ret_op,
+                     struct lun_err *err) {
+    return lun_session_close(session, lua_toboolean(L, 2), ask, ret_op, err);
 }
 
 /* await(known, timeout_ms) */
-static int ask_await(lua_State *L, void *session, struct pending *pending, struct lun_err *err) {
+static int ask_await(lua_State *L, void *session, const struct lun_ask *ask, struct lun_op **ret_op,
+                     struct lun_err *err) {
     enum lun_session_state known = (enum lun_session_state)luaL_checkinteger(L, 2);
-    return lun_session_await(session, known, &pending->ask, &pending->lun, err);
+    return lun_session_await(session, known, ask, ret_op, err);
 }
 
 static int session_orphan(lua_State *L) {

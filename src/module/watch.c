@@ -4,14 +4,16 @@
 
 /* ---- watch ------------------------------------------------------------------------------------------ */
 
-static int ask_next_events(lua_State *L, void *watch, struct pending *pending, struct lun_err *err) {
+static int ask_next_events(lua_State *L, void *watch, const struct lun_ask *ask, struct lun_op **ret_op,
+                           struct lun_err *err) {
     (void)L;
-    return lun_watch_next(watch, &pending->ask, &pending->lun, err);
+    return lun_watch_next(watch, ask, ret_op, err);
 }
 
-static int ask_ready(lua_State *L, void *watch, struct pending *pending, struct lun_err *err) {
+static int ask_ready(lua_State *L, void *watch, const struct lun_ask *ask, struct lun_op **ret_op,
+                     struct lun_err *err) {
     (void)L;
-    return lun_watch_ready(watch, &pending->ask, &pending->lun, err);
+    return lun_watch_ready(watch, ask, ret_op, err);
 }
 
 static const struct asking WATCH_ASKS[] = {{"next", ANSWER_EVENTS, 2, ask_next_events, NULL},
@@ -36,9 +38,10 @@ const struct class watch_class = {LUN_CORE ".watch", watch_free, WATCH_METHODS, 
 
 /* ---- observer --------------------------------------------------------------------------------------- */
 
-static int ask_next_leader(lua_State *L, void *observer, struct pending *pending, struct lun_err *err) {
+static int ask_next_leader(lua_State *L, void *observer, const struct lun_ask *ask, struct lun_op **ret_op,
+                           struct lun_err *err) {
     (void)L;
-    return lun_observer_next(observer, &pending->ask, &pending->lun, err);
+    return lun_observer_next(observer, ask, ret_op, err);
 }
 
 static const struct asking OBSERVER_ASKS[] = {{"next", ANSWER_LEADER, 2, ask_next_leader, NULL},

@@ -119,10 +119,10 @@ end
 local LONGEST_NAME = 4096
 
 function args.name(call, name, value)
+  if type(value) == "string" and #value <= LONGEST_NAME and value:find "^[^%z]*[^%z/]$" then return value end
   args.word(call, name, value)
   if #value > LONGEST_NAME then bad(call, name, ("a name of at most %d bytes"):format(LONGEST_NAME), value) end
-  if value:sub(-1) == "/" then bad(call, name, "a name that does not end in '/'", value) end
-  return value
+  return bad(call, name, "a name that does not end in '/'", value)
 end
 
 -- A name: stands in the log, and in etcd for others to read.
@@ -213,7 +213,7 @@ end
 -- A timeout, given last: seconds, or nil for no limit. Returns milliseconds, -1 for none.
 function args.timeout(call, value, name)
   if value == nil then return -1 end
-  if not is_duration(value) then
+  if type(value) ~= "number" or not (value >= 0) then
     bad(call, name or "timeout", "a number of seconds, 0 or more, or nil for no limit", value)
   end
   if value > LONGEST_S then return -1 end

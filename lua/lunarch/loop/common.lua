@@ -5,6 +5,7 @@
 --   name_of(task)             what it is called in messages
 --   current()                 the task that this code runs in, or nil
 --   suspend(wait, seconds)    true once wait.is_done, false after so many seconds; raises when the task is interrupted
+--   park(task, conclude, ...) optional: see lunarch.loop.task
 --   wake(wait)                ends a wait, from anywhere
 --   rouse(task)               what waits in the task looks again whether it was interrupted
 --   nap(seconds)              holds up nobody but the caller

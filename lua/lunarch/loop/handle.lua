@@ -20,6 +20,12 @@ function handle.await(owner, id, message, code)
   return nil, message, code
 end
 
+-- The same, but it returns what finish(owner, that...) makes of it.
+function handle.await_then(owner, finish, id, message, code)
+  if id then return loop.await((owner._client or owner)._hub, id, false, message, owner, finish) end
+  return finish(owner, handle.await(owner, id, message, code))
+end
+
 -- The same for a release: an interrupted wait leaves it going on.
 function handle.await_release(owner, id, message, code)
   if id then return loop.await((owner._client or owner)._hub, id, true, message, owner) end

@@ -146,13 +146,28 @@ local function trace(hub, lines, tell)
   tracing, hub.n_untold = outer, nil
 end
 
--- The wait for operation `id`, in whichever loop.
+-- The wait for operation `id`, and the entry of the loop that it is in.
 local function find_wait(hub, id)
   for _, entry in each(hub.watches) do
     local wait = entry.waits[id]
-    if wait then return wait end
+    if wait then return wait, entry end
   end
   return nil
+end
+
+-- An error out of nowhere (Ctrl-C) may end either of them anywhere: then the loop is kept alive until another wait ends.
+local function register(entry, id, wait)
+  entry.waits[id] = wait
+  if entry.is_referenced then return end
+  entry.watch:ref()
+  entry.is_referenced = true
+end
+
+local function unregister(entry, id)
+  entry.waits[id] = nil
+  if next(entry.waits) or not entry.watch then return end
+  entry.is_referenced = false
+  entry.watch:unref()
 end
 
 local function has_waits(hub)
@@ -169,10 +184,11 @@ function loop.dispatch(hub)
   hub.ids = nil
   local n, lines, warnings = hub.core:drain(ids)
   for i = 1, n do
-    local wait = find_wait(hub, ids[i])
+    local wait, entry = find_wait(hub, ids[i])
     if wait and not is_blocking then
-      wait:release()
-      wait.entry.world.wake(wait)
+      unregister(entry, ids[i])
+      -- A task that such an error has torn out of one wait may be in another.
+      if wait.id == ids[i] then entry.world.wake(wait) end
     end
   end
   hub.ids = ids
@@ -195,39 +211,22 @@ local function new_watch(hub, world)
   return luv.watch(hub.core:pollfd(), on_ready)
 end
 
+-- The operation of a wait that was cut short is given up; one that `is_kept` goes on by itself.
+local function cancel(wait)
+  local hub = wait.entry.hub
+  unregister(wait.entry, wait.id)
+  if wait.is_kept then hub.core:forget(wait.id) else hub.core:cancel(wait.id) end
+end
+
 -- What watches the client in the loop that runs here, and the waits it is needed for.
 local function watching(hub, world)
   local owner = world == cqueues and cqueues.controller() or world
   local entry = hub.watches[owner]
   if not entry then
-    entry = { hub = hub, world = world, watch = new_watch(hub, world), waits = {} }
+    entry = { hub = hub, world = world, watch = new_watch(hub, world), waits = {}, cancel = cancel }
     hub.watches[owner] = entry
   end
   return entry
-end
-
-local Wait = {}
-Wait.__index = Wait
-
-function Wait:release()
-  local entry = self.entry
-  entry.waits[self.id] = nil
-  if not next(entry.waits) and entry.watch then entry.watch:unref() end
-end
-
-function Wait:cancel()
-  self:release()
-  local core = self.entry.hub.core
-  if self.is_kept then core:forget(self.id) else core:cancel(self.id) end
-end
-
--- There may be very many waits: what they have in common is in their entry.
-local function wait_in_loop(hub, id, is_kept, world)
-  local entry = watching(hub, world)
-  local wait = setmetatable({ entry = entry, id = id, is_kept = is_kept or nil }, Wait)
-  entry.waits[id] = wait
-  entry.watch:ref()
-  return world.suspend(wait)
 end
 
 -- A program that blocks on an etcd which is not there should not do so without a word: hub.on_silence is called if the
@@ -262,11 +261,24 @@ local function mode_of(hub, world)
   return (wish == "block" or is_elsewhere) and "block" or mode_in(world)
 end
 
--- Waits for operation `id` and returns what it came to. When the wait is interrupted, or has lasted too long, the
--- operation is cancelled, and what it brought is given back; a release (unlock, resign, close) `is_kept`: it goes on by
--- itself. `token` and `owner` must not be collected before the answer is taken, see loop/handle.lua: hence
--- they are named there: what no later instruction names is already garbage to LuaJIT.
-function loop.await(hub, id, is_kept, token, owner)
+-- Takes the answer of an operation, once there is one.
+local function answer(hub, world, id, is_kept, token, owner, finish)
+  local interruption = not is_kept and world.leave()
+  if interruption then
+    hub.core:cancel(id)
+    error(interruption.err, 0)
+  end
+  if finish then return finish(owner, hub.core:take(id, token, owner)) end
+  return hub.core:take(id, token, owner)
+end
+
+local function wait_in_loop(hub, id, is_kept, world)
+  local wait = { entry = watching(hub, world), id = id, is_kept = is_kept or nil, cancel = cancel }
+  register(wait.entry, id, wait)
+  return world.suspend(wait)
+end
+
+local function await_elsewhere(hub, id, is_kept, token, owner, finish)
   local world = not is_blocking and hub.own or here()
   local mode = mode_of(hub, world)
   if not mode then
@@ -278,12 +290,39 @@ function loop.await(hub, id, is_kept, token, owner)
   else
     wait_in_loop(hub, id, is_kept, world)
   end
-  local interruption = not is_kept and world.leave()
-  if interruption then
-    hub.core:cancel(id)
-    error(interruption.err, 0)
+  return answer(hub, world, id, is_kept, token, owner, finish)
+end
+
+-- A task waits as its own wait.
+local function own_wait(hub, id, is_kept, world)
+  local task = world.current()
+  task.entry, task.id, task.is_kept = watching(hub, world), id, is_kept or nil
+  register(task.entry, id, task)
+  return task
+end
+
+-- It goes on.
+local function conclude(task, token, owner, finish)
+  local entry, is_kept = task.entry, task.is_kept
+  task.entry, task.is_kept = nil, nil
+  return answer(entry.hub, entry.world, task.id, is_kept, token, owner, finish)
+end
+
+-- Waits for operation `id` and returns what it came to, or what `finish(owner, that...)` makes of it. When the wait is
+-- interrupted, or has lasted too long, the operation is cancelled, and what it brought is given back; a release (unlock,
+-- resign, close) `is_kept`: it goes on by itself. `token` and `owner` must not be collected before the answer is taken,
+-- see loop/handle.lua: hence they are named there: what no later instruction names is already garbage to LuaJIT.
+--
+-- There may be very many waits, and a task that waits is little more than its stack: Lua 5.4 begins one with 40 slots,
+-- and doubles it where a C function is called with fewer than 20 left. So each function on the way ends in a call of
+-- the next, and yields from few variables.
+function loop.await(hub, id, is_kept, token, owner, finish)
+  local world = here()
+  -- A task that may yield is in no finalizer.
+  if hub.wish or tracing or not world.park or world.wait_mode() ~= "park" then
+    return await_elsewhere(hub, id, is_kept, token, owner, finish)
   end
-  return hub.core:take(id, token, owner)
+  return world.park(own_wait(hub, id, is_kept, world), conclude, token, owner, finish)
 end
 
 -- The client is closed: its descriptor is about to go.

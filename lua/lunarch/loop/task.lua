@@ -24,7 +24,7 @@ local tasks = {}
 
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 local unpack = table.unpack or unpack
-local running = coroutine.running
+local running, yield = coroutine.running, coroutine.yield
 local is_yieldable = coroutine.isyieldable or function() return true end
 
 local LAST_WAITS_S = 5
@@ -136,7 +136,7 @@ function tasks.nap(seconds)
   luv.timer(seconds, function() tasks.wake(wait) end)
   if tasks.wait_mode() == "park" then
     task.wait = wait
-    repeat coroutine.yield() until wait.is_done
+    repeat yield() until wait.is_done
     task.wait = nil
   else
     turn_guarded(function() return wait.is_done end)
@@ -152,7 +152,7 @@ local function suspend(wait)
   elseif tasks.wait_mode() == "park" then
     task.wait = wait
     -- Any other code that resumes this coroutine is sent back.
-    repeat coroutine.yield() until wait.is_done or task.interruption
+    repeat yield() until wait.is_done or task.interruption
     task.wait = nil
     failure = task.interruption
   else
@@ -167,11 +167,24 @@ local function suspend(wait)
   error(failure.err, 0)
 end
 
+-- The same for the task that runs, where it is "park", without a limit, and with little left on the stack: the task is its
+-- own wait, task.entry.cancel(task) ends it, and conclude(task, ...) is what goes on once it is done.
+function tasks.park(task, conclude, a, b, c)
+  task.wait, task.is_done = task, nil
+  while not (task.is_done or task.interruption) do
+    yield()
+  end
+  task.wait = nil
+  if task.is_done then return conclude(task, a, b, c) end
+  task.entry.cancel(task)
+  return common.raise(tasks, task.interruption)
+end
+
 -- Ends a wait, from anywhere: its coroutine goes on later, not now.
 function tasks.wake(wait)
   wait.is_done = true
-  local task = wait.task
-  if task and task.wait == wait then make_ready(task) end
+  local task = wait.task or wait
+  if task.wait == wait then make_ready(task) end
 end
 
 -- Returns true once wait.is_done, and false after so many seconds. Raises when the task is interrupted, or Lua itself
@@ -199,7 +212,7 @@ function tasks.sleep(seconds)
   if mode == "block" then
     block.sleep(seconds)
   elseif mode == "park" and seconds == 0 then
-    coroutine.yield()
+    yield()
     tasks.enter()
   else
     tasks.suspend({}, seconds)
@@ -250,7 +263,8 @@ function tasks.abandon(task)
   if task.has_ended then return end
   local wait = task.wait
   task.wait = nil
-  if wait and wait.cancel and not wait.is_done then wait:cancel() end
+  local cancel = wait and not wait.is_done and (wait.entry or wait).cancel
+  if cancel then cancel(wait) end
   task.interruption = common.interruption_of(task) or common.interruption "the task was abandoned"
   finish(task, true)
   if coroutine.status(task.thread) ~= "normal" then return end
@@ -279,7 +293,7 @@ local function settle(task, ok, ...)
   if coroutine.status(task.thread) == "dead" then
     if ok then finish(task, ...) else finish(task, false, ...) end
   elseif not task.wait then
-    -- A bare coroutine.yield(): let the others have a turn.
+    -- A bare yield(): let the others have a turn.
     local interruption = common.interruption_of(task)
     if interruption then common.raise_in(task.thread, interruption) end
     make_ready(task)
@@ -304,17 +318,24 @@ run_ready = function()
     local task = ready[first_ready]
     ready[first_ready] = nil
     first_ready = first_ready + 1
-    local start = task.start
-    task.is_ready, task.start = nil, nil
+    local start, given = task.start, task.given
+    task.is_ready, task.start, task.given = nil, nil, nil
     if not task.has_ended then
-      if start then resume(task, unpack(start, 1, start.n)) else resume(task) end
+      if given then
+        resume(task, start, on_error, unpack(given, 1, given.n))
+      elseif start then
+        resume(task, start, on_error)
+      else
+        resume(task)
+      end
     end
   end
 end
 
 -- Its coroutine is xpcall itself: a waiting task is little more than its stack, and each level of calls counts.
 local function spawn_in(group, fn, ...)
-  local task = new_task { thread = coroutine.create(xpcall), start = pack(fn, on_error, ...), group = group }
+  local task = new_task { thread = coroutine.create(xpcall), start = fn, group = group }
+  if select("#", ...) > 0 then task.given = pack(...) end
   alive[task] = true
   n_alive = n_alive + 1
   if group then group.n = group.n + 1 end
