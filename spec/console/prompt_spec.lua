@@ -155,6 +155,10 @@ describe("the prompt", function()
     t:enter("{ 'a',", ">> ?$")
     t:enter("'b' }", "^> ?$")
     assert.truthy(t:text():find('\n{ "a", "b" }\n', 1, true), t:text())
+    for typed, printed in pairs { ["return 6 * 7, 'x'"] = '42, "x"', ["= 6 * 7 + 1"] = "43" } do
+      t:enter(typed)
+      assert.truthy(t:text():find("\n" .. printed .. "\n", 1, true), t:text())
+    end
     t:enter 'print("abc'
     t:enter "x = = 1"
     t:enter "help lock"
@@ -232,6 +236,15 @@ describe("the prompt", function()
     end
     t:type "line('/complete/\t"
     t:wait_text "/complete/a%-lock +/complete/an%-election"
+  end)
+
+  it("keeps the tabs of what is pasted, and of the beginning of a line", function()
+    local t = start()
+    t:type "\t#'\ta\tb'\r\tif\ttrue\tthen\r\t\tpasted\t=\t7\r\n\n\tend\rpasted\r"
+    t:wait_text "\n4\n.*\n7\n"
+    t:wait "^> ?$"
+    t:type "elec\t"
+    t:wait "^> elections ?$"
   end)
 
   it("has a history that the next console finds", function()

@@ -292,6 +292,20 @@ static char **complete(const char *word, int start, int end) {
     return matches;
 }
 
+static bool is_blank_before_cursor(void) {
+    for (int i = 0; i < rl_point; i++)
+        if (rl_line_buffer[i] != ' ' && rl_line_buffer[i] != '\t')
+            return false;
+    return true;
+}
+
+/* The indentation of a line, and tabs in what is pasted, stay tabs. */
+static int on_tab(int count, int key) {
+    if (is_blank_before_cursor() || typed.at < typed.len)
+        return rl_insert(count, key);
+    return rl_complete(count, key);
+}
+
 /* ---- the module -------------------------------------------------------------------------------------- */
 
 static void check_open(lua_State *L) {
@@ -319,6 +333,7 @@ static int l_open(lua_State *L) {
     rl_attempted_completion_function = complete;
     rl_completion_word_break_hook = word_breaks;
     rl_completion_query_items = 0;
+    (void)rl_bind_key('\t', on_tab);
     (void)rl_variable_bind("page-completions", "off");
     (void)rl_variable_bind("show-all-if-ambiguous", "on");
     using_history();

@@ -109,7 +109,8 @@ function Console:tell(kind, ok, ...)
     self:print_failure(err, traceback)
     return false
   end
-  if kind == "expression" or kind == "assignment" and is_failure(...) then return self:show(...) end
+  local has_returned = kind == "statement" and select("#", ...) > 0
+  if kind == "expression" or has_returned or kind == "assignment" and is_failure(...) then return self:show(...) end
   for _, text in ipairs(self.failures) do
     self:print_error(text)
   end
