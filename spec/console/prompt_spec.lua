@@ -134,6 +134,36 @@ describe("the prompt", function()
     t:enter "'alive'"
   end)
 
+  it("comes back by a second Ctrl-C from what catches the first", function()
+    local t = start()
+    t:type "print 'begun' while true do pcall(function() while true do end end) end\r"
+    t:wait "^begun$"
+    t:type "\3"
+    wait.pass(0.2)
+    t:type "\3"
+    t:wait "^> ?$"
+    assert.truthy(t:text():find("\ninterrupted\n", 1, true), t:text())
+    t:enter "'alive'"
+  end)
+
+  it("comes back by Ctrl-C from a handler that computes, and from a task", function()
+    local t = start()
+    t:type "a = candidate('/busy', 'A', { ttl = 30, do_work = function() w = true while w do end end }) do end\r"
+    wait.eventually(function() return keys("/busy"):find "/busy/" end)
+    -- The loop stands still: nothing is printed.
+    wait.pass(0.5)
+    t:type "\3"
+    t:wait_text "A  do_work failed: interrupted"
+    t:wait_text "A  on_lost %(error%)"
+    t:enter("leave()", "^> ?$")
+    t:type "lunarch.spawn(function() while true do end end) do end\r"
+    wait.pass(0.5)
+    t:type "\3"
+    t:wait "^> ?$"
+    t:enter "'alive'"
+    assert.truthy(t:text():find('\n"alive"\n', 1, true), t:text())
+  end)
+
   it("forgets by Ctrl-C what is being typed, also over several lines", function()
     local t = start()
     t:type "this is no "

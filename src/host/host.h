@@ -31,7 +31,9 @@ int signals_caught(void);
 int interrupts_catch(void);
 /* The number of SIGINTs since the last call; the descriptor is not readable any more. */
 int interrupts_take(void);
-/* Pops the error to raise from L; `thread` is the coroutine to raise it in, which must outlive this, or NULL. */
-void interrupts_aim(lua_State *L, lua_State *thread);
+/* The coroutine that computes from now on, or NULL: none that may be interrupted. The one before has to exist yet. */
+void interrupts_aim(lua_State *thread);
+/* What it raises: the value at the top of the stack, popped. */
+void interrupts_set_error(lua_State *L);
 
 #endif

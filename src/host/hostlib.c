@@ -143,11 +143,17 @@ static int l_take_interrupts(lua_State *L) {
     return 1;
 }
 
-/* aim_interrupts([coroutine, error]): a Ctrl-C raises the error in it while it computes; nobody's without */
+/* set_interruption(error): what a Ctrl-C raises in the coroutine that it is aimed at */
+static int l_set_interruption(lua_State *L) {
+    lua_settop(L, 1);
+    interrupts_set_error(L);
+    return 0;
+}
+
+/* aim_interrupts([coroutine]): a Ctrl-C raises in it while it computes, in none without. The coroutine that was aimed
+ * at before has to exist yet. */
 static int l_aim_interrupts(lua_State *L) {
-    lua_State *thread = lua_tothread(L, 1);
-    lua_settop(L, 2);
-    interrupts_aim(L, thread);
+    interrupts_aim(lua_tothread(L, 1));
     return 0;
 }
 
@@ -403,6 +409,7 @@ int luaopen_lunarch_host(lua_State *L) {
         {"end_reloads", l_end_reloads},
         {"catch_interrupts", l_catch_interrupts},
         {"take_interrupts", l_take_interrupts},
+        {"set_interruption", l_set_interruption},
         {"aim_interrupts", l_aim_interrupts},
         {"hold_output", l_hold_output},
         {"has_output", l_has_output},

@@ -1,8 +1,9 @@
-/* host/interrupt.c - Ctrl-C at the console: it ends what was typed, not the program.
+/* host/interrupt.c - Ctrl-C at the console: it ends what was typed, or a handler that computes, not the program.
  *
- * Each SIGINT makes a descriptor readable, and the loop ends the wait. While what was typed computes and the loop does
- * not turn, the handler sets a hook on its coroutine, which raises at its next instruction. The third one that the loop
- * has not taken ends the program: what computes is a coroutine inside of it, or C. */
+ * Each SIGINT makes a descriptor readable, and the loop ends the wait. Where a coroutine computes and the loop does not
+ * turn, the handler sets a hook on it, which raises after some instructions: what is about to wait is left alone. The
+ * second one raises again and again, also where a pcall catches it. The third one that the loop has not taken ends the
+ * program: what computes is a coroutine of coroutine.wrap, or C. */
 #include "host/host.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include "host/terminal.h"
 
 #define PATIENCE 3
+#define INSTRUCTIONS 100000 /* about a millisecond */
 #define STATUS 130
 
 static int wake_fd = -1;
@@ -27,7 +29,10 @@ static const char error_key;
 
 static void raise_error(lua_State *L, lua_Debug *ar) {
     (void)ar;
-    lua_sethook(L, NULL, 0, 0);
+    if (atomic_load(&n_waiting) > 1)
+        lua_sethook(L, raise_error, LUA_MASKCOUNT, 1);
+    else
+        lua_sethook(L, NULL, 0, 0);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &error_key);
     (void)lua_error(L);
 }
@@ -43,8 +48,9 @@ static void on_interrupt(int number) {
         _exit(STATUS);
     }
     lua_State *L = atomic_load(&busy);
-    if (L != NULL && lua_status(L) == LUA_OK)
-        lua_sethook(L, raise_error, LUA_MASKCOUNT, 1);
+    /* Another hook ends it already. */
+    if (L != NULL && lua_status(L) == LUA_OK && (lua_gethook(L) == NULL || lua_gethook(L) == raise_error))
+        lua_sethook(L, raise_error, LUA_MASKCOUNT, INSTRUCTIONS);
     fd_ring(wake_fd);
     errno = saved_errno;
 }
@@ -70,10 +76,12 @@ int interrupts_take(void) {
     return atomic_exchange(&n_waiting, 0);
 }
 
-void interrupts_aim(lua_State *L, lua_State *thread) {
-    /* The error object is at the top of L's stack; popped. */
+void interrupts_set_error(lua_State *L) {
     lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
+}
+
+void interrupts_aim(lua_State *thread) {
     lua_State *before = atomic_exchange(&busy, thread);
-    if (before != NULL && thread == NULL)
+    if (before != NULL && before != thread && lua_gethook(before) == raise_error)
         lua_sethook(before, NULL, 0, 0);
 }

@@ -151,7 +151,6 @@ end
 function Console:run(fn, kind)
   self.failures = {}
   local task = lunarch.spawn(function()
-    host.aim_interrupts(coroutine.running(), INTERRUPTED)
     return self.world.call(function()
       self.typed = coroutine.running()
       return fn()
@@ -161,7 +160,6 @@ function Console:run(fn, kind)
   local timer = self.input.is_edited and uv.new_timer()
   if timer then timer:start(SILENT_MS, 0, function() if self.task == task then self:show_line() end end) end
   local results = table.pack(task:join())
-  host.aim_interrupts()
   host.take_interrupts()
   if timer then timer:stop() end
   self.task = nil
@@ -236,11 +234,32 @@ local function history_path()
   return path
 end
 
+-- Ctrl-C finds the coroutine that computes, unless it is the console's own.
+local function aim_at_what_runs()
+  local resume, running, own = coroutine.resume, nil, coroutine.running()
+  local function aim(thread)
+    running = thread
+    host.aim_interrupts(thread ~= own and thread or nil)
+  end
+  local function back_to(outer, ...)
+    aim(outer)
+    return ...
+  end
+  host.set_interruption(INTERRUPTED)
+  rawset(coroutine, "resume", function(thread, ...)
+    if type(thread) ~= "thread" then return resume(thread, ...) end
+    local outer = running
+    aim(thread)
+    return back_to(outer, resume(thread, ...))
+  end)
+end
+
 function Console:watch_interrupts()
   local poll = assert(uv.new_poll(assert(host.catch_interrupts())))
   poll:start("r", function() self:on_interrupt() end)
   poll:unref()
   self.interrupts = poll
+  aim_at_what_runs()
 end
 
 -- What others print, and what fails beside the prompt.

@@ -24,15 +24,8 @@ end
 
 -- ---- you --------------------------------------------------------------------------------------------------------
 
--- Ctrl-C at the prompt finds the coroutine that runs, which is none of the console's own.
-local function aim_interrupts()
-  local console = package.loaded["lunarch.console"]
-  if console then require "lunarch.host".aim_interrupts(coroutine.running(), console.INTERRUPTED) end
-end
-
 -- A command of the caller's, run by the program of "you".
 local function run_command(self, command)
-  aim_interrupts()
   command.results = table.pack(xpcall(command.fn, function(err)
     if type(err) ~= "string" then return err end
     return { traceback = debug.traceback(err, 2), message = err }
