@@ -183,6 +183,10 @@ cases.both = {
 }
 
 cases.sim = {
+  { "a handler that never waits", { 'a = candidate("/s", "A", { ttl = 3, do_work = function() while true do end end })',
+    "run(1)", "a", 'b = candidate("/s", "B", { ttl = 3 })', "run(5)", "b.leads" }, {
+    "A  runs on and on without waiting %([^\n]+\n    stack traceback:\n    \tinput:1: in function 'do_work'\n",
+    "\ncandidate A: is down\n", "\ntrue\n" } },
   { "step", { cases.TWO, "cut(a)", "step()", "now() < 3" }, { "A +jeopardy", "\ntrue\n" } },
   { "skew", { cases.TWO, "skew(a, 0.5)", "cut(a)", "run(6)" },
     { "its clock goes at 0.5 times the rate", "B +elected" } },

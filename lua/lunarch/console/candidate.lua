@@ -163,9 +163,10 @@ end
 
 -- What candidates of a lab have, too.
 
--- By the clock, now.
+-- By the clock, now; not while it steps down.
 function properties.leads(self)
-  return self.term ~= nil and self.term.reason == nil and self.term:remaining() > 0
+  local latest = self.terms[#self.terms]
+  return latest ~= nil and not latest.lost and self.term.reason == nil and self.term:remaining() > 0
 end
 
 function properties.is_up(self) return not self.has_ended end

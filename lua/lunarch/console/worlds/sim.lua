@@ -22,11 +22,21 @@ local takes = {}
 
 local MOST_SKEW = 0.1 -- by which the rates of clocks may differ (DESIGN: margin)
 
+-- A traceback of a machine as far as it is the user's.
+local function without_ours(text)
+  return (text:gsub("\n\t[^\n]*/lunarch/[^\n]+%.lua:[^\n]*", ""):gsub("\n\t%[C%][^\n]*", ""))
+end
+
 function takes.verdict(world, at, machine, text, who)
+  -- What a script does wrong is no promise that is broken.
+  local is_of_script = world.driver.sim.result() == "script"
   local is_beyond = machine and math.abs((machine.rate or 1) - 1) > MOST_SKEW
   local head = is_beyond and "no promise is made for clocks whose rates differ by more than 10 %: "
     or "a promise of lunarch was violated: "
-  world:emit { at = at, who = machine and machine.name or who, what = "say", level = "error", text = head .. text }
+  world:emit {
+    at = at, who = machine and machine.name or who, what = "say", level = "error",
+    text = is_of_script and without_ours(text) or head .. text,
+  }
 end
 
 function takes.etcd(world, _, _, text)
