@@ -257,6 +257,20 @@ describe("lunarch check", function()
     end)
   end
 
+  it("marks its lines with their priority where the journal reads them", function()
+    local path = script.write(GOOD .. "intervall = 1 function do_wrok() end")
+    local words = tree.quote { tree.program, "check", path, "--name", "A", "--offline" }
+    local file = tree.folder() .. "/journal"
+    os.execute(("sh -c %s"):format(tree.quote {
+      (": > %s; JOURNAL_STREAM=$(stat -c %%d:%%i %s) %s >> %s 2>&1"):format(file, file, words, file) }))
+    local text = tree.read(file)
+    assert.truthy(text:find("<6>A stands in /check/a: ", 1, true), text)
+    assert.truthy(text:find("<3>error: ", 1, true) and text:find("<4>warning: ", 1, true), text)
+    for line in text:gmatch "[^\n]+" do
+      assert.truthy(line:find "^<%d>", line)
+    end
+  end)
+
   it("answers programs in JSON", function()
     local output, status = check_online(GOOD .. "function do_wrok() end", "--json")
     local answer = cjson.decode(output)

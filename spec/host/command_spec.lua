@@ -175,6 +175,9 @@ describe("lunarch", function()
     assert.equal(0, status, output)
     local unit = prefix .. "/share/doc/lunarch/examples/systemd/lunarch@.service"
     assert.truthy(tree.read(unit):find("\nExecStart=" .. prefix .. "/bin/lunarch run /etc/lunarch/%i.lua", 1, true))
+    -- The status of what comes before ExecStart does not keep systemd from starting the unit again and again.
+    assert.truthy(tree.read(unit):find("\nExecStartPre=-" .. prefix .. "/bin/lunarch check ", 1, true))
+    assert.truthy(tree.read(unit):find("\nRestartPreventExitStatus=2\n", 1, true))
     if not os.execute "command -v systemd-analyze >/dev/null" then return pending "systemd-analyze is not installed" end
     output, status = process.run { "systemd-analyze", "verify", unit, env = { MANPATH = prefix .. "/share/man" } }
     assert.same({ "", 0 }, { output, status })

@@ -164,7 +164,7 @@ print("parsed")]], path }
     end
   end)
 
-  it("names each figure as Prometheus asks: units of the base, _total for what is counted, a help and a type", function()
+  it("names each figure as Prometheus asks: base units, _total for what is counted, a help, a type", function()
     local _, address = start(LEADER)
     leads(address)
     wait.eventually(function() return metrics_of(address):find 'lunarch_renewals_total{client="1"} [1-9]' end)

@@ -165,7 +165,7 @@ describe("a line that is asked", function()
       assert.matches("%-%-at: '25:00' is no time such as", text)
     end)
 
-    it("that is planned leaves nothing behind in the leader when it is withdrawn, or when the leader is stopped", function()
+    it("that is planned leaves nothing behind in a leader, withdrawn or not, that is stopped", function()
       -- A program of its own ends with its last task.
       local text = [[
         local own = lunarch.candidate { election = arg[1], name = "A", on_elected = function() print "on_elected" end }

@@ -131,9 +131,9 @@ return function(verdict)
   local handed_gap_ms, stopped_gap_ms = 1000 * median(handed_gaps), 1000 * median(stopped_gaps)
   local ratio = handed_gap_ms / stopped_gap_ms
   verdict(ratio <= MOST_RATIO and n_wrong == 0, ("%d switchovers: nobody leads for %.1f ms at the median, %.2f of a "
-    .. "hand-over by a stop (bar: %.1f); %d did not go to the named one"):format(ROUNDS, handed_gap_ms, ratio, MOST_RATIO,
-    n_wrong))
+    .. "hand-over by a stop (bar: %.1f); %d did not go to the named one"):format(ROUNDS, handed_gap_ms, ratio,
+    MOST_RATIO, n_wrong))
   -- No bar: four writes, each waited for by another process, come before the leader stops its work.
-  verdict(true, ("from the request until the named one is elected: %.1f ms, %.2f of a leader's SIGTERM until the next one "
-    .. "is"):format(handed_ms, handed_ms / stopped_ms))
+  verdict(true, ("from the request until the named one is elected: %.1f ms, %.2f of a leader's SIGTERM until the next "
+    .. "one is"):format(handed_ms, handed_ms / stopped_ms))
 end

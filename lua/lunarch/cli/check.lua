@@ -152,8 +152,8 @@ end
 
 function Check:look_at_commands(candidate)
   for name in pairs(candidate_options.checks) do
-    local command = candidate.options[name]
-    local trouble = type(command) == "table" and not getmetatable(command) and programs.trouble(command)
+    local check = candidate.options[name]
+    local trouble = type(check) == "table" and not getmetatable(check) and programs.trouble(check)
     if trouble then
       self:add("error", "%s%s: the command cannot be run: %s", self:prefix_of(candidate), name, trouble)
     end
@@ -245,10 +245,13 @@ local function plural(n, word)
   return ("%d %s%s"):format(n, word, n == 1 and "" or "s")
 end
 
+-- As in the log: what a journal reads bears its priority.
+local PRIORITIES = { error = "<3>", warning = "<4>", note = "<6>" }
+
 function Check:text()
   local lines = {}
   local function line(format, ...)
-    lines[#lines + 1] = format:format(...)
+    lines[#lines + 1] = (self.is_for_journal and PRIORITIES.note or "") .. format:format(...)
   end
   for _, candidate in ipairs(self.candidates) do
     local it = describe(candidate)
@@ -258,7 +261,9 @@ function Check:text()
     if not it.error then line("etcd at %s answers: %s", it.endpoint, it.version) end
   end
   for _, problem in ipairs(self.problems) do
-    line("%s: %s", problem.level, problem.text)
+    local priority = self.is_for_journal and PRIORITIES[problem.level] or ""
+    local text = problem.text:gsub("\n", "\n" .. priority .. "    ")
+    lines[#lines + 1] = ("%s%s: %s"):format(priority, problem.level, text)
   end
   line("%s: %s, %s", self.script, plural(self:count "error", "mistake"), plural(self:count "warning", "warning"))
   return table.concat(lines, "\n") .. "\n"
@@ -284,7 +289,8 @@ end
 local function new_check(flags, given, lunarch)
   local self = setmetatable({
     lunarch = lunarch, connect_to = lunarch.connect, script = flags.script, given = given, candidates = {},
-    problems = {}, endpoints = {}, within = flags.within or WITHIN_S, is_for_programs = flags.json, default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
+    problems = {}, endpoints = {}, within = flags.within or WITHIN_S, is_for_programs = flags.json,
+    is_for_journal = host.is_journal(1), default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
   }, Check)
   local function say(level)
     return function(...) self:add(level, ...) end
@@ -346,8 +352,8 @@ function command.run(flags)
     return status or exit.USAGE
   end
   given.endpoints = given.endpoints or nil
-  assert(host.begin_answer())
   local check = new_check(flags, given, lunarch)
+  assert(host.begin_answer())
   check.flag_endpoints = given.endpoints
   local wrong = settings.trouble_in(given)
   if wrong then check:add("error", wrong) end

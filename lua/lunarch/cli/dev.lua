@@ -56,16 +56,14 @@ function dev.join(name)
   return { endpoint = endpoint, dir = dir, name = name or "", program = program }
 end
 
-local watching           -- kept for life
-
 local SAYINGS = {
   gone = "the keeper of the private etcd is gone: starting another",
   started = "another keeper of the private etcd has started",
   ["not started"] = "there is no private etcd, and it is tried again: %s",
 }
 
---- Takes part in starting another keeper whenever the present one dies, and says so. Needs the loop of luv; does not keep
---- it alive, nor hold it up.
+--- Takes part in starting another keeper whenever the present one dies, and says so. Needs the loop of luv; does not
+--- keep it alive, nor hold it up.
 ---@param etcd lunarch.Dev
 function dev.watch(etcd, log)
   local fd, why = host.stay_in_dev(etcd.program, etcd.name)
@@ -79,7 +77,7 @@ function dev.watch(etcd, log)
     if event then log[event == "not started" and "error" or "warn"](SAYINGS[event], trouble) end
   end)
   poll:unref()
-  watching = poll
+  dev.poll = poll -- kept for life
 end
 
 return dev

@@ -71,7 +71,8 @@ end
 
 --- Between these two the script is loaded anew. Nothing once the program has been told to stop.
 function notify.reloading()
-  if is_ready then send "RELOADING=1" end
+  -- The clock is for Type=notify-reload.
+  if is_ready then send("RELOADING=1", ("MONOTONIC_USEC=%d"):format(require "luv".hrtime() // 1000)) end
 end
 
 function notify.reloaded()

@@ -20,9 +20,11 @@ local HARMLESS = {}
 for _, name in ipairs {
   "cpu_info", "cwd", "exepath", "fs_access", "fs_close", "fs_closedir", "fs_fstat", "fs_lstat", "fs_opendir", "fs_read",
   "fs_readdir", "fs_readlink", "fs_realpath", "fs_scandir", "fs_scandir_next", "fs_stat", "fs_statfs",
-  "get_constrained_memory", "get_free_memory", "get_process_title", "get_total_memory", "getgid", "getpid", "getrusage",
+  "get_constrained_memory", "get_free_memory", "get_process_title", "get_total_memory", "getgid", "getpid",
+  "getrusage",
   "gettimeofday", "getuid", "guess_handle", "hrtime", "if_indextoiid", "if_indextoname", "interface_addresses",
-  "loadavg", "loop_alive", "loop_mode", "now", "os_environ", "os_get_passwd", "os_getenv", "os_gethostname", "os_getpid",
+  "loadavg", "loop_alive", "loop_mode", "now", "os_environ", "os_get_passwd", "os_getenv", "os_gethostname",
+  "os_getpid",
   "os_getppid", "os_getpriority", "os_homedir", "os_tmpdir", "os_uname", "resident_set_memory", "translate_sys_error",
   "update_time", "uptime", "version", "version_string",
 } do

@@ -1,5 +1,5 @@
--- A limit for Lua code of others: past it every few thousand instructions raise, in whatever coroutine. Code that blocks
--- in C is not reached.
+-- A limit for Lua code of others: past it an error is raised every few thousand instructions, in whatever coroutine.
+-- Code that blocks in C is not reached.
 local args = require "lunarch.internal.args"
 local core = require "lunarch.core"
 
@@ -50,16 +50,17 @@ function patience.call(seconds, on_late, fn, ...)
     return thread
   end
   local saved_create, saved_wrap = coroutine.create, coroutine.wrap
-  coroutine.create = create_watched
-  coroutine.wrap = function(...)
-    local thread = create_watched(...)
-    return function(...) return results(resume(thread, ...)) end
-  end
+  rawset(coroutine, "create", create_watched)
+  rawset(coroutine, "wrap", function(...)
+    local watched = create_watched(...)
+    return function(...) return results(resume(watched, ...)) end
+  end)
   local thread = running()
   sethook(thread, look, "", LOOK_EVERY)
   local ok, err = pcall(fn, ...)
   sethook(thread)
-  coroutine.create, coroutine.wrap = saved_create, saved_wrap
+  rawset(coroutine, "create", saved_create)
+  rawset(coroutine, "wrap", saved_wrap)
   return ok, err
 end
 
