@@ -180,7 +180,7 @@ for _, name in ipairs { "cluster", "dev" } do
         timeline()
         timeline %q
       ]]):format(picture))
-      expect(output, "\nA +%d+ +%d+ +%d+ ", "\nB +%d+ +%d+ +%- ", "\n  A   *=+[-S.VX ]*\n", "\n  B +[- ]+=+\n",
+      expect(output, "\nA +%d+ +%d+ +%d+ ", "\nB +%d+ +%d+ +%- ", "\n  A +-*=+[-S.VX ]*\n", "\n  B +[- ]+=+\n",
         "= leads")
       expect(tree.read(picture), "^<svg")
       assert.equal(0, status)
