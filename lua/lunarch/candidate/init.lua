@@ -228,7 +228,7 @@ function methods:_open_session()
       self.log.debug("session with lease %s, TTL %d s", session.lease, session.ttl or 0)
       self:_is_well()
       self:_introduce(session)
-      namesakes.look(self, session.ttl or self.options.ttl or DEFAULT_TTL_S)
+      namesakes.plan(self, session.ttl or self.options.ttl or DEFAULT_TTL_S)
       self.connect_backoff:reset()
       self.hint = nil
       return session
@@ -273,8 +273,8 @@ function methods:_stand(session)
   end
 end
 
--- Reports handlers that held everything up (no renewal needs us, but no handler can be stopped meanwhile), and what
--- keeps us from being elected for ever.
+-- Reports handlers that held everything up (no renewal needs us, but no handler can be stopped meanwhile), what
+-- keeps us from being elected for ever, and namesakes.
 local function watch_loop(self)
   local ttl = self.options.ttl or DEFAULT_TTL_S
   local step = math.min(ttl / 2, LOOK_S)
@@ -288,6 +288,7 @@ local function watch_loop(self)
       self.log.warn("nothing moved for %.1f s%s: a handler has to wait with lunarch.sleep and the like", still_s,
         name and " in " .. name or "")
     end
+    namesakes.look(self)
   end
 end
 

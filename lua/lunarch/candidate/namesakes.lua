@@ -1,7 +1,6 @@
 -- Warns once of another candidate by our name in the same election: the log and `lunarch status` cannot tell them
 -- apart.
 local requests = require "lunarch.candidate.requests"
-local tasks = require "lunarch.candidate.tasks"
 
 require "lunarch.internal.args".is_ours()
 
@@ -19,7 +18,6 @@ local function identity_of(candidate)
 end
 
 local function look(candidate, ttl)
-  candidate.lunarch.sleep(LOOK_AFTER_TTLS * ttl)
   local election = candidate.election_name
   for _, kv in ipairs(candidate.client:get(election .. "/", { prefix = true, limit = MOST_KEYS }, ttl) or {}) do
     if kv.value == candidate.value and not requests.is_own(candidate, kv.key) then
@@ -30,10 +28,19 @@ local function look(candidate, ttl)
   end
 end
 
---- Looks once into the line, a while from now, beside the candidate.
-function namesakes.look(candidate, ttl)
-  if candidate.line_watcher or candidate.stopping or candidate.has_shared_name then return end
-  candidate.line_watcher = tasks.spawn(candidate, look, ttl)
+--- The candidate has a session of that TTL: its line is to be looked into, once, a while from now.
+function namesakes.plan(candidate, ttl)
+  if candidate.line_look or candidate.has_shared_name then return end
+  candidate.line_look = { at = candidate.lunarch.now() + LOOK_AFTER_TTLS * ttl, ttl = ttl }
+end
+
+--- Looks into the line if it is time. Waits. Called now and then, beside the driver: a task that only sleeps until then
+--- would cost 2 kB.
+function namesakes.look(candidate)
+  local due = candidate.line_look
+  if not due or due.is_done or candidate.lunarch.now() < due.at then return end
+  due.is_done = true
+  look(candidate, due.ttl)
 end
 
 --- The candidate begins to run.
@@ -51,7 +58,6 @@ function namesakes.leave(candidate)
   local identity = identity_of(candidate)
   local n = running[identity]
   running[identity] = n and n > 1 and n - 1 or nil
-  tasks.dismiss(candidate.line_watcher)
 end
 
 return namesakes
