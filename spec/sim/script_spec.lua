@@ -224,6 +224,33 @@ describe("in the simulator", function()
     assert.is_true(report.terms >= 10)
   end)
 
+  it("globals may be strict", function()
+    local strict = [[
+      setmetatable(_G, {
+        __index = function(_, name) error("undeclared: " .. tostring(name), 2) end,
+        __newindex = function(t, name, value)
+          if debug.getinfo(2, "S").what ~= "main" then error("undeclared: " .. tostring(name), 2) end
+          rawset(t, name, value)
+        end,
+      })
+    ]]
+    local lines = simulate.printed(strict .. [[
+      local client = assert(lunarch.connect())
+      lunarch.spawn(function() lunarch.sleep(0.1) print "spawned" end)
+      print(client:put("/k", "v"))
+      assert(client:close(1))
+    ]])
+    assert.same({ "true\t2\tnil", "spawned" }, lines)
+    local report = simulate.report(strict .. [[
+      election, ttl = "/strict", 3
+      function do_work(term) assert(term:put("/worked", "x")) return 1 end
+      function on_lost() end
+      function check(world) if world:get "/worked" then sim.note("worked", true) end end
+    ]], "--seeds", "1..5")
+    assert.is_nil(report.failure)
+    assert.is_true(report.terms > 5)
+  end)
+
   it("settings on the command line win", function()
     local lines = simulate.printed([[
       election, ttl = "/mine", 60
