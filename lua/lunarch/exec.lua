@@ -56,7 +56,7 @@ local OPTIONS = {
 }
 
 local function word_of(call, i, value)
-  if type(value) == "number" then return ("%.14g"):format(value) end
+  if type(value) == "number" then return args.decimal("%.14g", value) end
   if type(value) ~= "string" or value:find "%z" then
     args.bad(call, ("argument %d"):format(i - 1), "a string without a zero byte, or a number", value)
   end

@@ -34,6 +34,15 @@ describe("a command", function()
     assert.equal("7\n", assert(lunarch.exec { "echo", 7 }).stdout)
   end)
 
+  it("is given numbers with a point, where the program has chosen a locale that has commas", function()
+    -- As os.setlocale("de_DE.UTF-8"), which need not be there.
+    local format = string.format
+    string.format = function(...) return (format(...):gsub("(%d)%.(%d)", "%1,%2")) end -- luacheck: ignore 122
+    local result = lunarch.exec { "echo", 0.5 }
+    string.format = format -- luacheck: ignore 122
+    assert.equal("0.5\n", result.stdout)
+  end)
+
   it("runs in the environment and the folder that it is given, and reads nothing else", function()
     local result = assert(sh("echo $A-$HOME-$PATH; pwd; cat", { env = { A = "x", HOME = false }, cwd = "/usr" }))
     assert.equal(("x--%s\n/usr\n"):format(os.getenv "PATH"), result.stdout)

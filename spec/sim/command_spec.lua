@@ -121,6 +121,18 @@ describe("lunarch sim", function()
     assert.is_false(report.interrupted)
   end)
 
+  it("gives programs numbers with a point, where a script has chosen a locale that has commas", function()
+    -- As os.setlocale("de_DE.UTF-8"), which need not be there.
+    local report = simulate.report([[
+      local format = string.format
+      function string.format(...) return (format(...):gsub("(%d)%.(%d)", "%1,%2")) end
+      election, ttl = "/e", 3
+      function do_work() return 1 end
+    ]], "--seeds", "1..6")
+    assert.is_nil(report.failure)
+    assert.is_true(report.simulated_seconds > 0)
+  end)
+
   it("ends at the first Ctrl-C, with what was seen so far", function()
     for _, jobs in ipairs { "1", "2" } do
       local child = simulate.start(script.write(FINE), "--seeds", "1..1000000", "--jobs", jobs)

@@ -225,6 +225,14 @@ function args.milliseconds(seconds)
   return (math.ceil(math.min(seconds, LONGEST_S) * 1000))
 end
 
+-- Numbers for programs: they have a point, whatever locale a script has chosen (os.setlocale).
+---@param format string "%.3f", without a comma
+---@param ... number
+---@return string
+function args.decimal(format, ...)
+  return (format:format(...):gsub(",", "."))
+end
+
 -- ---- options ----------------------------------------------------------------------------------------------------
 
 -- The number of letters to change, drop, insert or swap to get from one word to the other.

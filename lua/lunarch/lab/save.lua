@@ -1,7 +1,8 @@
 -- What was done in a world, as an experiment: the calls of its journal, with the time between them.
+local args = require "lunarch.internal.args"
 local handles = require "lunarch.lab.candidate"
 
-require "lunarch.internal.args".is_ours()
+args.is_ours()
 
 local save = {}
 
@@ -35,7 +36,7 @@ literal = function(value)
   local machine = handles.machine(value)
   if machine then return variable_of(machine.name) end
   if type(value) == "string" then return (("%q"):format(value):gsub("\\\n", "\\n")) end
-  if type(value) == "number" then return ("%.14g"):format(value) end
+  if type(value) == "number" then return args.decimal("%.14g", value) end
   if type(value) == "table" then return "{ " .. table.concat(fields_of(value), ", ") .. " }" end
   if type(value) == "function" then return "function() end --[[ a function that was typed ]]" end
   return tostring(value)
@@ -88,20 +89,19 @@ function save.lines(world)
     if TIME[entry.verb] then
       waited = waited + entry.ended - entry.at
     else
-      if waited >= NO_TIME_S then lines[#lines + 1] = ("run(%g)"):format(round(waited)) end
+      if waited >= NO_TIME_S then lines[#lines + 1] = args.decimal("run(%g)", round(waited)) end
       waited = 0
       lines[#lines + 1] = line_of(entry)
     end
   end
   waited = waited + math.max(0, world:now() - at)
-  if waited >= NO_TIME_S then lines[#lines + 1] = ("run(%g)"):format(round(waited)) end
+  if waited >= NO_TIME_S then lines[#lines + 1] = args.decimal("run(%g)", round(waited)) end
   lines[#lines + 1] = ""
   return table.move(expectations_of(world), 1, #world.machines, #lines + 1, lines)
 end
 
 --- Writes it: a sentence; nil and what is wrong.
 function save.write(world, path)
-  local args = require "lunarch.internal.args"
   args.text("save", "path", path)
   local file, trouble = io.open(path, "w")
   if not file then return nil, trouble, "invalid" end

@@ -44,7 +44,7 @@ function encode(value)
   local kind = type(value)
   if kind == "string" then return log.json_string(value) end
   if kind == "boolean" or math.type(value) == "integer" then return tostring(value) end
-  if kind == "number" and math.abs(value) < math.huge then return ("%.14g"):format(value) end
+  if kind == "number" and math.abs(value) < math.huge then return args.decimal("%.14g", value) end
   if kind ~= "table" then return "null" end
   return is_list(value) and list(value) or object(value)
 end

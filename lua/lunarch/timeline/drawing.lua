@@ -6,6 +6,7 @@
 --   drawing:path("M0 0 L5 5", { stroke = "#000" })
 --   drawing:define "<pattern ...>"
 --   drawing:close()                                       the whole
+local args = require "lunarch.internal.args"
 local texts = require "lunarch.look.text"
 
 local svg = {}
@@ -20,7 +21,7 @@ local ENTITIES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&qu
 function svg.escape(text) return (texts.plain(tostring(text)):gsub('[&<>"]', ENTITIES)) end
 
 local function number(value)
-  return (("%.2f"):format(value):gsub("%.?0+$", ""))
+  return (args.decimal("%.2f", value):gsub("%.?0+$", ""))
 end
 
 local function attributes(list, style)

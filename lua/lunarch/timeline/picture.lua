@@ -1,11 +1,12 @@
 -- A story as a picture: a lane for each candidate and member, time going to the right. A term is a bar; where it ended
 -- without its place being given back, the bar is followed by what is left of its lease, with the three instants: so one
 -- sees that "lost" comes before "another may lead". Light or dark, as the reader's screen is.
+local args = require "lunarch.internal.args"
 local drawing = require "lunarch.timeline.drawing"
 local stories = require "lunarch.timeline.story"
 local texts = require "lunarch.look.text"
 
-require "lunarch.internal.args".is_ours()
+args.is_ours()
 
 local picture = {}
 
@@ -185,7 +186,7 @@ function Page:draw_term(own, term, y)
   if not term.reason then return end
   local x, early_s = self:x(term.to), stories.early_by(term)
   local early = early_s and early_s > 0 and (", %.2f s before the lease could end"):format(early_s) or ""
-  self.drawing:path(("M%.1f %.1f l-4 -6 l8 0 z"):format(x, y + 2), { class = "ink" },
+  self.drawing:path(args.decimal("M%.1f %.1f l-4 -6 l8 0 z", x, y + 2), { class = "ink" },
     ("on_lost at %s%s"):format(self:seconds(term.to), early))
   self.has_on_lost = true
 end
@@ -244,7 +245,7 @@ function Page:draw_legend(y)
   end
   if self.has_on_lost then
     entry("on_lost", function(at)
-      self.drawing:path(("M%.1f %.1f l-4 -6 l8 0 z"):format(at + 12, y + 10), { class = "ink" })
+      self.drawing:path(args.decimal("M%.1f %.1f l-4 -6 l8 0 z", at + 12, y + 10), { class = "ink" })
     end)
   end
   if self.has_members then

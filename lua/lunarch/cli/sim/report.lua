@@ -1,4 +1,5 @@
 -- What came of it, for people or as JSON: a summary, and the timeline of the lowest seed that failed.
+local args = require "lunarch.internal.args"
 local history = require "lunarch.cli.sim.history"
 local host = require "lunarch.host"
 local log = require "lunarch.cli.log"
@@ -160,7 +161,7 @@ end
 
 to_json = function(value)
   if type(value) == "string" then return log.json_string(value) end
-  if math.type(value) == "float" then return ("%.6f"):format(value) end
+  if math.type(value) == "float" then return args.decimal("%.6f", value) end
   if type(value) ~= "table" then return tostring(value) end
   return getmetatable(value) == List and list_json(value) or object_json(value)
 end

@@ -2,6 +2,7 @@
 --
 -- Worker k of n runs every n-th seed and writes a line for each. The result is the lowest seed that fails, not the
 -- first to be found: the other workers are waited for until they have come as far.
+local args = require "lunarch.internal.args"
 local history = require "lunarch.cli.sim.history"
 local host = require "lunarch.host"
 local sim = require "lunarch.sim"
@@ -74,7 +75,7 @@ end
 -- ---- with workers ---------------------------------------------------------------------------------------------------
 
 local function line_of(result)
-  local parts = { ("%d"):format(result.seed), result.verdict or "-", ("%.9f"):format(result.seconds) }
+  local parts = { ("%d"):format(result.seed), result.verdict or "-", args.decimal("%.9f", result.seconds) }
   for _, name in ipairs(COUNTS) do
     parts[#parts + 1] = ("%d"):format(result[name])
   end
