@@ -1,5 +1,6 @@
 -- Commands, timers and signals of a script in the simulator.
 local simulate = require "sim.simulate"
+local tree = require "support.tree"
 
 describe("in the simulator a command", function()
   it("is not run, and ends as the script says", function()
@@ -160,6 +161,46 @@ describe("in the simulator luv", function()
 end)
 
 describe("in the simulator a script", function()
+  it("writes no file of the machine, and finds what it has written, in its next life, too", function()
+    local path = tree.folder() .. "/state"
+    local text = ([[
+      local PATH = %q
+      local function read()
+        local file = io.open(PATH)
+        local found = file and file:read "a"
+        if file then file:close() end
+        return found
+      end
+      local life = tonumber(read() or 0) + 1
+      local file = assert(io.open(PATH .. ".new", "w"))
+      assert(file:write(life, "\n") and file:close())
+      assert(os.rename(PATH .. ".new", PATH))
+      assert(read() == life .. "\n" and not io.open(PATH .. ".new") and io.type(file) == "closed file")
+      local log, n = assert(io.open(PATH .. ".log", "a+")), 0
+      assert(log:seek "set" == 0 and log:write("another life\n") and log:seek "set" == 0)
+      for line in log:lines() do
+        assert(line == "another life")
+        n = n + 1
+      end
+      assert(n == life and log:close() and #io.open(PATH .. ".log"):read "a" == 13 * n)
+      local other = os.tmpname()
+      assert(io.open(other, "a")):write "x"
+      assert(os.remove(other) and select(3, io.open(other)) == 2 and select(3, os.remove(other)) == 2)
+      election, ttl = "/e", 3
+      function on_elected() end
+      function check(world)
+        for _, candidate in ipairs(world.candidates) do
+          local own = world.notes["files of " .. candidate.name]
+          if own and tonumber(own[PATH]) > candidate.lives then return false, "more lives than there were" end
+        end
+      end
+    ]]):format(path)
+    local report = simulate.report(text, "--seeds", "1..20")
+    assert.is_nil(report.failure and report.failure.reason)
+    assert.is_nil(io.open(path))
+    assert.is_nil(io.open(path .. ".log"))
+  end)
+
   it("finds its name, as by --name, and may choose another", function()
     assert.same({ "A" }, simulate.printed "print(name)")
     local report = simulate.report([[

@@ -72,12 +72,11 @@ end
 
 local function set_output()
   local stdout, stderr = new_output "print", new_output "print"
-  local io_output = io.output
   local current
   io.stdout, io.stderr = stdout, stderr
   function io.output(file)
-    if file == nil then return current or stdout end
-    current = io_output(file)
+    if type(file) == "string" then file = assert(io.open(file, "w")) end
+    current = file or current or stdout
     return current
   end
   function io.write(...)
@@ -90,6 +89,14 @@ local function set_output()
     end
     stdout:write(table.concat(parts, "\t", 1, parts.n), "\n")
   end
+end
+
+-- The disk of the host, which the next life of the process finds.
+local function set_files(name)
+  local note = "files of " .. name
+  require "lunarch.cli.sim.files".install {
+    get = function() return process.noted(note) or {} end, set = function(all) process.note(note, all) end,
+  }
 end
 
 local function set_standard_library()
@@ -283,6 +290,7 @@ end
 
 return function(options)
   local seed_random = set_standard_library()
+  set_files(options.name)
   local chunk, trouble = loadfile(options.script)
   if not chunk then error(trouble, 0) end
   package.loaded["lunarch.loop.luv"] = require "lunarch.cli.sim.loop"

@@ -3,6 +3,7 @@
 -- luacheck: ignore 121 122
 local args = require "lunarch.internal.args"
 local facts = require "lunarch.cli.sim.facts"
+local files = require "lunarch.cli.sim.files"
 local world = require "lunarch.sim.world"
 
 args.is_ours()
@@ -50,10 +51,13 @@ local function set_globals(options)
   _G.arg = table.move(options.words, 1, #options.words, 1, { [0] = options.script })
   _G.print = ignore
   local output = setmetatable({}, { __index = function() return function(self) return self end end })
+  local disk = {}
+  files.install { get = function() return disk end, set = ignore }
   io.stdout, io.stderr = output, output
   io.output = function() return output end
   io.write = io.output
   os.execute, io.popen, os.exit = stop, stop, stop
+  rawset(_G, "name", options.names[1])
   for name, value in pairs(options.given) do
     rawset(_G, name, value)
   end

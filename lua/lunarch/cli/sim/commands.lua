@@ -7,6 +7,7 @@ local args = require "lunarch.internal.args"
 
 args.is_ours()
 
+local files = require "lunarch.cli.sim.files"
 local loop = require "lunarch.cli.sim.loop"
 local process = require "lunarch.sim.process"
 
@@ -283,51 +284,10 @@ function commands.execute(command)
   return status_of(run_blocking(args.string("os.execute", "command", command)))
 end
 
-local File = { __name = "FILE*" }
-File.__index = File
-
-local function read_line(self, keeps_end)
-  local line, rest = self.text:match "^([^\n]*)\n(.*)$"
-  if not line and self.text == "" then return nil end
-  local found = line or self.text
-  self.text = rest or ""
-  return keeps_end and line and found .. "\n" or found
-end
-
-function File:read(format)
-  format = type(format) == "string" and format:gsub("^%*", "") or format or "l"
-  if format == "a" then
-    local text = self.text
-    self.text = ""
-    return text
-  elseif format == "n" then
-    local number, rest = self.text:match "^%s*([+-]?[%w.]+)(.*)$"
-    if tonumber(number) then self.text = rest end
-    return tonumber(number)
-  elseif type(format) == "number" then
-    if self.text == "" then return nil end
-    local text = self.text:sub(1, format)
-    self.text = self.text:sub(format + 1)
-    return text
-  end
-  return read_line(self, format == "L")
-end
-
-function File:lines(format)
-  return function() return self:read(format) end
-end
-
-function File:write() return self end
-function File:flush() return self end
-function File:setvbuf() return true end
-
-function File:close()
-  return status_of(self.outcome)
-end
-
-function commands.popen(command)
+function commands.popen(command, mode)
   local outcome = run_blocking(args.string("io.popen", "command", command))
-  return setmetatable({ text = outcome.stdout, outcome = outcome }, File)
+  local text = mode ~= "w" and outcome.stdout or nil
+  return files.pipe(text, function() return status_of(outcome) end)
 end
 
 return commands

@@ -167,6 +167,6 @@ end
 return setmetatable(luv, {
   __index = function(_, name)
     error(("luv.%s: of libuv, timers, signals and the clock are in the simulation: wait with lunarch.sleep, "
-      .. "lunarch.spawn and lunarch.exec"):format(tostring(name)), 2)
+      .. "lunarch.spawn and lunarch.exec, and write files with io and os"):format(tostring(name)), 2)
   end,
 })
