@@ -292,6 +292,23 @@ describe("the prompt", function()
     assert.equal(384, require("luv").fs_stat(env.XDG_STATE_HOME .. "/lunarch/history").mode & 511)
   end)
 
+  it("works without a history where there can be none", function()
+    for _, made in ipairs { "mkdir -p $0/lunarch/history", "mkdir -p $0/lunarch && mkfifo $0/lunarch/history",
+      "rmdir $0 && touch $0" } do
+      local home = tree.folder()
+      process.run { "sh", "-c", made, home }
+      local t = start { env = { XDG_STATE_HOME = home } }
+      t:enter "'first' .. 'ly'"
+      t:type "\27[A"
+      t:wait "> 'first' .. 'ly'$"
+      t:type "\r\4"
+      assert.equal(0, t:wait_exit())
+    end
+    local t = start { env = { XDG_STATE_HOME = false, HOME = false } }
+    t:type "\4"
+    assert.equal(0, t:wait_exit())
+  end)
+
   it("gives up what is held at SIGTERM, too", function()
     local t = start()
     t:enter("lock '/prompt/term'", "s%]> ?$")

@@ -57,7 +57,7 @@ command.rewrite = etcd.rewrite
 
 function command.define(parser)
   parser:argument("script", "the script to run; - is read from stdin"):args "?"
-  parser:option("-e", "run this code instead of a script; the value of an expression is printed")
+  parser:option("-e", "run this code; the value of an expression is printed; exit status 1: a call that failed")
     :argname("CODE"):target "code"
   parser:argument("args", "what the script finds in `arg`; put -- before what begins with a dash"):args "*"
   settings.define(parser)

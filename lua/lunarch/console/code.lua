@@ -14,6 +14,7 @@ local CLOSE_S = 5
 local LOOK_S = 1
 
 local world
+local has_failed
 
 local function print_values(...)
   local text = show.values(table.pack(...), world)
@@ -23,7 +24,7 @@ end
 local function open()
   if world then return world end
   local found, trouble = require("lunarch.console.worlds.etcd").open({ flags = {}, log = log.new(function() end) }, {
-    name = "cluster",
+    name = "script",
   })
   if not found then args.misuse("%s", trouble) end
   world = found
@@ -43,13 +44,20 @@ function code.globals()
   globals.install(open, own)
 end
 
+-- A call that has failed is a failure of the program.
+local function conclude(...)
+  local value, message, kind = ...
+  has_failed = value == nil and type(message) == "string" and type(kind) == "string"
+  print_values(...)
+end
+
 --- A chunk of `text` that prints its values where it is an expression: or nil and what is wrong with it.
 ---@param text string
 ---@param name string as load takes it
 ---@return function?, string?
 function code.load(text, name)
   local fn = load("return " .. text, name)
-  if fn then return function(...) print_values(fn(...)) end end
+  if fn then return function(...) conclude(fn(...)) end end
   return load(text, name)
 end
 
@@ -83,6 +91,7 @@ function code.run(chunk, ...)
     world.close(CLOSE_S)
   end
   if not ok then error(err, 0) end
+  if has_failed then os.exit(1) end
 end
 
 return code

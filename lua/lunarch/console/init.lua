@@ -228,6 +228,9 @@ local function history_path()
       uv.fs_mkdir(at, 448) -- 0700
     end
   end
+  -- A pipe would be waited for.
+  local stat = uv.fs_stat(path)
+  if stat and stat.type ~= "file" then return nil end
   local fd = uv.fs_open(path, "a", 384) -- 0600
   if not fd then return nil end
   uv.fs_close(fd)

@@ -88,6 +88,7 @@ end
 local WHY = {
   cluster = "this is a real cluster, and others rely on it",
   dev = "the private etcd has one member, and the candidates are part of this process",
+  script = "this is a real etcd, and the candidates are part of this program",
 }
 -- Of a verb, wherever time is real, or there is no lab.
 local WHY_OF = {

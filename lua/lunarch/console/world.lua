@@ -12,7 +12,7 @@
 require "lunarch.internal.args".is_ours()
 
 ---@class lunarch.console.World
----@field name "cluster"|"dev"|"lab"|"sim"
+---@field name "cluster"|"dev"|"lab"|"sim"|"script"
 ---@field banner string one line, printed at the beginning
 --- "wall": the `at` of events is seconds since 1970, printed as the time of day; "world": seconds since the world
 --- began, printed with three decimals.
