@@ -133,4 +133,25 @@ describe("a script with health", function()
     assert.equal(2, status)
     assert.matches("did you mean 'may_stand'", text)
   end)
+
+  it("is not asked any more once the program is being stopped", function()
+    local child = script.start([[
+      health_interval = 0.05
+      local function check(name) print(name) return true end
+      function health() return check "health" end
+      function may_stand() return check "may_stand" end
+      function on_elected() print "on_elected" end
+      function on_lost() print "on_lost" lunarch.sleep(0.5) print "is lost" end
+    ]], { "--endpoints", server.endpoint, "--election", "/health/stop/" .. n, "--ttl", "5" })
+    child:wait_line "^on_elected"
+    child:wait_line "^health"
+    child:signal "sigterm"
+    assert.equal(0, (child:wait_exit()))
+    local is_lost = false
+    for _, line in ipairs(child:lines()) do
+      assert.falsy(is_lost and (line.text == "health" or line.text == "may_stand"), line.text .. " was asked")
+      is_lost = is_lost or line.text == "on_lost"
+    end
+    assert.is_true(is_lost)
+  end)
 end)

@@ -81,6 +81,7 @@ describe("a program that has", function()
     for _, words in ipairs {
       { "list", "--endpoints", server.endpoint }, { "status", "/none", "--endpoints", server.endpoint },
       { "explain", "/none", "--endpoints", server.endpoint }, { "version" }, { "help" },
+      { "run", "--help" }, { "check", "--help" },
     } do
       local output, status = run("exec 3>&1 >/dev/full 2>&3", { tree.program, table.unpack(words) })
       assert.equal(1, status, words[1])

@@ -296,6 +296,14 @@ describe("SIGHUP", function()
     ends "^on_lost of the second"
   end)
 
+  it("with an on_reload that waits when the program is stopped is no error", function()
+    lead(FIRST)
+    reload(SECOND:gsub('print "on_reload"', 'print "on_reload" lunarch.sleep(100)'))
+    child:wait_line "^on_reload"
+    ends "^on_lost of the second"
+    assert.is_nil(child:find "ERROR")
+  end)
+
   it("calls on_reload of a script from the command line, which is not loaded anew", function()
     child = process.start {
       "lunarch", "run", "-e", FIRST .. "function on_reload() print 'on_reload' end", "--endpoints", server.endpoint,

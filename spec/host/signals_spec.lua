@@ -218,6 +218,21 @@ describe("a signal", function()
       end
     end)
 
+    it("says within what time the place lapses where the script was busy from the beginning of its term", function()
+      for _, handler in ipairs { "on_elected", "do_work" } do
+        n = n + 1
+        flags[4] = "/signals/" .. n
+        local child = script.start(HANDLERS .. ("function %s() print 'busy' while true do end end"):format(handler),
+          { "--ttl", "5", table.unpack(flags, 1, 6) })
+        child:wait_line "busy"
+        child:signal "sigterm"
+        child:wait_line "a second signal ends it at once"
+        child:signal "sigterm"
+        child:wait_line "ended at once by a second signal; the place lapses within 5 s$"
+        assert.equal(143, (child:wait_exit()))
+      end
+    end)
+
     it("says within what time the place lapses where the script is busy", function()
       local child = script.start(HANDLERS .. [[
         local n = 0

@@ -154,7 +154,7 @@ end
 
 local function look(candidate)
   local is_leading = candidate.state == "leading"
-  if candidate.fitness.is_paused and not is_leading then return end
+  if candidate.stopping or candidate.fitness.is_paused and not is_leading then return end
   if candidate.handlers.health then call(candidate, "health") end
   if candidate.handlers.may_stand and not is_leading then call(candidate, "may_stand") end
 end

@@ -64,13 +64,23 @@ local function is_abandoned()
   return task ~= nil and task.has_ended
 end
 
+-- The program ends what it runs, the handler's task among it.
+local function is_ended_by_program(err)
+  local world = loop.world()
+  local task = world.current and world.current()
+  local interruption = task and task.interruption
+  return interruption ~= nil and interruption.err == err and not handlers.is_lost_error(err)
+end
+
 --- Calls a handler that is no part of a term's work: its error is told, and nothing else.
 function handlers.tell(candidate, name, ...)
   local handler = candidate.handlers[name]
   if not handler then return true end
   local ok, result = handlers.attempt(candidate, name, handler, ...)
   if ok then return true, result end
-  if result.err ~= tasks.STOP and not is_abandoned() then candidate.log.error("%s failed: %s", name, result.text) end
+  if not is_ended_by_program(result.err) and result.err ~= tasks.STOP and not is_abandoned() then
+    candidate.log.error("%s failed: %s", name, result.text)
+  end
   return false
 end
 

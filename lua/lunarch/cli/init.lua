@@ -70,7 +70,7 @@ function cli.main(argv)
   local name, words, is_short = find(argv)
   local flags = require "lunarch.cli.common.flags"
   local parsed, status = flags.parse(name, cli.command(name), words)
-  if not parsed then return status_of(name, status) end
+  if not parsed then return status_of("help", status) end
   parsed.is_short = is_short
   status = cli.command(name).run(parsed)
   require("lunarch.cli.common.exit").settle()

@@ -210,7 +210,10 @@ end
 function Run:make(own)
   local candidate = Script.make(self, own)
   if self.is_draft then return candidate end
-  facts.publish(candidate, function() notify.status(self.candidates) end)
+  facts.publish(candidate, function()
+    notify.status(self.candidates)
+    host.set_lapse(self:lapse())
+  end)
   return candidate
 end
 
