@@ -99,6 +99,39 @@ describe("lunarch explain", function()
     assert.matches("\n  B +=", output)
   end)
 
+  it("knows what lunarch logs of a term itself, and shows who waits", function()
+    local tokens = three_terms "/explain/own"
+    local function own(at, who, level, text)
+      return (line(at, who, text):gsub('"level":"%a+"', ('"level":"%s"'):format(level)))
+    end
+    local a = script.write(own(1, "A", "info", "stands in /explain/own as A: TTL 3 s; lost after 2.7 s")
+      .. own(2, "A", "debug", ("elected in /explain/own, token %d; 2.1 s until"):format(tokens[1]))
+      .. own(2, "A", "debug", "do_work is called")
+      .. own(3, "A", "debug", "the work of the term has to end: handed_over"), "a.log")
+    local b = script.write(own(1.5, "B", "info", "stands in /explain/own as B: TTL 3 s")
+      .. own(3.1, "B", "debug", ("elected in /explain/own, token %d; 2.1 s until"):format(tokens[2])), "b.log")
+    local output = explain("/explain/own", "--log", a, "--log", b)
+    assert.matches("\nA +%d+ +[%d:.]+ +%d+ +%d+ +[^\n]+ on_lost %(handed_over%)", output)
+    assert.matches("\n  A +%-+=+", output)
+    assert.matches("\n  B +%-+=+", output)
+    assert.is_nil(output:find("do_work is called", 1, true))
+  end)
+
+  it("says that logs tell no times, whatever else is in them, and draws the revisions", function()
+    three_terms "/explain/silent"
+    local odd = line(1, "A", "stands in /explain/silent as A"):gsub("T", "T99", 1) .. '{"time":12,"message":5}\n[1]\n'
+      .. '{"time":"\255\n' .. ("x"):rep(100000)
+    local log = script.write(line(1, "A", "stands in /explain/silent as A: TTL 3 s") .. odd, "odd.log")
+    local output, status = explain("/explain/silent", "--log", log)
+    assert.equal(0, status, output)
+    assert.matches("no line of the logs names the token of a term: lunarch writes one with", output)
+    assert.matches("5 lines of the logs are not JSON", output)
+    assert.matches("\n  A +=", output)
+    output, status = explain("/explain/silent", "--log", "/")
+    assert.equal(2, status)
+    assert.equal("lunarch: /: Is a directory\n", output)
+  end)
+
   it("says that nobody held a line, and exits with 3 where nobody does", function()
     local output, status = explain "/explain/nothing"
     assert.equal(3, status)

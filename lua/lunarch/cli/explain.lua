@@ -53,10 +53,29 @@ local function close_terms(events, terms)
         text = "its term is over: " .. term.how_ended }
     end
   end
+  local function rank(event) return event.what == "lost" and 0 or 1 end
   table.sort(events, function(a, b)
     if a.at ~= b.at then return a.at < b.at end
-    return a.what == "lost" and b.what ~= "lost"
+    if rank(a) ~= rank(b) then return rank(a) < rank(b) end
+    return (a.number or 0) < (b.number or 0)
   end)
+end
+
+-- What is said at the level debug, and is no part of a term.
+local function without_details(events)
+  local kept = {}
+  for _, event in ipairs(events) do
+    if event.what ~= "say" or event.level ~= "debug" then kept[#kept + 1] = event end
+  end
+  return kept
+end
+
+-- Whether the logs say when a term began.
+local function has_times(found)
+  for _, term in ipairs(found.terms) do
+    if term.at then return true end
+  end
+  return false
 end
 
 local function story_of(found, events)
@@ -67,7 +86,7 @@ local function story_of(found, events)
       names[#names + 1], seen[term.who] = term.who, true
     end
   end
-  if not events[1] then
+  if not has_times(found) then
     events = events_by_revision(found)
     local from = events[1] and events[1].at or found.from
     return timeline.story(events, { names = names, from = from, till = found.revision + 1, unit = "" })
@@ -99,12 +118,18 @@ local function print_table(found)
   print(tostring(require "lunarch.look.columns".rows("history", rows)))
 end
 
-local function print_story(story, has_times)
+local NO_TIMES = "by etcd's revisions (give --log for times):"
+local NO_TOKENS = [[
+by etcd's revisions (no line of the logs names the token of a term: lunarch writes one with
+--log-level debug, a script with log.info("elected, token %d", term.token)):]]
+
+local function print_story(story, found, events)
   local timeline = require "lunarch.timeline"
   print()
-  print(has_times and ("0 s is %s"):format(os.date("%Y-%m-%d %H:%M:%S %z", math.floor(story.origin)))
-    or "by etcd's revisions (give --log for times):")
-  for _, line in ipairs(has_times and timeline.lines(story) or timeline.chart(story)) do
+  local is_timed = has_times(found)
+  print(is_timed and ("0 s is %s"):format(os.date("%Y-%m-%d %H:%M:%S %z", math.floor(story.origin)))
+    or events[1] and NO_TOKENS or NO_TIMES)
+  for _, line in ipairs(is_timed and timeline.lines(story) or timeline.chart(story)) do
     print(line)
   end
 end
@@ -115,7 +140,8 @@ local function run(client, flags)
   if not events then return nil, n_others, "invalid" end
   local found, message, code = require "lunarch.look.history".read(client, flags.name, looks.timeout(flags))
   if not found then return nil, message, code end
-  logs.match(events, found.terms)
+  logs.match(events, found.terms, flags.name)
+  events = without_details(events)
   close_terms(events, found.terms)
   local story = story_of(found, events)
   if flags.json then
@@ -126,7 +152,7 @@ local function run(client, flags)
     if n_others > 0 then print(others(n_others)) end
     if found.terms[1] then
       print_table(found)
-      print_story(story, events[1] ~= nil)
+      print_story(story, found, events)
     end
   end
   if flags.svg then

@@ -6,7 +6,7 @@ local logs = {}
 local DAY_S = 86400
 local REASONS = {
   "expired", "revoked", "key_deleted", "frozen", "closed", "unauthenticated", "replaced", "permission_denied",
-  "stopping", "resigned", "error", "exit",
+  "stopping", "resigned", "error", "exit", "unhealthy", "handed_over",
 }
 local ESCAPES = { n = "\n", t = "\t", r = "\r", b = "\b", f = "\f" }
 
@@ -19,11 +19,20 @@ local function days(year, month, day)
   return era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
 end
 
+local function is_in(text, least, most)
+  local number = tonumber(text)
+  return number >= least and number < most
+end
+
 -- "2026-11-30T08:29:31.091Z" as seconds since 1970; nil: it is none.
 local function seconds_of(text)
   local year, month, day, hour, minute, second, zone =
     text:match "^(%d%d%d%d)-(%d%d)-(%d%d)T(%d%d):(%d%d):(%d%d%.?%d*)(.*)$"
   if not year then return nil end
+  if not (is_in(month, 1, 13) and is_in(day, 1, 32) and is_in(hour, 0, 24) and is_in(minute, 0, 60)
+    and is_in(second, 0, 61)) then
+    return nil
+  end
   local at = days(year // 1, month // 1, day // 1) * DAY_S + hour * 3600 + minute * 60 + second
   local sign, hours, minutes = zone:match "^([+-])(%d%d):?(%d%d)$"
   if sign then at = at - (sign == "+" and 1 or -1) * (hours * 3600 + minutes * 60) end
@@ -71,7 +80,8 @@ function logs.read(paths)
   local events, n_others = {}, 0
   for _, path in ipairs(paths) do
     local file, trouble = io.open(path)
-    if not file then return nil, trouble end
+    if file then trouble = select(2, file:read(0)) end -- of a directory
+    if trouble then return nil, trouble:find(path, 1, true) and trouble or ("%s: %s"):format(path, trouble) end
     for line in file:lines() do
       local event, is_known = logs.event(line, name_of(path))
       if event then
@@ -106,9 +116,16 @@ local function end_term(event, term)
   term.how_ended = event.reason and ("on_lost (%s)"):format(event.reason) or (event.text:gsub("\n.*", ""))
 end
 
---- Finds in the events what happened to the terms: a line with its token begins one, a later one that says "lost" ends
---- it. Sets at, lost_at and how_ended of the terms, and the kind of those events.
-function logs.match(events, terms)
+-- What lunarch says itself, at the level debug; scripts say "lost".
+local function says_end(text)
+  return text:lower():find "%f[%w]lost%f[%W]" and not text:find "^stands in "
+    or text:find "^the work of the term has to end: " or text:find ": now stepping down$"
+end
+
+--- Finds in the events of the election what happened to the terms: a line with its token begins one, a later one that
+--- says that it is lost ends it. Sets at, lost_at and how_ended of the terms, and the kind of those events.
+---@param name string the election
+function logs.match(events, terms, name)
   local by_token, open = {}, {}
   for _, term in ipairs(terms) do
     by_token[term.token] = term
@@ -119,9 +136,11 @@ function logs.match(events, terms)
     local current = open[event.who]
     if term and not term.at and term.who == event.who then
       open[event.who] = begin_term(event, term)
-    elseif current and event.text:lower():find "%f[%w]lost%f[%W]" then
+    elseif current and says_end(event.text) then
       end_term(event, current)
       open[event.who] = nil
+    elseif event.text:find(("stands in %s as "):format(name), 1, true) == 1 then
+      event.what = "joined"
     end
   end
 end
