@@ -101,6 +101,26 @@ describe("a program that has", function()
     end
   end)
 
+  -- In a network name space where loopback has such addresses only, `words`.
+  local function alone(set_up, words)
+    return run(":", words, "unshare -n sh -c " .. tree.quote { set_up .. ' && exec "$@"' } .. " x")
+  end
+
+  it("no IPv4 listens at loopback all the same, and a lab says what it lacks", function()
+    local six = "ip link set lo up && ip addr del 127.0.0.1/8 dev lo"
+    local path = script.write "print 'runs'"
+    local output, status = alone(six, { tree.program, "run", path, "--listen", "0" })
+    if output:find "unshare:" or output:find "ip:" or output:find "RTNETLINK" then
+      return pending "not possible here: no network name spaces, or no iproute2"
+    end
+    assert.matches("listens at http://%[::1%]:%d+", output)
+    assert.matches("runs\n", output)
+    assert.equal(0, status)
+    output, status = alone(six, { tree.program, "console", "--lab" })
+    assert.matches("^lunarch: a lab's members cannot listen at 127.0.0.1: [^\n]+\n$", output)
+    assert.equal(2, status)
+  end)
+
   it("no /proc finds its files by the name it was started by", function()
     local output, status = run(":", candidate(), "unshare -m sh -c 'umount -l /proc && exec \"$@\"' x")
     if output:find "unshare:" or output:find "umount:" then return pending "not possible here: no mount namespaces" end

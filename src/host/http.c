@@ -194,7 +194,7 @@ static bool is_port(const char *text) {
     return text[0] && strlen(text) <= 5 && strspn(text, "0123456789") == strlen(text) && atoi(text) <= 65535;
 }
 
-/* "8080", ":8080", "host:8080", "[::1]:8080". Without a host, loopback. */
+/* "8080", ":8080", "host:8080", "[::1]:8080". Without a host, it is empty: loopback. */
 static bool read_address(struct address *ret, const char *text) {
     const char *colon = strrchr(text, ':');
     const char *port = colon ? colon + 1 : text;
@@ -209,8 +209,6 @@ static bool read_address(struct address *ret, const char *text) {
         return false;
     (void)snprintf(ret->host, sizeof ret->host, "%.*s", (int)len, text);
     (void)snprintf(ret->port, sizeof ret->port, "%s", port);
-    if (len == 0)
-        (void)strcpy(ret->host, "127.0.0.1");
     return true;
 }
 
@@ -228,12 +226,13 @@ static int bind_to(const struct addrinfo *info) {
     return -1;
 }
 
-/* A descriptor, or -1 and why. */
-static int open_socket(const struct address *address, const char **ret_why) {
+/* A descriptor, or -1, errno and why. */
+static int open_socket_at(const struct address *address, const char **ret_why) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found;
     int rc = getaddrinfo(address->host, address->port, &hints, &found);
     if (rc != 0) {
         *ret_why = gai_strerror(rc);
+        errno = EINVAL;
         return -1;
     }
     int fd = -1;
@@ -246,7 +245,21 @@ static int open_socket(const struct address *address, const char **ret_why) {
                    : error == EADDRNOTAVAIL ? "this machine does not have that address"
                    : error == EACCES        ? "no permission: ports below 1024 are root's"
                                             : strerror(error);
+    errno = error;
     return fd;
+}
+
+/* Loopback is IPv4's, on a machine that has one. */
+static int open_socket(const struct address *address, const char **ret_why) {
+    struct address loopback = *address;
+    if (address->host[0])
+        return open_socket_at(address, ret_why);
+    (void)strcpy(loopback.host, "127.0.0.1");
+    int fd = open_socket_at(&loopback, ret_why);
+    if (fd >= 0 || (errno != EADDRNOTAVAIL && errno != EAFNOSUPPORT))
+        return fd;
+    (void)strcpy(loopback.host, "::1");
+    return open_socket_at(&loopback, ret_why);
 }
 
 /* Pushes "127.0.0.1:8080". */

@@ -14,18 +14,21 @@ local SIZE = 3
 local READY_S, LOOK_S, ASK_S = 30, 0.05, 0.5
 local TRIES = 3
 local HOST = "127.0.0.1"
+local MOST_WORDS = 200
 
--- Kept bound until all are known, so that they differ.
+-- Kept bound until all are known, so that they differ. Or nil and what is wrong.
 local function free_ports(n)
-  local sockets, ports = {}, {}
+  local sockets, ports, why = {}, {}, nil
   for i = 1, n do
     sockets[i] = uv.new_tcp()
-    assert(sockets[i]:bind(HOST, 0))
-    ports[i] = sockets[i]:getsockname().port
+    local ok, trouble = sockets[i]:bind(HOST, 0)
+    why = not ok and trouble or why
+    ports[i] = not why and sockets[i]:getsockname().port or nil
   end
   for _, socket in ipairs(sockets) do
     socket:close()
   end
+  if why then return nil, ("a lab's members cannot listen at %s: %s"):format(HOST, why) end
   return ports
 end
 
@@ -85,6 +88,15 @@ function Cluster:close()
   folders.remove(self.folder)
 end
 
+-- What a member that ended has said last.
+local function last_words(self, member)
+  local file = io.open(self.folder .. "/" .. member.name .. ".log")
+  local text = file and file:read "a" or ""
+  if file then file:close() end
+  local line = text:match "([^\n]+)\n*$"
+  return line and (": " .. (line:match '"error":"(.-)"' or line:match '"msg":"(.-)"' or line):sub(1, MOST_WORDS)) or ""
+end
+
 -- Whether all serve in the end; else what is wrong, and whether a member ended by itself: as a rule for a port that
 -- another program took after we had found it free.
 local function await(self)
@@ -93,7 +105,9 @@ local function await(self)
   while not is_ready(self.client) do
     lunarch.sleep(LOOK_S)
     for _, member in ipairs(self.members) do
-      if member.process.has_ended then return false, ("etcd %s ends by itself"):format(member.name), true end
+      if member.process.has_ended then
+        return false, ("etcd %s ends by itself%s"):format(member.name, last_words(self, member)), true
+      end
     end
     if lunarch.now() > till then return false, ("etcd does not serve within %d s"):format(READY_S) end
   end
@@ -102,7 +116,11 @@ end
 
 -- One attempt, on ports of its own.
 local function try(program, folder)
-  local ports = free_ports(2 * SIZE)
+  local ports, why = free_ports(2 * SIZE)
+  if not ports then
+    folders.remove(folder)
+    return nil, why
+  end
   local self = setmetatable({ members = {}, folder = folder, program = program }, Cluster)
   local initial = {}
   for i = 1, SIZE do
@@ -116,10 +134,12 @@ local function try(program, folder)
     end
   end)
   if ok then
-    self.client = assert(require "lunarch".connect { endpoints = self:endpoints(), name = "you" })
-    ok, trouble, has_ended = await(self)
-    if ok then return self end
-    self.client:close()
+    self.client, trouble = require "lunarch".connect { endpoints = self:endpoints(), name = "you" }
+    if self.client then
+      ok, trouble, has_ended = await(self)
+      if ok then return self end
+      self.client:close()
+    end
   end
   self:close()
   return nil, trouble, has_ended
