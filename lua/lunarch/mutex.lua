@@ -36,8 +36,8 @@ function properties:stop_at()
   return handle.instant(self._core:stop_at())
 end
 
--- The same call again, after C has refused it as misuse: an error out of nowhere (Ctrl-C) may have left an earlier call of
--- this object to the collector. It is collected, and its answer taken in, before we say that the object is locked
+-- The same call again, after C has refused it as misuse: an error out of nowhere (Ctrl-C) may have left an earlier call
+-- of this object to the collector. It is collected, and its answer taken in, before we say that the object is locked
 -- already.
 local function ask_again(self, method, ms)
   collector.collect()

@@ -20,13 +20,13 @@ local report = require "lunarch.candidate.report"
 local requests = require "lunarch.candidate.requests"
 local tasks = require "lunarch.candidate.tasks"
 local terms = require "lunarch.candidate.term"
+local times = require "lunarch.internal.times"
 
 args.is_ours()
 
 local unpack = table.unpack or unpack
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 
-local DEFAULT_TTL_S = 10
 local CONNECT_S = 3          -- one attempt to get a session
 local CLOSE_S = 2
 local STOOD_STILL_TTLS = 3
@@ -44,7 +44,7 @@ local Candidate, check_self = args.class("candidate", methods)
 local function new(_, options)
   options = args.options("lunarch.candidate", options, known.options)
   candidacy.check("lunarch.candidate", options, "/services/billing")
-  local ttl = options.ttl or DEFAULT_TTL_S
+  local ttl = options.ttl or times.DEFAULT_TTL_S
   if options.grace and options.grace > ttl / 2 then
     args.misuse("lunarch.candidate: 'grace' must be at most half the ttl of %d s, not %g", ttl, options.grace)
   end
@@ -200,16 +200,14 @@ local function names_of(endpoints)
   return type(endpoints) == "table" and table.concat(endpoints, ",") or endpoints or "etcd"
 end
 
-local MARGIN_OF_TTL, LEAST_MARGIN_S = 0.1, 0.1
-
 -- What a reader of the log needs to know of a session, once for each TTL: how long etcd may be away, whenever that
 -- begins, and the three instants, counted from the latest renewal.
 function methods:_introduce(session)
   local ttl, stop_at, valid_until = session.ttl, session.stop_at, session.valid_until
   if not ttl or not stop_at or not valid_until or ttl == self.introduced_ttl then return end
   self.introduced_ttl = ttl
-  local asked = self.options.ttl or DEFAULT_TTL_S
-  local lost_s = ttl - math.max(LEAST_MARGIN_S, ttl * MARGIN_OF_TTL)
+  local asked = self.options.ttl or times.DEFAULT_TTL_S
+  local lost_s = ttl - times.margin(ttl)
   self.log.info("stands in %s as %s: TTL %d s%s; etcd may be away for %.1f s; told to stop after %.1f s without a "
     .. "renewal, lost after %.1f s, replaced after %d s at the earliest; etcd at %s",
     self.election_name, self.name, ttl,
@@ -228,7 +226,7 @@ function methods:_open_session()
       self.log.debug("session with lease %s, TTL %d s", session.lease, session.ttl or 0)
       self:_is_well()
       self:_introduce(session)
-      namesakes.plan(self, session.ttl or self.options.ttl or DEFAULT_TTL_S)
+      namesakes.plan(self, session.ttl or self.options.ttl or times.DEFAULT_TTL_S)
       self.connect_backoff:reset()
       self.hint = nil
       return session
@@ -276,7 +274,7 @@ end
 -- Reports handlers that held everything up (no renewal needs us, but no handler can be stopped meanwhile), what
 -- keeps us from being elected for ever, and namesakes.
 local function watch_loop(self)
-  local ttl = self.options.ttl or DEFAULT_TTL_S
+  local ttl = self.options.ttl or times.DEFAULT_TTL_S
   local step = math.min(ttl / 2, LOOK_S)
   while true do
     local before = self.lunarch.now()

@@ -14,6 +14,7 @@ local patience = require "lunarch.cli.common.patience"
 local programs = require "lunarch.cli.common.programs"
 local settings = require "lunarch.cli.settings"
 local source = require "lunarch.cli.common.source"
+local times = require "lunarch.internal.times"
 
 args.is_ours()
 
@@ -22,8 +23,7 @@ local CLOSE_S, SHUTDOWN_S = 1, 2
 local WITHIN_S = 10          -- for the main part
 local INSIST_S = 1           -- so long after it is ended where it does not end by an error
 local LAST_S = 5             -- for what a script wants to do when all is said (finalizers)
-local DEFAULT_TTL_S, LEAST_TTL_S = 10, 2
-local GRACE_OF_TTL = 6
+local LEAST_TTL_S = 2
 
 local LATE = "its main part has not ended within %g s%s"
 
@@ -169,8 +169,8 @@ end
 
 function Check:look_at_times(candidate)
   local options = candidate.options
-  local ttl = math.max(options.ttl or DEFAULT_TTL_S, LEAST_TTL_S)
-  local grace = options.grace or ttl / GRACE_OF_TTL
+  local ttl = math.max(options.ttl or times.DEFAULT_TTL_S, LEAST_TTL_S)
+  local grace = times.grace(options, ttl)
   local who = self:prefix_of(candidate)
   if options.ttl and options.ttl < ttl then
     self:add("warning", "%sttl = %d: etcd grants no less than %d s unless it is set up for it", who, options.ttl, ttl)
@@ -234,9 +234,9 @@ end
 
 local function describe(candidate)
   local options = candidate.options
-  local ttl = options.ttl or DEFAULT_TTL_S
+  local ttl = options.ttl or times.DEFAULT_TTL_S
   return {
-    name = candidate.name, election = candidate.election_name, ttl = ttl, grace = options.grace or ttl / GRACE_OF_TTL,
+    name = candidate.name, election = candidate.election_name, ttl = ttl, grace = times.grace(options, ttl),
     interval = candidate.interval, stop_timeout = candidate.stop_timeout,
   }
 end
@@ -290,7 +290,7 @@ local function new_check(flags, given, lunarch)
   local self = setmetatable({
     lunarch = lunarch, connect_to = lunarch.connect, script = flags.script, given = given, candidates = {},
     problems = {}, endpoints = {}, within = flags.within or WITHIN_S, is_for_programs = flags.json,
-    is_for_journal = host.is_journal(1), default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
+    is_for_journal = host.is_journal(1), default_name = etcd.default_name(),
   }, Check)
   local function say(level)
     return function(...) self:add(level, ...) end

@@ -12,16 +12,14 @@ local modules = require "lunarch.cli.common.modules"
 local settings = require "lunarch.cli.settings"
 local signals = require "lunarch.cli.common.signals"
 local source = require "lunarch.cli.common.source"
+local times = require "lunarch.internal.times"
 
 args.is_ours()
 
 local CHECK_AFTER_S, CHECK_S = 3, 2
-local DEFAULT_TTL_S = 10
 local PATIENCE_TTLS = 3
 local PATS_PER_LIMIT, LONGEST_PAT_MS = 16, 1000
 local STOPPING_TELL_MS = 100
--- What lies between being told to stop and the end of a lease (DESIGN: grace and margin).
-local GRACE_OF_TTL, MARGIN_OF_TTL, LEAST_MARGIN_S = 6, 10, 0.1
 -- What etcd has not answered by then lapses with its lease.
 local SHUTDOWN_S = 2
 local CLOSE_S = 1
@@ -152,7 +150,7 @@ end
 function Run:watch_loop()
   local least = math.huge
   for _, candidate in ipairs(self.candidates) do
-    least = math.min(least, candidate.options.ttl or DEFAULT_TTL_S)
+    least = math.min(least, candidate.options.ttl or times.DEFAULT_TTL_S)
   end
   local limit = PATIENCE_TTLS * least
   local name = #self.candidates == 1 and self.candidates[1].name or nil
@@ -186,8 +184,7 @@ function Run:lapse()
     local term, session = candidate.term, candidate.session
     if term and session then
       local ttl = session.ttl
-      local grace = candidate.options.grace or ttl / GRACE_OF_TTL
-      latest_s = math.max(latest_s, term:remaining() + grace + math.max(LEAST_MARGIN_S, ttl / MARGIN_OF_TTL))
+      latest_s = math.max(latest_s, term:remaining() + times.grace(candidate.options, ttl) + times.margin(ttl))
       ttl_s = math.max(ttl_s, ttl)
     end
   end
@@ -316,7 +313,7 @@ local function new_run(flags, lunarch, given)
   local self = setmetatable({
     lunarch = lunarch, tasks = require "lunarch.loop.task", given = given, script = flags.script,
     candidates = {}, timers = {}, hopeless = {},
-    default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
+    default_name = etcd.default_name(),
   }, Run)
   self.INTERRUPTED = setmetatable({ code = "cancelled" }, { __tostring = function() return "interrupted" end })
   self.log_for = function(name)

@@ -7,6 +7,7 @@ local host = require "lunarch.host"
 local known = require "lunarch.candidate.options"
 local lunarch = require "lunarch"
 local texts = require "lunarch.look.text"
+local times = require "lunarch.internal.times"
 
 args.is_ours()
 
@@ -60,7 +61,7 @@ local function instants_of(self, term)
   local offset = host.time() - lunarch.now()
   self.instants = {
     stop_at = stop_at + offset, valid_until = valid_until + offset,
-    expiry = valid_until + offset + ending.margin(session.ttl),
+    expiry = valid_until + offset + times.margin(session.ttl),
   }
   return self.instants
 end

@@ -213,7 +213,7 @@ end
 -- A timeout, given last: seconds, or nil for no limit. Returns milliseconds, -1 for none.
 function args.timeout(call, value, name)
   if value == nil then return -1 end
-  if type(value) ~= "number" or not (value >= 0) then
+  if type(value) ~= "number" or value < 0 or value ~= value then
     bad(call, name or "timeout", "a number of seconds, 0 or more, or nil for no limit", value)
   end
   if value > LONGEST_S then return -1 end

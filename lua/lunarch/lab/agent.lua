@@ -8,6 +8,7 @@
 local ending = require "lunarch.lab.ending"
 local known = require "lunarch.candidate.options"
 local texts = require "lunarch.look.text"
+local times = require "lunarch.internal.times"
 local transfer = require "lunarch.lab.transfer"
 
 require "lunarch.internal.args".is_ours()
@@ -32,7 +33,7 @@ return function(link)
     if not ttl or not stop_at or not valid_until then return nil end
     return {
       ttl = ttl, stop_at = link.instant(stop_at), valid_until = link.instant(valid_until),
-      expiry = link.instant(valid_until + ending.margin(ttl)), lease = session.lease,
+      expiry = link.instant(valid_until + times.margin(ttl)), lease = session.lease,
     }
   end
 

@@ -3,13 +3,6 @@ require "lunarch.internal.args".is_ours()
 
 local ending = {}
 
--- From valid_until to the earliest instant at which etcd may let go (DESIGN: margin).
-local MARGIN_OF_TTL, LEAST_MARGIN_S = 10, 0.1
-
----@param ttl number
----@return number seconds
-function ending.margin(ttl) return math.max(LEAST_MARGIN_S, ttl / MARGIN_OF_TTL) end
-
 --- What on_lost says. `left_s`: until etcd may let go of a lease that nobody gives back or revokes.
 ---@param reason string
 ---@param left_s number

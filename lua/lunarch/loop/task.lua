@@ -167,8 +167,8 @@ local function suspend(wait)
   error(failure.err, 0)
 end
 
--- The same for the task that runs, where it is "park", without a limit, and with little left on the stack: the task is its
--- own wait, task.entry.cancel(task) ends it, and conclude(task, ...) is what goes on once it is done.
+-- The same for the task that runs, where it is "park", without a limit, and with little left on the stack: the task is
+-- its own wait, task.entry.cancel(task) ends it, and conclude(task, ...) is what goes on once it is done.
 function tasks.park(task, conclude, a, b, c)
   task.wait, task.is_done = task, nil
   while not (task.is_done or task.interruption) do

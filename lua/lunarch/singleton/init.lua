@@ -28,13 +28,13 @@ local fitness = require "lunarch.candidate.fitness"
 local ending = require "lunarch.singleton.ending"
 local nginx = require "lunarch.loop.nginx"
 local process = require "ngx.process"
+local times = require "lunarch.internal.times"
 
 local LOOK_S = 0.02        -- how often a worker that does not stand looks whether anybody does
 local REVOKE_S = 2
 local CLOSE_S = 0.5        -- its session is closed by then, or etcd is silent
 local LONGEST_BEAT_S = 0.5
 local BEATS_PER_TTL = 20
-local DEFAULT_TTL_S = 10
 local PAUSE_S = 1          -- after an unexpected error
 local AGENT_LOOKS_S = 10   -- when the privileged agent looks whether a worker stands
 
@@ -365,7 +365,7 @@ return function(options)
   local self = setmetatable({
     options = options, name = name, value = options.value or host_name(), log = log, lunarch = require "lunarch",
     board = board(dict_name, election, log), is_shared = dict_name ~= nil,
-    beat_s = math.min(LONGEST_BEAT_S, (options.ttl or DEFAULT_TTL_S) / BEATS_PER_TTL),
+    beat_s = math.min(LONGEST_BEAT_S, (options.ttl or times.DEFAULT_TTL_S) / BEATS_PER_TTL),
   }, Singleton)
   if key then made[key] = self end
   local kind = process.type()

@@ -4,6 +4,7 @@
 local args = require "lunarch.internal.args"
 local connection = require "lunarch.internal.connection"
 local endpoints = require "lunarch.internal.endpoints"
+local host = require "lunarch.host"
 
 args.is_ours()
 
@@ -34,6 +35,11 @@ local function define_row(parser, row)
     local option = parser:option(flag, row.help):argname(row.value)
     if CONVERT[row.name] then option:convert(CONVERT[row.name]) end
   end
+end
+
+--- What a client, or a candidate, of this process is called where no name is given.
+function etcd.default_name()
+  return ("%s-%d"):format(host.hostname() or "localhost", host.pid())
 end
 
 function etcd.define(parser)

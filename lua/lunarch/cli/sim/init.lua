@@ -5,11 +5,12 @@ local flag = require "lunarch.cli.common.flags"
 local host = require "lunarch.host"
 local kinds = require "lunarch.cli.sim.kinds"
 local modules = require "lunarch.cli.common.modules"
+local times = require "lunarch.internal.times"
 
 args.is_ours()
 
 local DEFAULT_CANDIDATES, DEFAULT_SEEDS = 3, "1..1000"
-local DEFAULT_TTL_S, MOST_TTL_S, DEFAULT_STOP_TIMEOUT_S = 10, 3600, 10
+local MOST_TTL_S, DEFAULT_STOP_TIMEOUT_S = 3600, 10
 local MOST_SEED = 1000000000
 
 local command = {
@@ -137,7 +138,7 @@ local function prepare(sim, plan)
     return false
   end
   plan.has_check = found.has_check
-  plan.ttl = math.min(plan.given.ttl or found.ttl > 0 and found.ttl or DEFAULT_TTL_S, MOST_TTL_S)
+  plan.ttl = math.min(plan.given.ttl or found.ttl > 0 and found.ttl or times.DEFAULT_TTL_S, MOST_TTL_S)
   plan.stop_timeout = found.stop_timeout > 0 and found.stop_timeout or DEFAULT_STOP_TIMEOUT_S
   if not found.is_repeatable then
     say "this build of Lua hashes strings differently in every run: a seed may not give the same history twice"

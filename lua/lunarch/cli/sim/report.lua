@@ -2,7 +2,7 @@
 local args = require "lunarch.internal.args"
 local history = require "lunarch.cli.sim.history"
 local host = require "lunarch.host"
-local log = require "lunarch.cli.log"
+local json = require "lunarch.look.json"
 local timeline = require "lunarch.cli.sim.timeline"
 
 local FAILED = 1
@@ -131,45 +131,10 @@ end
 
 -- ---- for programs -----------------------------------------------------------------------------------------------
 
-local to_json
-
-local function list_json(list)
-  local parts = {}
-  for i, value in ipairs(list) do
-    parts[i] = to_json(value)
-  end
-  return "[" .. table.concat(parts, ",") .. "]"
-end
-
-local function object_json(object)
-  local names, parts = {}, {}
-  for name in pairs(object) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for i, name in ipairs(names) do
-    parts[i] = log.json_string(name) .. ":" .. to_json(object[name])
-  end
-  return "{" .. table.concat(parts, ",") .. "}"
-end
-
-local List = {}
-
-local function list(values)
-  return setmetatable(values, List)
-end
-
-to_json = function(value)
-  if type(value) == "string" then return log.json_string(value) end
-  if math.type(value) == "float" then return args.decimal("%.6f", value) end
-  if type(value) ~= "table" then return tostring(value) end
-  return getmetatable(value) == List and list_json(value) or object_json(value)
-end
-
 local function report_to_programs(plan, outcome)
   local report = {
     script = plan.script, candidates = #plan.names, seeds = { from = plan.seeds.from, to = plan.seeds.to },
-    run = outcome.n_run, failed = list(outcome.failed),
+    run = outcome.n_run, failed = outcome.failed,
     simulated_seconds = outcome.seconds, seconds = outcome.took,
     terms = outcome.counts.elected, kills = outcome.counts.kills, pauses = outcome.counts.pauses,
     has_check = plan.has_check, interrupted = outcome.signal ~= nil,
@@ -177,7 +142,7 @@ local function report_to_programs(plan, outcome)
   local seed = outcome.first or plan.flags.timeline and outcome.n_run == 1 and plan.seeds.from
   if seed then
     local result, events = run_again(plan, seed)
-    report.timeline = list(events)
+    report.timeline = events
     if result.verdict then
       report.failure = {
         seed = seed, at = result.seconds, by = result.verdict, who = result.culprit, reason = result.reason,
@@ -185,7 +150,7 @@ local function report_to_programs(plan, outcome)
       }
     end
   end
-  print(to_json(report))
+  print(json.encode(report))
 end
 
 ---@return integer status

@@ -514,7 +514,7 @@ function worlds.open(options, own)
   if endpoints == nil then return nil, trouble, status end
   local world = begin(setmetatable({
     name = own.name, label = own.label, clock = "wall", ttl = options.flags.ttl, banner = own.banner,
-    default_name = ("%s-%d"):format(host.hostname() or "localhost", host.pid()),
+    default_name = etcd.default_name(),
     is_default = not own.label and etcd.is_default(options.flags.endpoints), on_client = own.on_client,
   }, LAZY))
   world.may = own.may or function() return true end

@@ -1,0 +1,17 @@
+-- The times of a session, as the core has them (recipe/session.h): its TTL, what is kept of it for stopping (grace),
+-- and for clocks that differ (margin).
+require "lunarch.internal.args".is_ours()
+
+local times = { DEFAULT_TTL_S = 10 }
+
+--- The grace of a session of `ttl` seconds, unless options.grace says it.
+function times.grace(options, ttl)
+  return options.grace or ttl / 6
+end
+
+--- From valid_until to the earliest instant at which etcd may hand the place on.
+function times.margin(ttl)
+  return math.max(0.1, ttl / 10)
+end
+
+return times
