@@ -13,7 +13,8 @@ local VIP, DEVICE = os.getenv "VIP" or "192.0.2.100/24", os.getenv "VIP_DEVICE" 
 local ADDRESS = VIP:match "^[^/]+"
 -- A command may take so long, and is killed then: it must not give the address to a kernel later than it should.
 local COMMAND_S = 0.5
-local SLACK_S = COMMAND_S + 0.25             -- the kernel looks a little late
+local KERNEL_S = 0.25                        -- the kernel looks a little late
+local SLACK_S = COMMAND_S + KERNEL_S
 
 local function run(...)
   local result, message = lunarch.exec { timeout = COMMAND_S, kill_after = 0, ... }
@@ -61,38 +62,26 @@ end
 
 -- ---- in `lunarch sim` ---------------------------------------------------------------------------------------------
 
--- What the commands do: each host's note says for how many seconds from now on its kernel has the address.
+-- What the commands do: each host's note says until when its kernel has the address, by the clock of the host.
 if sim then
-  local function note(world, seconds)
-    local own = "vip of " .. world.name
-    local n = world.notes[own] and world.notes[own].n or 0
-    world.notes[own] = { n = n + 1, seconds = seconds }
-  end
-
   sim.exec(function(command, world)
+    local own = "vip of " .. world.name
     local after = world.chance(50) and world.random(0, 1) or 0.01
     local code = world.chance(20) and 2 or 0
     local is_given = command[3] == "replace" and code == 0 and after <= COMMAND_S
-    if is_given then note(world, after + command[8]) end
+    if is_given then world.notes[own] = world.now + after + command[8] + KERNEL_S end
     return {
       after = after, code = code,
-      on_end = function(_, how) if command[3] == "del" and how.code == 0 then note(world, 0) end end,
+      on_end = function(_, how) if command[3] == "del" and how.code == 0 then world.notes[own] = 0 end end,
     }
   end)
 end
 
--- By the world's clock a kernel's second may last a tenth longer.
-local has_it_until, seen = {}, {}
-
 function check(world)
   local holders = {}
   for _, candidate in ipairs(world.candidates) do
-    local name = candidate.name
-    local note = world.notes["vip of " .. name]
-    if note and note.n ~= seen[name] then
-      seen[name], has_it_until[name] = note.n, world.now + note.seconds * 1.1
-    end
-    if (has_it_until[name] or 0) > world.now then holders[#holders + 1] = name end
+    local has_it_until = world.notes["vip of " .. candidate.name] or 0
+    if candidate.now < has_it_until then holders[#holders + 1] = candidate.name end
   end
   return #holders <= 1, "the address is on " .. table.concat(holders, " and ")
 end

@@ -161,6 +161,23 @@ describe("in the simulator luv", function()
 end)
 
 describe("in the simulator a script", function()
+  it("has a check that sees the clock of each host, as the script there does", function()
+    local report = simulate.report([[
+      election, ttl = "/e", 3
+      function do_work() sim.note(name, lunarch.now()) return 0.1 end
+      function check(world)
+        for _, candidate in ipairs(world.candidates) do
+          local at = world.notes[candidate.name]
+          if at and at > candidate.now then return false, "the script is ahead of its host" end
+          if at and candidate.leads and not candidate.is_paused and candidate.now > at + 60 then
+            return false, "the script is far behind its host"
+          end
+        end
+      end
+    ]], "--seeds", "1..10")
+    assert.is_nil(report.failure and report.failure.reason)
+  end)
+
   it("writes no file of the machine, and finds what it has written, in its next life, too", function()
     local path = tree.folder() .. "/state"
     local text = ([[

@@ -91,6 +91,8 @@ static int l_candidate(lua_State *L) {
         lua_pushboolean(L, process->is_up);
     else if (strcmp(field, "is_paused") == 0)
         lua_pushboolean(L, process->is_paused);
+    else if (strcmp(field, "now") == 0)
+        lua_pushnumber(L, (lua_Number)process_now_ns(process) / 1e9);
     else if (strcmp(field, "lives") == 0)
         lua_pushinteger(L, process->n_lives);
     else if (strcmp(field, "election") == 0 && has_stand)

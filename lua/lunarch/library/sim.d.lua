@@ -61,6 +61,7 @@ function sim.now() end
 ---@field handler string? the one that waits or runs now: "on_elected", "do_work" or "on_lost"
 ---@field election string? the one it stands in
 ---@field lives integer how often it was started
+---@field now number seconds by the clock of its host, as lunarch.now() gives it there, whether it is up or not
 
 --- What `check` is given.
 ---@class lunarch.sim_world

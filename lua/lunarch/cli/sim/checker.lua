@@ -97,7 +97,7 @@ local function set_of(names)
 end
 
 local CANDIDATE = set_of {
-  "name", "is_up", "is_paused", "leads", "is_elected", "token", "handler", "election", "lives",
+  "name", "is_up", "is_paused", "leads", "is_elected", "token", "handler", "election", "lives", "now",
 }
 local WORLD = set_of { "now", "phase", "candidates", "notes", "get", "list" }
 

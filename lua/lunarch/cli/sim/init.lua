@@ -32,7 +32,7 @@ command.epilog = ([[
 world.now, world.phase (calm, faults, recovery, stopping, end), world:get(key), world:list(prefix),
 world.notes (what the script noted with sim.note(name, value) and sim.add(name, n)), and
 world.candidates[i] with name, is_up, is_paused, leads (by its own clock), is_elected (between
-on_elected and the end of on_lost), token, handler, election, lives.
+on_elected and the end of on_lost), token, handler, election, lives, now (by its own clock).
 
 Kinds of faults: %s;
 without --faults all but revoke: an operator who takes keys away can make two leaders.
