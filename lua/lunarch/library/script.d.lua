@@ -52,7 +52,8 @@ discovery_srv = nil
 ---@type string?
 discovery_srv_name = nil
 
---- Of the connection, as for lunarch.connect; so are user, password, password_file, cert and key.
+--- Of the connection: a global of each option of lunarch.connect counts; these are those whose names are not a
+--- script's own.
 ---@type string?
 prefix = nil
 

@@ -1,5 +1,4 @@
 -- What came of it, for people or as JSON: a summary, and the timeline of the lowest seed that failed.
-local args = require "lunarch.internal.args"
 local history = require "lunarch.cli.sim.history"
 local host = require "lunarch.host"
 local json = require "lunarch.look.json"
