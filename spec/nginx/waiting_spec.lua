@@ -233,6 +233,15 @@ describe("a wait inside nginx", function()
     assert.matches("open it in init_worker_by_lua%*", web:output())
   end)
 
+  it("is refused in init_by_lua, with a word that says where it can be", function()
+    start {
+      shared = [[ init_by_lua_block { refusal = select(2, pcall(require("lunarch").sleep, 1)) } ]],
+      server = "location = /refusal { content_by_lua_block { ngx.print(refusal) } }",
+    }
+    assert.matches("nothing can wait in init_by_lua.* in a timer that init_worker_by_lua%* starts",
+      (select(2, web:get "/refusal")))
+  end)
+
   it("ends all the same where no socket can be had to be woken by, and the log says so", function()
     start {
       shared = SHARED:gsub("client = ", [[

@@ -28,7 +28,10 @@ end
 --- Raises where a call that may wait cannot.
 function phase.check()
   local name = get_phase()
-  if CANNOT_WAIT[name] then
+  if name == "init" then
+    args.misuse("nothing can wait in init_by_lua*, before nginx has its workers: do it in a timer that "
+      .. "init_worker_by_lua* starts")
+  elseif CANNOT_WAIT[name] then
     args.misuse("nothing can wait in %s: nginx does not allow it; start a timer that does: "
       .. "ngx.timer.at(0, function() ... end)", CANNOT_WAIT[name])
   elseif name ~= "exit_worker" and not core.is_yieldable() then
