@@ -32,6 +32,8 @@ local SERVER = [[
     ngx.print(n, " ", most_running)
   } }
   location = /lost { content_by_lua_block { ngx.print(tostring(lost.a)) } }
+  location = /stop { content_by_lua_block { job:stop() } }
+  location = /lost-b { content_by_lua_block { ngx.print(tostring(lost.b)) } }
   location = /fill { content_by_lua_block {
     is_full = true
     for _ = 1, tonumber(ngx.var.arg_n) do
@@ -94,6 +96,16 @@ describe("where nginx is at its limits", function()
     wait.eventually(function() return select(2, web:get "/lost") == "true" end)
     web:quit()
     assert.equal(0, #client:get("/limits/a", { prefix = true }))
+  end)
+
+  it("on_lost is called although nginx has no timer for it", function()
+    start("lua_max_pending_timers 5;", "job = singleton 'b'")
+    wait.eventually(function() return (select(2, web:get "/worked")):match "^1 " end)
+    web:get "/pend"
+    web:get "/stop"
+    wait.eventually(function() return select(2, web:get "/lost-b") == "true" end)
+    wait.eventually(function() return #client:get("/limits/b", { prefix = true }) == 0 end)
+    web:quit()
   end)
 
   -- Before ours.

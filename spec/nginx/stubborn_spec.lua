@@ -5,7 +5,7 @@ local nginx = require "support.nginx"
 local tree = require "support.tree"
 local wait = require "support.wait"
 
-local SHARED = [[
+local NOTE = [[
   lua_shared_dict lunarch 1m;
   init_worker_by_lua_block {
     lunarch = require "lunarch"
@@ -14,6 +14,9 @@ local SHARED = [[
       file:write(what, "\n")
       file:close()
     end
+]]
+
+local SHARED = NOTE .. [[
     local kinds = {
       yields = function() while true do coroutine.yield() end end,
       ["yields and catches"] = function() while true do pcall(coroutine.yield) end end,
@@ -104,6 +107,46 @@ describe("in nginx a handler that never calls lunarch", function()
     lose_all "on_lost"
     web:quit()
     await_each("lost the worker leaves", 1)
+  end)
+
+  it("leaves no light thread that outlives its term, and the worker can leave", function()
+    journal = tree.folder() .. "/journal"
+    web = nginx.start {
+      workers = 1, env = { ENDPOINT = server.endpoint, JOURNAL = journal },
+      server = "location = /stop { content_by_lua_block { job:stop() } }",
+      http = NOTE .. [[
+        local function go_on(what)
+          ngx.thread.spawn(function() while true do note(what) ngx.sleep(0.02) end end)
+        end
+        job = lunarch.singleton {
+          election = "/stubborn/left", ttl = 60, endpoints = os.getenv "ENDPOINT", interval = 0.1,
+          on_elected = function() go_on "elected goes on" end,
+          do_work = function() go_on "work goes on" end,
+          on_lost = function() note "lost" end,
+        }
+      }]],
+    }
+    wait.eventually(function() return count "elected goes on" > 5 and count "work goes on" > 5 end)
+    web:get "/stop"
+    wait.eventually(function() return count "lost" == 1 end)
+    web:quit()
+    assert.is_nil(tree.read(journal):match("\nlost\n(.*)"):find "goes on")
+  end)
+
+  it("ends with its candidate, and is not called again: on_leader", function()
+    journal = tree.folder() .. "/journal"
+    web = nginx.start {
+      workers = 1, env = { ENDPOINT = server.endpoint, JOURNAL = journal },
+      http = NOTE .. [[
+        lunarch.singleton {
+          election = "/stubborn/on_leader", ttl = 60, endpoints = os.getenv "ENDPOINT", do_work = function() end,
+          on_leader = function() note "at it" ngx.sleep(3600) end,
+        }
+      }]],
+    }
+    wait.eventually(function() return count "at it" == 1 end)
+    web:quit()
+    assert.equal(1, count "at it")
   end)
 
   it("is interrupted where it yields: a task", function()

@@ -15,7 +15,8 @@
 --   ends without returning (ngx.exit) has failed.
 -- * A lock that was taken by worker:lock belongs to the request: it is given up when the request ends, after any internal
 --   redirect, and what was taken in a subrequest with the main request. A request that ends in the middle of a wait gives
---   up what it waited for.
+--   up what it waited for. A timer may hand its lock on: it is given up when the timer has ended and nothing refers to it.
+--   A watch or an observer of a request that ends is closed by the collector; earlier by close(), in ngx.on_abort say.
 -- * A command of lunarch.exec ends with the request, the timer or the light thread that waits for it; ngx.exit in its on_line
 --   ends it with the request. A mirror whose on_change calls ngx.exit is closed.
 -- * When nginx reloads or quits, a leaving worker serves its requests to their end. Waits in timers are interrupted after a
@@ -26,7 +27,8 @@
 -- * Needs: lua_code_cache on; about five connections per worker (worker_connections), and two for each singleton.
 -- * coroutine.yield is replaced: in a handler or a task of lunarch it raises when its term is over, and lets nginx's loop
 --   turn. Waits of nginx's own (ngx.sleep, cosockets) are not interrupted: a handler that does not end within its time is
---   ended there, with everything in its timer. What computes without a yield holds up the whole worker, and is not ended.
+--   ended there, with everything in its timer. Light threads that on_elected or do_work has left behind end with the term:
+--   ngx.thread.spawn is replaced for that. What computes without a yield holds up the whole worker, and is not ended.
 -- * Running timers (lua_max_running_timers): one for all of lunarch in a worker, one for each handler that runs.
 
 -- ---- resty.lunarch ----------------------------------------------------------------------------------------------

@@ -294,8 +294,22 @@ local function tell_doubtful()
   end
 end
 
+local is_collecting = false
+
+--- Has the collector go round within a second or so, where something is probably garbage that must not wait for it.
+function hub.collect_soon()
+  is_collecting = true
+end
+
+local function collect()
+  if not is_collecting then return end
+  is_collecting = false
+  collectgarbage()
+end
+
 local function look(told)
   timers.look()
+  collect()
   tell_doubtful()
   if is_late then tell_left_behind() end
   return waits.look(told)

@@ -205,6 +205,7 @@ nginx.last = last
 
 -- `fn` is called when the worker is told to leave, and must not wait.
 nginx.on_leave = hub.on_leave
+nginx.collect_soon = hub.collect_soon
 
 -- ---- tasks --------------------------------------------------------------------------------------------------------
 
@@ -224,11 +225,20 @@ function nginx.rouse(task)
   end
 end
 
+-- What the handlers of a term have left in their timers does not outlive the term: see task.bound of lunarch.candidate.
+local function end_rest(task)
+  if not task.bound or task.bound.is_after then return end
+  for thread in each(task.threads) do
+    threads.kill(thread)
+  end
+end
+
 local DIED = "its light thread ended without returning: ngx.exit, or another call that ends a request, was made in it"
 
 local function die(task)
   if task.has_ended then return end
   common.finish(nginx, task, false, DIED)
+  end_rest(task)
   if task.on_death then task.on_death() end
 end
 
@@ -265,11 +275,17 @@ function nginx.abandon(task)
   nginx.rouse(task)
 end
 
+-- The whole life of a task, in its light thread.
+local function live(task, fn, given)
+  common.run(nginx, task, fn, unpack(given, 1, given.n))
+  end_rest(task)
+end
+
 local function spawn_in_timer(is_protected, fn, ...)
   local task, given = make_task(is_protected), pack(...)
   local ok, message, code = timers.begin(function()
     table.insert(adopt(task).on_end, function() die(task) end)
-    run_in(task, {}, function() common.run(nginx, task, fn, unpack(given, 1, given.n)) end)
+    run_in(task, {}, function() live(task, fn, given) end)
   end)
   if not ok then return nil, "lunarch.spawn: " .. message, code end
   -- It is the hub that finds a dropped timer.
@@ -281,7 +297,7 @@ end
 local function spawn_in_hub(is_protected, fn, ...)
   local task, given = make_task(is_protected), pack(...)
   task.is_in_hub = true
-  hub.run(task, function() common.run(nginx, task, fn, unpack(given, 1, given.n)) end)
+  hub.run(task, function() live(task, fn, given) end)
   return task
 end
 
@@ -314,7 +330,7 @@ local function traced(err)
   return type(err) == "string" and debug.traceback(err, 2) or err
 end
 
-local function begin_apart(call, limit)
+local function begin_apart(call)
   return timers.begin(function()
     call.has_begun = true
     table.insert(adopt(call.task).on_end, function()
@@ -327,35 +343,48 @@ local function begin_apart(call, limit)
       common.calm(call.task)
       call.done:post(1)
     end)
-  end, limit, function(message)
-    call.results = { false, message, n = 2 }
+  end, TIMER_LOOKS, function(message)
+    call.refusal = message
     call.done:post(1)
   end)
 end
 
-local function set_apart(call, is_urgent)
-  local n_refused = 0
-  while true do
-    local birth, message = begin_apart(call, not is_urgent and TIMER_LOOKS or nil)
+-- Or sets call.refusal.
+local function set_apart(call)
+  for _ = 1, TIMER_LOOKS do
+    local birth, message = begin_apart(call)
     if birth then return birth end
-    n_refused = n_refused + 1
-    if call.task.interruption or not is_urgent and n_refused > TIMER_LOOKS then error(message, 0) end
+    call.refusal = message
+    if call.task.interruption then return nil end
     ngx.sleep(RETRY_S)
+  end
+end
+
+-- Until there are call.results, or call.refusal.
+local function await_apart(call)
+  local birth = set_apart(call)
+  if not birth then return end
+  call.refusal = nil
+  while not call.results and not call.refusal do
+    call.done:wait(call.has_begun and LONGEST_S or RETRY_S)
+    if call.task.interruption and timers.forget(birth) then call.refusal = "nginx had no timer for it" end
   end
 end
 
 -- Calls `fn` in a timer of its own, which still is the same task: what a timer has allocated is freed with its end, and
 -- handlers are called for months; and ngx.exit ends that timer alone. What `fn` returns, or raises; an error too when
--- the task is abandoned, or interrupted before nginx has a timer for it, or, unless it `is_urgent`, when nginx has none
--- for some seconds.
+-- the task is abandoned. Where nginx has no timer for it, for some seconds or until the task is interrupted: an error;
+-- but what `is_urgent` is called here, in the hub.
 function nginx.apart(is_urgent, fn, ...)
-  local call = { task = nginx.current(), fn = fn, given = pack(...), done = assert(semaphore.new()) }
-  local birth = set_apart(call, is_urgent)
-  while not call.results do
-    call.done:wait(call.has_begun and LONGEST_S or RETRY_S)
-    if call.task.interruption and timers.forget(birth) then error("nginx had no timer for it", 0) end
+  local task = nginx.current()
+  if task.has_ended then error(task.interruption and task.interruption.err or DIED, 0) end
+  local call = { task = task, fn = fn, given = pack(...), done = assert(semaphore.new()) }
+  await_apart(call)
+  if call.refusal then
+    if is_urgent then return fn(...) end
+    error(call.refusal, 0)
   end
-  if call.is_killed then error(call.task.interruption.err, 0) end
+  if call.is_killed then error(task.interruption and task.interruption.err or DIED, 0) end
   if not call.results[1] then error(call.results[2], 0) end
   return unpack(call.results, 2, call.results.n)
 end

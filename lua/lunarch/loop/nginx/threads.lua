@@ -4,18 +4,43 @@ local args = require "lunarch.internal.args"
 
 args.is_ours()
 
+local each = require "lunarch.internal.each"
+local requests = require "lunarch.loop.nginx.request"
 local semaphore = require "ngx.semaphore"
 
 local threads = {}
 
 local LONGEST_S = 1e6
+local LOOK_S = 1
 
---- In a timer: calls `body`, which must not raise, in a light thread of this timer, and returns when that has ended.
---- `thread`: a table for threads.kill; its fields is_killed and gate are ours.
+local WEAK = { __mode = "k" }
+
+-- Those that the user's code begins in our timers are noted: so ngx.thread.spawn is replaced, in all of the worker.
+local spawn = ngx.thread.spawn
+
+rawset(ngx.thread, "spawn", function(...)
+  local child = spawn(...)
+  local request = requests.here()
+  if request and request.thread then request.thread.children[child] = true end
+  return child
+end)
+
+local function has_children(thread)
+  for child in each(thread.children) do
+    local status = coroutine.status(child)
+    if status ~= "dead" and status ~= "zombie" then return true end
+  end
+  return false
+end
+
+--- In a timer: calls `body`, which must not raise, in a light thread of this timer, and returns when that one and all
+--- that were begun in it have ended. `thread`: a table for threads.kill; its fields is_killed, gate and children are
+--- ours.
 function threads.run(thread, body)
-  thread.gate = assert(semaphore.new())
+  thread.gate, thread.children = assert(semaphore.new()), setmetatable({}, WEAK)
+  requests.keep().thread = thread
   local has_returned = false
-  ngx.thread.spawn(function()
+  spawn(function()
     body()
     has_returned = true
     thread.gate:post(1)
@@ -23,7 +48,10 @@ function threads.run(thread, body)
   while not has_returned and not thread.is_killed do
     thread.gate:wait(LONGEST_S)
   end
-  if not has_returned then ngx.exit(ngx.OK) end
+  while not thread.is_killed and has_children(thread) do
+    thread.gate:wait(LOOK_S)
+  end
+  if thread.is_killed then ngx.exit(ngx.OK) end
 end
 
 --- Ends the timer in which threads.run was called with this table, from anywhere; it ends later, not now.
