@@ -7,7 +7,7 @@
 --   lock:unlock()
 --
 -- A lock that was taken in a request is given up at its end, however it ends: an internal redirect, a subrequest or an
--- aborted connection makes no difference. In a timer it is kept until it is unlocked.
+-- aborted connection makes no difference. In a timer it is kept until it is unlocked, or nothing refers to it any more.
 local args = require "lunarch.internal.args"
 
 args.is_ours()
@@ -137,33 +137,65 @@ function methods:session(timeout)
   error(session, 0)
 end
 
+local WEAK = { __mode = "k" }
+
 local function release_all(request)
-  for mutex in each(request.locks) do
-    mutexes.begin_release(mutex)
+  for _, group in ipairs { request.locks, request.seen } do
+    for mutex in each(group) do
+      mutexes.begin_release(mutex)
+    end
   end
-  request.locks, request.n_locks = {}, 0
+  request.locks, request.seen, request.n_locks = {}, setmetatable({}, WEAK), 0
 end
 
--- A request may last, and lock again and again.
-local function forget_unlocked(request)
-  local n = 0
-  for mutex in each(request.locks) do
-    if mutex.token or mutex._is_awaited then n = n + 1 else request.locks[mutex] = nil end
+-- A request may last, and lock again and again: what it has unlocked is not kept, but seen as long as it is there, for
+-- mutex:lock may have locked it once more.
+local function sort_out(request)
+  local n, locks, seen = 0, {}, setmetatable({}, WEAK)
+  for _, group in ipairs { request.locks, request.seen } do
+    for mutex in each(group) do
+      local is_needed = mutex.token or mutex._is_awaited
+      if is_needed then locks[mutex], n = true, n + 1 else seen[mutex] = true end
+    end
   end
-  request.n_locks, request.most_locks = n, math.max(FEW_LOCKS, 2 * n)
+  request.locks, request.seen, request.n_locks, request.most_locks = locks, seen, n, math.max(FEW_LOCKS, 2 * n)
 end
 
--- The request gives it up when it ends, if it has it by then. A timer is the user's to keep it beyond.
+local function read_is_subrequest() return ngx.is_subrequest end
+
+-- A phase of TLS has no subrequests, and OpenResty raises where they are asked for.
+local function is_subrequest()
+  local ok, answer = pcall(read_is_subrequest)
+  return ok and answer
+end
+
+local function collect_held(timer)
+  for mutex in each(timer.locked) do
+    if mutex.token then return nginx.collect_soon() end
+  end
+end
+
+-- A timer may hand it on; what nobody has got after its end, because it has failed, say, is released with the garbage.
+local function remember_in_timer(mutex)
+  local timer = requests.keep()
+  if not timer.locked then
+    timer.locked = setmetatable({}, WEAK)
+    table.insert(timer.on_end, collect_held)
+  end
+  timer.locked[mutex] = true
+end
+
+-- The request gives it up when it ends, if it has it by then.
 local function remember(mutex)
-  if ngx.get_phase() == "timer" then return end
+  if ngx.get_phase() == "timer" then return remember_in_timer(mutex) end
   local request = requests.shared()
   if not request.locks then
-    request.locks, request.n_locks, request.most_locks = {}, 0, FEW_LOCKS
+    request.locks, request.seen, request.n_locks, request.most_locks = {}, setmetatable({}, WEAK), 0, FEW_LOCKS
     table.insert(request.on_end, release_all)
   end
-  if request.n_locks >= request.most_locks then forget_unlocked(request) end
+  if request.n_locks >= request.most_locks then sort_out(request) end
   request.locks[mutex], request.n_locks = true, request.n_locks + 1
-  mutex._request, mutex._is_in_subrequest = request, ngx.is_subrequest
+  mutex._request, mutex._is_in_subrequest = request, is_subrequest()
 end
 
 -- A light thread that nobody has waited for is a "zombie".
@@ -179,7 +211,7 @@ local function waits_for_itself(session, name)
   local holder, locker = mutexes.holder(session, name)
   if not holder or not holder._request or holder._request.group ~= requests.keep().group then return false end
   if locker == coroutine.running() or has_ended(locker) then return true end
-  return ngx.is_subrequest and not holder._is_in_subrequest
+  return is_subrequest() and not holder._is_in_subrequest
 end
 
 local OWN = {}

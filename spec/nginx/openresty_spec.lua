@@ -3,6 +3,7 @@
 -- that ./dev unpacks.
 local fixture = require "support.fixture"
 local nginx = require "support.nginx"
+local pkis = require "support.pki"
 local ports = require "support.ports"
 local tree = require "support.tree"
 local uv = require "luv"
@@ -87,6 +88,32 @@ describe("in OpenResty", function()
     assert.equal(0, #web:lines "a second Lua state")
     web:quit()
     assert.equal(0, places "stream" + places "http")
+  end)
+
+  it("a lock can be taken in the phases of TLS, and is given up when they have ended", function()
+    if not is_openresty() then return pending "request_spec plays this with Debian's nginx" end
+    local pki, port = pkis.usual(), ports.free()
+    local web = start {
+      workers = 1,
+      http = ([[
+        init_worker_by_lua_block {
+          here = assert(require("resty.lunarch").new { endpoints = os.getenv "ENDPOINT", ttl = 60 })
+          function lock() locked = (locked or "") .. here:lock("/openresty/tls", 60).name end
+        }
+        server {
+          listen 127.0.0.1:TLS_PORT ssl;
+          ssl_certificate CERT;
+          ssl_certificate_key KEY;
+          ssl_client_hello_by_lua_block { lock() }
+          ssl_certificate_by_lua_block { lock() }
+        }
+      ]]):gsub("TLS_PORT", tostring(port)):gsub("CERT", pki:path "server.crt"):gsub("KEY", pki:path "server.key"),
+      server = "location = /locked { content_by_lua_block { ngx.print(locked) } }",
+    }
+    os.execute(("openssl s_client -connect 127.0.0.1:%d </dev/null >/dev/null 2>&1"):format(port))
+    assert.same({ 200, "/openresty/tls/openresty/tls" }, { web:get "/locked" })
+    wait.eventually(function() return places "tls" == 0 end)
+    tree.remove(pki.folder)
   end)
 
   it("calls wait in precontent_by_lua", function()

@@ -1,7 +1,6 @@
 -- Locks belong to the request in which they were taken, whatever happens to it: no internal redirect, subrequest or
 -- aborted connection leaves one behind, and none is given up before the request ends.
 local fixture = require "support.fixture"
-local lunarch = require "lunarch"
 local nginx = require "support.nginx"
 local pkis = require "support.pki"
 local ports = require "support.ports"
@@ -120,11 +119,14 @@ local SERVER = [[
   }
   location = /many { content_by_lua_block {
     local kept = setmetatable({}, { __mode = "k" })
+    local first = here:lock "/request/many"
+    first:unlock()
     for i = 1, 300 do
       local own = here:lock("/request/many" .. i % 3)
       kept[own] = true
       own:unlock()
     end
+    first:lock()
     collectgarbage() collectgarbage()
     local n = 0
     for _ in pairs(kept) do n = n + 1 end
@@ -138,6 +140,13 @@ local SERVER = [[
       else here:with("/request/timer", 5, fn) end
     end)
     ngx.print(held:wait(10) and #here.client:get("/request/timer/", { prefix = true }))
+  } }
+  location = /failing-timers { content_by_lua_block {
+    local name = "/request/failing"
+    ngx.timer.at(0, function() local own = here:lock(name .. 1, 5) error(own.name) end)
+    require("lunarch").spawn(function() local own = here:lock(name .. 2, 5) ngx.exit(own.token) end)
+    ngx.timer.at(0, function() package.loaded.handed_on = here:lock(name .. 3, 5) end)
+    repeat ngx.sleep(0.01) until package.loaded.handed_on
   } }
   location = /released { content_by_lua_block { lock() ngx.sleep(0.3) lunarch.release() ngx.sleep(60) } }
 ]]
@@ -242,6 +251,7 @@ describe("a request's locks", function()
   it("are forgotten once they are given up, though the request goes on", function()
     local _, n = web:get "/many"
     assert.is_true(tonumber(n) < 150, n)
+    await_places("many", 0)
   end)
 
   it("cannot be taken in log_by_lua, which leaves nothing behind", function()
@@ -257,6 +267,13 @@ describe("a request's locks", function()
       assert.same({ 200, "1" }, { web:get("/timer?by=" .. by) })
       await_places("timer", 0)
     end
+  end)
+
+  it("of a timer are given up when it has ended and nothing refers to them, and kept otherwise", function()
+    assert.equal(200, (web:get "/failing-timers"))
+    await_places("failing1", 0)
+    await_places("failing2", 0)
+    assert.equal(1, places "failing3")
   end)
 
   it("are those of one request of a connection that is kept, and not of the next", function()
@@ -304,9 +321,8 @@ describe("a request's locks", function()
           ssl_certificate CERT;
           ssl_certificate_key KEY;
           ssl_certificate_by_lua_block {
-            n = (n or 0) + 1
             assert(here:lock("/request/tls", 60))
-            ngx.sleep(0.1)
+            n = (n or 0) + 1
             if n == 2 then ngx.exit(ngx.ERROR) elseif n == 3 then error "on purpose" end
           }
           location = / { content_by_lua_block { ngx.print "tls" } }
@@ -314,14 +330,9 @@ describe("a request's locks", function()
       ]]):gsub("TLS_PORT", tostring(port)):gsub("CERT", pki:path "server.crt"):gsub("KEY", pki:path "server.key"),
     }
     for n = 1, 4 do
-      local own = assert(lunarch.connect {
-        endpoints = ("https://127.0.0.1:%d"):format(port), cacert = pki:path "ca.crt",
-      })
-      local co = coroutine.create(function() own:get("/k", nil, 1) end)
-      coroutine.resume(co)
-      wait.eventually(function() return tonumber((select(2, other:get "/handshakes"))) >= n end)
-      wait.eventually(function() return #client:get("/request/tls", { prefix = true }) == 0 end, nil, "handshake " .. n)
-      own:close(0)
+      os.execute(("openssl s_client -connect 127.0.0.1:%d </dev/null >/dev/null 2>&1"):format(port))
+      assert.same({ 200, tostring(n) }, { other:get "/handshakes" })
+      await_places("tls", 0)
     end
     other:quit()
     tree.remove(pki.folder)
