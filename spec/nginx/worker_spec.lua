@@ -63,6 +63,23 @@ describe("the worker's own of resty.lunarch", function()
     assert.is_truthy(answer == "locked" or answer:find("within 1 s", 1, true), answer)
   end)
 
+  it("is served at once where nothing of lunarch runs in the worker yet", function()
+    -- A look that comes once a second never comes: nothing may wait for it.
+    start [[
+      local semaphore = require "ngx.semaphore"
+      local new = semaphore.new
+      function semaphore.new(...)
+        local own = new(...)
+        return {
+          wait = function(_, seconds) return own:wait(seconds > 0.9 and seconds <= 1 and 3600 or seconds) end,
+          post = function(_, n) return own:post(n) end, count = function() return own:count() end,
+        }
+      end
+      tell(_G.new({}):lock("/worker/first", 50))
+    ]]
+    assert.same({ 200, "locked" }, { web:get "/x" })
+  end)
+
   it("opens its session although what opened it was ended", function()
     local own = etcd.start()
     start([[

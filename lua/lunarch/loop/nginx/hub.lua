@@ -317,6 +317,8 @@ end
 
 local function keep(self)
   local told, look_at, late_at = {}, core.now() + LOOK_S, nil
+  -- What was given before the hub had begun.
+  start_helpers(self)
   while self == current do
     self.keeper:wait(math.max(look_at - core.now(), LINGER_S))
     if is_exiting() and not is_leaving then leave() end
