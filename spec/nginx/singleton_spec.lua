@@ -332,4 +332,31 @@ describe("a singleton", function()
     local _, results = web:get "/results"
     assert.matches("^false\n[^\n]*this worker has one for '/twice' already: [^\n]*\ntrue\ntrue\ntrue$", results)
   end)
+
+  it("is made anew in the worker that has stopped one of its name, and misses nothing in the dict", function()
+    local web = nginx.start {
+      workers = 1, env = { ENDPOINT = server.endpoint },
+      http = [[
+        lua_shared_dict lunarch 1m;
+        init_worker_by_lua_block {
+          function make()
+            job = require("resty.lunarch").singleton {
+              election = "/anew", ttl = 60, endpoints = os.getenv "ENDPOINT", do_work = function() end,
+            }
+          end
+          make()
+        } ]],
+      server = [[
+        location = /leads { content_by_lua_block { ngx.print(tostring(job:is_leader())) } }
+        location = /again { content_by_lua_block { job:stop() make() } }
+      ]],
+    }
+    for _ = 1, 3 do
+      wait.eventually(function() return select(2, web:get "/leads") == "true" end)
+      web:get "/again"
+    end
+    wait.eventually(function() return select(2, web:get "/leads") == "true" end)
+    web:quit()
+    assert.same({}, web:lines "%[error%]")
+  end)
 end)

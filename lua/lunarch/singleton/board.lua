@@ -123,7 +123,7 @@ function Board:_standing()
 end
 
 local function is_ours(record)
-  return record ~= nil and record.pid == pid()
+  return record and record.pid == pid()
 end
 
 function Board:_record(lease)
@@ -191,9 +191,10 @@ function Board:renew(lease)
   return true
 end
 
---- The standing is free from now on.
+--- The standing is free from now on, unless it is that of another board of this worker: of a singleton made since.
 function Board:leave()
-  if self.dict and is_ours(self:_standing()) then self.dict:delete(self.keys.standing) end
+  local record = self.dict and self:_standing()
+  if is_ours(record) and record.since == self.since then self.dict:delete(self.keys.standing) end
 end
 
 --- Whether a worker stands.
