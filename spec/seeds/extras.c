@@ -45,8 +45,9 @@ static bool has(uint64_t *dice, enum extra extra) {
 
 /* ---- members that are far away --------------------------------------------------------------------------- */
 
-/* A TTL of so many round trips must do: 15 s where one takes 1.2 s. */
-enum { ROUND_TRIPS_OF_A_TTL = 12 };
+/* A TTL of so many round trips must do: 15 s where one takes 1.2 s. And of so many more for each time that tokens ended
+ * meanwhile: a refusal, a new token, and what was under way from its beginning. */
+enum { ROUND_TRIPS_OF_A_TTL = 12, ROUND_TRIPS_OF_A_TOKEN = 6 };
 
 int64_t machine_ttl_s(struct machine *machine) {
     int64_t far_ns = world_far_ns(machine->world);
@@ -56,8 +57,18 @@ int64_t machine_ttl_s(struct machine *machine) {
     return machine->ttl_s;
 }
 
+static int64_t n_tokens_ended_since(const struct world *world, int64_t since_ns) {
+    int64_t n = 0;
+    for (unsigned i = 0; i < TOKEN_ENDS; i++)
+        n += i < world->n_token_ends && world->tokens_ended_ns[i] >= since_ns;
+    return n;
+}
+
 bool machine_reaches(const struct machine *machine) {
-    return machine->ttl_s * NS_PER_S >= ROUND_TRIPS_OF_A_TTL * world_far_ns(machine->world);
+    const struct world *world = machine->world;
+    int64_t ttl_ns = machine->ttl_s * NS_PER_S;
+    int64_t n_ends = n_tokens_ended_since(world, sim_now(world->sim) - ttl_ns);
+    return ttl_ns >= (ROUND_TRIPS_OF_A_TTL + ROUND_TRIPS_OF_A_TOKEN * n_ends) * world_far_ns(world);
 }
 
 /* ---- rare by themselves ------------------------------------------------------------------------------------ */

@@ -77,11 +77,16 @@ static void set_password(struct world *world, int machine, const char *password)
     sim_set_password(world->sim, name, password);
 }
 
+static void note_tokens_ended(struct world *world) {
+    world->tokens_ended_ns[world->n_token_ends++ % TOKEN_ENDS] = sim_now(world->sim);
+}
+
 void change_users(struct world *world, const struct fault *fault) {
     struct machine *machine = &world->machines[fault->machine];
     int line = (int)(fault->which % LINES);
     switch (fault->kind) {
     case TOKENS:
+        note_tokens_ended(world);
         sim_say(world->sim, "operator: tokens end");
         if (world->are_tokens_signed)
             sim_touch_auth(world->sim);
@@ -90,6 +95,7 @@ void change_users(struct world *world, const struct fault *fault) {
                 sim_forget_tokens(world->sim, i);
         break;
     case AUTH_OFF:
+        note_tokens_ended(world);
         sim_say(world->sim, "operator: no authentication");
         sim_disable_auth(world->sim);
         later(world, AUTH_ON, 0, fault->for_ns, 0);
@@ -111,6 +117,7 @@ void change_users_back(struct world *world, const struct recovery *recovery) {
     int index = recovery->index;
     switch (recovery->cure) {
     case AUTH_ON:
+        note_tokens_ended(world);
         sim_say(world->sim, "operator: authentication again");
         sim_enable_auth(world->sim);
         break;

@@ -15,7 +15,8 @@ enum {
     FORSAKEN = 64,
     FAULTS = 192,
     ASKED = 64,
-    PUTS = 4096
+    PUTS = 4096,
+    TOKEN_ENDS = 16
 };
 
 #define MS(n) ((n)*NS_PER_MS)
@@ -174,6 +175,8 @@ struct world {
     enum phase phase;
     uint64_t dice;
     struct machine machines[MACHINES];
+    int64_t tokens_ended_ns[TOKEN_ENDS]; /* the latest instants at which all tokens, or some, ended: a ring */
+    unsigned n_token_ends;
     unsigned n_slots[LINES]; /* how many hold it together */
     int64_t last_token[LINES];
     unsigned n_empty[LINES];       /* how often it became empty */
@@ -191,7 +194,7 @@ struct world {
     bool is_crowd;                   /* all stand in one line */
     bool has_users, are_users_alone; /* the second: besides what happens to users there are no faults */
     bool are_tokens_signed;
-    bool is_patient;                 /* all are bare, in one line, and wait for long */
+    bool is_patient;                /* all are bare, in one line, and wait for long */
     int64_t changed_ns, at_rest_ns; /* the lines did last; since when what is read is counted, 0: it is not */
     int restlessness;               /* per mille of their thoughts in which machines end their session */
     int adoption;                   /* per mille of their sessions that adopt another's lease */

@@ -327,6 +327,24 @@ static void a_place_that_ends_at_once_does_not_end_the_session_before_the_others
     }
 }
 
+/* The right has come back, but the session has just run out when the renewal since is told of; the validity tells a moment
+ * later. It helps no more, and the session is lost for the refusal. */
+static void a_renewal_that_comes_too_late_does_not_hide_the_refusal_before_it(void) {
+    begin(1);
+    person_arrive(&ann, world, "Ann");
+    world->refused_lease = ann.session.lease;
+    advance_to(valid_until() - MS(50));
+    STORY(world, "Ann jeopardy");
+    int64_t sent_ns = fake_now(world->fake);
+    world_freeze(world, MS(100));
+    rpc_enter(world->rpc);
+    ann.session.renewal.callbacks->on_renewed(&ann.session.renewal, sent_ns, 10);
+    rpc_leave(world->rpc);
+    world_run(world);
+    STORY(world, "Ann lost permission_denied");
+    end();
+}
+
 int main(void) {
     RUN(lost_is_final);
     RUN(a_lost_session_sends_nothing);
@@ -347,5 +365,6 @@ int main(void) {
     RUN(dispersing_that_etcd_refuses_ends);
     RUN(dispersing_is_killed);
     RUN(a_place_that_ends_at_once_does_not_end_the_session_before_the_others);
+    RUN(a_renewal_that_comes_too_late_does_not_hide_the_refusal_before_it);
     return check_end();
 }
