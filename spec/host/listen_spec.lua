@@ -182,6 +182,18 @@ print("parsed")]], path }
     parses(text)
   end)
 
+  it("has no line twice where two candidates are called alike", function()
+    local _, address = start(("for _ = 1, 2 do candidate { name = 'B', election = '/listen/%d/b', do_work = print } end")
+      :format(n))
+    wait.eventually(function() return metrics_of(address):find 'lunarch_leader{[^\n]*} ' end)
+    local text, seen = metrics_of(address), {}
+    for name in text:gmatch "\n(lunarch_%S*{.-}) " do
+      assert.is_nil(seen[name], name)
+      seen[name] = true
+    end
+    parses(text)
+  end)
+
   it("leaves descriptors to etcd and commands where a process may have few", function()
     local path = script.write(("name, ttl, election = 'A', 3, '/listen/%d'\n%s"):format(n, [[
       function do_work()
