@@ -183,7 +183,7 @@ print("parsed")]], path }
   end)
 
   it("has no line twice where two candidates are called alike", function()
-    local _, address = start(("for _ = 1, 2 do candidate { name = 'B', election = '/listen/%d/b', do_work = print } end")
+    local _, address = start(("for _ = 1, 2 do candidate { name = 'B', election = '/listen/%d', do_work = print } end")
       :format(n))
     wait.eventually(function() return metrics_of(address):find 'lunarch_leader{[^\n]*} ' end)
     local text, seen = metrics_of(address), {}

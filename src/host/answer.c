@@ -1,4 +1,5 @@
-/* host/answer.c - see answer.h. The time limit is a signal of a timer, which also reaches code that blocks in C. */
+/* host/answer.c - keeps stdout free for the answer of a command that runs code of others (`lunarch check`), and gives one
+ * in time: see answer.h. The time limit is a signal of a timer, which also reaches code that blocks in C. */
 #include "host/answer.h"
 
 #include <errno.h>
