@@ -71,8 +71,10 @@ end
 
 -- Code that waits for what it has locked itself may do so for ever: another task can unlock it, but none need do so.
 local function warn_of_own(self)
+  local locked = self.session._locked
+  if not locked or locked[self.name] == self then return end
   local holder, locker = mutexes.holder(self.session, self.name)
-  if not holder or holder == self or locker ~= (coroutine.running() or "main") then return end
+  if not holder or locker ~= (coroutine.running() or "main") then return end
   self._client._log("warn", ("lock %s: the code that waits for it has locked it itself, by another mutex object; "
     .. "waiting without a limit until that one is unlocked"):format(self.name))
 end

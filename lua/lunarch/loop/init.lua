@@ -56,8 +56,9 @@ end
 -- of anything, turns no loop.
 local function mode_in(world)
   local mode = world.wait_mode()
-  if mode and tracing == running() then return "block" end
-  if mode and mode ~= "block" and collector.is_in_finalizer() then return nil end
+  if not mode or mode == "block" then return mode end
+  if tracing and tracing == running() then return "block" end
+  if collector.is_in_finalizer() then return nil end
   return mode
 end
 
@@ -171,6 +172,7 @@ local function unregister(entry, id)
 end
 
 local function has_waits(hub)
+  if not next(hub.watches) then return false end
   for _, entry in each(hub.watches) do
     if next(entry.waits) then return true end
   end
@@ -278,8 +280,8 @@ local function wait_in_loop(hub, id, is_kept, world)
   return world.suspend(wait)
 end
 
-local function await_elsewhere(hub, id, is_kept, token, owner, finish)
-  local world = not is_blocking and hub.own or here()
+local function await_elsewhere(world, hub, id, is_kept, token, owner, finish)
+  if hub.own and not is_blocking then world = hub.own end
   local mode = mode_of(hub, world)
   if not mode then
     -- Only releases come here: `enter` lets nobody else begin.
@@ -320,7 +322,7 @@ function loop.await(hub, id, is_kept, token, owner, finish)
   local world = here()
   -- A task that may yield is in no finalizer.
   if hub.wish or tracing or not world.park or world.wait_mode() ~= "park" then
-    return await_elsewhere(hub, id, is_kept, token, owner, finish)
+    return await_elsewhere(world, hub, id, is_kept, token, owner, finish)
   end
   return world.park(own_wait(hub, id, is_kept, world), conclude, token, owner, finish)
 end
