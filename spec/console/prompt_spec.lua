@@ -268,6 +268,23 @@ describe("the prompt", function()
     t:wait_text "/complete/a%-lock +/complete/an%-election"
   end)
 
+  it("completes the names that this user may read", function()
+    local own = etcd.start()
+    for _, words in ipairs { { "user", "add", "root:r" }, { "user", "add", "joe:j" }, { "role", "add", "root" },
+      { "user", "grant-role", "root", "root" }, { "role", "add", "few" }, { "user", "grant-role", "joe", "few" },
+      { "role", "grant-permission", "few", "readwrite", "/mine/", "--prefix" }, { "auth", "enable" } } do
+      own:etcdctl(table.unpack(words))
+    end
+    local t = terminal.start({ "lunarch", "console", "--endpoints", own.endpoint }, {
+      env = { LUNARCH_USER = "joe", LUNARCH_PASSWORD = "j" },
+    })
+    t:wait "^> ?$"
+    t:enter("lock '/mine/a-lock'", "s%]> ?$")
+    t:type "line '/mine/a\t"
+    t:wait "> line '/mine/a%-lock' ?$"
+    own:stop()
+  end)
+
   it("keeps the tabs of what is pasted, and of the beginning of a line", function()
     local t = start()
     t:type "\t#'\ta\tb'\r\tif\ttrue\tthen\r\t\tpasted\t=\t7\r\n\n\tend\rpasted\r"

@@ -22,21 +22,30 @@ end
 
 -- ---- names in strings -------------------------------------------------------------------------------------------
 
-local function names_in_etcd(console)
+-- All of them; where this user may not read all keys, those that begin as what was typed.
+local function read_names(client, word)
+  local look = require "lunarch.look"
+  local list, _, code = look.names(client, NAMES_S)
+  if not list and code == "permission_denied" and word ~= "" then return look.names(client, NAMES_S, word), true end
+  return list
+end
+
+local function names_in_etcd(console, word)
   local now = host.time()
-  if console.names and now - console.names_at < FRESH_S then return console.names end
-  local ok, list = pcall(require("lunarch.look").names, console.world.client, NAMES_S)
+  local is_of_word = console.names_of and console.names_of ~= word
+  if console.names and not is_of_word and now - console.names_at < FRESH_S then return console.names end
+  local ok, list, is_part = pcall(read_names, console.world.client, word)
   local names = {}
   for _, name in ipairs(ok and list or {}) do
     names[name] = true
   end
-  console.names, console.names_at = names, now
+  console.names, console.names_at, console.names_of = names, now, ok and is_part and word or nil
   return names
 end
 
 local function in_string(console, word)
   local names = {}
-  for name in pairs(names_in_etcd(console)) do
+  for name in pairs(names_in_etcd(console, word)) do
     names[name] = true
   end
   for _, name in ipairs(console.world.names and console.world.names() or {}) do

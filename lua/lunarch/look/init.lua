@@ -207,17 +207,19 @@ function look.line(client, name, timeout)
   return places, revision
 end
 
---- The names of the lines, for completion.
----@return string[]
-function look.names(client, timeout)
+--- The names of the lines, or of those that begin with `prefix`, for completion: or nil, message, code.
+---@param prefix? string
+---@return string[]?, string?, string?
+function look.names(client, timeout, prefix)
   local seen, names = {}, {}
-  each_key(client, "", timeout, function(kv)
+  local ok, message, code = each_key(client, prefix or "", timeout, function(kv)
     local name = place.name_of(kv)
     if name and not seen[name] then
       seen[name] = true
       names[#names + 1] = name
     end
   end)
+  if not ok then return nil, message, code end
   table.sort(names)
   return names
 end
