@@ -218,6 +218,20 @@ describe("a signal", function()
       end
     end)
 
+    it("is asked for where a program or a main part does not yield", function()
+      for what, text in pairs {
+        busy = "print 'busy' while true do end", blocked = "print 'busy' os.execute 'exec sleep 100'",
+        candidate = HANDLERS .. "print 'busy' while true do end",
+      } do
+        local child = script.start(text, flags)
+        child:wait_line "busy"
+        child:signal "sigterm"
+        child:wait_line "told to stop, but the script does not yield; a second signal ends it at once$"
+        child:signal "sigterm"
+        assert.equal(143, (child:wait_exit()), what)
+      end
+    end)
+
     it("says within what time the place lapses where the script was busy from the beginning of its term", function()
       for _, handler in ipairs { "on_elected", "do_work" } do
         n = n + 1

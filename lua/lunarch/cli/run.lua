@@ -18,6 +18,7 @@ args.is_ours()
 
 local CHECK_AFTER_S, CHECK_S = 3, 2
 local PATIENCE_TTLS = 3
+local LONGEST_S = 900000
 local PATS_PER_LIMIT, LONGEST_PAT_MS = 16, 1000
 local STOPPING_TELL_MS = 100
 -- What etcd has not answered by then lapses with its lease.
@@ -146,6 +147,22 @@ function Run:connect()
   return self.client
 end
 
+-- The watchdog speaks where Lua cannot: after so many seconds without a turn of the loop, and of signals that it does
+-- not take. True, or nil and why not.
+function Run:watch(limit, text)
+  local name = #self.candidates == 1 and self.candidates[1].name or nil
+  local silent, is_utc = log.pattern("warn", name, text)
+  local ignored = log.pattern("warn", name,
+    "told to stop, but the script does not yield; a second signal ends it at once")
+  local ended = log.pattern("warn", name, "ended at once by a second signal@LAPSE@")
+  return host.watch(limit, silent, ignored, ended, is_utc)
+end
+
+-- Before candidates stand a script may compute as long as it likes.
+function Run:watch_signals()
+  self:watch(LONGEST_S, "")
+end
+
 -- A handler that does not come back to the loop cannot be stopped, and nothing else runs meanwhile.
 function Run:watch_loop()
   local least = math.huge
@@ -153,14 +170,9 @@ function Run:watch_loop()
     least = math.min(least, candidate.options.ttl or times.DEFAULT_TTL_S)
   end
   local limit = PATIENCE_TTLS * least
-  local name = #self.candidates == 1 and self.candidates[1].name or nil
-  local text = ("the script has not yielded for %g s: nothing else runs meanwhile, and it cannot be told to stop; "
-    .. "a handler has to wait with lunarch.sleep and the like"):format(limit)
-  local silent, is_utc = log.pattern("warn", name, text)
-  local ignored = log.pattern("warn", name,
-    "told to stop, but the script does not yield; a second signal ends it at once")
-  local ended = log.pattern("warn", name, "ended at once by a second signal@LAPSE@")
-  local ok, why = host.watch(limit, silent, ignored, ended, is_utc)
+  host.unwatch()
+  local ok, why = self:watch(limit, ("the script has not yielded for %g s: nothing else runs meanwhile, and it cannot "
+    .. "be told to stop; a handler has to wait with lunarch.sleep and the like"):format(limit))
   if not ok then
     self.log.warn("nothing will be said of a handler that does not yield: %s", why)
     return
@@ -266,6 +278,7 @@ end
 
 -- The first signal: candidates stop in order; anything else is interrupted where it waits.
 function Run:on_signal()
+  host.pat()
   notify.stopping()
   if not self.is_standing then return self.tasks.interrupt_all(self.INTERRUPTED) end
   self:keep_telling(STOPPING_TELL_MS)
@@ -404,6 +417,7 @@ function command.run(flags)
   run:watch_connect()
   modules.look_beside(flags.script)
   signals.catch(function() run:on_signal() end)
+  run:watch_signals()
   signals.pass_interrupts_on()
   exit.in_order()
   run.timers = notify.start()
