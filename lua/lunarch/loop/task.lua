@@ -28,6 +28,7 @@ local running, yield = coroutine.running, coroutine.yield
 local is_yieldable = coroutine.isyieldable or function() return true end
 
 local LAST_WAITS_S = 5
+local STUCK = "every task waits, and nothing is left that could wake one"
 
 local kick              -- makes ready tasks run where the loop is turned by the user; nil: luv is not loaded yet
 local current           -- the task that runs now; nil outside of them
@@ -94,7 +95,7 @@ local function turn_until(is_over)
     if is_over() then break end
     local is_alive = luv.turn()
     if first_ready > last_ready and not is_over() then
-      if not is_alive then return false, "every task waits, and nothing is left that could wake one" end
+      if not is_alive then return false, STUCK end
       luv.wait()
     end
   end
@@ -164,6 +165,7 @@ local function suspend(wait)
   if wait.is_done then return true end
   wait:cancel()
   if task and failure == task.interruption then common.raise(tasks, failure) end
+  if failure.err == STUCK then args.misuse(STUCK) end
   error(failure.err, 0)
 end
 
