@@ -129,7 +129,7 @@ function lunarch.sleep(seconds) end
 --- and its output is not waited for. Processes in uninterruptible sleep and work handed to another daemon (systemctl) are not
 --- reached. A process "lunarch-exec" (in ps) watches over each command: if it is killed (SIGKILL), the program is killed
 --- with it, and this process kills what the program has begun; if this process is killed or stopped as well, that lives on,
---- and so does a set-user-ID program. Under `lunarch run` the guard ends all of it with the program.
+--- and so does a set-user-ID program.
 ---
 --- The program inherits no descriptor but the three, no blocked and no ignored signal.
 ---
