@@ -183,6 +183,7 @@ cases.both = {
 }
 
 cases.sim = {
+  { "a command at the prompt", { "lunarch.exec({ 'true' }).code + 41" }, { "\n41\n" } },
   { "a handler that never waits", { 'a = candidate("/s", "A", { ttl = 3, do_work = function() while true do end end })',
     "run(1)", "a", 'b = candidate("/s", "B", { ttl = 3 })', "run(5)", "b.leads" }, {
     "A  runs on and on without waiting %([^\n]+\n    stack traceback:\n    \tinput:1: in function 'do_work'\n",

@@ -21,8 +21,9 @@ return function(given)
   local env
   local function own_require(name)
     if not is_ours(name) then return require(name) end
+    name = INSTEAD[name] or name
     if loaded[name] ~= nil then return loaded[name] end
-    local path = package.searchpath(INSTEAD[name] or name, package.path)
+    local path = package.searchpath(name, package.path)
     if not path then return require(name) end
     local found = assert(loadfile(path, "t", env))(name, path)
     if found == nil then found = true end
