@@ -43,6 +43,15 @@ describe("lunarch sim", function()
     assert.matches("cannot open /nowhere/at/all.lua", err)
   end)
 
+  it("finds modules beside the script, whatever the working directory is", function()
+    local path = script.write("local helper = require 'helper_beside'\n" .. FINE .. "assert(helper == 'found')")
+    local file = assert(io.open(path:match "^(.*)/" .. "/helper_beside.lua", "w"))
+    file:write "return 'found'"
+    file:close()
+    local output, status = process.run { "lunarch", "sim", path, "--seeds", "1..2", cwd = "/" }
+    assert.equal(0, status, output)
+  end)
+
   it("explains itself", function()
     local out, status = simulate.file "--help"
     assert.equal(0, status)

@@ -68,4 +68,12 @@ function modules.look_beside(script)
   table.insert(package.searchers, 3, searcher_past(path))
 end
 
+--- The same for the states of the simulator, which take package.path from here and have ours first in it.
+---@param script string the script's path
+function modules.look_beside_in_sim(script)
+  local folder = locate(script)
+  local ours, rest = package.path:match "^([^;]*;[^;]*)(.*)$"
+  package.path = ("%s;%s/?.lua;%s/?/init.lua%s"):format(ours, folder, folder, rest)
+end
+
 return modules

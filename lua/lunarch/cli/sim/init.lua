@@ -155,6 +155,7 @@ function command.run(flags)
     say(trouble)
     return exit.USAGE
   end
+  modules.look_beside_in_sim(flags.script)
   local plan = plan_of(flags)
   if not prepare(sim, plan) then return exit.USAGE end
   assert(host.catch_signals())
