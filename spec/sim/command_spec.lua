@@ -52,6 +52,14 @@ describe("lunarch sim", function()
     assert.equal(0, status, output)
   end)
 
+  it("takes a script for no module of its own name", function()
+    local path = script.write("local cjson = require 'cjson'\n" .. FINE .. "assert(cjson.encode)", "cjson.lua")
+    for _, case in ipairs { { path, "/" }, { "cjson.lua", (path:match "^(.*)/") } } do
+      local output, status = process.run { "lunarch", "sim", case[1], "--seeds", "1..2", cwd = case[2] }
+      assert.equal(0, status, output)
+    end
+  end)
+
   it("explains itself", function()
     local out, status = simulate.file "--help"
     assert.equal(0, status)

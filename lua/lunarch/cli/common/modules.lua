@@ -31,22 +31,22 @@ local function is_same_file(path, other)
 end
 
 -- package.path without what leads from this name to the script.
-local function path_beside(script, name)
+local function path_beside(is_script, name)
   local kept = {}
   for template in package.path:gmatch "[^;]+" do
     local found = package.searchpath(name, template)
-    if not found or not is_same_file(found, script) then kept[#kept + 1] = template end
+    if not found or not is_script(found) then kept[#kept + 1] = template end
   end
   return table.concat(kept, ";")
 end
 
 -- A searcher for scripts that are called like a module which they require: cqueues.lua is not cqueues.
-local function searcher_past(script)
+local function searcher_past(is_script)
   local standard = table.move(package.searchers, 1, #package.searchers, 1, {})
   return function(name)
     local found = package.searchpath(name, package.path)
-    if not found or not is_same_file(found, script) then return nil end
-    local path = package.searchpath(name, path_beside(script, name))
+    if not found or not is_script(found) then return nil end
+    local path = package.searchpath(name, path_beside(is_script, name))
     if path then return assert(loadfile(path)), path end
     -- The last two are those of libraries.
     for i = #standard - 1, #standard do
@@ -65,15 +65,26 @@ function modules.look_beside(script)
   local folder, path = locate(script)
   package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(folder, folder, package.path)
   package.cpath = ("%s/?.so;%s"):format(folder, package.cpath)
-  table.insert(package.searchers, 3, searcher_past(path))
+  table.insert(package.searchers, 3, searcher_past(function(found) return is_same_file(found, path) end))
 end
 
---- The same for the states of the simulator, which take package.path from here and have ours first in it.
+--- The same for the states of the simulator, which take package.path from here and have ours first in it. What each of
+--- them is to call never_itself with.
 ---@param script string the script's path
+---@return table<string, true>
 function modules.look_beside_in_sim(script)
-  local folder = locate(script)
+  local folder, path = locate(script)
   local ours, rest = package.path:match "^([^;]*;[^;]*)(.*)$"
   package.path = ("%s;%s/?.lua;%s/?/init.lua%s"):format(ours, folder, folder, rest)
+  local paths = { [path] = true }
+  if folder == require "luv".cwd() then paths["./" .. path:match "[^/]*$"] = true end
+  return paths
+end
+
+--- From now on `require` takes none of these paths, which lead to the script.
+---@param paths table<string, true>
+function modules.never_itself(paths)
+  table.insert(package.searchers, 2, searcher_past(function(found) return paths[found] end))
 end
 
 return modules

@@ -1,6 +1,7 @@
 -- What runs in the state of a simulated process, before the user's script and around it: the same life of a script as
 -- under `lunarch run` (lunarch.cli.script), with the clock, the output and the end of the process in the simulator.
 local args = require "lunarch.internal.args"
+local modules = require "lunarch.cli.common.modules"
 -- luacheck: ignore 121 122
 local process = require "lunarch.sim.process"
 
@@ -293,6 +294,7 @@ return function(options)
   set_files(options.name)
   local chunk, trouble = loadfile(options.script)
   if not chunk then error(trouble, 0) end
+  if options.own_paths then modules.never_itself(options.own_paths) end
   package.loaded["lunarch.loop.luv"] = require "lunarch.cli.sim.loop"
   local commands = require "lunarch.cli.sim.commands"
   package.loaded["lunarch.commands"] = commands

@@ -4,6 +4,7 @@
 local args = require "lunarch.internal.args"
 local facts = require "lunarch.cli.sim.facts"
 local files = require "lunarch.cli.sim.files"
+local modules = require "lunarch.cli.common.modules"
 local world = require "lunarch.sim.world"
 
 args.is_ours()
@@ -147,6 +148,7 @@ end
 
 return function(options)
   set_globals(options)
+  if options.own_paths then modules.never_itself(options.own_paths) end
   local chunk, trouble = loadfile(options.script)
   if not chunk then error(trouble, 0) end
   local notes = {}

@@ -131,7 +131,7 @@ end
 
 local function prepare(sim, plan)
   local found, trouble = sim.prepare {
-    names = plan.names, script = plan.script, words = plan.words, given = plan.given,
+    names = plan.names, script = plan.script, words = plan.words, given = plan.given, own_paths = plan.own_paths,
   }
   if not found then
     say(trouble)
@@ -155,8 +155,8 @@ function command.run(flags)
     say(trouble)
     return exit.USAGE
   end
-  modules.look_beside_in_sim(flags.script)
   local plan = plan_of(flags)
+  plan.own_paths = modules.look_beside_in_sim(flags.script)
   if not prepare(sim, plan) then return exit.USAGE end
   assert(host.catch_signals())
   local outcome = require "lunarch.cli.sim.workers".run(plan)
