@@ -39,6 +39,12 @@ describe("the worker's own of resty.lunarch", function()
     assert.same({ 200, "falsetrue" }, { web:get "/x" })
   end)
 
+  it("is refused at the caller's line where its times do not fit", function()
+    start [[ ngx.print(select(2, pcall(lunarch.new, { ttl = 5, grace = 4 }))) ]]
+    local _, message = web:get "/x"
+    assert.matches("^content_by_lua.*resty.lunarch.new: 'grace' must be at most half the ttl of 5 s, not 4$", message)
+  end)
+
   it("is an error in the log when each request makes one of its own", function()
     start [[ new { name = "request " .. ngx.var.arg_n } ]]
     for i = 1, 16 do

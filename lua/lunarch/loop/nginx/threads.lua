@@ -18,8 +18,10 @@ local WEAK = { __mode = "k" }
 -- Those that the user's code begins in our timers are noted: so ngx.thread.spawn is replaced, in all of the worker.
 local spawn = ngx.thread.spawn
 
-rawset(ngx.thread, "spawn", function(...)
-  local child = spawn(...)
+rawset(ngx.thread, "spawn", function(fn, ...)
+  -- As it is, so that nginx's own words name the caller's line.
+  if type(fn) ~= "function" then return spawn(fn, ...) end
+  local child = spawn(fn, ...)
   local request = requests.here()
   if request and request.thread then request.thread.children[child] = true end
   return child
