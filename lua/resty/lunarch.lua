@@ -126,6 +126,7 @@ function methods:session(timeout)
   check(self, "session")
   args.timeout("worker:session", timeout)
   if is_usable(self.current) then return self.current end
+  if nginx.wait_mode() == "block" then return open(self, math.min(timeout or OPEN_S, OPEN_S)) end
   local until_s = timeout and core.now() + timeout
   self.opening = self.opening or begin_opening(self)
   local opening = self.opening
@@ -215,7 +216,7 @@ end
 local function waits_for_itself(session, name)
   local holder, locker = mutexes.holder(session, name)
   if not holder or not holder._request or holder._request.group ~= requests.keep().group then return false end
-  if locker == coroutine.running() or has_ended(locker) then return true end
+  if locker == (coroutine.running() or "main") or has_ended(locker) then return true end
   return is_subrequest() and not holder._is_in_subrequest
 end
 

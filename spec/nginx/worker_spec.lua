@@ -86,6 +86,24 @@ describe("the worker's own of resty.lunarch", function()
     assert.same({ 200, "locked" }, { web:get "/x" })
   end)
 
+  it("serves in exit_worker_by_lua too, where nothing of lunarch may have begun", function()
+    web = nginx.start {
+      workers = 1, env = { ENDPOINT = server.endpoint },
+      http = SHARED .. [[
+        exit_worker_by_lua_block {
+          local here = new {}
+          for _ = 1, 2 do
+            local own, _, code = here:lock("/worker/exit", 30)
+            ngx.log(ngx.ERR, "at the end: ", own and "held" or code)
+          end
+          lunarch.exit_worker(5)
+        } ]],
+    }
+    web:quit()
+    assert.equal(1, #web:lines "at the end: held")
+    assert.equal(1, #web:lines "at the end: locked")
+  end)
+
   it("opens its session although what opened it was ended", function()
     local own = etcd.start()
     start([[

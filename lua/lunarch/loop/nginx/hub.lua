@@ -82,6 +82,9 @@ local function supervise()
 end
 
 start = function()
+  if current and is_supervised then return end
+  -- No timer can be started there, and none is needed: every wait blocks.
+  if ngx.get_phase() == "exit_worker" then return end
   if not is_supervised and not is_exiting() then
     is_supervised = ngx.timer.every(LOOK_S, supervise)
   end
