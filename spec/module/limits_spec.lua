@@ -1,4 +1,5 @@
 -- Where the system gives too few threads or descriptors, connect says so: it neither hangs nor ends the process.
+local etcd = require "support.etcd"
 local tree = require "support.tree"
 local uv = require "luv"
 local vm = require "support.vm"
@@ -13,8 +14,8 @@ client:close(1)
 -- The client's own threads are there, then none can be started. `lift`: until a process that was there before lifts that.
 local LATER = [[
 local lunarch = require "lunarch"
-local client = assert(lunarch.connect { endpoints = "127.0.0.1:1" })
-client:get("x", nil, 0.2)
+local client = assert(lunarch.connect { endpoints = "ENDPOINT" })
+local session = assert(client:session { ttl = 10 })
 local function limits() return assert(io.open "/proc/self/limits"):read("*a"):match "Max processes%s+(%S+)%s+(%S+)" end
 local pid, fifo, soft, hard = assert(io.open "/proc/self/stat"):read "*n", os.tmpname(), limits()
 if lifts then
@@ -30,6 +31,7 @@ end
 os.execute(("prlimit --pid %d --nproc=0:"):format(pid))
 local other, message, code = lunarch.connect { endpoints = "127.0.0.1:1" }
 print(code, message)
+assert(assert(client:session { ttl = 20 }):close(20))
 ]]
 
 -- This very interpreter.
@@ -86,9 +88,12 @@ describe("a process without", function()
   it("threads later, as long as it lives or for a while, ends all the same", function()
     local prefix, why = as_another()
     if not prefix then return pending(why) end
-    for _, program in ipairs { LATER, "lifts = true " .. LATER .. "lift() " } do
+    local server = etcd.start()
+    local later = LATER:gsub("ENDPOINT", server.endpoint)
+    for _, program in ipairs { later, "lifts = true " .. later .. "lift() " } do
       local output = run(":", program .. "print 'end' os.remove(fifo)", prefix)
       assert.matches("^unavailable%s+cannot create a thread[^\n]*\nend\n$", output)
     end
+    server:stop()
   end)
 end)
