@@ -138,6 +138,10 @@ local function term_over(call, words)
   return nil, ("%s: %s: the term is over"):format(call, words[1]), "lost"
 end
 
+-- As base/command.c has it of what this process may.
+local EAGAIN, EMFILE = 11, 24
+local HINTS = { [EAGAIN] = " (ulimit -u, or the limit of the control group)", [EMFILE] = " (ulimit -n)" }
+
 local function not_started(call, words, options, outcome)
   local stage, text = outcome.stage
   if stage == STAGE.over then return term_over(call, words) end
@@ -147,7 +151,7 @@ local function not_started(call, words, options, outcome)
   elseif stage == STAGE.chdir then
     text = ("cannot go to %s: %s"):format(options.cwd, outcome.error_text)
   elseif stage == STAGE.fork then
-    text = ("no process or descriptor for it: %s"):format(outcome.error_text)
+    text = ("no process or descriptor for it: %s%s"):format(outcome.error_text, HINTS[outcome.error] or "")
   else
     text = why_not_run(words, outcome)
   end
@@ -228,9 +232,9 @@ local function start(call, words, options)
   local id, token
   if own then
     id, token, code = own.core:start {
-      argv = words, env = connection.without_secrets(options.env), cwd = options.cwd, stdin = options.stdin, timeout = options.timeout,
-      kill_after = math.min(options.kill_after or KILL_AFTER_S, 1e6), keep = options.keep or KEEP_BYTES,
-      wants_lines = options.on_line ~= nil, session = session and session._core, term_before = term_before or 0,
+      argv = words, env = connection.without_secrets(options.env), cwd = options.cwd, stdin = options.stdin,
+      timeout = options.timeout, kill_after = math.min(options.kill_after or KILL_AFTER_S, 1e6),
+      keep = options.keep or KEEP_BYTES, wants_lines = options.on_line ~= nil, session = session and session._core, term_before = term_before or 0,
       kill_before = kill_before or 0,
     }
     message = token
