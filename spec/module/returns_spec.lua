@@ -246,6 +246,23 @@ for name, together in pairs(worlds) do
       assert.is_true(is_served)
     end)
 
+    it("where it waits while a finalizer closes its client, which takes time", function()
+      if name == "in plain Lua" then return end
+      local code
+      together(function()
+        local made = furnish()
+        server:freeze()
+        together(function()
+          code = select(3, made.client:session({ ttl = 5 }, 20))
+        end, function()
+          lunarch.sleep(0.05)
+          vm.finalized(function() made.client:close(0.1) end)
+          collect()
+        end)
+      end)
+      assert.equal("closed", code)
+    end)
+
     it("in a finalizer, while its client is collected", function()
       local told
       together(function()

@@ -156,7 +156,7 @@ local function find_wait(hub, id)
   return nil
 end
 
--- An error out of nowhere (Ctrl-C) may end either of them anywhere: the loop is then kept alive until another wait ends.
+-- An error out of nowhere (Ctrl-C) may end either of them anywhere: then another wait lets the loop end.
 local function register(entry, id, wait)
   entry.waits[id] = wait
   if entry.is_referenced then return end
@@ -312,8 +312,9 @@ end
 
 -- Waits for operation `id` and returns what it came to, or what `finish(owner, that...)` makes of it. When the wait is
 -- interrupted, or has lasted too long, the operation is cancelled, and what it brought is given back; a release
--- (unlock, resign, close) `is_kept`: it goes on by itself. `token` and `owner` must not be collected before the answer is taken,
--- see loop/handle.lua: hence they are named there: what no later instruction names is already garbage to LuaJIT.
+-- (unlock, resign, close) `is_kept`: it goes on by itself. `token` and `owner` must not be collected before the answer
+-- is taken, see loop/handle.lua: hence they are named there: what no later instruction names is already garbage to
+-- LuaJIT.
 --
 -- There may be very many waits, and a task that waits is little more than its stack: Lua 5.4 begins one with 40 slots,
 -- and doubles it where a C function is called with fewer than 20 left. So each function on the way ends in a call of
