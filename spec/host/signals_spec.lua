@@ -56,6 +56,25 @@ describe("a signal", function()
     end)
   end
 
+  -- All tasks of a program are interrupted, in any order.
+  it("stops the candidate of an ordinary program, whatever hears of it first", function()
+    for i = 1, 8 do
+      local child = script.start(([[
+        lunarch.candidate {
+          election = "/signals/%d", name = "A", on_elected = function() print "on_elected" end,
+          do_work = function() return %s end, on_lost = function(_, reason) print("on_lost " .. reason) end,
+        }:run()
+      ]]):format(n, i % 2 == 0 and "lunarch.sleep(100)" or "100"), { "--endpoints", server.endpoint })
+      child:wait_line "^on_elected"
+      wait.pass(0.05)
+      child:signal "sigterm"
+      child:wait_line "^on_lost stopping$"
+      assert.equal(143, (child:wait_exit()))
+      assert.is_nil(child:find "failed")
+      assert.is_true(is_clean())
+    end
+  end)
+
   it("while it connects ends it, though etcd is silent", function()
     proxy = require("support.proxy").start(server.client_port)
     proxy:go_silent()

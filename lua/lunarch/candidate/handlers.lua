@@ -64,12 +64,11 @@ local function is_abandoned()
   return task ~= nil and task.has_ended
 end
 
--- The program ends what it runs, the handler's task among it.
-local function is_ended_by_program(err)
+--- Whether this task was ended by the program, which ends all that it runs, and not by us.
+function handlers.is_ended_by_program(err)
   local world = loop.world()
-  local task = world.current and world.current()
-  local interruption = task and task.interruption
-  return interruption ~= nil and interruption.err == err and not handlers.is_lost_error(err)
+  return tasks.is_interrupted(world.current and world.current(), err) and not handlers.is_lost_error(err)
+    and err ~= tasks.STOP
 end
 
 --- Calls a handler that is no part of a term's work: its error is told, and nothing else.
@@ -78,7 +77,7 @@ function handlers.tell(candidate, name, ...)
   if not handler then return true end
   local ok, result = handlers.attempt(candidate, name, handler, ...)
   if ok then return true, result end
-  if not is_ended_by_program(result.err) and result.err ~= tasks.STOP and not is_abandoned() then
+  if not handlers.is_ended_by_program(result.err) and result.err ~= tasks.STOP and not is_abandoned() then
     candidate.log.error("%s failed: %s", name, result.text)
   end
   return false

@@ -53,6 +53,12 @@ function tasks.keep(candidate, fn, ...)
   return tasks.spawn(candidate, go_on, fn, ...)
 end
 
+--- Whether a task failed by what interrupted it.
+function tasks.is_interrupted(task, err)
+  local interruption = task and task.interruption
+  return interruption ~= nil and interruption.err == err
+end
+
 --- Ends a helper's task. False: its handler did not end, and is abandoned.
 function tasks.dismiss(task)
   if not task then return true end
