@@ -8,7 +8,8 @@ local tree = require "support.tree"
 local uv = require "luv"
 
 local AWAY_S = 4
--- Each second: attempts of a call that waits (9 where the port refuses), streams, and what wakes our threads and gRPC's (70).
+-- Each second: attempts of a call that waits (9 where the port refuses), streams (2), and what wakes our threads and
+-- gRPC's (80).
 local MOST_ATTEMPTS, MOST_STREAMS, MOST_WAKEUPS = 40, 10, 600
 
 -- How often any thread of this process began to wait for something.

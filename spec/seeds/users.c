@@ -4,7 +4,8 @@
  * faults are on a password becomes one that the machine does not know, or a user loses rights to a line; both are as before in
  * the end. Half of these histories have no other fault: what is lost then, is lost for those reasons.
  *
- * In half of them tokens are signed (JWT): good for some seconds, everywhere, and until anything about users changes. */
+ * In half of them tokens are signed (JWT): good for some seconds, everywhere, and until anything about users changes; not
+ * where answers take seconds: there a few such changes in a row cost a TTL. */
 #include <stdio.h>
 #include <string.h>
 
@@ -62,7 +63,7 @@ void plan_users(struct world *world, uint64_t *dice) {
         add_fault(world, dice, harmless[below(dice, 2)], sim_now(world->sim) + below(dice, SECONDS(50)));
     for (int64_t i = 0; i < n_harmful; i++)
         add_fault(world, dice, harmful[below(dice, 2)], below(dice, world->faults_end_ns));
-    world->are_tokens_signed = chance(dice, 500);
+    world->are_tokens_signed = chance(dice, 500) && !world_far_ns(world);
     if (world->are_tokens_signed) {
         sim_sign_tokens(world->sim);
         sim_set_token_life(world->sim, TOKEN_LEAST_NS + below(dice, TOKEN_MOST_NS - TOKEN_LEAST_NS));

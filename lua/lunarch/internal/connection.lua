@@ -59,7 +59,7 @@ function connection.from_environment(row)
   return variable_of(first) or variable_of(second)
 end
 
--- What another program may see of a variable: false where it is a password or a key itself, of "name:password" the name.
+-- What another program may see of a variable: false where it is a password or a key, of "name:password" the name.
 local function shown_to_others(row, value)
   if row.name == "password" or value:find("PRIVATE KEY", 1, true) then return false end
   return row.name == "user" and value:match "^([^:]*):" or value

@@ -1,10 +1,10 @@
--- Text of our own that quotes what came from outside (a leader's name, a key, an error of the user's) cannot command the
--- terminal that shows it, nor look like a line of its own where it is one. What C says is tamed there (base/text.h).
+-- Text of our own that quotes what came from outside (a leader's name, a key, an error of the user's) cannot command
+-- the terminal that shows it. What C says is tamed there (base/text.h).
 
 local BYTE, PAIR = "?", "??"
 
---- Puts a question mark in place of each byte of a control character (those of Unicode below U+00A0 among them), but for
---- newlines and tabs: a traceback has those.
+--- Puts a question mark in place of each byte of a control character (those of Unicode below U+00A0 among them), but
+--- for newlines and tabs: a traceback has those.
 ---@param text string
 ---@return string
 return function(text)

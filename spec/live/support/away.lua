@@ -10,7 +10,8 @@ local away = {}
 
 -- How much later than asked for it may serve before the try does not count.
 local LATE_S = 0.25
-local TRIES = 3
+local TRIES = 5
+local SETTLED_S = 2
 
 local function start_process(server, i, n)
   return process.start {
@@ -71,6 +72,25 @@ function Away:kb_each()
   return tonumber(self.children[1]:find("^elected").text:match "each ([%d.]+) kB")
 end
 
+-- What is lost is lost soon after the others are renewed; whoever has lost leads again before the next try.
+local function settle(children, seen)
+  for i, child in ipairs(children) do
+    wait.eventually(function()
+      return count(child, "^recovered", seen[i]) > 0 or count(child, "^lost", seen[i]) > 0
+    end, 3 * wait.LIMIT, "sessions to be renewed")
+  end
+  wait.pass(SETTLED_S)
+  local lost = 0
+  for i, child in ipairs(children) do
+    local n = count(child, "^lost", seen[i])
+    lost = lost + n
+    if n > 0 then
+      wait.eventually(function() return count(child, "^all lead again", seen[i]) > 0 end, 6 * wait.LIMIT, "all to lead")
+    end
+  end
+  return lost
+end
+
 -- One try. A machine that lets etcd start much too late is no proof of anything: then it is made again.
 ---@return { lost: integer, away_s: number, recovered_s: number }
 function Away:try(away_s)
@@ -79,12 +99,9 @@ function Away:try(away_s)
     for i, child in ipairs(self.children) do
       seen[i] = #child:lines()
     end
-    local result = { away_s = be_away(self, away_s), lost = 0, recovered_s = 0 }
+    local result = { away_s = be_away(self, away_s), recovered_s = 0 }
+    result.lost = settle(self.children, seen)
     for i, child in ipairs(self.children) do
-      wait.eventually(function()
-        return count(child, "^recovered", seen[i]) > 0 or count(child, "^lost", seen[i]) > 0
-      end, 3 * wait.LIMIT, "sessions to be renewed")
-      result.lost = result.lost + count(child, "^lost", seen[i])
       for j, line in ipairs(child:lines()) do
         local took = j > seen[i] and line.text:match "^recovered in ([%d.]+) s"
         result.recovered_s = math.max(result.recovered_s, tonumber(took) or 0)

@@ -12,7 +12,7 @@ local AWAY_S, WELL_S = 3, 1.5 -- the age of the latest renewal of all sessions: 
 local LOOK_MS = 50
 
 io.stdout:setvbuf "line"
-local candidates, n_elected, n_lost = {}, 0, 0
+local candidates, n_elected, n_leading = {}, 0, 0
 
 local function resident_kb()
   for line in io.lines "/proc/self/status" do
@@ -40,15 +40,16 @@ for i = 1, n do
     name = "only",
     ttl = TTL,
     on_elected = function()
-      n_elected = n_elected + 1
+      n_elected, n_leading = n_elected + 1, n_leading + 1
+      if n_elected > n and n_leading == n then print "all lead again" end
       if n_elected == n then
         collectgarbage()
         print(("elected %d, each %.1f kB"):format(n, (resident_kb() - before_kb) / n))
       end
     end,
     on_lost = function(_, reason)
+      n_leading = n_leading - 1
       if reason == "stopping" then return end
-      n_lost = n_lost + 1
       print(("lost %s"):format(reason))
     end,
     do_work = function() return 3600 end,

@@ -60,8 +60,8 @@ function slow_watch.run(options)
 end
 
 function slow_watch.line(options, result)
-  return ("%s, three members, answers %.1f s late: a watch is there after %.1f s; events at most %.1f s late, %d streams "
-    .. "replaced"):format(options.is_secured and "mutual TLS" or "plaintext", options.delay_s, result.ready_s,
+  return ("%s, three members, answers %.1f s late: a watch is there after %.1f s; events at most %.1f s late, %d "
+    .. "streams replaced"):format(options.is_secured and "mutual TLS" or "plaintext", options.delay_s, result.ready_s,
     result.longest_s, result.replaced)
 end
 
