@@ -213,14 +213,24 @@ for _, name in ipairs { "cluster", "dev" } do
 
     it("records what was typed as a script that runs", function()
       local path = tree.folder() .. "/recorded.lua"
-      local output = say(('x = 40\nx + 2\nno_such()\nlock("/verbs/r", 5)\nlocks("/verbs/r")\nrecord %q'):format(path))
-      expect(output, "4 lines in ")
+      local output = say(([[
+        x = 40
+        x + 2 --the answer
+        = 6 * 7 + 1
+        local y = 44 return y
+        return 45
+        no_such()
+        lock("/verbs/r", 5)
+        locks("/verbs/r")
+        record %q
+      ]]):format(path))
+      expect(output, "7 lines in ")
       local words = { "lunarch", "run", path, table.unpack(flags) }
       words.env = env
       local status
       output, status = process.run(words)
       assert.equal(0, status, output)
-      expect(output, "42\n", "lock /verbs/r: held, token %d+", "/verbs/r +%S+ %(pid %d+%) +%d+ +0\n")
+      expect(output, "42\n43\n44\n45\n", "lock /verbs/r: held, token %d+", "/verbs/r +%S+ %(pid %d+%) +%d+ +0\n")
     end)
   end)
 end

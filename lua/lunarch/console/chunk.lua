@@ -54,7 +54,7 @@ end
 function chunk.compile(text, env)
   env = env or _G
   -- As lua5.4 takes it at its own prompt.
-  text = text:gsub("^%s*=%s*", "return ")
+  text = text:gsub("^%s*=%s*", "", 1)
   -- With the end of the line: a string that is not finished there is wrong.
   local fn, of_expression = load("return " .. text .. "\n", NAME, "t", env)
   if fn then return fn, "expression" end

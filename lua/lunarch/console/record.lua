@@ -23,15 +23,27 @@ function record.new()
   return setmetatable({}, Record)
 end
 
+-- What was typed as an expression, whose values are shown. A comment behind it must not hide what follows.
+local function shown(value)
+  return ("show(%s%s)"):format(value, value:find("--", 1, true) and "\n" or "")
+end
+
+-- The line of the script.
+local function line_of(text, kind)
+  if kind == "expression" then return shown(text:gsub("^%s*=%s*", "", 1):gsub("^%s*return%f[%W]", "", 1)) end
+  -- As it was evaluated: a script has no more than 200 names of its own.
+  if kind == "assignment" then return chunk.without_local(text) or text end
+  -- A return ends a chunk, and would end the script.
+  if load(text .. "\nlocal _", "=input", "t", {}) then return text end
+  return ("show((function() %s\nend)())"):format(text)
+end
+
 --- A chunk that was typed and did not fail.
 ---@param text string
 ---@param kind "expression"|"assignment"|"statement"
 function Record:add(text, kind)
   if text:find "^%s*record%f[%W]" or text:find "^%s*help%f[%W]" then return end
-  local value = kind == "expression" and text or text:match "^%s*return%f[%W](.*)$"
-  -- As it was evaluated: a script has no more than 200 names of its own.
-  local kept = kind == "assignment" and chunk.without_local(text)
-  self[#self + 1] = value and ("show(%s)"):format(value) or kept or text
+  self[#self + 1] = line_of(text, kind)
 end
 
 -- In a world that can be broken it is an experiment, which `lunarch lab` plays.
