@@ -70,18 +70,10 @@ local TABLES = [[
     IF NOT FOUND THEN RAISE EXCEPTION 'token % is too old: another leads now', mine; END IF;
   END $$]]
 
----@type string?
-local behind                 -- the primary whose writes this server lacks, until it has followed one
-
-function may_stand()
-  return not behind, behind and ("the server lacks what %s has written"):format(behind)
-end
-
 function on_elected(term)
   local latest = term.election.session.client:get(LATEST)
   -- The server of an older primary lacks what the newer ones have written.
   if latest and latest ~= term.value and not is_standby() then
-    behind = latest
     log.warn("not a standby of %s yet: others go first", latest)
     term:resign()
     return
@@ -117,7 +109,7 @@ local function follow(primary)
   assert(run(60, "rm", "-rf", DATA))
   assert(pg(600, "pg_basebackup", "-R", "-c", "fast", "-h", host, "-p", port, "-U", "postgres", "-D", DATA))
   start()
-  followed, behind = primary, nil
+  followed = primary
   log.info("follows %s", primary)
 end
 

@@ -234,8 +234,8 @@ local function start(call, words, options)
     id, token, code = own.core:start {
       argv = words, env = connection.without_secrets(options.env), cwd = options.cwd, stdin = options.stdin,
       timeout = options.timeout, kill_after = math.min(options.kill_after or KILL_AFTER_S, 1e6),
-      keep = options.keep or KEEP_BYTES, wants_lines = options.on_line ~= nil, session = session and session._core, term_before = term_before or 0,
-      kill_before = kill_before or 0,
+      keep = options.keep or KEEP_BYTES, wants_lines = options.on_line ~= nil, session = session and session._core,
+      term_before = term_before or 0, kill_before = kill_before or 0,
     }
     message = token
   end
