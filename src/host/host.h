@@ -10,6 +10,8 @@
 /* Opens `lunarch.host`. Fields: version; functions: see hostlib.c. */
 int luaopen_lunarch_host(lua_State *L);
 
+/* Installs it; calls of the system that it interrupts go on. */
+bool signals_handle(int number, void (*handler)(int));
 /* From now on the first SIGINT, SIGTERM or SIGHUP (unless ignored so far) is only counted and made readable
  * on the returned descriptor; the second ends the process at once with 128 + its number, even while Lua is
  * busy. The descriptor, or -1 with errno. */

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -62,12 +61,7 @@ int interrupts_catch(void) {
     if (wake_fd < 0)
         return -1;
     terminal_keep();
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_interrupt;
-    action.sa_flags = SA_RESTART;
-    (void)sigemptyset(&action.sa_mask);
-    return sigaction(SIGINT, &action, NULL) == 0 ? wake_fd : -1;
+    return signals_handle(SIGINT, on_interrupt) ? wake_fd : -1;
 }
 
 int interrupts_take(void) {

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -62,17 +61,15 @@ static void ignore(int number) {
     (void)number;
 }
 
-static void handle(int number, void (*handler)(int)) {
-    struct sigaction action, present;
-    if (sigaction(number, NULL, &present) != 0)
-        return;
-    if (number == SIGHUP && present.sa_handler == SIG_IGN)
-        return;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = handler;
-    action.sa_flags = SA_RESTART;
+bool signals_handle(int number, void (*handler)(int)) {
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
     (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(number, &action, NULL);
+    return sigaction(number, &action, NULL) == 0;
+}
+
+static bool is_ignored(int number) {
+    struct sigaction present;
+    return sigaction(number, NULL, &present) != 0 || present.sa_handler == SIG_IGN;
 }
 
 int signals_catch(void) {
@@ -81,9 +78,10 @@ int signals_catch(void) {
     wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (wake_fd < 0)
         return -1;
-    handle(SIGINT, on_signal);
-    handle(SIGTERM, on_signal);
-    handle(SIGHUP, on_hangup);
+    (void)signals_handle(SIGINT, on_signal);
+    (void)signals_handle(SIGTERM, on_signal);
+    if (!is_ignored(SIGHUP))
+        (void)signals_handle(SIGHUP, on_hangup);
     return wake_fd;
 }
 
@@ -108,7 +106,7 @@ bool signals_take_reload(void) {
 
 void signals_survive_pipes(void) {
     /* A handler, not SIG_IGN: a program started from here gets the default back. */
-    handle(SIGPIPE, ignore);
+    (void)signals_handle(SIGPIPE, ignore);
 }
 
 int signals_caught(void) {

@@ -12,6 +12,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "host/host.h"
+
 static struct termios found;
 static bool is_kept, takes_sequences;
 
@@ -61,15 +63,10 @@ static void on_stop(int number) {
     errno = saved_errno;
 }
 
-static void handle(int number, void (*handler)(int)) {
-    struct sigaction action, present;
-    if (sigaction(number, NULL, &present) != 0 || present.sa_handler != SIG_DFL)
-        return;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = handler;
-    action.sa_flags = SA_RESTART;
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(number, &action, NULL);
+static void handle_unless_handled(int number, void (*handler)(int)) {
+    struct sigaction present;
+    if (sigaction(number, NULL, &present) == 0 && present.sa_handler == SIG_DFL)
+        (void)signals_handle(number, handler);
 }
 
 void terminal_keep(void) {
@@ -78,6 +75,6 @@ void terminal_keep(void) {
         return;
     is_kept = true;
     takes_sequences = isatty(STDOUT_FILENO) && name != NULL && strcmp(name, "dumb") != 0;
-    handle(SIGQUIT, on_quit);
-    handle(SIGTSTP, on_stop);
+    handle_unless_handled(SIGQUIT, on_quit);
+    handle_unless_handled(SIGTSTP, on_stop);
 }
