@@ -190,7 +190,9 @@ describe("TLS", function()
     end
 
     it("an authority that did not sign the server's certificate", scene.play(function()
-      fails({ endpoints = open_server.endpoint, cacert = pki:path "other.crt" }, "not trusted", "issued by /CN=ca")
+      fails({ endpoints = open_server.endpoint, cacert = pki:path "other.crt" }, "not trusted", "issued by /CN=ca",
+        "is it the right cacert?")
+      fails({ endpoints = open_server.endpoint }, "not trusted", "give cacert, for the system does not know it")
     end))
 
     it("a server's certificate that has expired", scene.play(function()

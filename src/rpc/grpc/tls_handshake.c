@@ -72,8 +72,9 @@ static void say_date(struct tls_handshake *handshake, const char *what, const AS
 static void say_untrusted(struct tls_handshake *handshake, X509 *certificate, int error) {
     char issuer[NAMES_BYTES] = "?";
     (void)X509_NAME_oneline(X509_get_issuer_name(certificate), issuer, sizeof issuer);
-    say(handshake, "the server's certificate is not trusted: %s (issued by %s); is it the right cacert?",
-        X509_verify_cert_error_string(error), issuer);
+    say(handshake, "the server's certificate is not trusted: %s (issued by %s); %s",
+        X509_verify_cert_error_string(error), issuer,
+        handshake->cacert ? "is it the right cacert?" : "give cacert, for the system does not know it");
 }
 
 static void say_certificate(struct tls_handshake *handshake, X509 *certificate, int error) {
