@@ -16,7 +16,9 @@ local LATER = [[
 local lunarch = require "lunarch"
 local client = assert(lunarch.connect { endpoints = "ENDPOINT" })
 local session = assert(client:session { ttl = 10 })
-local function limits() return assert(io.open "/proc/self/limits"):read("*a"):match "Max processes%s+(%S+)%s+(%S+)" end
+local function limits()
+  return assert(io.open "/proc/self/limits"):read("*a"):match "Max processes%s+(%S+)%s+(%S+)"
+end
 local pid, fifo, soft, hard = assert(io.open "/proc/self/stat"):read "*n", os.tmpname(), limits()
 if lifts then
   os.execute(("rm %s; mkfifo %s; (read x <%s; prlimit --pid %d --nproc=%s:) >/dev/null 2>&1 &"):format(

@@ -1,3 +1,4 @@
+-- limit: 600 s
 -- What the simulator finds wrong with a script, by check(world) and by itself.
 local simulate = require "sim.simulate"
 local script = require "host.script"

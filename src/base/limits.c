@@ -15,7 +15,8 @@ enum { MOST_DESCRIPTORS = 64, MOST_THREADS = 128 };
 
 static long limit_of_descriptors(void) {
     struct rlimit limit;
-    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? (long)limit.rlim_cur : -1;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? (long)limit.rlim_cur
+                                                                                    : -1;
 }
 
 bool limits_allow_descriptors(int n, char why[LIMITS_TEXT_BYTES]) {
@@ -28,10 +29,11 @@ bool limits_allow_descriptors(int n, char why[LIMITS_TEXT_BYTES]) {
         (void)close(fds[i]);
     if (got == n)
         return true;
-    (void)snprintf(why, LIMITS_TEXT_BYTES,
-                   "too few file descriptors: %d are needed, and only %d can be opened (%s); the limit of this "
-                   "process is %ld: raise it (ulimit -n, LimitNOFILE=)",
-                   n, got, strerror(failure), limit_of_descriptors());
+    (void)snprintf(
+        why, LIMITS_TEXT_BYTES,
+        "too few file descriptors: %d are needed, and only %d can be opened (%s); the limit of this "
+        "process is %ld: raise it (ulimit -n, LimitNOFILE=)",
+        n, got, strerror(failure), limit_of_descriptors());
     return false;
 }
 
@@ -71,9 +73,10 @@ bool limits_allow_threads(int n, char why[LIMITS_TEXT_BYTES]) {
     (void)sem_destroy(&crowd.is_there);
     if (got == n)
         return true;
-    (void)snprintf(why, LIMITS_TEXT_BYTES,
-                   "too few threads: %d are needed, and only %d can be started (%s); raise the limit on processes "
-                   "(ulimit -u, TasksMax=) or on memory (ulimit -v)",
-                   n, got, strerror(failure));
+    (void)snprintf(
+        why, LIMITS_TEXT_BYTES,
+        "too few threads: %d are needed, and only %d can be started (%s); raise the limit on processes "
+        "(ulimit -u, TasksMax=) or on memory (ulimit -v)",
+        n, got, strerror(failure));
     return false;
 }

@@ -35,7 +35,14 @@
 /* Exported by name. */
 int luaopen_lunarch_http(lua_State *L);
 
-enum { MOST_CONNECTIONS = 64, LEAST_CONNECTIONS = 4, BYTES_PER_CONNECTION = 16384, LONGEST_S = 10, BACKLOG = 64, LOOK_MS = 1000 };
+enum {
+    MOST_CONNECTIONS = 64,
+    LEAST_CONNECTIONS = 4,
+    BYTES_PER_CONNECTION = 16384,
+    LONGEST_S = 10,
+    BACKLOG = 64,
+    LOOK_MS = 1000
+};
 
 struct connection {
     int fd; /* -1: not used */
@@ -299,13 +306,12 @@ static bool start(int listen_fd) {
     int fd = fcntl(listen_fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0)
         return false;
-    server.daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, NULL, MHD_OPTION_LISTEN_SOCKET,
-                                     fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)MOST_CONNECTIONS + 1,
-                                     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)BYTES_PER_CONNECTION,
-                                     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)LONGEST_S,
-                                     MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
-                                     MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
-                                     MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+    server.daemon = MHD_start_daemon(
+        MHD_USE_EPOLL, 0, NULL, NULL, on_request, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)MOST_CONNECTIONS + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)BYTES_PER_CONNECTION, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)LONGEST_S,
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
     if (!server.daemon)
         return false;
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(server.daemon, MHD_DAEMON_INFO_EPOLL_FD);

@@ -71,8 +71,8 @@ static void put_first(lua_State *L, const char *field, const char *paths) {
 }
 
 static void set_paths(lua_State *L, const char *prefix) {
-    const char *lua_paths = lua_pushfstring(L, "%s/%s/?.lua;%s/%s/?/init.lua", prefix, LUNARCH_LUA_DIR, prefix,
-                                            LUNARCH_LUA_DIR);
+    const char *lua_paths =
+        lua_pushfstring(L, "%s/%s/?.lua;%s/%s/?/init.lua", prefix, LUNARCH_LUA_DIR, prefix, LUNARCH_LUA_DIR);
     const char *c_paths = lua_pushfstring(L, "%s/%s/?.so", prefix, LUNARCH_LUA_CDIR);
     put_first(L, "path", lua_paths);
     put_first(L, "cpath", c_paths);

@@ -78,10 +78,12 @@ int library_acquire(struct lun_err *ret_err) {
                            "or start another program (exec)");
     pthread_mutex_lock(&lock);
     is_stuck = is_stuck && sem_trywait(&has_shut_down) != 0;
-    int rc = is_stuck ? lun_err_set(ret_err, LUN_EUNAVAILABLE,
-                                    "gRPC waits for a thread that it was not given when it asked for one (ulimit -u, "
-                                    "ulimit -v): this process cannot open a client any more")
-                      : probe_resources(n_users == 0, ret_err);
+    int rc =
+        is_stuck
+            ? lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                          "gRPC waits for a thread that it was not given when it asked for one (ulimit -u, "
+                          "ulimit -v): this process cannot open a client any more")
+            : probe_resources(n_users == 0, ret_err);
     if (rc) {
         pthread_mutex_unlock(&lock);
         return rc;
