@@ -75,6 +75,28 @@ describe("a signal", function()
     end
   end)
 
+  it("is no answer of a check that it interrupts", function()
+    for _ = 1, 4 do
+      local child = script.start(([=[
+        local is_elected = false
+        lunarch.candidate {
+          election = "/signals/%d", name = "A", health_interval = 0.5, health_timeout = 60, health_failures = 1,
+          health = function()
+            if is_elected then print "checks" lunarch.sleep(50) end
+            return true
+          end,
+          on_elected = function() is_elected = true end, do_work = function() return 100 end,
+          on_lost = function(_, reason) print("on_lost " .. reason) end,
+        }:run()
+      ]=]):format(n), { "--endpoints", server.endpoint })
+      child:wait_line "^checks"
+      child:signal "sigterm"
+      child:wait_line "^on_lost stopping$"
+      assert.equal(143, (child:wait_exit()))
+      assert.is_nil(child:find "failed")
+    end
+  end)
+
   it("while it connects ends it, though etcd is silent", function()
     proxy = require("support.proxy").start(server.client_port)
     proxy:go_silent()
