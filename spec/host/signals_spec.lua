@@ -97,6 +97,24 @@ describe("a signal", function()
     end
   end)
 
+  it("leaves on_lost its time, also where it is running already", function()
+    local child = script.start(([=[
+      lunarch.candidate {
+        election = "/signals/%d", name = "A", do_work = function() return false end,
+        on_lost = function(_, reason)
+          print("on_lost " .. reason)
+          lunarch.sleep(1)
+          print "on_lost has ended"
+        end,
+      }:run()
+    ]=]):format(n), { "--endpoints", server.endpoint })
+    child:wait_line "^on_lost resigned$"
+    child:signal "sigterm"
+    child:wait_line "^on_lost has ended$"
+    assert.equal(143, (child:wait_exit()))
+    assert.is_true(is_clean())
+  end)
+
   it("while it connects ends it, though etcd is silent", function()
     proxy = require("support.proxy").start(server.client_port)
     proxy:go_silent()

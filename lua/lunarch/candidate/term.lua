@@ -209,6 +209,7 @@ local function on_lost() return "on_lost" end
 local function lose(candidate, session, term)
   local task = tasks.spawn(candidate, handlers.tell, "on_lost", term, candidate.over)
   task.bound = { session = session, is_after = true }
+  task.ends_by_itself = true
   candidate.loser = task
   local overseer = candidate.handlers.on_lost and oversee(candidate, term, task, on_lost, false)
   local has_ended = join(candidate, task, candidate.stop_timeout) ~= nil

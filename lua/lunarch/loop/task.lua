@@ -354,12 +354,17 @@ function tasks.spawn_beside(task, fn, ...)
   return spawn_in(task.group, fn, ...)
 end
 
+-- For interrupt_all. What has to be done to its end (task.ends_by_itself: on_lost) goes on, with limits of its own.
+local function tell_to_end(task, err)
+  task.is_quiet = true
+  if not task.ends_by_itself then task:interrupt(err) end
+end
+
 -- Interrupts every task there is; their failures are told to nobody but their joiners.
 function tasks.interrupt_all(err)
   all_interrupted = true
   for task in each(alive) do
-    task.is_quiet = true
-    task:interrupt(err)
+    tell_to_end(task, err)
   end
 end
 
@@ -395,10 +400,7 @@ local function run_inside(fn, ...)
   group.main.is_quiet = true
   local function interrupt_all(err)
     for task in each(alive) do
-      if task.group == group then
-        task.is_quiet = true
-        task:interrupt(err)
-      end
+      if task.group == group then tell_to_end(task, err) end
     end
   end
   while group.n > 0 and not group.main.traceback do
