@@ -47,6 +47,30 @@ describe("a list of endpoints", function()
     return listener, "127.0.0.1:" .. listener:getsockname().port
   end
 
+  -- A handshake costs the server something each time, and what is wrong with it is not soon put right.
+  it("that break off each handshake of TLS are tried more and more rarely, and no call's end changes that", scene.play(
+    function()
+      local n, listener = 0, uv.new_tcp()
+      assert(listener:bind("127.0.0.1", 0))
+      assert(listener:listen(16, function()
+        local connection = uv.new_tcp()
+        assert(listener:accept(connection))
+        connection:close()
+        n = n + 1
+      end))
+      local client = assert(lunarch.connect {
+        endpoints = "https://127.0.0.1:" .. listener:getsockname().port, insecure_skip_tls_verify = true,
+      })
+      local value, _, code = client:get("/endpoints", nil, 4)
+      assert.same({ nil, "unavailable" }, { value, code })
+      assert.is_true(n > 0)
+      n = 0
+      lunarch.sleep(6)
+      assert.is_true(n <= 15, n .. " connections in 6 s")
+      client:close(1)
+      listener:close()
+    end))
+
   it("with names that do not resolve and ports that are no etcd's works, and warns of each once", scene.play(function()
     local pki = pkis.usual()
     local server = etcd.start()

@@ -24,8 +24,6 @@ static grpc_arg args[] = {
     ARG("grpc.enable_retries", 0), /* who repeats what is decided above: a repeated write is a write */
     ARG("grpc.service_config_disable_resolution", 1),
     ARG("grpc.initial_reconnect_backoff_ms", 100),
-    ARG("grpc.max_reconnect_backoff_ms",
-        150), /* so long at the most an etcd that serves again is not noticed */
     ARG("grpc.dns_min_time_between_resolutions_ms", 1000),
     ARG("grpc.keepalive_time_ms", 6000),
     ARG("grpc.keepalive_timeout_ms", 2000),
@@ -72,16 +70,17 @@ static int target_of(const char *address, char target[TARGET_BYTES], struct lun_
     return 0;
 }
 
-/* The arguments, the limit of an attempt to connect (by a name of gRPC's that says something else), and the name that certificates are
- * checked for. */
+/* The arguments, the limit of an attempt to connect (by a name of gRPC's that says something else), the pause between two, and the name that
+ * certificates are checked for. */
 static grpc_channel *new_grpc_channel(const struct env *env, const char *target,
                                       struct connection *connection) {
     grpc_channel_credentials *plain = env->tls ? NULL : grpc_insecure_credentials_create();
     enum { N_ARGS = sizeof args / sizeof args[0] };
-    grpc_arg all[N_ARGS + 2];
+    grpc_arg all[N_ARGS + 3];
     size_t n = N_ARGS;
     memcpy(all, args, sizeof args);
     all[n++] = (grpc_arg)ARG("grpc.min_reconnect_backoff_ms", connection_limit_ms(connection));
+    all[n++] = (grpc_arg)ARG("grpc.max_reconnect_backoff_ms", connection_pause_ms(connection));
     if (env->tls && env->tls->server_name)
         all[n++] = (grpc_arg){.type = GRPC_ARG_STRING,
                               .key = (char *)"grpc.ssl_target_name_override",

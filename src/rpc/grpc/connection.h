@@ -18,9 +18,11 @@ void connection_unref(struct connection *connection);
 
 /* How long an attempt of a channel of gRPC's that is made now may take: all of it, until etcd has said its first word. */
 int connection_limit_ms(const struct connection *connection);
+/* How long it may wait, at the most, from the beginning of one attempt to the next. */
+int connection_pause_ms(const struct connection *connection);
 /* Such a channel was made. */
 void connection_renewed(struct connection *connection);
-/* The channel's attempts have another limit than they should: it is to be replaced as soon as it is not connected. */
+/* The channel's attempts have another limit or pause than they should: it is to be replaced as soon as it is not connected. */
 bool connection_is_outgrown(const struct connection *connection);
 
 /* A call is made: which channel of gRPC's it goes through, counted. */
