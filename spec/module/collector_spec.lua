@@ -55,18 +55,18 @@ describe("under the collector", function()
       assert.equal(1, keys "/gc/a/")
       assert.is_true(mutex:is_held())
     end
-    collect()
+    vm.collect()
     vanishes "/gc/a/"
     do
       local term = assert(assert(session:election "/gc/b"):campaign "me")
       assert.equal(1, keys "/gc/b/")
       assert.equal("me", term.value)
     end
-    collect()
+    vm.collect()
     vanishes "/gc/b/"
     local lease = session.lease
     session = nil -- luacheck: ignore
-    collect()
+    vm.collect()
     wait.eventually(function() return not client:ttl(lease) end)
   end)
 
@@ -77,7 +77,7 @@ describe("under the collector", function()
       assert.equal(2, keys(prefix .. "/"))
       assert.is_true(made.mutex:is_held())
       made = nil -- luacheck: ignore
-      collect()
+      vm.collect()
       vanishes(prefix .. "/")
     end
   end)
@@ -112,7 +112,7 @@ describe("under the collector", function()
         collectgarbage "step"
         if round % 2 == 0 then collect() end
       end
-      collect()
+      vm.collect()
       vanishes(prefix .. "/")
     end
   end)
@@ -327,8 +327,7 @@ describe("under the collector", function()
     assert(mutex:unlock(5))
   end)
 
-  -- On LuaJIT a weak table keeps a key that its value refers to, and what it has compiled keeps the constants of its
-  -- traces, the values of variables that never change among them.
+  -- On LuaJIT a weak table keeps a key that its value refers to.
   it("what a task or a candidate has used is collected after its end", function()
     local weak = setmetatable({}, { __mode = "v" })
     local function use(name)
@@ -351,8 +350,7 @@ describe("under the collector", function()
     local controller = cqueues.new()
     controller:wrap(use, "under cqueues")
     assert(controller:loop(wait.LIMIT))
-    if vm.is_luajit then jit.flush() end
-    collect()
+    vm.collect()
     assert.same({}, { next(weak) })
   end)
 

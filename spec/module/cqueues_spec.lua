@@ -3,6 +3,7 @@ local cqueues = require "cqueues"
 local fixture = require "support.fixture"
 local lunarch = require "lunarch"
 local socket = require "cqueues.socket"
+local vm = require "support.vm"
 local wait = require "support.wait"
 local world = require "lunarch.loop.cqueues"
 
@@ -186,8 +187,7 @@ describe("in a coroutine of cqueues", function()
         assert(cq:step(0.01))
       end
     end
-    collectgarbage()
-    collectgarbage()
+    vm.collect()
     wait.eventually(function()
       return #assert(client:get("/cq/abandoned/", { prefix = true })) == 1
     end)

@@ -146,7 +146,7 @@ describe("in a loop of the program's own", function()
     assert(held:lock())
     queue(name)
     wait.eventually(function()
-      collectgarbage()
+      vm.collect()
       return places(name) == 1
     end)
     assert.is_true(held:is_held())

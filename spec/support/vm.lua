@@ -64,6 +64,14 @@ function vm.uncompiled(fn, ...)
   return vm.unpack(results, 2, results.n)
 end
 
+-- Collects what is garbage. What LuaJIT has compiled keeps the constants of its traces, functions with all that they
+-- know among them: after a loop that went round often enough, as it does on a slow machine, something would stay.
+function vm.collect()
+  if vm.is_luajit then require "jit".flush() end
+  collectgarbage()
+  collectgarbage()
+end
+
 -- What calls `fn` when it is collected: on LuaJIT a table cannot.
 ---@param fn function
 function vm.finalized(fn)
