@@ -160,7 +160,7 @@ local function sort_out(request)
   local n, locks, seen = 0, {}, setmetatable({}, WEAK)
   for _, group in ipairs { request.locks, request.seen } do
     for mutex in each(group) do
-      local is_needed = mutex.token or mutex._is_awaited
+      local is_needed = mutex.token or mutex._doubt
       if is_needed then locks[mutex], n = true, n + 1 else seen[mutex] = true end
     end
   end
@@ -222,6 +222,10 @@ end
 
 local OWN = {}
 
+local function doubt(mutex)
+  return waits_for_itself(mutex.session, mutex.name) and OWN
+end
+
 local function held_by_itself(name)
   local message = ("%s is locked by this request itself: a second lock would wait for the first"):format(name)
   return nil, message, "locked"
@@ -230,11 +234,9 @@ end
 -- mutex:lock, but for a wait for what this request itself holds, or comes to hold by another of its light threads or
 -- subrequests.
 local function lock(mutex, timeout)
-  mutex._is_awaited = true
-  local ok, is_locked, message, code = nginx.unless(function()
-    return waits_for_itself(mutex.session, mutex.name) and OWN
-  end, mutex.lock, mutex, timeout)
-  mutex._is_awaited = nil
+  mutex._doubt = doubt
+  local ok, is_locked, message, code = pcall(mutex.lock, mutex, timeout)
+  mutex._doubt = nil
   if ok then return is_locked, message, code end
   if is_locked ~= OWN then error(is_locked, 0) end
   return held_by_itself(mutex.name)

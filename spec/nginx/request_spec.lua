@@ -148,6 +148,11 @@ local SERVER = [[
     ngx.timer.at(0, function() package.loaded.handed_on = here:lock(name .. 3, 5) end)
     repeat ngx.sleep(0.01) until package.loaded.handed_on
   } }
+  location = /given-up { content_by_lua_block {
+    ngx.thread.spawn(function() ngx.sleep(0.05) ngx.exit(503) end)
+    lock()
+  } }
+  location = /reads { content_by_lua_block { ngx.print(select(2, here.client:get "/request/none") or "nothing") } }
   location = /released { content_by_lua_block { lock() ngx.sleep(0.3) lunarch.release() ngx.sleep(60) } }
 ]]
 
@@ -246,6 +251,18 @@ describe("a request's locks", function()
   it("are given up by release, those of its subrequests too", function()
     wait.eventually(function() return select(2, web:get "/released-for-it") == "0" end)
     await_places("authorized", 0)
+  end)
+
+  -- nginx runs the next request in the coroutine of one that has ended.
+  it("leave nothing behind where the request ended while it waited for one", function()
+    local mutex = assert(assert(client:session { ttl = 60 }):mutex "/request/given-up")
+    assert(mutex:lock(5))
+    for _ = 1, 3 do
+      assert.same({ 503, "sorry" }, { web:get "/given-up?name=given-up" })
+      assert.same({ 200, "nothing" }, { web:get "/reads" })
+      await_places("given-up", 1)
+    end
+    assert(mutex:unlock(5))
   end)
 
   it("are forgotten once they are given up, though the request goes on", function()

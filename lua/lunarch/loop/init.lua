@@ -274,8 +274,10 @@ local function answer(hub, world, id, is_kept, token, owner, finish)
   return hub.core:take(id, token, owner)
 end
 
-local function wait_in_loop(hub, id, is_kept, world)
+-- An owner may have a doubt (owner._doubt), which nginx asks.
+local function wait_in_loop(hub, id, is_kept, world, owner)
   local wait = { entry = watching(hub, world), id = id, is_kept = is_kept or nil, cancel = cancel }
+  wait.doubter = owner._doubt and owner
   register(wait.entry, id, wait)
   return world.suspend(wait)
 end
@@ -290,7 +292,7 @@ local function await_elsewhere(world, hub, id, is_kept, token, owner, finish)
   elseif mode == "block" then
     wait_blocking(hub, id, is_kept)
   else
-    wait_in_loop(hub, id, is_kept, world)
+    wait_in_loop(hub, id, is_kept, world, owner)
   end
   return answer(hub, world, id, is_kept, token, owner, finish)
 end

@@ -290,10 +290,9 @@ local function tell_left_behind()
   end
 end
 
--- Those that nginx.unless has begun.
 local function tell_doubtful()
   for wait in waits.each() do
-    if wait.is_doubtful then waits.tell(wait) end
+    if wait.doubter then waits.tell(wait) end
   end
 end
 

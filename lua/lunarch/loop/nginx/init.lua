@@ -128,22 +128,9 @@ end
 
 -- ---- waiting ------------------------------------------------------------------------------------------------------
 
-local checks = setmetatable({}, { __mode = "k" })   -- by coroutine: of nginx.unless
-
---- As pcall(fn, ...); but a wait in it is interrupted once check(), which must not wait, returns an error: it is raised
---- then. It is asked when the wait begins, and each second.
-function nginx.unless(check, fn, ...)
-  local thread = coroutine.running()
-  -- In exit_worker_by_lua*, where every wait blocks.
-  if not thread then return pcall(fn, ...) end
-  checks[thread] = check
-  local results = pack(pcall(fn, ...))
-  checks[thread] = nil
-  return unpack(results, 1, results.n)
-end
-
 -- Returns true once wait.is_done, and false after so many seconds. Raises when the task is interrupted, after
--- wait:cancel().
+-- wait:cancel(); or what wait.doubter:_doubt(), which must not wait, returns: it is asked when the wait begins, and each
+-- second. Nothing of a wait is found by its coroutine: nginx runs the next request in that of one that has ended.
 function nginx.suspend(wait, seconds)
   if nginx.wait_mode() == "block" then
     if wait.cancel then wait:cancel() end
@@ -151,10 +138,8 @@ function nginx.suspend(wait, seconds)
   end
   hub.start()
   local task = nginx.current()
-  local check = checks[coroutine.running()]
-  wait.is_doubtful = check ~= nil
   local function interrupted()
-    local err = check and check()
+    local err = wait.doubter and wait.doubter:_doubt()
     return interruption_of(task) or err and common.interruption(err)
   end
   local is_done, interruption = waits.suspend(wait, task, seconds, interrupted, hub.slice)
