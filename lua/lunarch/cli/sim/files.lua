@@ -1,7 +1,8 @@
 -- Files in the simulator: what a script writes, renames and removes stays in the world, on the disk of its host, which
 -- outlives the process. What it only reads may be the machine's.
 --
--- A disk is a table by path: what is in a file, or false: it was removed. Each write is on the disk at once.
+-- A disk is a table by path: what is in a file, or false: it was removed. Each write is on the disk at once. No file of
+-- the machine stays open: the state of a process is put back by copying, which closes nothing.
 -- luacheck: ignore 122
 local args = require "lunarch.internal.args"
 
@@ -9,18 +10,23 @@ args.is_ours()
 
 local files = {}
 
-local ENOENT, EACCES = 2, 13
-local open_machine, type_of = io.open, io.type
+local ENOENT, EACCES, EISDIR, EFBIG = 2, 13, 21, 27
+local MOST_BYTES = 4 * 1024 * 1024 -- of a file of the machine
+local RANDOM_BYTES = 4096
+local RANDOM = { ["/dev/random"] = true, ["/dev/urandom"] = true }
+local open_machine = io.open
 
 -- ---- a file ---------------------------------------------------------------------------------------------------------
 
 local File = { __name = "FILE*" }
 File.__index = File
 
--- `text`: what is in it; `can_read`; `keep(text)` takes what is in it after each write, nil: it cannot be written to.
-local function new_file(text, can_read, keep)
-  return setmetatable({ text = text, at = 1, can_read = can_read, keep = keep }, File)
+-- `content.text` is what is in it, for all who have opened it, and content:keep() is called after each write.
+local function new_file(content, can_read, can_write)
+  return setmetatable({ content = content, at = 1, can_read = can_read, can_write = can_write }, File)
 end
+
+local function no_disk() end
 
 local function check_open(self)
   if type(self) ~= "table" or getmetatable(self) ~= File then args.misuse "a file is expected: file:read()" end
@@ -28,23 +34,23 @@ local function check_open(self)
 end
 
 local function read_number(self)
-  local first, last = self.text:find("^%s*[+-]?[%w.]+", self.at)
-  local number = first and tonumber(self.text:sub(first, last))
+  local first, last = self.content.text:find("^%s*[+-]?[%w.]+", self.at)
+  local number = first and tonumber(self.content.text:sub(first, last))
   if number then self.at = last + 1 end
   return number
 end
 
 local function read_line(self, keeps_end)
-  if self.at > #self.text then return nil end
-  local last = self.text:find("\n", self.at, true)
-  local line = self.text:sub(self.at, (last or #self.text) - (last and not keeps_end and 1 or 0))
-  self.at = (last or #self.text) + 1
+  if self.at > #self.content.text then return nil end
+  local last = self.content.text:find("\n", self.at, true)
+  local line = self.content.text:sub(self.at, (last or #self.content.text) - (last and not keeps_end and 1 or 0))
+  self.at = (last or #self.content.text) + 1
   return line
 end
 
 local function read_bytes(self, n)
-  if self.at > #self.text and n > 0 then return nil end
-  local text = self.text:sub(self.at, self.at + n - 1)
+  if self.at > #self.content.text and n > 0 then return nil end
+  local text = self.content.text:sub(self.at, self.at + n - 1)
   self.at = self.at + #text
   return text
 end
@@ -52,7 +58,7 @@ end
 local function read_one(self, format)
   if type(format) == "number" then return read_bytes(self, format) end
   format = tostring(format):gsub("^%*", ""):sub(1, 1)
-  if format == "a" then return read_bytes(self, #self.text) or "" end
+  if format == "a" then return read_bytes(self, #self.content.text) or "" end
   if format == "n" then return read_number(self) end
   if format ~= "l" and format ~= "L" then args.misuse "bad argument to 'read' (invalid format)" end
   return read_line(self, format == "L")
@@ -76,15 +82,28 @@ function File:lines(...)
   return function() return self:read(table.unpack(formats, 1, formats.n)) end
 end
 
+local function to_be_written(...)
+  local parts = table.pack(...)
+  for i = 1, parts.n do
+    local part = parts[i]
+    if math.type(part) == "float" then parts[i] = ("%.14g"):format(part) end
+    if type(part) ~= "string" and type(part) ~= "number" then
+      args.misuse("bad argument #%d to 'write' (string expected, got %s)", i, type(part))
+    end
+  end
+  return table.concat(parts)
+end
+
 function File:write(...)
   check_open(self)
-  if not self.keep then return nil, "Bad file descriptor", 9 end
-  local text = table.concat({ ... })
-  if self.appends then self.at = #self.text + 1 end
-  local gap = ("\0"):rep(self.at - 1 - #self.text)
-  self.text = self.text:sub(1, self.at - 1) .. gap .. text .. self.text:sub(self.at + #text)
+  if not self.can_write then return nil, "Bad file descriptor", 9 end
+  local text = to_be_written(...)
+  local content = self.content
+  if self.appends then self.at = #content.text + 1 end
+  local gap = ("\0"):rep(self.at - 1 - #content.text)
+  content.text = content.text:sub(1, self.at - 1) .. gap .. text .. content.text:sub(self.at + #text)
   self.at = self.at + #text
-  self.keep(self.text)
+  content:keep()
   return self
 end
 
@@ -95,8 +114,10 @@ end
 
 function File:seek(whence, offset)
   check_open(self)
-  local from = { set = 0, cur = self.at - 1, ["end"] = #self.text }
-  local at = from[whence or "cur"] + (offset or 0)
+  local from = { set = 0, cur = self.at - 1, ["end"] = #self.content.text }
+  local base = from[whence or "cur"]
+  if not base then args.misuse "bad argument to 'seek' (invalid option)" end
+  local at = base + (offset or 0)
   if at < 0 then return nil, "Invalid argument", 22 end
   self.at = at + 1
   return at
@@ -119,7 +140,7 @@ end
 
 --- A pipe: `text` is what there is to be read, nil: it is written to, in vain; `close()` returns what `on_close` does.
 function files.pipe(text, on_close)
-  local file = new_file(text or "", text ~= nil, not text and function() end or nil)
+  local file = new_file({ text = text or "", keep = no_disk }, text ~= nil, text == nil)
   file.on_close = on_close
   return file
 end
@@ -130,68 +151,161 @@ local function refuse(path, text, code)
   return nil, ("%s: %s"):format(path, text), code
 end
 
+-- The same file by whichever way it is named; the working directory is none of them.
+local function plain(path)
+  path = path:gsub("//+", "/")
+  local n
+  repeat
+    path, n = path:gsub("/%./", "/")
+  until n == 0
+  return (path:gsub("^%./(.)", "%1"))
+end
+
+local function random_text()
+  local bytes = {}
+  for i = 1, RANDOM_BYTES do
+    bytes[i] = string.char(math.random(0, 255))
+  end
+  return table.concat(bytes)
+end
+
 -- What is in a file of the machine, or nil, message, number.
 local function read_machine(path)
+  if RANDOM[path] then return random_text() end
   local file, message, code = open_machine(path, "rb")
   if not file then return nil, message, code end
   local text
-  text, message, code = file:read "a"
+  text, message, code = file:read(MOST_BYTES + 1)
   file:close()
-  return text, message, code
+  if code then return refuse(path, message, code) end
+  if text and #text > MOST_BYTES then return refuse(path, "File too large for the simulator", EFBIG) end
+  return text or ""
 end
 
-local function read_disk(disk, path)
+-- No file is opened for it: a device could hear of that.
+local function is_folder(path)
+  local folder = open_machine(path .. "/.", "rb")
+  if folder then folder:close() end
+  return folder ~= nil
+end
+
+local Content = {}
+Content.__index = Content
+
+function Content:keep()
+  if not self.path then return end -- it was removed
+  local all = self.disk.get()
+  all[self.path] = self.text
+  self.disk.set(all)
+end
+
+-- What was under this path is no longer to be found: whoever has opened it keeps it.
+local function unlink(disk, path)
+  local opened = disk.opened[path]
+  if opened then opened.path, disk.opened[path] = nil, nil end
+end
+
+-- Is on the disk from now on.
+local function link(disk, path, content)
+  unlink(disk, path)
+  content.disk, content.path, disk.opened[path] = disk, path, content
+  content:keep()
+end
+
+local function new_content(text)
+  return setmetatable({ text = text }, Content)
+end
+
+-- What is under this path, or nil, message, number.
+local function find(disk, path)
   local text = disk.get()[path]
   if text == false then return refuse(path, "No such file or directory", ENOENT) end
-  if text then return text end
-  return read_machine(path)
+  if not text then
+    local found, message, code = read_machine(path)
+    return found and new_content(found), message, code
+  end
+  local content = disk.opened[path]
+  if not content then
+    content = new_content(text)
+    content.disk, content.path, disk.opened[path] = disk, path, content
+  end
+  content.text = text
+  return content
 end
 
-local function put(disk, path, text)
-  local all = disk.get()
-  all[path] = text
-  disk.set(all)
+-- The same for writing: it is on the disk then.
+local function find_or_make(disk, path, is_empty)
+  if disk.get()[path] == nil and is_folder(path) then return refuse(path, "Is a directory", EISDIR) end
+  local content, message, code
+  if is_empty and not disk.get()[path] then
+    content = new_content ""
+  else
+    content, message, code = find(disk, path)
+    if not content and code ~= ENOENT then return nil, message, code or EACCES end
+    content = content or new_content ""
+  end
+  if is_empty then content.text = "" end
+  if content.path then content:keep() else link(disk, path, content) end
+  return content
 end
 
 local function open(disk, path, mode)
-  args.string("io.open", "path", path)
+  path = plain(args.string("io.open", "path", path))
   mode = mode or "r"
   if type(mode) ~= "string" or not mode:find "^[rwa]%+?b?$" then
     args.misuse("bad argument #2 to 'open' (invalid mode)")
   end
-  if mode:find "^rb?$" and disk.get()[path] == nil then return open_machine(path, mode) end
-  local text, message, code = read_disk(disk, path)
-  if not text and (mode:find "^r" or code ~= ENOENT) then return nil, message, code or EACCES end
-  local is_new = mode:find "^w" or not text
-  local function keep(it) put(disk, path, it) end
-  local file = new_file(is_new and "" or text, mode:find "[r+]" ~= nil, not mode:find "^rb?$" and keep or nil)
+  local content, message, code
+  if mode:find "^r" then
+    content, message, code = find(disk, path)
+    if content and mode:find "+" and not content.path then link(disk, path, content) end
+  else
+    content, message, code = find_or_make(disk, path, mode:find "^w" ~= nil)
+  end
+  if not content then return nil, message, code end
+  local file = new_file(content, mode:find "[r+]" ~= nil, not mode:find "^rb?$")
   file.appends = mode:find "^a" ~= nil
-  if is_new then keep "" end
   return file
 end
 
+local function take_away(disk, path)
+  unlink(disk, path)
+  local all = disk.get()
+  all[path] = false
+  disk.set(all)
+end
+
 local function remove(disk, path)
-  args.string("os.remove", "path", path)
-  local text, message, code = read_disk(disk, path)
-  if not text then return nil, message, code end
-  put(disk, path, false)
+  path = plain(args.string("os.remove", "path", path))
+  local content, message, code = find(disk, path)
+  if not content then return nil, message, code end
+  take_away(disk, path)
   return true
 end
 
 local function rename(disk, from, to)
-  args.string("os.rename", "from", from)
-  args.string("os.rename", "to", to)
-  local text, message, code = read_disk(disk, from)
-  if not text then return nil, message, code end
-  put(disk, to, text)
-  if from ~= to then put(disk, from, false) end
+  from, to = plain(args.string("os.rename", "from", from)), plain(args.string("os.rename", "to", to))
+  local content, message, code = find(disk, from)
+  if not content then return nil, message, code end
+  if from == to then return true end
+  take_away(disk, from)
+  link(disk, to, content)
   return true
+end
+
+-- A chunk that the script has written; what it has not is the machine's.
+local function load_file(disk, path, ...)
+  local text = type(path) == "string" and disk.get()[plain(path)]
+  if text == nil or type(path) ~= "string" then return nil end
+  if not text then return { n = 2, nil, ("cannot open %s"):format(path) } end
+  return table.pack(load((text:gsub("^#[^\n]*", "")), "@" .. path, ...))
 end
 
 --- Puts the functions of `io` and `os` that open, rename and remove files in place. `disk.get()` gives the table by
 --- path, `disk.set(it)` keeps it.
 function files.install(disk)
-  local n_temporary = 0
+  disk.opened = setmetatable({}, { __mode = "v" })
+  local n_temporary, loadfile_, close_, type_ = 0, loadfile, io.close, io.type
   function io.open(path, mode) return open(disk, path, mode) end
   function io.lines(path, ...)
     if path == nil then return io.input():lines(...) end
@@ -211,19 +325,37 @@ function files.install(disk)
   end
   function io.read(...) return input:read(...) end
   function io.tmpfile()
-    return new_file("", true, function() end)
+    return new_file({ text = "", keep = no_disk }, true, true)
+  end
+  function io.close(file)
+    if file == nil then file = io.output() end
+    if getmetatable(file) ~= File then return file == io.stdout or file == io.stderr or close_(file) end
+    return file:close()
   end
   function io.type(file)
-    if getmetatable(file) ~= File then return type_of(file) end
+    if getmetatable(file) ~= File then return type_(file) end
     return file.is_closed and "closed file" or "file"
   end
   function os.remove(path) return remove(disk, path) end
   function os.rename(from, to) return rename(disk, from, to) end
   function os.tmpname()
-    n_temporary = n_temporary + 1
-    local path = ("/tmp/lua_%06d"):format(n_temporary)
-    put(disk, path, "")
+    local path
+    repeat
+      n_temporary = n_temporary + 1
+      path = ("/tmp/lua_%06d"):format(n_temporary)
+    until not disk.get()[path]
+    link(disk, path, new_content "")
     return path
+  end
+  function _G.loadfile(path, ...)
+    local found = load_file(disk, path, ...)
+    if not found then return loadfile_(path, ...) end
+    return table.unpack(found, 1, found.n)
+  end
+  function _G.dofile(path)
+    local chunk, message = _G.loadfile(path)
+    if not chunk then error(message, 0) end
+    return chunk()
   end
 end
 
