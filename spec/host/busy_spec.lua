@@ -175,4 +175,18 @@ describe("while a handler blocks the thread", function()
     assert.equal(0, count(child, "does not yield"))
     assert.equal(1, count(child, "until the place may be another's"))
   end)
+
+  it("nothing is said of it where there is no limit", function()
+    local child = start([[
+      local host = require "lunarch.host"
+      host.unwatch()
+      assert(host.watch(0, "silent", "ignored", "ended", false))
+      os.execute "sleep 0.3"
+      function on_elected() print "on_elected" end
+    ]])
+    child:wait_line "^on_elected"
+    assert.is_nil(child:find "silent")
+    child:signal "sigterm"
+    assert.equal(0, (child:wait_exit()))
+  end)
 end)

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -305,16 +306,21 @@ static int l_dev_event(lua_State *L) {
     return 2;
 }
 
-/* watch(limit in seconds, line when silent, line when a signal is ignored, line when ended by a second one, is UTC)
- * -> true; nil, message */
+/* Rounded up, and as long as can be said. */
+static int milliseconds(double s) {
+    return s < INT_MAX / 1000 ? (int)(s * 1000 + 0.999) : INT_MAX;
+}
+
+/* watch(limit in seconds, or 0 for none, line when silent, line when a signal is ignored, line when ended by a second
+ * one, is UTC) -> true; nil, message */
 static int l_watch(lua_State *L) {
     lua_Number limit_s = luaL_checknumber(L, 1);
-    luaL_argcheck(L, limit_s > 0 && limit_s < 1e6, 1, "seconds, more than 0");
-    struct watchdog_lines lines = {.silent = luaL_checkstring(L, 2),
+    luaL_argcheck(L, limit_s >= 0, 1, "seconds");
+    struct watchdog_lines lines = {.silent = limit_s > 0 ? luaL_checkstring(L, 2) : NULL,
                                    .ignored = luaL_checkstring(L, 3),
                                    .ended = luaL_checkstring(L, 4),
                                    .is_utc = lua_toboolean(L, 5)};
-    int error = watchdog_start(limit_s, &lines);
+    int error = watchdog_start(milliseconds(limit_s), &lines);
     if (error != 0)
         return push_error(L, strerror(-error));
     lua_pushboolean(L, 1);

@@ -6,6 +6,7 @@
 #include "host/watchdog.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -79,6 +80,8 @@ static bool sleep_until_rung(int ms) {
 /* A limit is TICKS_PER_LIMIT ticks. */
 static void count_tick(void) {
     static unsigned seen, silent_ticks;
+    if (silent_line == NULL)
+        return;
     unsigned now = atomic_load(&pats);
     silent_ticks = now == seen ? silent_ticks + 1 : 0;
     seen = now;
@@ -120,20 +123,21 @@ static void free_lines(void) {
     silent_line = ignored_line = ended_line = NULL;
 }
 
-int watchdog_start(double limit_s, const struct watchdog_lines *lines) {
+int watchdog_start(int limit_ms, const struct watchdog_lines *lines) {
     if (is_running)
         return -EALREADY;
     if (bell_fd < 0 && (bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         return -errno;
     if (watchdog_question() < 0)
         return -errno;
-    silent_line = strdup(lines->silent);
+    silent_line = lines->silent ? strdup(lines->silent) : NULL;
     ignored_line = strdup(lines->ignored);
     ended_line = strdup(lines->ended);
-    tick_ms = (int)(limit_s * 1000) / TICKS_PER_LIMIT;
+    tick_ms = lines->silent ? limit_ms / TICKS_PER_LIMIT : INT_MAX;
     is_utc = lines->is_utc;
     atomic_store(&is_stopping, false);
-    int error = silent_line && ignored_line && ended_line ? thread_start(&thread, NULL, watch, NULL) : ENOMEM;
+    bool has_lines = (silent_line || !lines->silent) && ignored_line && ended_line;
+    int error = has_lines ? thread_start(&thread, NULL, watch, NULL) : ENOMEM;
     is_running = error == 0;
     if (error != 0)
         free_lines();

@@ -7,7 +7,7 @@
 
 /* What is written to the log: patterns for stamp_line. In `ended` "@LAPSE@" becomes "", or when the place lapses. */
 struct watchdog_lines {
-    const char *silent;  /* watchdog_pat was not called for `limit_s`; once, until it is called again */
+    const char *silent;  /* watchdog_pat was not called for `limit_ms`; once, until it is called again; NULL: no limit */
     const char *ignored; /* nor within a second of watchdog_ask */
     const char *ended;   /* watchdog_end was called */
     bool is_utc;
@@ -15,7 +15,7 @@ struct watchdog_lines {
 
 /* Starts the thread that writes these lines. Time in which the process itself was stopped does not count.
  * The texts are copied. Once per process. 0 or a negative errno. */
-int watchdog_start(double limit_s, const struct watchdog_lines *lines);
+int watchdog_start(int limit_ms, const struct watchdog_lines *lines);
 /* Something was asked of Lua, which should pat soon. Async-signal-safe. */
 void watchdog_ask(void);
 /* Often enough: at least four times per limit. */

@@ -18,7 +18,6 @@ args.is_ours()
 
 local CHECK_AFTER_S, CHECK_S = 3, 2
 local PATIENCE_TTLS = 3
-local LONGEST_S = 900000
 local PATS_PER_LIMIT, LONGEST_PAT_MS = 16, 1000
 local STOPPING_TELL_MS = 100
 -- What etcd has not answered by then lapses with its lease.
@@ -147,8 +146,8 @@ function Run:connect()
   return self.client
 end
 
--- The watchdog speaks where Lua cannot: after so many seconds without a turn of the loop, and of signals that it does
--- not take. True, or nil and why not.
+-- The watchdog speaks where Lua cannot: after so many seconds without a turn of the loop (0: never), and of signals that
+-- it does not take. True, or nil and why not.
 function Run:watch(limit, text)
   local name = #self.candidates == 1 and self.candidates[1].name or nil
   local silent, is_utc = log.pattern("warn", name, text)
@@ -158,9 +157,9 @@ function Run:watch(limit, text)
   return host.watch(limit, silent, ignored, ended, is_utc)
 end
 
--- Before candidates stand a script may compute as long as it likes.
+-- Before candidates stand, and where there are none, a script may compute as long as it likes.
 function Run:watch_signals()
-  self:watch(LONGEST_S, "")
+  self:watch(0, "")
 end
 
 -- A handler that does not come back to the loop cannot be stopped, and nothing else runs meanwhile.
