@@ -200,6 +200,7 @@ describe("lunarch check", function()
     local output, status = check(GOOD, "--within", "0")
     assert.equal(2, status)
     assert.truthy(output:find("--within: it has to be more than 0 seconds", 1, true), output)
+    assert.equal(0, select(2, check(GOOD, "--offline", "--within", "9000000")))
   end)
 
   it("is not disturbed by a script whose globals are called like those of Lua", function()

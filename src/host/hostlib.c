@@ -382,9 +382,9 @@ static int l_answer_with(lua_State *L) {
 static int l_answer_in_time(lua_State *L) {
     size_t len = 0;
     lua_Number limit_s = luaL_optnumber(L, 1, 0);
-    luaL_argcheck(L, limit_s >= 0 && limit_s < 1e6, 1, "seconds");
+    luaL_argcheck(L, limit_s >= 0, 1, "seconds");
     const char *text = limit_s > 0 ? luaL_checklstring(L, 2, &len) : "";
-    int error = answer_in_time((int)(limit_s * 1000), text, len, (int)luaL_optinteger(L, 3, 0));
+    int error = answer_in_time(milliseconds(limit_s), text, len, (int)luaL_optinteger(L, 3, 0));
     if (error != 0)
         return push_error(L, strerror(-error));
     lua_pushboolean(L, 1);
