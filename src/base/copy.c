@@ -73,7 +73,7 @@ enum { N_KEPT = 3 };
 
 struct mapping {
     struct span span;
-    bool is_private, has_file, has_name, is_allocated;
+    bool is_private, is_code, has_file, has_name, is_allocated;
 };
 
 static struct span around(const void *address, uintptr_t page) {
@@ -91,6 +91,7 @@ static bool read_mapping(struct reader *reader, struct mapping *ret) {
     ret->span.end = read_number(reader, 16, &c);
     for (int i = 0; i < 4; i++)
         perms[i] = next_char(reader);
+    ret->is_code = perms[2] == 'x';
     ret->is_private = perms[3] == 'p';
     for (int i = 0; i < 3; i++)
         skip_to(reader, ' ');
@@ -136,7 +137,9 @@ void copy_drop_memory(void) {
         struct span span = mapping.span;
         if (before.has_file && before.span.end == span.first)
             span.first = span.first + ZEROED_BYTES < span.end ? span.first + ZEROED_BYTES : span.end;
-        if (mapping.is_private && !mapping.has_file && (!mapping.has_name || mapping.is_allocated))
+        /* Some programs move their code to memory without a file, for larger pages. */
+        if (mapping.is_private && !mapping.is_code && !mapping.has_file &&
+            (!mapping.has_name || mapping.is_allocated))
             drop(span, kept);
         before = mapping;
     }
