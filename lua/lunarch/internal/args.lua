@@ -31,6 +31,16 @@ function args.misuse(format, ...)
   error(tame(select("#", ...) > 0 and format:format(...) or format), level)
 end
 
+-- The text, placed at the innermost line that is not ours of a coroutine that has yielded.
+function args.placed(thread, text)
+  local level, info = 0, getinfo(thread, 0, "Sl")
+  while info and (info.what == "C" or ours[info.source]) do
+    level = level + 1
+    info = getinfo(thread, level, "Sl")
+  end
+  return info and ("%s:%d: %s"):format(info.short_src, info.currentline, text) or text
+end
+
 local misuse = args.misuse
 
 -- Whether a chunk of this name (as debug.getinfo gives it in `source`) is one of our files.

@@ -415,6 +415,15 @@ local function run_inside(fn, ...)
   return conclude(group.main, group.failed)
 end
 
+-- Where one of them waits: the main task, unless it has ended.
+local function stuck_at(main)
+  local task = main
+  for other in each(alive) do
+    if task.has_ended and not other.is_background then task = other end
+  end
+  return args.placed(task.thread, STUCK)
+end
+
 local function run_outside(fn, ...)
   local main = spawn_in(nil, fn, ...)
   main.is_quiet = true
@@ -429,7 +438,7 @@ local function run_outside(fn, ...)
     ok, why = turn_guarded(function() return n_alive == n_background or is_late end)
     stop()
   end
-  if not ok and not main.traceback then error(why, 0) end
+  if not ok and not main.traceback then error(why == STUCK and stuck_at(main) or why, 0) end
   return conclude(main, first_failed)
 end
 
