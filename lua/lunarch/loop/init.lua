@@ -190,7 +190,7 @@ function loop.dispatch(hub)
     if wait and not is_blocking then
       unregister(entry, ids[i])
       -- A task that such an error has torn out of one wait may be in another.
-      if wait.id == ids[i] then entry.world.wake(wait) end
+      if wait.id == ids[i] and wait.entry == entry then entry.world.wake(wait) end
     end
   end
   hub.ids = ids
