@@ -354,6 +354,22 @@ describe("under the collector", function()
     assert.same({}, { next(weak) })
   end)
 
+  it("a task that was interrupted and is still known keeps no client", function()
+    local weak = setmetatable({}, { __mode = "v" })
+    local task
+    lunarch.run(function()
+      local own = assert(lunarch.connect { endpoints = server.endpoint })
+      weak.core = own._core
+      task = lunarch.spawn(function() assert(own:watch "/gc/nothing"):next() end)
+      lunarch.sleep(0)
+      task:interrupt "now"
+      assert.is_false((task:join()))
+    end)
+    vm.collect()
+    assert.is_nil(weak.core)
+    assert.is_false(task:is_running())
+  end)
+
   -- LuaJIT compiles again what meets other types than before; but not in a finalizer.
   it("a finalizer calls what was compiled for other arguments", function()
     local function closed_client(is_used)

@@ -179,6 +179,7 @@ function tasks.park(task, conclude, a, b, c)
   task.wait = nil
   if task.is_done then return conclude(task, a, b, c) end
   task.entry.cancel(task)
+  task.entry = nil
   return common.raise(tasks, task.interruption)
 end
 
