@@ -191,7 +191,7 @@ describe("a task", function()
     lunarch.run(function()
       local held = assert(client:session { ttl = 60 }):mutex "/task/many"
       assert(held:lock())
-      local function wait()
+      local function lock()
         local mutex = session:mutex "/task/many"
         local ok = mutex:lock()
         return ok and mutex:unlock()
@@ -202,7 +202,7 @@ describe("a task", function()
           collectgarbage()
           before = collectgarbage "count"
         end
-        waiting[i] = lunarch.spawn(wait)
+        waiting[i] = lunarch.spawn(lock)
         lunarch.sleep(0)
       end
       collectgarbage()

@@ -129,7 +129,7 @@ end
 -- ---- waiting ------------------------------------------------------------------------------------------------------
 
 -- Returns true once wait.is_done, and false after so many seconds. Raises when the task is interrupted, after
--- wait:cancel(); or what wait.doubter:_doubt(), which must not wait, returns: it is asked when the wait begins, and each
+-- wait:cancel(); or what wait.doubter:_doubt(), which must not wait, returns: asked when the wait begins, and each
 -- second. Nothing of a wait is found by its coroutine: nginx runs the next request in that of one that has ended.
 function nginx.suspend(wait, seconds)
   if nginx.wait_mode() == "block" then
