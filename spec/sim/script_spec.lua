@@ -251,6 +251,26 @@ describe("in the simulator", function()
     assert.is_true(report.terms > 5)
   end)
 
+  it("globals may be called what those of Lua are called", function()
+    local report = simulate.report([[
+      election, ttl = "/e", 3
+      type, next, table, string, pairs, ipairs, select, error = "primary", 1, 2, 3, 4, 5, 6, 7
+      tostring, setmetatable, pcall, require, math, assert, rawget = 8, 9, 10, 11, 12, 13, 14
+      function on_elected()
+        log.info("since %g", lunarch.now())
+        io.open("/written", "w"):write "x"
+        if lunarch.exec({ "true" }).code == 0 then sim.add "elected" end
+      end
+      function do_work(term) term:put("/worked", "x") return 1 end
+      function on_lost() end
+      function check(world)
+        if world.phase == "end" and not (world:get "/worked" and world.notes.elected) then return false, "no work" end
+      end
+    ]], "--seeds", "1..5")
+    assert.is_nil(report.failure and report.failure.reason)
+    assert.is_true(report.has_check and report.terms > 5)
+  end)
+
   it("settings on the command line win", function()
     local lines = simulate.printed([[
       election, ttl = "/mine", 60

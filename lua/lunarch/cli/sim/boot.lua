@@ -1,8 +1,9 @@
 -- What runs in the state of a simulated process, before the user's script and around it: the same life of a script as
 -- under `lunarch run` (lunarch.cli.script), with the clock, the output and the end of the process in the simulator.
+-- luacheck: ignore 121 122 _ENV
+local _ENV = require "lunarch.cli.sim.own"
 local args = require "lunarch.internal.args"
 local modules = require "lunarch.cli.common.modules"
--- luacheck: ignore 121 122
 local process = require "lunarch.sim.process"
 
 args.is_ours()
@@ -83,7 +84,7 @@ local function set_output()
   function io.write(...)
     return io.output():write(...)
   end
-  function print(...)
+  function _G.print(...)
     local parts = table.pack(...)
     for i = 1, parts.n do
       parts[i] = tostring(parts[i])

@@ -1,6 +1,7 @@
 -- What runs in the checker's state: the script once, as far as it goes without the world, for the check(world) it
 -- defines; and the view of the world that is given to it.
--- luacheck: ignore 121 122
+-- luacheck: ignore 121 122 _ENV
+local _ENV = require "lunarch.cli.sim.own"
 local args = require "lunarch.internal.args"
 local facts = require "lunarch.cli.sim.facts"
 local files = require "lunarch.cli.sim.files"
