@@ -299,8 +299,11 @@ enum { LUN_MAX_TTL_S = 86400 };
 struct lun_session_options {
     int64_t ttl_s; /* 0: 10. etcd raises what is below its minimum (2 by default): the granted one counts */
     int64_t grace_ms; /* below 0: a sixth of the granted TTL */
-    int64_t lease;    /* 0: a new one; else an existing one is adopted (ttl_s then means nothing), and not
-                         revoked at the end */
+    /* 0: a new one; else an existing one is adopted (ttl_s then means nothing), and not revoked at the end. Where two clients
+     * renew one lease, etcd may refuse one of them (its password, or its rights): its session is lost, and cannot delete its
+     * keys. It tries again until it is closed. What is left then stays in line, and others wait, until the other client stops
+     * renewing, or an operator revokes the lease or deletes the key. */
+    int64_t lease;
 };
 /* Completes with `session`. LUN_EINVALID (TTL, grace), LUN_ELOST (the adopted lease does not exist). */
 int lun_session_open(struct lun_client *client, const struct lun_session_options *options,

@@ -122,10 +122,10 @@ static bool is_cut_short(const struct place *place, const struct etcd_reply *rep
 }
 
 /* Etcd refused, or there was no memory to ask: the key must not stay as long as its lease is renewed. What etcd
- * refuses is given up once the session is over. */
+ * refuses is given up once the session is closed; of one that is only lost, the user may be good again. */
 static void insist_later(struct place *place, const struct lun_err *err) {
     bool is_ours = err->code == LUN_ENOMEM;
-    if (!is_ours && session_is_over(place->session)) {
+    if (!is_ours && session_state(place->session) == LUN_SESSION_CLOSED) {
         place_end(place, false);
         return;
     }

@@ -16,7 +16,7 @@
  *                grant's reply lost: then close revokes it, and GRANTING follows if it has lapsed.)
  *   ALIVE        the renewals. The validity and the jeopardy timer run. Places stand.
  *   LOST         nothing. Places have been told; their keys go with the lease. (Adopted lease: another program
- *                may renew it; each place leaves by itself.)
+ *                may renew it; each place leaves by itself, and tries again where etcd refuses.)
  *   REVOKING     the revocation, until answered or the lease has surely lapsed.
  *   DISPERSING   (adopted lease) each place leaves by itself. One that owes waits for the late copy a few
  *                seconds more: what comes after them stays until the lease ends.

@@ -478,7 +478,7 @@ function client:stats() end
 ---@class lunarch.session_options
 ---@field ttl? integer seconds a place outlives us when we vanish. Default 10; etcd raises what is too short
 ---@field grace? number seconds between being told to stop and losing the place. Default: a sixth of the TTL
----@field lease? string adopt this lease instead of granting a new one; it is not revoked in the end
+---@field lease? string adopt this lease instead of granting a new one; it is not revoked in the end. A client that etcd refuses cannot delete its keys: they stay while another client renews the lease
 
 --- Opens a session. Waits. Also "lost": the adopted lease does not exist.
 ---@param options? lunarch.session_options

@@ -91,6 +91,48 @@ static void a_lost_session_removes_its_places_from_an_adopted_lease_that_others_
     end();
 }
 
+/* As when another password is set, and then the old one again. */
+static void a_lost_session_whose_deletion_etcd_refuses_tries_again_until_it_is_closed(void) {
+    for (int is_closed = 0; is_closed < 2; is_closed++) {
+        begin(1);
+        lease_is_there(5);
+        person_open(&ann, world, "Ann", 0, LEASE);
+        world_run(world);
+        struct stand a;
+        CHECK(stand_enter(&a, &ann, "a", PLACE_WAIT) == 0);
+        world_run(world);
+        STORY(world, "Ann opened, a holds");
+        world->is_held[RPC_LEASE_KEEP_ALIVE] = true;
+        world->n_refused[RPC_DELETE_RANGE] = 2;
+        world->refusal_status = RPC_PERMISSION_DENIED;
+        world->refusal = "etcdserver: permission denied";
+        for (int i = 0; i < 10; i++) {
+            world_keep_alive(world, LEASE);
+            world_advance(world, SECONDS(1));
+        }
+        STORY(world, "Ann jeopardy, a stop, a lost expired, Ann lost expired");
+        CHECK(world_count(world, "/line/") == 1);
+        CHECK(world->n_refused[RPC_DELETE_RANGE] == 1); /* not at once: with a delay */
+        if (is_closed) {
+            person_close(&ann, false);
+            world_run(world);
+            STORY(world, "Ann closed, Ann ended");
+        }
+        for (int i = 0; i < 30; i++) {
+            world_keep_alive(world, LEASE);
+            world_advance(world, SECONDS(1));
+        }
+        CHECK(world_count(world, "/line/") == (is_closed ? 1 : 0));
+        if (!is_closed) {
+            person_close(&ann, false);
+            world_run(world);
+            STORY(world, "Ann closed, Ann ended");
+        }
+        world_revoke(world, LEASE);
+        end();
+    }
+}
+
 /* ---- revoking --------------------------------------------------------------------------------------- */
 
 static void ann_is_revoking(void) {
@@ -352,6 +394,7 @@ int main(void) {
     RUN(closing_a_lost_session_whose_lease_is_gone_asks_nothing);
     RUN(a_lost_session_is_killed_or_orphaned);
     RUN(a_lost_session_removes_its_places_from_an_adopted_lease_that_others_renew);
+    RUN(a_lost_session_whose_deletion_etcd_refuses_tries_again_until_it_is_closed);
     RUN(a_lost_reply_to_the_revocation_is_asked_again);
     RUN(a_revocation_that_etcd_refuses_ends_too);
     RUN(a_revocation_that_nobody_answers_ends_once_the_lease_has_surely_lapsed);
