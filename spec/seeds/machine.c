@@ -26,7 +26,11 @@ int64_t machine_valid_until(const struct machine *machine) {
 void forsake(struct machine *machine) {
     struct world *world = machine->world;
     int64_t lease = machine_lease(machine);
-    if (lease && (machine->is_adopted || machine->is_lease_taken) && world->n_forsaken < FORSAKEN)
+    if (!lease || (!machine->is_adopted && !machine->is_lease_taken))
+        return;
+    if (world->phase == SETTLING && machine->is_refused)
+        sim_revoke(world->sim, lease); /* the operator has done its round */
+    else if (world->n_forsaken < FORSAKEN)
         world->forsaken[world->n_forsaken++] = lease;
 }
 
@@ -50,6 +54,7 @@ void on_session_lost(struct machine *machine, enum lun_reason reason, int64_t le
     bool is_old = machine_is_of_old_etcd(machine);
     bool is_calm_again = world->phase >= RECOVERING && machine->opened_ns > world->calm_again_ns + SECONDS(5);
     machine->life = OVER;
+    machine->is_refused = reason == LUN_LOST_PERMISSION || reason == LUN_LOST_UNAUTHENTICATED;
     check_refusal(machine, reason);
     if (reason == LUN_LOST_REVOKED && !is_old && sim_never_lost_lease(world->sim, lease))
         broken(world, INVARIANT_revoked_is_true, machine->name, "TTL 0");

@@ -86,6 +86,7 @@ struct machine {
     int64_t opened_ns; /* asked for */
     int64_t ttl_s;
     bool is_adopted, is_lease_taken;
+    bool is_refused;      /* its latest lost session, and so what would delete its keys */
     uint64_t n_read;      /* keys that its transactions had read when the lines came to rest */
     int64_t old_lease;    /* its session's, in the etcd that is no more */
     int64_t old_began_ns; /* when its client believed by then that etcd had begun */
