@@ -165,9 +165,12 @@ for _, name in ipairs { "cluster", "dev" } do
 
         revoke ""
         revoke "/verbs/nothing"
+        client:put("/verbs/bare/k", "x")
+        revoke(line("/verbs/bare")[1])
       ]])
       expect(output, name == "dev" and "\ntrue\n.*A  on_lost %(" or 'nil, "not revoked", "cancelled"\n',
-        "revoke: 'x' must be [^\n]+\n", 'nil, "there is no key /verbs/nothing bound to a lease", "invalid"\n')
+        "revoke: 'x' must be [^\n]+\n", 'nil, "there is no key /verbs/nothing bound to a lease", "invalid"\n',
+        'nil, "the key /verbs/bare/k is bound to no lease", "invalid"\n')
     end)
 
     it("has history and timeline", function()
@@ -220,17 +223,31 @@ for _, name in ipairs { "cluster", "dev" } do
         local y = 44 return y
         return 45
         no_such()
+        show((x));
+        ...
+        =z = 46
+        t = {}
+        (t).n = 47
+        local z = 48 t.n = z
+        if t.n then return z, t.n end
+        ::again:: x = 1
+        ::again:: x = 2
+        local function f() local n = 49 return n end
+        f()
+        local z
+        print(z)
         lock("/verbs/r", 5)
         locks("/verbs/r")
         record %q
       ]]):format(path))
-      expect(output, "7 lines in ")
+      expect(output, "20 lines in ")
       local words = { "lunarch", "run", path, table.unpack(flags) }
       words.env = env
       local status
       output, status = process.run(words)
       assert.equal(0, status, output)
-      expect(output, "42\n43\n44\n45\n", "lock /verbs/r: held, token %d+", "/verbs/r +%S+ %(pid %d+%) +%d+ +0\n")
+      expect(output, "42\n43\n44\n45\n40\n46, 48\n49\nnil\n",
+        "lock /verbs/r: held, token %d+", "/verbs/r +%S+ %(pid %d+%) +%d+ +0\n")
     end)
   end)
 end

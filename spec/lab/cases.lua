@@ -138,8 +138,10 @@ cases.both = {
       .. 'nil, "/none is not held here, and no candidate stands in it", "not_owner"\n' } },
   { "locals, which stay for the lines after them", { 'local x = lock("/a", 1)', 'local y = lock("/a", 1)', "y",
     "local function f(n) return n + 1 end", "f(41)", "local p <const>, q = 1, 2", "p + q", "local t <close> = nil",
-    "t", "local last = 5 print(last + 1)", "last" }, {
-    '\nnil, "it is held here already", "locked"\nnil\n42\n3\nnil\n6\nnil\n' } },
+    "t", "local last = 5 print(last + 1)", "last", "local function g() return 7 end return g()", "p = 8", "local p",
+    "p" }, { '\nnil, "it is held here already", "locked"\nnil\n42\n3\nnil\n6\nnil\n7\nnil\n' } },
+  { "two statements in a line, in their order", { "function say(text) order = (order or '') .. text return text end",
+    "say '1' x = say '2'", "order", "x" }, { '\n"12"\n"2"\n' } },
   { "names that are none", { 'lock ""', 'try ""', 'line ""', 'history ""', 'follow ""', 'revoke ""',
     'candidate("", "A")', 'candidate("/e/", "A")', 'candidate("/e", "")', 'candidate("/e", "A", { ttl = 0 })',
     'candidate("/e", "A", 5)', 'kill ""', "client:get ''", "print(#elections())" }, {

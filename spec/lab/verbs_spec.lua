@@ -4,6 +4,7 @@ local cases = require "lab.cases"
 local etcd = require "support.etcd"
 local play = require "lab.play"
 local process = require "support.process"
+local script = require "host.script"
 local terminal = require "support.terminal"
 local tree = require "support.tree"
 local verbs = require "lunarch.console.verbs"
@@ -27,6 +28,27 @@ describe("a verb", function()
     local output, status = process.run { "lunarch", "lab", "--sim", path }
     assert.equal(0, status, output)
     assert.matches("2 of 2 expectations met", output)
+  end)
+
+  it("is saved as an experiment that plays, whatever the candidates are called, with the seed of its world", function()
+    local path, lines = tree.folder() .. "/named.lua", {}
+    for i, name in ipairs { "end", "kill", "x", "X", "日本", "語語", "c_end" } do
+      lines[i] = ("candidate(%q, %q, { ttl = 3 })"):format("/" .. name, name)
+    end
+    table.move({ "run(1)", "kill 'kill'", "kill 'X'", "seed(7)", ("save %q"):format(path) }, 1, 5, #lines + 1, lines)
+    assert.matches("`lunarch lab %-%-sim %-%-seed 7 /", typed({ "--sim" }, lines))
+    local output, status = process.run { "lunarch", "lab", "--sim", "--seed", "7", path }
+    assert.equal(0, status, output)
+    assert.matches("7 of 7 expectations met", output)
+  end)
+
+  it("that begins the world again is refused to an experiment, which would end without a word", function()
+    for _, call in ipairs { "back(1)", "seed(2)" } do
+      local path = script.write(cases.TWO .. "\n" .. call .. "\nexpect(false, 'no')", "again.lua")
+      local output, status = process.run { "lunarch", "lab", "--sim", path }
+      assert.equal(1, status, output)
+      assert.matches(call:match "%a+" .. ": not in an experiment, because", output)
+    end
   end)
 
   it("says in one line that a picture could not be written, after what the experiment came to", function()

@@ -11,13 +11,22 @@ local chunk = {}
 
 local NAME = "=input"
 
-local NOT_NAMES = { ["local"] = true, ["return"] = true, ["function"] = true }
+local function is_expression(text) return load("return " .. text .. "\n", NAME, "t", {}) ~= nil end
 
 -- `x = f()` as a function that returns all values of f(); nil: it is none.
 local function assignment(text, env)
   local left, right = text:match "^%s*([%a_][^=~<>\n]-)%s*=([^=].*)$"
-  if not left or NOT_NAMES[left:match "^[%a_]+"] or not load("return " .. right, NAME, "t", env) then return nil end
+  -- `g() x = f()` is two statements.
+  if not left or not is_expression(left) or not is_expression(right) then return nil end
   return (load(("return (function(...) %s = ... return ... end)(%s\n)"):format(left, right), NAME, "t", env))
+end
+
+--- Whether it is one `function name() ... end`, and nothing behind it.
+---@param text string
+---@return boolean
+function chunk.is_function(text)
+  local body = text:match "^%s*function%s+[%a_][%w_.:]*%s*(%(.*)$"
+  return body ~= nil and is_expression("function" .. body)
 end
 
 --- `local x = f()` as `x = f()`, and `local function` as `function`, where nothing is to be closed at the end.
@@ -26,8 +35,9 @@ end
 ---@return string?
 function chunk.without_local(text)
   local declared = text:match "^%s*local%s+(function%s.*)$"
-  if declared then return declared end
+  if declared then return chunk.is_function(declared) and declared or nil end
   local names, value = text:match "^%s*local%s+([%a_][%w_,%s<>]-)%s*(=[^=].*)$"
+  if not names then names, value = text:match "^%s*local%s+([%a_][%w_,%s]*)$", "= nil" end
   if not names or names:find "<%s*close%s*>" then return nil end
   return (names:gsub("<%s*const%s*>", "")) .. " " .. value
 end
@@ -37,7 +47,7 @@ local function statement(text, fn, env)
   local assign = assignment(text, env)
   if assign then return assign, "assignment" end
   local kept = chunk.without_local(text)
-  local keeps = kept and (assignment(kept, env) or kept:find "^function" and load(kept .. "\n", NAME, "t", env))
+  local keeps = kept and (assignment(kept, env) or chunk.is_function(kept) and load(kept .. "\n", NAME, "t", env))
   return keeps or fn, keeps and "assignment" or "statement"
 end
 

@@ -10,7 +10,7 @@ local HEAD = [[
 -- Recorded by `lunarch console`. Run it with `lunarch %s` and the flags that say where etcd is.
 local console = require "lunarch.console.code"
 console.globals()
-console.run(function()
+console.run(function(...)
 
 ]]
 
@@ -23,26 +23,39 @@ function record.new()
   return setmetatable({}, Record)
 end
 
--- What was typed as an expression, whose values are shown. A comment behind it must not hide what follows.
-local function shown(value)
-  return ("show(%s%s)"):format(value, value:find("--", 1, true) and "\n" or "")
+-- As a chunk of its own: its locals and labels end with it, and what it returns ends no script.
+local function apart(text) return ("show((function(...) %s\nend)(...))"):format(text) end
+
+local function is_whole(text) return load(text, "=input", "t", {}) ~= nil end
+
+-- An expression, whose values are shown. A comment behind it must not hide what follows.
+local function shown(text)
+  local call = ("show(%s%s)"):format(text, text:find("--", 1, true) and "\n" or "")
+  return is_whole(call) and call or apart("return " .. text)
+end
+
+local function stands_alone(text)
+  return text:find "^%s*%(" or text:find "%f[%w_]local%f[^%w_]" or text:find "%f[%w_]return%f[^%w_]"
+    or text:find("::", 1, true)
 end
 
 -- The line of the script.
 local function line_of(text, kind)
-  if kind == "expression" then return shown(text:gsub("^%s*=%s*", "", 1):gsub("^%s*return%f[%W]", "", 1)) end
+  text = text:gsub("^%s*=%s*", "", 1)
+  if kind == "expression" then return shown(text) end
   -- As it was evaluated: a script has no more than 200 names of its own.
   if kind == "assignment" then return chunk.without_local(text) or text end
-  -- A return ends a chunk, and would end the script.
-  if load(text .. "\nlocal _", "=input", "t", {}) then return text end
-  return ("show((function() %s\nend)())"):format(text)
+  return stands_alone(text) and not chunk.is_function(text) and apart(text) or text
 end
+
+-- What concerns the console alone: the script has its etcd, and its seed, by its flags.
+local CONSOLE = { record = true, help = true, dev = true, seed = true }
 
 --- A chunk that was typed and did not fail.
 ---@param text string
 ---@param kind "expression"|"assignment"|"statement"
 function Record:add(text, kind)
-  if text:find "^%s*record%f[%W]" or text:find "^%s*help%f[%W]" then return end
+  if kind == "expression" and CONSOLE[text:match "^[%s=]*([%a_][%w_]*)"] then return end
   self[#self + 1] = line_of(text, kind)
 end
 
@@ -52,7 +65,9 @@ local EXPERIMENT = [[
 ]]
 
 local function frame(world, path)
-  if world.name == "sim" then return EXPERIMENT:format("sim", " --sim", path), "\n" end
+  if world.name == "sim" then
+    return EXPERIMENT:format("sim", (" --sim --seed %d"):format(world.driver.seed), path), "\n"
+  end
   if world.name == "lab" then return EXPERIMENT:format("lab", "", path), "\n" end
   return HEAD:format(path), FOOT
 end

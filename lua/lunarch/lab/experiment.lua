@@ -29,6 +29,9 @@ local function environment(world, globals)
   for name, value in pairs(globals or {}) do
     own[name] = value
   end
+  for _, name in ipairs { "back", "seed" } do
+    own[name] = function() error(name .. ": not in an experiment, because the world would begin again below it", 2) end
+  end
   for name, verb in pairs(verbs.by_name) do
     if not verbs.exists(verb, world.name) then
       own[name] = function() error(verbs.sentence_without(verb, world), 2) end

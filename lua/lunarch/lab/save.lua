@@ -1,6 +1,7 @@
 -- What was done in a world, as an experiment: the calls of its journal, with the time between them.
 local args = require "lunarch.internal.args"
 local handles = require "lunarch.lab.candidate"
+local verbs = require "lunarch.console.verbs"
 
 args.is_ours()
 
@@ -10,9 +11,22 @@ local LEADS_S = 10
 -- What took less is no time that was waited.
 local NO_TIME_S = 0.1
 
+-- Of the world that is written: variables by the names of candidates, and which are in use.
+local variables, used
+
+local function is_free(variable)
+  return not used[variable] and not verbs.by_name[variable] and load("local " .. variable, "=", "t") ~= nil
+end
+
+-- A name of Lua's, of no verb, and of no other candidate.
 local function variable_of(name)
-  local variable = name:lower():gsub("[^%w_]", "_")
-  if not variable:match "^[%a_]" then variable = "c_" .. variable end
+  if variables[name] then return variables[name] end
+  local plain = name:lower():gsub("[^%w_]", "_")
+  local variable, n = plain, 1
+  while not is_free(variable) do
+    variable, n = ("c%s_%s"):format(n > 1 and n or "", plain), n + 1
+  end
+  variables[name], used[variable] = variable, true
   return variable
 end
 
@@ -81,8 +95,8 @@ end
 --- The lines of the experiment.
 function save.lines(world)
   local lines = { "-- Saved from a console: what was done, and who leads in the end." }
-  local waited = 0
-  local at = 0
+  local waited, at = 0, 0
+  variables, used = {}, { expect = true, client = true, world = true }
   for _, entry in ipairs(world.journal) do
     waited = waited + math.max(0, entry.at - at)
     at = math.max(at, entry.ended)
@@ -107,8 +121,8 @@ function save.write(world, path)
   if not file then return nil, trouble, "invalid" end
   file:write(table.concat(save.lines(world), "\n"), "\n")
   file:close()
-  return require "lunarch.lab.said" { ("%s: play it with `lunarch lab%s %s`"):format(path,
-    world.name == "sim" and " --sim" or "", path) }
+  local flags = world.name == "sim" and (" --sim --seed %d"):format(world.driver.seed) or ""
+  return require "lunarch.lab.said" { ("%s: play it with `lunarch lab%s %s`"):format(path, flags, path) }
 end
 
 return save
