@@ -249,11 +249,13 @@ describe("the prompt", function()
   it("completes globals, methods, options, and names that are in etcd", function()
     local t = start()
     t:enter("lock '/complete/a-lock'", "s%]> ?$")
+    t:enter("lock '/c/\\27\\xc2\\x9b\\\"'", "s%d?.*%]> ?$")
     t:enter("candidate('/complete/an-election', 'A') do end", "s%d?.*%]> ?$")
     t:wait_text "A  elected"
     for typed, expected in pairs {
       ["elec\t"] = "elections", ["client:rev\t"] = "client:revoke", ["lunarch.conn\t"] = "lunarch.connect",
       ["line('/complete/a-\t"] = "line('/complete/a-lock'",
+      ["line '/c/\t"] = "line '/c/\\27\\xc2\\x9b\"'",
       ["client:get('/k', { keys_\t"] = "client:get('/k', { keys_only=",
       ["line \"/complete/an\t"] = "line \"/complete/an-election\"",
       ["lunarch.connect { ser\t"] = "lunarch.connect { server_name=",

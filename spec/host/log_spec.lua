@@ -56,9 +56,10 @@ describe("the log", function()
   end)
 
   it("as JSON is one object a line, whatever the message holds", function()
-    for _, text in ipairs { 'say "hi"', "two\nlines", "tab\tand \1 and \127", "back\\slash", "häuser", "" } do
+    for _, text in ipairs { 'say "hi"', "two\nlines", "tab\tand \1 and \127\194\155", "back\\slash", "häuser", "" } do
       local line = log.line("json", TIME, "info", "A\"", text)
       assert.equal(1, select(2, line:gsub("\n", "")))
+      assert.is_nil(line:find "\194[\128-\159]")
       assert.same({ time = "2023-11-14T22:13:20.250Z", level = "info", candidate = 'A"', message = text },
         json.decode(line))
     end

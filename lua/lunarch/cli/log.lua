@@ -42,8 +42,9 @@ local function repair(text)
   return table.concat(parts)
 end
 
+-- What commands a terminal is escaped, also where JSON need not: those of U+0080 to U+009F.
 local function json_string(text)
-  return '"' .. repair(text):gsub('[%c"\\\127]', escape) .. '"'
+  return '"' .. repair(text):gsub('[%c"\\\127]', escape):gsub("\194([\128-\159])", escape) .. '"'
 end
 
 log.json_string = json_string

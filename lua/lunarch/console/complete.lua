@@ -2,6 +2,7 @@
 local args = require "lunarch.internal.args"
 local globals = require "lunarch.console.globals"
 local host = require "lunarch.host"
+local texts = require "lunarch.look.text"
 
 args.is_ours()
 
@@ -43,13 +44,19 @@ local function names_in_etcd(console, word)
   return names
 end
 
-local function in_string(console, word)
+-- A name as it stands in a string of Lua: what is no character of a line, and its quote, are escaped there.
+local function in_quotes(name, quote)
+  local text = texts.plain((("%q"):format(name):gsub("\\\n", "\\n"))):sub(2, -2)
+  return quote == "'" and text:gsub('\\"', '"'):gsub("'", "\\'") or text
+end
+
+local function in_string(console, word, quote)
   local names = {}
   for name in pairs(names_in_etcd(console, word)) do
-    names[name] = true
+    names[in_quotes(name, quote)] = true
   end
   for _, name in ipairs(console.world.names and console.world.names() or {}) do
-    names[name] = true
+    names[in_quotes(name, quote)] = true
   end
   return beginning_with(names, word)
 end
@@ -121,7 +128,7 @@ end
 ---@param quote string the quote of the string that the word is in, or ""
 ---@return string[]
 function complete.words(console, line, word, quote)
-  if quote ~= "" then return in_string(console, word) end
+  if quote ~= "" then return in_string(console, word, quote) end
   local path, mark, rest = word:match "^(.*)([.:])([%w_]*)$"
   if path then
     local value = value_of(console, path)

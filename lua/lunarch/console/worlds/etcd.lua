@@ -370,6 +370,9 @@ local function lease_of(world, x)
     if session then return session.lease, ("of the candidate %s"):format(x.name) end
     return nil, "that candidate has no session", "invalid"
   end
+  if type(x) == "table" and type(x.key) == "string" then
+    return nil, ("the key %s is bound to no lease"):format(x.key), "invalid"
+  end
   if type(x) ~= "string" or x == "" then
     args.bad("revoke", "x", "a candidate, a place of line(), a key or a lease", x)
   end
