@@ -105,13 +105,14 @@ end
 
 -- ---- trouble ------------------------------------------------------------------------------------------------------
 
--- Not in step with etcd, and why. Said once: at once where etcd refuses it, else when it has lasted for SILENT_S.
+-- Not in step with etcd, and why. Said once for each code: at once where etcd refuses it, else when it has lasted for
+-- SILENT_S.
 local function note_trouble(self, message, code)
-  local trouble = self._trouble or { since = core.now() }
+  local trouble = self._trouble or { since = core.now(), said = {} }
   self._trouble, trouble.message, trouble.code = trouble, message, code
   local is_due = REFUSED[code] or core.now() - trouble.since > SILENT_S
-  if is_due and trouble.said ~= code then
-    trouble.said = code
+  if is_due and not trouble.said[code] then
+    trouble.said[code] = true
     say.warn(("mirror of %s: it does not follow etcd, and tries again: %s"):format(self.prefix, message))
   end
   if REFUSED[code] then self._waiters:wake() end
@@ -120,15 +121,16 @@ end
 local function end_trouble(self)
   local trouble = self._trouble
   self._trouble = nil
-  if trouble and trouble.said then say.warn(("mirror of %s: it follows etcd again"):format(self.prefix)) end
+  if trouble and next(trouble.said) then say.warn(("mirror of %s: it follows etcd again"):format(self.prefix)) end
 end
 
 -- ---- following ----------------------------------------------------------------------------------------------------
 
--- Whether etcd has begun anew, as far as one read can tell.
+-- Whether etcd has begun anew, as far as one read can tell; false, message, code where it cannot be read.
 local function is_anew(self)
   local _, kv, code = self._client:get(self._first, { count_only = true, range_end = self._first .. "\0" }, CALL_S)
-  return not code and type(kv) == "table" and kv.revision ~= nil and kv.revision < self.revision
+  if code then return false, kv, code end
+  return type(kv) == "table" and kv.revision ~= nil and kv.revision < self.revision
 end
 
 local function kv_of(event)
@@ -158,10 +160,10 @@ local function follow(self, watch)
       if not take_event(self, event) then return "again" end
     elseif code ~= "timeout" then
       return code, message
-    elseif is_anew(self) then
-      return "again"
     else
-      end_trouble(self)
+      local is_other, trouble, trouble_code = is_anew(self)
+      if is_other then return "again" end
+      if trouble_code then note_trouble(self, trouble, trouble_code) else end_trouble(self) end
     end
   end
   return "closed"

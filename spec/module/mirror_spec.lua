@@ -188,6 +188,48 @@ describe("a mirror", function()
     assert.truthy(lines[1]:find("it has ended: client:mirror: more than 1 keys", 1, true), lines[1])
   end)
 
+  it("says each thing that is refused once, however they alternate", function()
+    local asked, n_watches = fake(function() return a_page "/f/a" end), 0
+    function asked:watch()
+      n_watches = n_watches + 1
+      local code = n_watches % 2 == 0 and "permission_denied" or "unauthenticated"
+      return { next = function() return nil, code, code end, close = function() end }
+    end
+    local lines = heard(function()
+      mirror = assert(require("lunarch.mirror").open(asked, "/f/"))
+      eventually(function() return n_watches > 4 end)
+    end)
+    assert.equal(2, #lines)
+  end)
+
+  it("does not take a watch that is silent for one that follows, where etcd cannot be read", function()
+    local asked, is_away, n_looks = fake(function() end), false, 0
+    function asked:get(_, options)
+      if not options.count_only then return a_page "/f/a" end
+      n_looks = n_looks + 1
+      if is_away then return nil, "no member answers", "unavailable" end
+      return {}, { revision = 1 }
+    end
+    function asked:watch()
+      return { close = function() end, next = function()
+        lunarch.sleep(0.01)
+        return nil, "nothing came", "timeout"
+      end }
+    end
+    local function told()
+      return (select(2, mirror:wait("/f/none", 0.001))):match "; it does not follow etcd: (.*)"
+    end
+    mirror = assert(require("lunarch.mirror").open(asked, "/f/"))
+    eventually(function() return n_looks > 1 end)
+    assert.is_nil(told())
+    is_away, n_looks = true, 0
+    eventually(function() return n_looks > 1 end)
+    assert.equal("no member answers", told())
+    is_away, n_looks = false, 0
+    eventually(function() return n_looks > 1 end)
+    assert.is_nil(told())
+  end)
+
   it("leaves Ctrl-C in on_change to the program", function()
     local asked = fake(function() return a_page "/f/a" end)
     local ok, err = pcall(lunarch.run, function()
