@@ -149,6 +149,42 @@ describe("in nginx a handler that never calls lunarch", function()
     assert.equal(1, count "at it")
   end)
 
+  -- nginx runs it in the coroutine of the timer that has ended.
+  it("does not harm a request that the leaving worker still answers", function()
+    journal = tree.folder() .. "/journal"
+    web = nginx.start {
+      workers = 1, env = { ENDPOINT = server.endpoint, JOURNAL = journal },
+      server = [[
+        location = /last { content_by_lua_block {
+          note "asked"
+          local before
+          repeat
+            before = n_caught
+            ngx.sleep(1)
+          until n_caught > 10 and n_caught == before
+          ngx.print(ngx.location.capture("/below").body)
+        } }
+        location = /below { content_by_lua_block {
+          local sum = 0
+          for i = 1, 10 do sum = sum + i end
+          ngx.print(sum)
+        } } ]],
+      http = NOTE .. [[
+        n_caught = 0
+        ngx.timer.at(0, function()
+          while true do
+            if not pcall(lunarch.sleep, 3600) then n_caught = n_caught + 1 end
+          end
+        end)
+      }]],
+    }
+    local request = web:open "/last"
+    wait.eventually(function() return count "asked" == 1 end)
+    local old = web:reload()
+    assert.same({ 200, "55" }, { request:wait() })
+    nginx.wait_gone(old)
+  end)
+
   it("is interrupted where it yields: a task", function()
     web = nginx.start {
       workers = 1, http = [[ init_worker_by_lua_block { lunarch = require "lunarch" } ]],

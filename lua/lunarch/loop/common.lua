@@ -62,7 +62,7 @@ end
 -- From now on the interruption is raised wherever `thread` is.
 local function insist_on(interruption, thread)
   if not thread then return end
-  insist.always(thread, interruption.err)
+  insist.always(thread, interruption.err, interruption.is_over)
   interruption.threads = interruption.threads or {}
   interruption.threads[thread] = true
 end

@@ -11,7 +11,7 @@ local insist = {}
 local running, getinfo, gethook, sethook = coroutine.running, debug.getinfo, debug.gethook, debug.sethook
 local is_shared = rawget(_G, "jit") ~= nil
 
--- By coroutine: { err =, is_once = } and, on Lua 5.4, the hook that was there before.
+-- By coroutine: { err =, is_once =, is_over = } and, on Lua 5.4, the hook that was there before.
 local armed = setmetatable({}, { __mode = "k" })
 
 local spared = {}            -- by source
@@ -43,24 +43,25 @@ local function raise()
   if not entry then return end
   local info = getinfo(2, "S")
   if not info or args.holds(info.source) or spared[info.source] then return end
+  if entry.is_over and entry.is_over() then return insist.disarm(thread) end
   if entry.is_once then insist.disarm(thread) end
   error(entry.err, 0)
 end
 
-local function arm(thread, err, is_once)
+local function arm(thread, err, is_once, is_over)
   local entry = armed[thread]
   if not entry then
     entry = {}
     entry.hook, entry.mask, entry.count = gethook(thread)
     armed[thread] = entry
   end
-  entry.err, entry.is_once = err, is_once
+  entry.err, entry.is_once, entry.is_over = err, is_once, is_over
   set_hook(thread, raise, "", 1)
 end
 
---- Raises `err` at its next instruction, and at each one after it until disarm(thread).
-function insist.always(thread, err)
-  arm(thread, err, false)
+--- Raises `err` at its next instruction, and at each one after it until disarm(thread), or is_over() if that is given.
+function insist.always(thread, err, is_over)
+  arm(thread, err, false, is_over)
 end
 
 --- Raises `err` at its next instruction, once.

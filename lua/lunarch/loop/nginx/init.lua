@@ -105,12 +105,16 @@ local function is_overdue(task)
 end
 
 -- What ends the waits of `task`, or of a light thread that is none. Each task, and each timer that is none, has an
--- interruption of its own: how often one of them has ignored it is not held against the others.
+-- interruption of its own: how often one of them has ignored it is not held against the others. It is over with the
+-- timer: nginx runs a request in the same coroutine then.
 local function interruption_of(task)
   if task and task.interruption then return task.interruption end
   if not is_overdue(task) then return nil end
   local owner = task or requests.keep()
-  owner.interruption = owner.interruption or common.interruption(LEAVING)
+  if not owner.interruption then
+    owner.interruption = common.interruption(LEAVING)
+    if not task then owner.interruption.is_over = function() return requests.here() ~= owner end end
+  end
   return owner.interruption
 end
 
