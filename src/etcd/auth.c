@@ -16,8 +16,8 @@
 #include "etcd/cluster.h"
 
 #define RETRY_LEAST_NS NS_PER_S
-#define RETRY_MOST_NS                                                                                        \
-    (10 * NS_PER_S) /* a password put right is noticed within 15 s; each try costs etcd 70 ms */
+/* A password put right is noticed within 15 s; each try costs etcd 70 ms. */
+#define RETRY_MOST_NS (10 * NS_PER_S)
 #define SUSPECT_AGAIN_NS (10 * NS_PER_S)
 enum { SILENT_ENOUGH = 2, MAX_EXPIRY_S = 365 * 24 * 3600 };
 

@@ -31,17 +31,16 @@ struct etcd_member {
     struct rpc_call *probe;      /* member_list.c: asks it to prove itself */
     int64_t left_ns;             /* when it was found to be listed no more; 0: it was not */
     int64_t failed_ns;           /* when it failed; 0: it is trusted */
-    int64_t silent_since_ns; /* send time of the oldest attempt that was given up since it last answered; 0:
-                                none */
-    int64_t heard_ns;        /* its latest answer to anything */
-    int64_t
-        distance_ns;   /* what it took to answer what needs no other member: a Status, a watch's creation; the
-                                latest; 0: not known */
-    bool is_silent;    /* it failed by silence: asking it costs a whole attempt */
-    bool is_verified;  /* it has shown our cluster's id */
-    uint64_t shown_id; /* the cluster's id that it has shown last; 0: none */
-    bool was_ours;     /* it has shown the cluster's id that counts */
-    unsigned n_other;  /* answers in a row that showed another */
+    /* Send time of the oldest attempt that was given up since it last answered; 0: none. */
+    int64_t silent_since_ns;
+    int64_t heard_ns; /* its latest answer to anything */
+    /* What it took to answer what needs no other member (a Status, a watch's creation), the latest; 0: not known. */
+    int64_t distance_ns;
+    bool is_silent;                        /* it failed by silence: asking it costs a whole attempt */
+    bool is_verified;                      /* it has shown our cluster's id */
+    uint64_t shown_id;                     /* the cluster's id that it has shown last; 0: none */
+    bool was_ours;                         /* it has shown the cluster's id that counts */
+    unsigned n_other;                      /* answers in a row that showed another */
     char why[ETCD_WHY_BYTES];              /* what was last wrong, even if it is trusted again */
     int64_t why_ns;                        /* and when; 0: nothing ever was */
     bool is_guessed;                       /* why: of a silent member, what a look from outside has found */

@@ -100,8 +100,132 @@ static void behind_a_balancer_a_lease_that_is_unknown_is_asked_for_with_pauses(v
     world_close(&world);
 }
 
+/* ---- a user's token --------------------------------------------------------------------------------- */
+
+static struct world world_of_user(void) {
+    struct world world = world_of(1);
+    world_enter(&world);
+    if (etcd_set_user(world.etcd, "ann", "secret"))
+        abort();
+    world_leave(&world);
+    return world;
+}
+
+static struct fake_call *asked_for_token(struct world *world) {
+    fake_run(world->fake);
+    if (fake_call(world->fake, RPC_MEMBER_STATUS)) /* whose member it is */
+        reply_status(fake_call(world->fake, RPC_MEMBER_STATUS), OUR_CLUSTER);
+    fake_run(world->fake);
+    return fake_call(world->fake, RPC_AUTHENTICATE);
+}
+
+static void give_token(struct world *world, struct fake_call *call, const char *token) {
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 5, 2);
+    Etcdserverpb__AuthenticateResponse response = ETCDSERVERPB__AUTHENTICATE_RESPONSE__INIT;
+    response.header = &header;
+    response.token = (char *)(uintptr_t)token;
+    fake_reply(call, &response.base);
+    fake_run(world->fake);
+}
+
+static void say_renewed(struct fake_stream *stream, int64_t id) {
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 5, 2);
+    Etcdserverpb__LeaseKeepAliveResponse response = ETCDSERVERPB__LEASE_KEEP_ALIVE_RESPONSE__INIT;
+    response.header = &header;
+    response.id = id;
+    response.ttl = 10;
+    fake_say(stream, &response.base);
+}
+
+static void one_that_is_due_before_there_is_a_token_waits_for_it(void) {
+    static const struct renewal_callbacks callbacks = {on_renewed, on_gone, on_refused};
+    struct world world = world_of_user();
+    struct lease lease = {.other = NULL};
+    world_enter(&world);
+    renewal_init(&lease.renewal, world.etcd, &callbacks);
+    renewal_start(&lease.renewal, 1, 10 * NS_PER_S, 0);
+    world_leave(&world);
+    struct fake_call *call = asked_for_token(&world);
+    REQUIRE(call);
+    CHECK(fake_n_streams(world.fake, RPC_LEASE_KEEP_ALIVE) == 0);
+    give_token(&world, call, "one");
+    struct fake_stream *stream = fake_stream(world.fake, RPC_LEASE_KEEP_ALIVE, 0);
+    REQUIRE(stream);
+    CHECK_TEXT(stream->token, "one");
+    world_enter(&world);
+    renewal_stop(&lease.renewal);
+    world_leave(&world);
+    world_close(&world);
+}
+
+static void a_read_that_confirms_one_is_made_again_once_when_its_token_has_ended(void) {
+    static const struct renewal_callbacks callbacks = {on_renewed, on_gone, on_refused};
+    struct world world = world_of_user();
+    struct lease lease = {.other = NULL};
+    world_enter(&world);
+    renewal_init(&lease.renewal, world.etcd, &callbacks);
+    renewal_start(&lease.renewal, 1, 10 * NS_PER_S, 0);
+    world_leave(&world);
+    struct fake_call *call = asked_for_token(&world);
+    REQUIRE(call);
+    give_token(&world, call, "one");
+    struct fake_stream *stream = fake_stream(world.fake, RPC_LEASE_KEEP_ALIVE, 0);
+    REQUIRE(stream);
+    say_renewed(stream, 1);
+    fake_run(world.fake);
+    static const char *const tokens[] = {"one", "two"};
+    for (int i = 0; i < 2; i++) {
+        struct fake_call *read = fake_call(world.fake, RPC_RANGE);
+        REQUIRE(read);
+        CHECK_TEXT(read->token, tokens[i]);
+        fake_fail(read, RPC_UNAUTHENTICATED, "etcdserver: invalid auth token");
+        call = asked_for_token(&world);
+        if (i == 0) {
+            REQUIRE(call);
+            CHECK(!fake_call(world.fake, RPC_RANGE));
+            give_token(&world, call, "two");
+        }
+    }
+    CHECK(!fake_call(world.fake, RPC_RANGE));
+    world_enter(&world);
+    renewal_stop(&lease.renewal);
+    world_leave(&world);
+    world_close(&world);
+}
+
+/* Sixteen refusals: the pauses have grown as long as they do. */
+static void one_that_was_refused_for_a_wrong_password_asks_again_within_15_s(void) {
+    static const struct renewal_callbacks callbacks = {on_renewed, on_gone, on_refused};
+    struct world world = world_of_user();
+    struct lease lease = {.other = NULL};
+    world_enter(&world);
+    renewal_init(&lease.renewal, world.etcd, &callbacks);
+    renewal_start(&lease.renewal, 1, 3600 * NS_PER_S, 0);
+    world_leave(&world);
+    for (int i = 0; i < 16; i++) {
+        struct fake_call *call = asked_for_token(&world);
+        for (int64_t waited_ns = 0; !call && waited_ns < 16 * NS_PER_S; waited_ns += 100 * NS_PER_MS) {
+            fake_advance(world.fake, 100 * NS_PER_MS);
+            world_enter(&world);
+            renewal_start(&lease.renewal, 1, 3600 * NS_PER_S, 0); /* due at once */
+            world_leave(&world);
+            call = asked_for_token(&world);
+        }
+        REQUIRE(call);
+        fake_fail(call, RPC_INVALID_ARGUMENT,
+                  "etcdserver: authentication failed, invalid user ID or password");
+    }
+    world_enter(&world);
+    renewal_stop(&lease.renewal);
+    world_leave(&world);
+    world_close(&world);
+}
+
 int main(void) {
     RUN(behind_a_balancer_a_lease_that_is_unknown_is_asked_for_with_pauses);
     RUN(one_that_another_stops_when_both_are_refused_is_told_nothing);
+    RUN(one_that_is_due_before_there_is_a_token_waits_for_it);
+    RUN(a_read_that_confirms_one_is_made_again_once_when_its_token_has_ended);
+    RUN(one_that_was_refused_for_a_wrong_password_asks_again_within_15_s);
     return check_end();
 }
