@@ -261,7 +261,8 @@ static void compare(struct member_list *list, const Etcdserverpb__MemberListResp
         struct endpoint endpoint;
         bool is_to_come = listed->islearner || listed->n_clienturls == 0; /* it has not been started yet */
         list->is_all_well &= !is_to_come;
-        if (!listed->islearner && !is_known(etcd, listed) && choose_url(list, listed, &endpoint))
+        if (listed->id != 0 && !listed->islearner && !is_known(etcd, listed) &&
+            choose_url(list, listed, &endpoint))
             add_candidate(etcd, listed->id, endpoint.address);
     }
 }

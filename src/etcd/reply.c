@@ -275,10 +275,20 @@ static int read_status(const Etcdserverpb__StatusResponse *status, struct etcd_r
     return 0;
 }
 
+/* Whether it can be a header of a call. */
+static bool is_sendable(const char *token) {
+    while (*token >= ' ' && *token <= '~')
+        token++;
+    return *token == '\0';
+}
+
 static int read_token(const Etcdserverpb__AuthenticateResponse *answer, struct etcd_reply *reply,
                       struct lun_err *ret_err) {
     if (!answer->token || answer->token[0] == '\0')
         return lun_err_set(ret_err, LUN_EUNAVAILABLE, "sent a malformed reply (a token that is empty)");
+    if (!is_sendable(answer->token))
+        return lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                           "sent a malformed reply (a token that no header can have)");
     reply->token = answer->token;
     return 0;
 }

@@ -204,6 +204,36 @@ static void watches(void) {
     a_watch_event_is_malformed(12, 50, -1);
 }
 
+/* No call is made with it: each would fail in this process. */
+static void a_token_is_malformed(const char *token) {
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 50, 2);
+    Etcdserverpb__AuthenticateResponse reply = ETCDSERVERPB__AUTHENTICATE_RESPONSE__INIT;
+    struct world world = world_of(1);
+    struct got got;
+    reply.header = &header;
+    reply.token = (char *)(uintptr_t)token;
+    rpc_enter(world.rpc);
+    CHECK(etcd_set_user(world.etcd, "ann", "secret") == 0);
+    rpc_leave(world.rpc);
+    ask_range(&world, &got);
+    while (got.n == 0 && !fake_call(world.fake, RPC_RANGE)) {
+        struct fake_call *call = fake_call(world.fake, RPC_AUTHENTICATE);
+        if (call)
+            fake_reply(call, &reply.base);
+        else
+            fake_advance(world.fake, 10 * MS);
+    }
+    CHECK(got.n == 1 && strstr(got.err.text, "a:1 sent a malformed reply (a token that ") != NULL);
+    world_close(&world);
+}
+
+static void tokens(void) {
+    a_token_is_malformed("");
+    a_token_is_malformed("one\ntwo");
+    a_token_is_malformed("t\xc3\xb6ken");
+    a_token_is_malformed("\x7f");
+}
+
 int main(void) {
     RUN(ranges);
     RUN(deletions);
@@ -211,5 +241,6 @@ int main(void) {
     RUN(times_to_live);
     RUN(statuses);
     RUN(watches);
+    RUN(tokens);
     return check_end();
 }

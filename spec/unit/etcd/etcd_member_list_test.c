@@ -261,6 +261,26 @@ static void members_replaced_for_ever_find_room(void) {
 }
 
 /* For as long as etcd is asked about it, though it is listed no more and its room is wanted. */
+/* They cannot prove themselves, and took the room of others for ever. */
+static void listed_members_without_an_id_take_no_room(void) {
+    struct world world = learning_world(1, false);
+    meet(&world);
+    for (int round = 0; round < 5; round++) {
+        struct listed nameless[MANY];
+        char urls[MANY][32];
+        for (int i = 0; i < MANY; i++) {
+            (void)snprintf(urls[i], sizeof urls[i], "http://m%d-%d:1", round, i);
+            nameless[i] = (struct listed){0, urls[i], false};
+        }
+        list(&world, nameless, MANY);
+        CHECK(prove_all(&world, nameless, MANY) == 0);
+    }
+    list(&world, a_and_d, 2);
+    CHECK(prove_all(&world, a_and_d, 2) == 1);
+    CHECK(etcd_n_members(world.etcd) == 2);
+    world_close(&world);
+}
+
 static void a_member_that_is_asked_about_stays_what_it_is(void) {
     static const struct listed a_and_e[] = {{OURS_ID, "http://a:1", false}, {5, "http://e:1", false}};
     struct world world = world_that_learnt_d();
@@ -408,6 +428,7 @@ int main(void) {
     RUN(one_that_is_not_listed_any_more_is_left);
     RUN(as_many_are_learnt_as_may_be_given);
     RUN(members_replaced_for_ever_find_room);
+    RUN(listed_members_without_an_id_take_no_room);
     RUN(a_member_that_is_asked_about_stays_what_it_is);
     RUN(one_that_is_listed_twice_is_learnt_once);
     RUN(members_learnt_do_not_speak_for_another_cluster);
