@@ -270,6 +270,12 @@ describe("the prompt", function()
     t:wait_text "/complete/a%-lock +/complete/an%-election"
   end)
 
+  it("ends by a Ctrl-D that was typed before it stood there", function()
+    local t = terminal.start { "lunarch", "console", "--endpoints", server.endpoint }
+    t:type "\4"
+    assert.equal(0, t:wait_exit())
+  end)
+
   it("completes the names that this user may read", function()
     local own = etcd.start()
     for _, words in ipairs { { "user", "add", "root:r" }, { "user", "add", "joe:j" }, { "role", "add", "root" },

@@ -83,7 +83,8 @@ static struct {
     char bytes[4096];
     size_t at, len;
     bool is_over;
-} typed;
+    bool is_ahead; /* what is read next was typed before the terminal gave single keys */
+} typed = {.is_ahead = true};
 
 /* Reads what there is; waits for something if there is nothing. */
 static void read_more(void) {
@@ -95,6 +96,11 @@ static void read_more(void) {
     if (typed.len == sizeof typed.bytes)
         return;
     ssize_t n = read(STDIN_FILENO, typed.bytes + typed.len, sizeof typed.bytes - typed.len);
+    /* There the kernel has taken Ctrl-D for an end, of which it leaves a NUL. */
+    for (ssize_t i = 0; typed.is_ahead && i < n; i++)
+        if (typed.bytes[typed.len + (size_t)i] == '\0')
+            typed.bytes[typed.len + (size_t)i] = '\004';
+    typed.is_ahead = false;
     if (n > 0)
         typed.len += (size_t)n;
     else if (n == 0 || (errno != EINTR && errno != EAGAIN))
