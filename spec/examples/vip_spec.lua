@@ -48,6 +48,13 @@ describe("the example of a virtual IP", function()
     end, nil, "the address to move")
   end
 
+  -- `ping` waits for one second.
+  local function answers()
+    wait.eventually(function()
+      return select(2, process.run { EXAMPLE .. "/lan.sh", "ping", env = env }) == 0
+    end, nil, "the address to answer")
+  end
+
   local function wanted(name, fn)
     it(name, function()
       if not may_run then return pending("no network of our own here: " .. complaint) end
@@ -67,7 +74,7 @@ describe("the example of a virtual IP", function()
     end
     local function another_than(host) return function(found) return found ~= host end end
     local leader = moves(another_than(nil))
-    lan "ping"
+    answers()
     hosts[leader]:signal "sigterm"
     local second = moves(another_than(leader))
     assert.equal(0, (hosts[leader]:wait_exit()))
@@ -80,7 +87,7 @@ describe("the example of a virtual IP", function()
     process.thaw(hosts[third].pid)
     lan("cut", fourth)
     moves(another_than(fourth))
-    lan "ping"
+    answers()
     lan("heal", fourth)
   end)
 

@@ -260,6 +260,18 @@ describe("a program that ends itself while it leads", function()
   }
 
   for way, text in pairs(WAYS) do
+    it("by Ctrl-C in " .. way .. ", while a handler runs", function()
+      local busy = [[make { do_work = function()
+        print "do_work"
+        local till = lunarch.now() + 2
+        repeat until lunarch.now() > till
+      end }]]
+      local child = start((text:gsub("make%(%)", function() return busy end)))
+      child:wait_line "^do_work"
+      child:signal "sigint"
+      ended_in_order(child, "stopping", { 1, 0 })
+    end)
+
     it("by Ctrl-C in " .. way, function()
       local child = start(text)
       child:wait_line "^do_work"

@@ -1,4 +1,5 @@
 -- The tasks of a candidate: begun in its name, so that the log knows whose handler speaks, and ended.
+local common = require "lunarch.loop.common"
 local loop = require "lunarch.loop"
 
 require "lunarch.internal.args".is_ours()
@@ -53,10 +54,10 @@ function tasks.keep(candidate, fn, ...)
   return tasks.spawn(candidate, go_on, fn, ...)
 end
 
---- Whether a task failed by what interrupted it.
+--- Whether a task failed by what interrupted it, or by Ctrl-C, which LuaJIT raises in whatever runs.
 function tasks.is_interrupted(task, err)
   local interruption = task and task.interruption
-  return interruption ~= nil and interruption.err == err
+  return interruption ~= nil and interruption.err == err or common.is_ctrl_c(err)
 end
 
 --- Ends a helper's task. False: its handler did not end, and is abandoned.

@@ -27,9 +27,9 @@ local common = {}
 
 local running = coroutine.running
 
--- What the standalone Lua raises for Ctrl-C.
+-- What the standalone Lua raises for Ctrl-C, with or without the place that it was raised at.
 function common.is_ctrl_c(err)
-  return type(err) == "string" and err:find "interrupted!$" ~= nil
+  return err == "interrupted!" or type(err) == "string" and err:find ":%d+: interrupted!$" ~= nil
 end
 
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
