@@ -340,22 +340,27 @@ describe("SIGHUP", function()
     end)
   end
 
-  it("while the main part of a service waits is heard, too, and ends it if it is no candidate", function()
-    local flag = tree.folder() .. "/go"
-    path = script.write(([[
-      print 'waits' while not io.open(%q) do lunarch.sleep(0.01) end
-      lunarch.spawn(lunarch.sleep, 100)
-      print 'has ended']]):format(flag))
-    child = process.start {
-      "lunarch", "run", path, "--endpoints", server.endpoint, env = { NOTIFY_SOCKET = "/nowhere" },
-    }
-    child:wait_line "^waits"
-    child:signal "sighup"
-    child:wait_line "once its main part has ended"
-    io.open(flag, "w"):close()
-    child:wait_line "^has ended"
-    assert.equal(129, (child:wait_exit()))
-  end)
+  for what, case in pairs {
+    waits = { "lunarch.sleep(0.01)", "once its main part has ended" },
+    ["does not yield"] = { "" },
+  } do
+    it("while the main part of a service " .. what .. " is heard, too, and ends it if it is no candidate", function()
+      local flag = tree.folder() .. "/go"
+      path = script.write(([[
+        print 'waits' while not io.open(%q) do %s end
+        lunarch.spawn(lunarch.sleep, 100)
+        print 'has ended']]):format(flag, case[1]))
+      child = process.start {
+        "lunarch", "run", path, "--endpoints", server.endpoint, env = { NOTIFY_SOCKET = "/nowhere" },
+      }
+      child:wait_line "^waits"
+      child:signal "sighup"
+      if case[2] then child:wait_line(case[2]) end
+      io.open(flag, "w"):close()
+      child:wait_line "^has ended"
+      assert.equal(129, (child:wait_exit()))
+    end)
+  end
 
   it("stops an ordinary program", function()
     path = script.write "print 'runs' lunarch.sleep(100)"

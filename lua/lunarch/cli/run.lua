@@ -261,8 +261,8 @@ end
 -- It declares no candidate after all: SIGHUP ends it, as any program, also one that waited for this.
 function Run:be_ordinary()
   if not self.catches_reloads then return end
-  signals.end_reloads()
-  if self.is_reload_due then require "luv".kill(host.pid(), "sighup") end
+  local is_asked = signals.end_reloads()
+  if is_asked or self.is_reload_due then require "luv".kill(host.pid(), "sighup") end
 end
 
 function Run:main(chunk, words)

@@ -32,8 +32,11 @@ function signals.catch_reloads(on_reload)
 end
 
 --- From now on SIGHUP is one of the signals of signals.catch again.
----@type fun()
-signals.end_reloads = host.end_reloads
+---@return boolean is_asked there was one that on_reload was not called for, and will not be
+function signals.end_reloads()
+  host.end_reloads()
+  return host.take_reload()
+end
 
 --- The number of the first signal, or nil.
 ---@type fun(): integer?
