@@ -11,7 +11,7 @@ print("connected", client:get("x", nil, 0.2))
 client:close(1)
 ]]
 
--- The client's own threads are there, then none can be started. `lift`: until a process that was there before lifts that.
+-- The client's own threads are there, then none can be started. `lift`: until another process lifts that.
 local LATER = [[
 local lunarch = require "lunarch"
 local client = assert(lunarch.connect { endpoints = "ENDPOINT" })

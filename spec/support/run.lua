@@ -279,7 +279,7 @@ end
 
 -- ---- all of them ------------------------------------------------------------------------------------------------
 
--- Most of a file's time is waiting: on two cores all of them together take some 480 s of CPU, their children's included.
+-- Most of a file's time is waiting: on two cores all together take some 480 s of CPU, their children's included.
 local function parallelism()
   local asked = os.getenv "JOBS"
   if asked then return math.tointeger(tonumber(asked)) or usage("JOBS=" .. asked .. " is not a whole number") end

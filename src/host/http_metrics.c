@@ -124,10 +124,11 @@ static const struct family CANDIDATES[] = {
     {"handover_last_seconds", "gauge", "The same, of the last term.", handover_last},
 };
 
-/* Two lines with the same labels would spoil the page: of candidates that are called alike the first is told. */
+/* Two lines with the same labels would spoil the page: of candidates that are called alike the first is shown. */
 static bool has_namesake_before(const struct facts_access *facts, const struct fact *fact) {
     for (const struct list *node = facts->all()->next; fact_of(node) != fact; node = node->next)
-        if (strcmp(fact_of(node)->name, fact->name) == 0 && strcmp(fact_of(node)->election, fact->election) == 0)
+        if (strcmp(fact_of(node)->name, fact->name) == 0 &&
+            strcmp(fact_of(node)->election, fact->election) == 0)
             return true;
     return false;
 }
@@ -231,8 +232,12 @@ static void write_clients(FILE *out, const struct snapshot *snapshot, const stru
     head(out, family);
     for (size_t i = 0; i < snapshot->n_clients; i++) {
         const struct client *client = &snapshot->clients[i];
-        struct row row = {.out = out, .family = family->name, .snapshot = snapshot, .fact = client->fact,
-                          .stats = &client->stats, .client = i + 1};
+        struct row row = {.out = out,
+                          .family = family->name,
+                          .snapshot = snapshot,
+                          .fact = client->fact,
+                          .stats = &client->stats,
+                          .client = i + 1};
         if (client->is_open)
             family->write(&row);
     }

@@ -110,7 +110,7 @@ static unsigned write_ready(FILE *out, const struct facts_access *facts) {
 /* ---- all of them ------------------------------------------------------------------------------------ */
 
 static unsigned write_snapshot(FILE *out, const struct facts_access *facts,
-                           void (*write)(FILE *out, const struct snapshot *snapshot)) {
+                               void (*write)(FILE *out, const struct snapshot *snapshot)) {
     struct snapshot snapshot;
     snapshot_take(&snapshot, facts);
     write(out, &snapshot);

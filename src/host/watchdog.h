@@ -7,7 +7,7 @@
 
 /* What is written to the log: patterns for stamp_line. In `ended` "@LAPSE@" becomes "", or when the place lapses. */
 struct watchdog_lines {
-    const char *silent;  /* watchdog_pat was not called for `limit_ms`; once, until it is called again; NULL: no limit */
+    const char *silent;  /* not patted for `limit_ms`; once, until it is patted again; NULL: no limit */
     const char *ignored; /* nor within a second of watchdog_ask */
     const char *ended;   /* watchdog_end was called */
     bool is_utc;

@@ -146,8 +146,8 @@ function Run:connect()
   return self.client
 end
 
--- The watchdog speaks where Lua cannot: after so many seconds without a turn of the loop (0: never), and of signals that
--- it does not take. True, or nil and why not.
+-- The watchdog speaks where Lua cannot: after so many seconds without a turn of the loop (0: never), and of signals
+-- that it does not take. True, or nil and why not.
 function Run:watch(limit, text)
   local name = #self.candidates == 1 and self.candidates[1].name or nil
   local silent, is_utc = log.pattern("warn", name, text)

@@ -40,7 +40,7 @@ function sim.exec(fn) end
 
 ---@class lunarch.sim_machine
 ---@field now number seconds by the clock of the process
----@field phase "calm"|"faults"|"recovery"|"stopping"|"end" in "recovery" the faults are over, and an election must come to be led: nor should commands fail then
+---@field phase "calm"|"faults"|"recovery"|"stopping"|"end" in "recovery" the faults are over: commands should not fail
 ---@field name string of the process: "A", "B" ...
 ---@field chance fun(per_mille: number): boolean by the seed
 ---@field random fun(least: number, most: number): number by the seed
