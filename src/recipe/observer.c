@@ -3,7 +3,8 @@
  *
  * A watch on the whole prefix, from now on; once the server knows it (again) one read; and another whenever
  * an event may have changed who is first: the leader's key deleted, any deleted while a read was under way, one made
- * while there was none. A proclaim is taken from the event itself. Reads without cause are of the leader's key alone.
+ * while there was none. The leader's proclaim is taken from the event itself; one of another's, while a read is under
+ * way that may make it the leader, is read. Reads without cause are of the leader's key alone.
  *
  * Departs from etcd's Go client: no leader is told too, compaction is a re-read, nothing ends without a word. */
 #include "recipe/observer.h"
@@ -130,12 +131,13 @@ static void on_event(struct watcher *watcher, const struct watch_event *event) {
     struct observer *observer = CONTAINER_OF(watcher, struct observer, watcher);
     bool is_key = observer->has_leader && lun_bytes_equal(event->kv.key, bytes_view(&observer->key));
     bool is_proclaim = is_key && !event->is_delete && event->kv.create_rev == observer->create_rev;
+    bool is_change = event->is_delete || event->kv.create_rev != event->kv.mod_rev;
     if (event->kv.mod_rev <= observer->revision && observer->is_known)
         return; /* the read knew it already */
     if (is_proclaim) {
         observer->revision = event->kv.mod_rev;
         take(observer, &event->kv);
-    } else if (event->is_delete ? observer->call || is_key : !observer->call && !observer->has_leader) {
+    } else if (observer->call ? is_change : event->is_delete ? is_key : !observer->has_leader) {
         read_line(observer); /* one in flight may have missed it */
     } else {
         observer->has_anybody_come |= !event->is_delete; /* behind the leader, if there is one */

@@ -172,6 +172,36 @@ static void who_comes_while_a_read_is_under_way_is_not_missed(void) {
     end();
 }
 
+/* The same with a proclaim: of who came when nobody led, and of who is next when the leader goes. */
+static void a_proclaim_while_a_read_is_under_way_is_not_missed(void) {
+    begin();
+    world_run(world);
+    STORY(world, "nobody");
+    world->is_held[RPC_RANGE] = true;
+    put("a", "A");
+    world_run(world);
+    world_answer_slowly(world, RPC_RANGE); /* A */
+    put("a", "A2");
+    world_run(world);
+    world_deliver(world);
+    world->is_held[RPC_RANGE] = false;
+    world_run(world);
+    STORY(world, "A, A2");
+
+    put("b", "B");
+    world->is_held[RPC_RANGE] = true;
+    drop("a");
+    world_run(world);
+    world_answer_slowly(world, RPC_RANGE); /* B */
+    put("b", "B2");
+    world_run(world);
+    world_deliver(world);
+    world->is_held[RPC_RANGE] = false;
+    world_run(world);
+    STORY(world, "B, B2");
+    end();
+}
+
 static void something_is_told_however_much_happens(void) {
     begin();
     world->is_held[RPC_RANGE] = true;
@@ -355,6 +385,7 @@ int main(void) {
     RUN(the_same_key_again_is_not_the_same_place);
     RUN(the_same_key_again_is_not_taken_from_its_event);
     RUN(who_comes_while_a_read_is_under_way_is_not_missed);
+    RUN(a_proclaim_while_a_read_is_under_way_is_not_missed);
     RUN(something_is_told_however_much_happens);
     RUN(a_snapshot_in_which_another_was_first_is_not_taken_for_the_leaders);
     RUN(compaction_is_survived);
