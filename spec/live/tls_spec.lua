@@ -192,7 +192,17 @@ describe("TLS", function()
     it("an authority that did not sign the server's certificate", scene.play(function()
       fails({ endpoints = open_server.endpoint, cacert = pki:path "other.crt" }, "not trusted", "issued by /CN=ca",
         "is it the right cacert?")
-      fails({ endpoints = open_server.endpoint }, "not trusted", "give cacert, for the system does not know it")
+    end))
+
+    it("an authority that the system does not know, or a system that knows none", scene.play(function()
+      local options = { endpoints = open_server.endpoint }
+      local client, message = lunarch.connect(options)
+      if not client then
+        assert.truthy(message:find("give cacert, or install the package ca-certificates", 1, true), message)
+        return
+      end
+      client:close(1)
+      fails(options, "not trusted", "give cacert, for the system does not know it")
     end))
 
     it("a server's certificate that has expired", scene.play(function()
