@@ -7,9 +7,9 @@ local args = require "lunarch.internal.args"
 
 args.is_ours()
 
-local files = require "lunarch.cli.sim.files"
 local loop = require "lunarch.cli.sim.loop"
 local process = require "lunarch.sim.process"
+local stream = require "lunarch.cli.sim.stream"
 
 local commands = {}
 
@@ -287,7 +287,7 @@ end
 function commands.popen(command, mode)
   local outcome = run_blocking(args.string("io.popen", "command", command))
   local text = mode ~= "w" and outcome.stdout or nil
-  return files.pipe(text, function() return status_of(outcome) end)
+  return stream.pipe(text, function() return status_of(outcome) end)
 end
 
 return commands
