@@ -59,17 +59,30 @@ local function is_folder(path)
   return folder ~= nil
 end
 
+-- get() and set() copy the whole disk.
+local function put(disk, path, text)
+  local all = disk.get()
+  all[path] = text
+  disk.set(all)
+end
+
 local Content = {}
 Content.__index = Content
 
 function Content:keep()
-  if not self.path then return end -- it was removed
-  local all = self.disk.get()
-  all[self.path] = self.text
-  self.disk.set(all)
+  if self.path then put(self.disk, self.path, self.text) end -- nil: it was removed
 end
 
--- What was under this path is no longer to be found: whoever has opened it keeps it.
+local function new_content(text)
+  return setmetatable({ text = text }, Content)
+end
+
+-- Is found under this path from now on.
+local function place(disk, path, content)
+  content.disk, content.path, disk.opened[path] = disk, path, content
+end
+
+-- What was under this path is no longer to be found: it stays with those that have opened it.
 local function unlink(disk, path)
   local opened = disk.opened[path]
   if opened then opened.path, disk.opened[path] = nil, nil end
@@ -78,17 +91,12 @@ end
 -- Is on the disk from now on.
 local function link(disk, path, content)
   unlink(disk, path)
-  content.disk, content.path, disk.opened[path] = disk, path, content
+  place(disk, path, content)
   content:keep()
 end
 
-local function new_content(text)
-  return setmetatable({ text = text }, Content)
-end
-
--- What is under this path, or nil, message, number.
-local function find(disk, path)
-  local text = disk.get()[path]
+-- What is under this path, or nil, message, number. `text` is what the disk has there.
+local function find(disk, path, text)
   if text == false then return refuse(path, "No such file or directory", ENOENT) end
   if not text then
     local found, message, code = read_machine(path)
@@ -97,20 +105,20 @@ local function find(disk, path)
   local content = disk.opened[path]
   if not content then
     content = new_content(text)
-    content.disk, content.path, disk.opened[path] = disk, path, content
+    place(disk, path, content)
   end
   content.text = text
   return content
 end
 
 -- The same for writing: it is on the disk then.
-local function find_or_make(disk, path, is_empty)
-  if disk.get()[path] == nil and is_folder(path) then return refuse(path, "Is a directory", EISDIR) end
+local function find_or_make(disk, path, text, is_empty)
+  if text == nil and is_folder(path) then return refuse(path, "Is a directory", EISDIR) end
   local content, message, code
-  if is_empty and not disk.get()[path] then
+  if is_empty and not text then
     content = new_content ""
   else
-    content, message, code = find(disk, path)
+    content, message, code = find(disk, path, text)
     if not content and code ~= ENOENT then return nil, message, code or EACCES end
     content = content or new_content ""
   end
@@ -126,11 +134,12 @@ local function open(disk, path, mode)
     args.misuse("bad argument #2 to 'open' (invalid mode)")
   end
   local content, message, code
+  local text = disk.get()[path]
   if mode:find "^r" then
-    content, message, code = find(disk, path)
+    content, message, code = find(disk, path, text)
     if content and mode:find "+" and not content.path then link(disk, path, content) end
   else
-    content, message, code = find_or_make(disk, path, mode:find "^w" ~= nil)
+    content, message, code = find_or_make(disk, path, text, mode:find "^w" ~= nil)
   end
   if not content then return nil, message, code end
   local file = stream.new(content, mode:find "[r+]" ~= nil, not mode:find "^rb?$")
@@ -140,14 +149,12 @@ end
 
 local function take_away(disk, path)
   unlink(disk, path)
-  local all = disk.get()
-  all[path] = false
-  disk.set(all)
+  put(disk, path, false)
 end
 
 local function remove(disk, path)
   path = plain(args.string("os.remove", "path", path))
-  local content, message, code = find(disk, path)
+  local content, message, code = find(disk, path, disk.get()[path])
   if not content then return nil, message, code end
   take_away(disk, path)
   return true
@@ -155,7 +162,7 @@ end
 
 local function rename(disk, from, to)
   from, to = plain(args.string("os.rename", "from", from)), plain(args.string("os.rename", "to", to))
-  local content, message, code = find(disk, from)
+  local content, message, code = find(disk, from, disk.get()[from])
   if not content then return nil, message, code end
   if from == to then return true end
   take_away(disk, from)
@@ -165,8 +172,9 @@ end
 
 -- A chunk that the script has written; what it has not is the machine's.
 local function load_file(disk, path, ...)
-  local text = type(path) == "string" and disk.get()[plain(path)]
-  if text == nil or type(path) ~= "string" then return nil end
+  if type(path) ~= "string" then return nil end
+  local text = disk.get()[plain(path)]
+  if text == nil then return nil end
   if not text then return { n = 2, nil, ("cannot open %s"):format(path) } end
   return table.pack(load((text:gsub("^#[^\n]*", "")), "@" .. path, ...))
 end
