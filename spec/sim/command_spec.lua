@@ -45,9 +45,7 @@ describe("lunarch sim", function()
 
   it("finds modules beside the script, whatever the working directory is", function()
     local path = script.write("local helper = require 'helper_beside'\n" .. FINE .. "assert(helper == 'found')")
-    local file = assert(io.open(path:match "^(.*)/" .. "/helper_beside.lua", "w"))
-    file:write "return 'found'"
-    file:close()
+    tree.write(path:match "^(.*)/" .. "/helper_beside.lua", "return 'found'")
     local output, status = process.run { "lunarch", "sim", path, "--seeds", "1..2", cwd = "/" }
     assert.equal(0, status, output)
   end)

@@ -6,7 +6,7 @@ local handover = require "lunarch.handover"
 local lunarch = require "lunarch"
 local median = require "support.median"
 local process = require "support.process"
-local tree = require "support.tree"
+local script = require "host.script"
 local uv = require "luv"
 local wait = require "support.wait"
 
@@ -14,21 +14,12 @@ local NAMES, ROUNDS, MOST_RATIO = { "A", "B", "C", "D", "E" }, 21, 1.5
 local SETTLE_MS = 300
 
 local SCRIPT = [[
-  local uv = require "luv"
-  local function say(what)
-    local s, us = uv.gettimeofday()
-    print(("%s %d.%06d"):format(what, s, us))
-  end
+  local function say(what) print(("%s %.6f"):format(what, lunarch.now())) end
   election, ttl = "/measured", 60
   function on_elected() say "elected" end
   function do_work() return 0.05 end
   function on_lost() say "lost" end
 ]]
-
-local function now()
-  local s, us = uv.gettimeofday()
-  return s + us / 1e6
-end
 
 local function start(server, path, name)
   return process.start { "lunarch", "run", path, "--endpoints", server.endpoint, "--name", name }
@@ -77,7 +68,7 @@ local function hand_over(client, children, to)
   local sent_at
   local recorder = setmetatable({
     txn = function(_, ...)
-      sent_at = now()
+      sent_at = lunarch.now()
       return client:txn(...)
     end,
   }, { __index = function(_, name)
@@ -93,7 +84,7 @@ end
 local function stop_leader(children)
   local name = leader_of(children)
   local child = children[name]
-  local asked_at = now()
+  local asked_at = lunarch.now()
   child:signal "sigterm"
   child:wait_exit()
   local lost_at = last(child, "lost")
@@ -104,10 +95,7 @@ end
 
 ---@param verdict fun(is_fine: boolean, what: string, troubles?: string[])
 return function(verdict)
-  local server, path = etcd.start(), tree.folder() .. "/measured.lua"
-  local file = assert(io.open(path, "w"))
-  file:write(SCRIPT)
-  file:close()
+  local server, path = etcd.start(), script.write(SCRIPT)
   local client = assert(lunarch.connect { endpoints = server.endpoint })
   local children, n_wrong = {}, 0
   local handed, stopped, handed_gaps, stopped_gaps = {}, {}, {}, {}
