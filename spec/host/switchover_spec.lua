@@ -4,6 +4,7 @@ local json = require "cjson"
 local process = require "support.process"
 local script = require "host.script"
 local tree = require "support.tree"
+local users = require "support.users"
 local wait = require "support.wait"
 
 local HANDLERS = [[
@@ -311,13 +312,9 @@ describe("a line that is asked", function()
 
   it("by candidates that may not read such keys is not heard, which they say once, and lead all the same", function()
     local own = etcd.start {}
-    for _, words in ipairs {
-      { "user", "add", "root:rootpw" }, { "user", "grant-role", "root", "root" }, { "role", "add", "a" },
-      { "role", "grant-permission", "a", "readwrite", "--prefix=true", "/a/" }, { "user", "add", "alice:secret" },
-      { "user", "grant-role", "alice", "a" }, { "auth", "enable" },
-    } do
-      own:etcdctl(table.unpack(words))
-    end
+    users.add_root(own)
+    users.add(own, "alice:secret", "a", "readwrite", "/a/")
+    users.must(own, "auth", "enable")
     local child = script.start(HANDLERS, {
       "--endpoints", own.endpoint, "--election", "/a/x", "--user", "alice", env = { LUNARCH_PASSWORD = "secret" },
     })

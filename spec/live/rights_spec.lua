@@ -4,6 +4,7 @@ local etcd = require "support.etcd"
 local lunarch = require "lunarch"
 local scene = require "live.support.scene"
 local tree = require "support.tree"
+local users = require "support.users"
 local vm = require "support.vm"
 
 local TTL = 3
@@ -19,25 +20,16 @@ end
 
 describe("etcd's users", function()
   local server
-  local ROOT = "--user=root:rootpw"
 
-  local function must(...)
-    local output, ok = server:etcdctl(...)
-    assert(ok, output)
-    return output
-  end
+  local function must(...) return users.must(server, ...) end
 
-  local function as_root(...) return must(ROOT, ...) end
+  local function as_root(...) return users.as_root(server, ...) end
 
   local function enable() must("auth", "enable") end
 
   local function add_alice()
-    must("user", "add", "root:rootpw")
-    must("user", "grant-role", "root", "root")
-    must("role", "add", "a")
-    must("role", "grant-permission", "a", "readwrite", "--prefix=true", "/a/")
-    must("user", "add", "alice:secret")
-    must("user", "grant-role", "alice", "a")
+    users.add_root(server)
+    users.add(server, "alice:secret", "a", "readwrite", "/a/")
   end
 
   before_each(function()
@@ -78,13 +70,7 @@ describe("etcd's users", function()
   it("whose password is changed lose the sessions of the old one", scene.play(function()
     enable()
     local client = alice()
-    local command = tree.quote {
-      tree.etcdctl, "--endpoints=" .. server.endpoint, ROOT, "user", "passwd", "alice", "--interactive=false",
-    }
-    local reason, refusal = lose(client, function()
-      local output, ok = vm.shell("echo another | " .. command .. " 2>&1")
-      assert(ok, output)
-    end)
+    local reason, refusal = lose(client, function() users.change_password(server, "alice", "another") end)
     assert.equal("unauthenticated", reason)
     assert.is_nil(refusal:find("secret", 1, true))
     client:close(1)

@@ -3,6 +3,7 @@ local etcd = require "support.etcd"
 local pkis = require "support.pki"
 local process = require "support.process"
 local tree = require "support.tree"
+local users = require "support.users"
 local uv = require "luv"
 local wait = require "support.wait"
 
@@ -15,14 +16,9 @@ describe("a secret", function()
     server = etcd.start()
     folder = tree.folder()
     tree.write(folder .. "/password", SECRET .. "\n")
-    for _, words in ipairs {
-      { "user", "add", "root:rootpw" }, { "user", "grant-role", "root", "root" }, { "user", "add", "alice:" .. SECRET },
-      { "role", "add", "a" }, { "role", "grant-permission", "a", "readwrite", "--prefix=true", "/a/" },
-      { "user", "grant-role", "alice", "a" }, { "auth", "enable" },
-    } do
-      local output, ok = server:etcdctl(table.unpack(words))
-      assert(ok, output)
-    end
+    users.add_root(server)
+    users.add(server, "alice:" .. SECRET, "a", "readwrite", "/a/")
+    users.must(server, "auth", "enable")
   end)
   teardown(function() server:stop() end)
   after_each(process.end_all)

@@ -7,11 +7,10 @@ local lunarch = require "lunarch"
 local pkis = require "support.pki"
 local scene = require "live.support.scene"
 local tree = require "support.tree"
-local vm = require "support.vm"
+local users = require "support.users"
 
 local TTL, LIFE_S = 3, 3
 local LOST_S = 4 * TTL
-local ROOT = "--user=root:rootpw"
 
 -- HS256: the key is any file.
 local function flags_of(kind, folder)
@@ -24,23 +23,10 @@ local function flags_of(kind, folder)
   return flags
 end
 
-local function must(server, ...)
-  local output, ok = server:etcdctl(...)
-  assert(ok, output)
-  return output
-end
-
 local function add_users(server)
-  must(server, "user", "add", "root:rootpw")
-  must(server, "user", "grant-role", "root", "root")
-  for name, right in pairs { a = "readwrite", w = "write" } do
-    must(server, "role", "add", name)
-    must(server, "role", "grant-permission", name, right, "--prefix=true", ("/%s/"):format(name))
-  end
-  must(server, "user", "add", "alice:secret")
-  must(server, "user", "grant-role", "alice", "a")
-  must(server, "user", "add", "writer:secret")
-  must(server, "user", "grant-role", "writer", "w")
+  users.add_root(server)
+  users.add(server, "alice:secret", "a", "readwrite", "/a/")
+  users.add(server, "writer:secret", "w", "write", "/w/")
 end
 
 for _, kind in ipairs { "simple", "jwt" } do
@@ -51,7 +37,7 @@ for _, kind in ipairs { "simple", "jwt" } do
       folder = tree.folder()
       server = etcd.start { flags = flags_of(kind, folder) }
       add_users(server)
-      must(server, "auth", "enable")
+      users.must(server, "auth", "enable")
     end)
     after_each(function()
       server:stop()
@@ -66,13 +52,10 @@ for _, kind in ipairs { "simple", "jwt" } do
       end)
     end
 
-    local function as_root(...) return must(server, ROOT, ...) end
+    local function as_root(...) return users.as_root(server, ...) end
 
     local function change_password(password)
-      local output, ok = vm.shell(("echo %s | %s 2>&1"):format(password, tree.quote {
-        tree.etcdctl, "--endpoints=" .. server.endpoint, ROOT, "user", "passwd", "alice", "--interactive=false",
-      }))
-      assert(ok, output)
+      users.change_password(server, "alice", password)
     end
 
     -- A session with a lock, until it is lost: why.
@@ -107,7 +90,7 @@ for _, kind in ipairs { "simple", "jwt" } do
       as_root("auth", "disable")
       scene.eventually(function() return client:put("/b/free", "1", nil, 2) end, nil, "a write without authentication")
       lunarch.sleep(TTL)
-      must(server, "auth", "enable")
+      users.must(server, "auth", "enable")
       scene.eventually(function() return client:put("/a/x", "2", nil, 2) end, nil, "a write with authentication")
       for i = 1, 5 do
         as_root("role", "add", "more" .. i)
@@ -144,9 +127,9 @@ describe("of users, the words", function()
   setup(function()
     server = etcd.start { flags = flags_of "simple" }
     add_users(server)
-    must(server, "user", "add", "bare", "--no-password")
-    must(server, "user", "grant-role", "bare", "a")
-    must(server, "auth", "enable")
+    users.must(server, "user", "add", "bare", "--no-password")
+    users.must(server, "user", "grant-role", "bare", "a")
+    users.must(server, "auth", "enable")
   end)
   teardown(function() server:stop() end)
 
@@ -191,8 +174,8 @@ describe("of users, the words", function()
   end))
 
   it("say that a lease holds what the user may not write or read, or tell its time", scene.play(function()
-    local lease = must(server, ROOT, "lease", "grant", "60"):match "lease (%x+)"
-    must(server, ROOT, "put", "/b/x", "1", "--lease=" .. lease)
+    local lease = users.as_root(server, "lease", "grant", "60"):match "lease (%x+)"
+    users.as_root(server, "put", "/b/x", "1", "--lease=" .. lease)
     lease = ("0"):rep(16 - #lease) .. lease
     local client = connect("alice", "secret")
     refused("permission_denied", "user alice: .*permission denied", client:put("/a/x", "1", { lease = lease }, 10))
@@ -204,17 +187,13 @@ describe("of users, the words", function()
 
   it("say which name of a client's certificate etcd does not know", scene.play(function()
     local pki = pkis.usual()
-    pki:leaf("root", "ca", { subject = "/CN=root" })
     pki:leaf("stranger", "ca", { subject = "/CN=stranger" })
     local secure = etcd.start {
       flags = flags_of "simple",
-      tls = {
-        cert = pki:path "server.crt", key = pki:path "server.key", cacert = pki:path "ca.crt",
-        wants_client = true, ctl_cert = pki:path "root.crt", ctl_key = pki:path "root.key",
-      },
+      tls = users.tls(pki),
     }
     add_users(secure)
-    must(secure, "auth", "enable")
+    users.must(secure, "auth", "enable")
     local client = assert(lunarch.connect {
       endpoints = secure.endpoint, cacert = pki:path "ca.crt", cert = pki:path "stranger.crt",
       key = pki:path "stranger.key",

@@ -4,30 +4,20 @@ local lunarch = require "lunarch"
 local pkis = require "support.pki"
 local scene = require "live.support.scene"
 local tree = require "support.tree"
+local users = require "support.users"
 
 local TOKEN_LIFE_S = 3
-local ROOT = { "--user=root:rootpw" }
 
 describe("users", function()
   local server, n
 
-  local function must(...)
-    local output, ok = server:etcdctl(...)
-    assert(ok, output)
-    return output
-  end
+  local function must(...) return users.must(server, ...) end
 
-  local function as_root(...)
-    return must(ROOT[1], ...)
-  end
+  local function as_root(...) return users.as_root(server, ...) end
 
   local function add_users()
-    must("user", "add", "root:rootpw")
-    must("user", "grant-role", "root", "root")
-    must("role", "add", "a")
-    must("role", "grant-permission", "a", "readwrite", "--prefix=true", "/a/")
-    must("user", "add", "alice:secret")
-    must("user", "grant-role", "alice", "a")
+    users.add_root(server)
+    users.add(server, "alice:secret", "a", "readwrite", "/a/")
   end
 
   local function start(options)
@@ -145,7 +135,7 @@ describe("users", function()
       local lines = {}
       local client = connect { user = "alice:secret", trace = function(line) lines[#lines + 1] = line end }
       assert(client:put("/a/x", "1"))
-      server:etcdctl(ROOT[1], "user", "delete", "alice")
+      as_root("user", "delete", "alice")
       scene.eventually(function()
         local ok, message, code = client:put("/a/x", "2", nil, 2)
         return not ok and code == "unauthenticated" and message:find("user alice", 1, true)
@@ -181,14 +171,7 @@ describe("users", function()
 
   it("may be named by a client's certificate", scene.play(function()
     local pki = pkis.usual()
-    pki:leaf("root", "ca", { subject = "/CN=root" })
-    server = etcd.start {
-      tls = {
-        cert = pki:path "server.crt", key = pki:path "server.key", cacert = pki:path "ca.crt",
-        wants_client = true,
-        ctl_cert = pki:path "root.crt", ctl_key = pki:path "root.key",
-      },
-    }
+    server = etcd.start { tls = users.tls(pki) }
     add_users()
     must("auth", "enable")
     local client = assert(lunarch.connect {
@@ -208,14 +191,8 @@ describe("users", function()
   it("have the last word beside a certificate that names no user, also for a watch that begins before the token",
     scene.play(function()
       local pki = pkis.usual()
-      pki:leaf("root", "ca", { subject = "/CN=root" })
       pki:leaf("machine", "ca", { subject = "/CN=machine-7" })
-      server = etcd.start {
-        tls = {
-          cert = pki:path "server.crt", key = pki:path "server.key", cacert = pki:path "ca.crt", wants_client = true,
-          ctl_cert = pki:path "root.crt", ctl_key = pki:path "root.key",
-        },
-      }
+      server = etcd.start { tls = users.tls(pki) }
       add_users()
       must("auth", "enable")
       local client = assert(lunarch.connect {

@@ -3,13 +3,14 @@
 -- it takes to be let in stands in our environment as LUNARCH_*, and so in that of the programs a spec starts. Where one
 -- spec alone wants it (the option is_secured), it is `cluster.credentials`, an environment for process.lua.
 local pkis = require "support.pki"
+local users = require "support.users"
 local uv = require "luv"
 
 local secured = {}
 
 secured.SIZE = 3
 
-local USER, PASSWORD, ROOT = "spec", "a:b c", "root:of the specs"
+local USER, PASSWORD = "spec", "a:b c"
 -- The least that bcrypt takes: each Authenticate costs etcd 60 ms by default.
 local FLAGS = { "--bcrypt-cost", "4" }
 
@@ -55,18 +56,10 @@ end
 
 -- Users of a cluster that serves, and authentication; etcdctl is root from then on.
 function secured.close_doors(cluster)
-  local function must(...)
-    local output, ok = cluster:etcdctl(...)
-    assert(ok, output)
-  end
-  must("user", "add", ROOT)
-  must("user", "grant-role", "root", "root")
-  must("role", "add", USER)
-  must("role", "grant-permission", USER, "readwrite", "--prefix=true", "")
-  must("user", "add", USER .. ":" .. PASSWORD)
-  must("user", "grant-role", USER, USER)
-  must("auth", "enable")
-  cluster.options.ctl_user = ROOT
+  users.add_root(cluster)
+  users.add(cluster, USER .. ":" .. PASSWORD, USER, "readwrite", "")
+  users.must(cluster, "auth", "enable")
+  cluster.options.ctl_user = users.ROOT
   cluster.credentials = credentials()
   if not secured.is_wanted() then return end
   for name, value in pairs(cluster.credentials) do

@@ -58,14 +58,14 @@ function tree.read(path)
   return text
 end
 
--- `words` as one command line for the shell.
----@param words string[]
 function tree.write(path, text)
   local file = assert(io.open(path, "w"))
   assert(file:write(text))
   file:close()
 end
 
+-- `words` as one command line for the shell.
+---@param words string[]
 function tree.quote(words)
   local quoted = {}
   for i, word in ipairs(words) do

@@ -6,6 +6,7 @@ local partition = require "live.support.partition"
 local pkis = require "support.pki"
 local process = require "support.process"
 local tree = require "support.tree"
+local users = require "support.users"
 local uv = require "luv"
 local wait = require "support.wait"
 
@@ -150,14 +151,9 @@ local function start_with_tokens(kind, options)
   table.insert(flags, "--bcrypt-cost")
   table.insert(flags, "4")
   local server = etcd.start { flags = flags }
-  for _, words in ipairs {
-    { "user", "add", "root:rootpw" }, { "user", "grant-role", "root", "root" }, { "user", "add", "holder:secret" },
-    { "role", "add", "holder" }, { "role", "grant-permission", "holder", "readwrite", "--prefix=true", "/holders/" },
-    { "user", "grant-role", "holder", "holder" }, { "auth", "enable" },
-  } do
-    local output, ok = server:etcdctl(table.unpack(words))
-    assert(ok, output)
-  end
+  users.add_root(server)
+  users.add(server, "holder:secret", "holder", "readwrite", "/holders/")
+  users.must(server, "auth", "enable")
   options.env = { LUNARCH_USER = "holder:secret", LUNARCH_PASSWORD = false }
   return server, holders.start({ server.endpoint }, options)
 end
