@@ -31,14 +31,20 @@ function args.misuse(format, ...)
   error(tame(select("#", ...) > 0 and format:format(...) or format), level)
 end
 
--- The text, placed at the innermost line that is not ours of a coroutine that has yielded.
-function args.placed(thread, text)
+-- The innermost line that is not ours of a coroutine, this one or one that has yielded: "file:line", or nil.
+function args.place(thread)
   local level, info = 0, getinfo(thread, 0, "Sl")
-  while info and (info.what == "C" or ours[info.source]) do
+  while info and (info.currentline <= 0 or ours[info.source]) do
     level = level + 1
     info = getinfo(thread, level, "Sl")
   end
-  return info and ("%s:%d: %s"):format(info.short_src, info.currentline, text) or text
+  return info and ("%s:%d"):format(info.short_src, info.currentline)
+end
+
+-- The text, placed there.
+function args.placed(thread, text)
+  local place = args.place(thread)
+  return place and ("%s: %s"):format(place, text) or text
 end
 
 local misuse = args.misuse

@@ -6,6 +6,8 @@ args.is_ours()
 
 local effects = {}
 
+local running = coroutine.running
+
 local STOP = setmetatable({}, { __tostring = function() return "lunarch check goes no further" end })
 
 -- Those of a module, by its name.
@@ -29,18 +31,6 @@ for _, name in ipairs {
   "update_time", "uptime", "version", "version_string",
 } do
   HARMLESS[name] = true
-end
-
--- Where the script is, in words: the first function on the stack that is not ours.
-local function place()
-  for level = 4, 20 do
-    local info = debug.getinfo(level, "Sl")
-    if not info then break end
-    if info.currentline > 0 and not args.holds(info.source) then
-      return (" (%s:%d)"):format(info.short_src, info.currentline)
-    end
-  end
-  return ""
 end
 
 local function is_for_writing(mode)
@@ -79,8 +69,8 @@ function effects.refuse(lunarch)
   local saved = {}
   local modules = { lunarch = lunarch, os = os, io = io }
   local function stop(name)
-    local ok, where = pcall(place)
-    found = found or name .. (ok and where or "")
+    local ok, place = pcall(args.place, running())
+    found = found or (ok and place and name .. " (" .. place .. ")" or name)
     error(STOP, 0)
   end
   local function replace(table, name, value)

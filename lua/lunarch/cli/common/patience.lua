@@ -10,19 +10,7 @@ local patience = {}
 local LOOK_EVERY = 10000     -- instructions
 
 local create, resume, running = coroutine.create, coroutine.resume, coroutine.running
-local getinfo, sethook = debug.getinfo, debug.sethook
-
--- The innermost line that is not ours.
-local function place()
-  for level = 3, 20 do
-    local info = getinfo(level, "Sl")
-    if not info then break end
-    if info.currentline > 0 and not args.holds(info.source) then
-      return ("%s:%d"):format(info.short_src, info.currentline)
-    end
-  end
-  return nil
-end
+local sethook = debug.sethook
 
 local function results(ok, ...)
   if not ok then error((...), 0) end
@@ -40,7 +28,7 @@ function patience.call(seconds, on_late, fn, ...)
     if core.now() < until_s then return end
     if not is_late then
       is_late = true
-      on_late(place())
+      on_late(args.place(running()))
     end
     error("the time is over", 0)
   end
