@@ -147,7 +147,7 @@ local function call(candidate, name)
   own.calling, own.due_at, own.is_late = name, candidate.lunarch.now() + own.timeout, false
   local ok, answer = handlers.attempt(candidate, name, answer_of, candidate.handlers[name])
   own.calling, own.due_at = nil, nil
-  if not ok and (answer.err == tasks.STOP or handlers.is_ended_by_program(answer.err)) then error(answer.err, 0) end
+  if not ok and handlers.is_told_to_end(answer.err) then error(answer.err, 0) end
   if own.is_late then calm(candidate) end
   judge(candidate, name, own.is_late and too_late(name, own.timeout) or trouble_in(name, ok, answer))
 end

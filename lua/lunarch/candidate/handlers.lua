@@ -64,11 +64,14 @@ local function is_abandoned()
   return task ~= nil and task.has_ended
 end
 
---- Whether this task was ended by the program, which ends all that it runs, and not by us.
-function handlers.is_ended_by_program(err)
+--- Whether a task (nil: this one) failed because it has to end: we have dismissed it, or the program ends all that it
+--- runs, by interrupting it or by Ctrl-C. A term or a check whose time is over is something else.
+function handlers.is_told_to_end(err, task)
+  if err == tasks.STOP or common.is_ctrl_c(err) then return true end
   local world = loop.world()
-  return tasks.is_interrupted(world.current and world.current(), err) and not handlers.is_lost_error(err)
-    and err ~= tasks.STOP
+  task = task or world.current and world.current()
+  local interruption = task and task.interruption
+  return interruption ~= nil and interruption.err == err and not handlers.is_lost_error(err)
 end
 
 --- Calls a handler that is no part of a term's work: its error is told, and nothing else.
@@ -77,7 +80,7 @@ function handlers.tell(candidate, name, ...)
   if not handler then return true end
   local ok, result = handlers.attempt(candidate, name, handler, ...)
   if ok then return true, result end
-  if not handlers.is_ended_by_program(result.err) and result.err ~= tasks.STOP and not is_abandoned() then
+  if not handlers.is_told_to_end(result.err) and not is_abandoned() then
     candidate.log.error("%s failed: %s", name, result.text)
   end
   return false

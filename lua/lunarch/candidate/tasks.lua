@@ -1,5 +1,4 @@
 -- The tasks of a candidate: begun in its name, so that the log knows whose handler speaks, and ended.
-local common = require "lunarch.loop.common"
 local loop = require "lunarch.loop"
 
 require "lunarch.internal.args".is_ours()
@@ -52,12 +51,6 @@ end
 --- The same, and begins anew after an error, which may be anything: no memory, or on LuaJIT a finalizer that failed.
 function tasks.keep(candidate, fn, ...)
   return tasks.spawn(candidate, go_on, fn, ...)
-end
-
---- Whether a task failed by what interrupted it, or by Ctrl-C, which LuaJIT raises in whatever runs.
-function tasks.is_interrupted(task, err)
-  local interruption = task and task.interruption
-  return interruption ~= nil and interruption.err == err or common.is_ctrl_c(err)
 end
 
 --- Ends a helper's task. False: its handler did not end, and is abandoned.

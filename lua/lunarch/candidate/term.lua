@@ -95,9 +95,8 @@ local function call(candidate, name, term)
       candidate.log.warn("%s failed while it was told to stop (%s): %s", name, candidate.over, result.text)
     end
     return false
-  elseif not ok and handlers.is_ended_by_program(result.err) then
-    candidate:stop()
-    return false
+  elseif not ok and handlers.is_told_to_end(result.err) then
+    error(result.err, 0)
   elseif not ok then
     set_over(candidate, "error")
     candidate.log.error("%s failed: %s", name, result.text)
@@ -186,7 +185,7 @@ local function serve(candidate, session, term)
   -- stop() came between the last look and the worker's birth.
   if candidate.stopping then terms.stop(candidate, candidate.stopping) end
   local ok, trace, err = join(candidate, worker)
-  if ok == false and not handlers.is_lost_error(err) and tasks.is_interrupted(worker, err) then
+  if ok == false and handlers.is_told_to_end(err, worker) then
     -- The program interrupts all its tasks, this one before the driver.
     candidate:stop()
   elseif ok == false and not handlers.is_lost_error(err) then
