@@ -25,6 +25,10 @@ local function shown(text)
   return (text:sub(1, MOST_SHOWN_BYTES):gsub("%c", " "))
 end
 
+local function asker(fields) return shown(fields.by or "another") end
+
+local function to_whom(fields) return fields.to and " to " .. shown(fields.to) or "" end
+
 -- ---- what a candidate does ---------------------------------------------------------------------------------------
 
 -- Its own key in the line, by its lease; a second place of the session has a suffix.
@@ -45,7 +49,7 @@ local function await_instant(candidate, request)
   local at = beside.number(request.fields.at)
   if at and at > os.time() then
     candidate.log.debug("hands %s over in %.0f s, as %s asked", candidate.election_name, at - os.time(),
-      shown(request.fields.by or "another"))
+      asker(request.fields))
   end
   while at and at > os.time() do
     candidate.lunarch.sleep(math.min(AT_MOST_S, at - os.time()))
@@ -65,8 +69,7 @@ end
 local function serve(candidate, request)
   local term, fields = candidate.term, request.fields
   await_instant(candidate, request)
-  candidate.log.info("asked to hand %s over%s, by %s", candidate.election_name,
-    fields.to and " to " .. shown(fields.to) or "", shown(fields.by or "another"))
+  candidate.log.info("asked to hand %s over%s, by %s", candidate.election_name, to_whom(fields), asker(fields))
   local ok, why -- or for whom
   if fields.token and beside.number(fields.token) ~= term.token then
     why = "the leader has changed"
@@ -94,8 +97,7 @@ local function lead(candidate, request)
   if is_own(candidate, request.fields.place) then
     if candidate.finished ~= request.id then
       candidate.finished = request.id
-      candidate.log.debug("leads %s, as %s asked: the request is done", candidate.election_name,
-        shown(request.fields.by or "another"))
+      candidate.log.debug("leads %s, as %s asked: the request is done", candidate.election_name, asker(request.fields))
       tasks.spawn(candidate, function() handover.finish(candidate.client, request) end)
     end
   elseif request.fields.state == "asked" and not is_served(candidate, request) then
@@ -112,8 +114,7 @@ local function step_aside(candidate, request)
   local kvs = candidate.client:get(candidate.place, { prefix = true, keys_only = true }, READ_S)
   for _, kv in ipairs(kvs or {}) do
     if is_own(candidate, kv.key) and rev and kv.create_revision < rev and candidate.state == "standing" then
-      candidate.log.info("steps aside in %s, as %s asked", candidate.election_name,
-        shown(request.fields.by or "another"))
+      candidate.log.info("steps aside in %s, as %s asked", candidate.election_name, asker(request.fields))
       return candidate:_look_anew()
     end
   end
@@ -127,8 +128,7 @@ local function stand(candidate, request)
     candidate.stepped_aside = request.id
     tasks.spawn(candidate, step_aside, request)
   elseif state == "prepared" then
-    candidate.log.debug("is ready to lead %s, as %s asked", candidate.election_name,
-      shown(request.fields.by or "another"))
+    candidate.log.debug("is ready to lead %s, as %s asked", candidate.election_name, asker(request.fields))
     tasks.spawn(candidate, function() handover.acknowledge(candidate.client, request) end)
   end
 end
@@ -136,7 +136,7 @@ end
 local function heed_pause(candidate)
   local kv = candidate.requests.kvs[handover.pause_key(candidate.election_name)]
   local before = candidate.line_pause
-  candidate.line_pause = kv and ("it is paused by %s"):format(shown(beside.decode(kv.value).by or "another")) or nil
+  candidate.line_pause = kv and ("it is paused by %s"):format(asker(beside.decode(kv.value))) or nil
   if candidate.line_pause == before then return end
   if candidate.state == "leading" then
     candidate.log.info("leads on in %s: %s", candidate.election_name, candidate.line_pause or "it is paused no more")
@@ -154,7 +154,7 @@ local function show(candidate, kv)
   end
   local fields = handover.read(kv).fields
   candidate.log.debug("a switchover of %s%s, asked for by %s: %s", candidate.election_name,
-    fields.to and " to " .. shown(fields.to) or "", shown(fields.by or "another"), shown(fields.state or "?"))
+    to_whom(fields), asker(fields), shown(fields.state or "?"))
 end
 
 --- To be called when a request has changed, when on_elected begins, and when a term is over.
