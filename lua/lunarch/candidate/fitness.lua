@@ -11,6 +11,7 @@
 local args = require "lunarch.internal.args"
 local each = require "lunarch.internal.each"
 local handlers = require "lunarch.candidate.handlers"
+local known = require "lunarch.candidate.options"
 local tasks = require "lunarch.candidate.tasks"
 
 args.is_ours()
@@ -72,7 +73,7 @@ end
 ---@param options table the candidate's
 function fitness.callable(name, options)
   local check = options[name]
-  if type(check) ~= "table" or getmetatable(check) then return check end
+  if not known.is_command(check) then return check end
   require("lunarch.exec").parse(("lunarch.candidate: '%s'"):format(name), check)
   local timeout = fitness.new(options).timeout
   return function() return run(check, timeout) end

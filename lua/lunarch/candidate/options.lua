@@ -18,9 +18,14 @@ options.handlers = {
 
 local CHECK = 'a function, or a command such as { "pg_isready", "-q" }'
 
+--- Whether a check is a command, and no function or what can be called like one.
+function options.is_command(check)
+  return type(check) == "table" and not getmetatable(check)
+end
+
 -- Settings of a script, too, but named like handlers: a program that uses such a name itself is no candidate yet.
 local function check_or_command(call, name, value)
-  if type(value) == "table" and not getmetatable(value) then
+  if options.is_command(value) then
     if type(value[1]) == "string" and value[1] ~= "" then return value end
     args.misuse("%s: '%s' must be %s", call, name, CHECK)
   end

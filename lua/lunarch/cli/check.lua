@@ -153,7 +153,7 @@ end
 function Check:look_at_commands(candidate)
   for name in pairs(candidate_options.checks) do
     local check = candidate.options[name]
-    local trouble = type(check) == "table" and not getmetatable(check) and programs.trouble(check)
+    local trouble = candidate_options.is_command(check) and programs.trouble(check)
     if trouble then
       self:add("error", "%s%s: the command cannot be run: %s", self:prefix_of(candidate), name, trouble)
     end
