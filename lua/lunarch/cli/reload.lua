@@ -98,7 +98,7 @@ end
 
 local function load_anew(run)
   if not run.path then return nil end
-  -- A pipe would hold up everything until somebody writes to it.
+  -- A pipe would hold up everything until something is written to it.
   if require "luv".fs_stat(run.path) and not source.is_file(run.path) then
     error(("%s is not a file any more"):format(run.path), 0)
   end
