@@ -56,20 +56,29 @@ describe("a signal", function()
     end)
   end
 
+  -- An ordinary program that runs a candidate with these options.
+  local function start_ordinary(options)
+    local text = ('lunarch.candidate { election = "/signals/%d", name = "A", %s }:run()'):format(n, options)
+    return script.start(text, { "--endpoints", server.endpoint })
+  end
+
+  -- It is told to stop, and says this before it ends.
+  local function ends_after(child, line)
+    child:signal "sigterm"
+    child:wait_line(line)
+    assert.equal(143, (child:wait_exit()))
+  end
+
   -- All tasks of a program are interrupted, in any order.
   it("stops the candidate of an ordinary program, whatever hears of it first", function()
     for i = 1, 8 do
-      local child = script.start(([[
-        lunarch.candidate {
-          election = "/signals/%d", name = "A", on_elected = function() print "on_elected" end,
-          do_work = function() return %s end, on_lost = function(_, reason) print("on_lost " .. reason) end,
-        }:run()
-      ]]):format(n, i % 2 == 0 and "lunarch.sleep(100)" or "100"), { "--endpoints", server.endpoint })
+      local child = start_ordinary(([[
+        on_elected = function() print "on_elected" end, do_work = function() return %s end,
+        on_lost = function(_, reason) print("on_lost " .. reason) end]])
+        :format(i % 2 == 0 and "lunarch.sleep(100)" or "100"))
       child:wait_line "^on_elected"
       wait.pass(0.05)
-      child:signal "sigterm"
-      child:wait_line "^on_lost stopping$"
-      assert.equal(143, (child:wait_exit()))
+      ends_after(child, "^on_lost stopping$")
       assert.is_nil(child:find "failed")
       assert.is_true(is_clean())
     end
@@ -77,41 +86,30 @@ describe("a signal", function()
 
   it("is no answer of a check that it interrupts", function()
     for _ = 1, 4 do
-      local child = script.start(([=[
-        local is_elected = false
-        lunarch.candidate {
-          election = "/signals/%d", name = "A", health_interval = 0.5, health_timeout = 60, health_failures = 1,
-          health = function()
-            if is_elected then print "checks" lunarch.sleep(50) end
-            return true
-          end,
-          on_elected = function() is_elected = true end, do_work = function() return 100 end,
-          on_lost = function(_, reason) print("on_lost " .. reason) end,
-        }:run()
-      ]=]):format(n), { "--endpoints", server.endpoint })
+      local child = start_ordinary [[
+        health_interval = 0.5, health_timeout = 60, health_failures = 1,
+        health = function()
+          if is_elected then print "checks" lunarch.sleep(50) end
+          return true
+        end,
+        on_elected = function() is_elected = true end, do_work = function() return 100 end,
+        on_lost = function(_, reason) print("on_lost " .. reason) end]]
       child:wait_line "^checks"
-      child:signal "sigterm"
-      child:wait_line "^on_lost stopping$"
-      assert.equal(143, (child:wait_exit()))
+      ends_after(child, "^on_lost stopping$")
       assert.is_nil(child:find "failed")
     end
   end)
 
   it("leaves on_lost its time, also where it is running already", function()
-    local child = script.start(([=[
-      lunarch.candidate {
-        election = "/signals/%d", name = "A", do_work = function() return false end,
-        on_lost = function(_, reason)
-          print("on_lost " .. reason)
-          lunarch.sleep(1)
-          print "on_lost has ended"
-        end,
-      }:run()
-    ]=]):format(n), { "--endpoints", server.endpoint })
+    local child = start_ordinary [[
+      do_work = function() return false end,
+      on_lost = function(_, reason)
+        print("on_lost " .. reason)
+        lunarch.sleep(1)
+        print "on_lost has ended"
+      end]]
     child:wait_line "^on_lost resigned$"
-    child:signal "sigterm"
-    child:wait_line "^on_lost has ended$"
-    assert.equal(143, (child:wait_exit()))
+    ends_after(child, "^on_lost has ended$")
     assert.is_true(is_clean())
   end)
 
