@@ -4,6 +4,7 @@
 -- Everything that was done is kept with its instant (the journal): from it an experiment is written, and, in the
 -- simulator, the world is played again.
 local args = require "lunarch.internal.args"
+local await = require "lunarch.lab.await"
 local breaking = require "lunarch.lab.breaking"
 local events = require "lunarch.lab.events"
 local handles = require "lunarch.lab.candidate"
@@ -21,7 +22,7 @@ local World = {}
 World.__index = World
 
 local ANSWER_S = 5
-local POLL_S, UNTIL_S = 0.01, 60
+local STEP_S = 60
 local MOST_EVENTS = 50000 -- of the timeline; then the older half is forgotten
 -- Calls take no time that anybody counts: run(1) begins where the last run() ended.
 local NO_TIME_S = 0.1
@@ -312,7 +313,7 @@ function verbs.run(self, s)
 end
 
 function verbs.step(self, limit)
-  limit = seconds("step", "limit", limit) or UNTIL_S
+  limit = seconds("step", "limit", limit) or STEP_S
   local wait = { cancel = function() self.step_wait = nil end }
   self.step_wait = wait
   if self.driver:suspend(wait, limit) then return end
@@ -321,13 +322,8 @@ function verbs.step(self, limit)
 end
 
 function verbs.until_(self, fn, limit)
-  if type(fn) ~= "function" then args.bad("until_", "fn", "a function", fn) end
-  local till = self:now() + (seconds("until_", "limit", limit) or UNTIL_S)
-  while self:now() < till do
-    if fn() then return true end
-    self.driver:sleep_until(self:now() + POLL_S)
-  end
-  return nil, ("it has not become true within %g s"):format(limit or UNTIL_S), "timeout"
+  local function now() return self:now() end
+  return await(fn, limit, now, function(s) self.driver:sleep_until(now() + s) end)
 end
 
 -- ---- what is expected --------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ local host = require "lunarch.host"
 local asking = require "lunarch.console.asking"
 local lazy = require "lunarch.console.lazy"
 local lunarch = require "lunarch"
+local await = require "lunarch.lab.await"
 local check_seconds = require "lunarch.lab.seconds"
 
 args.is_ours()
@@ -398,22 +399,13 @@ end
 
 local passing = {}
 
-local POLL_S, UNTIL_S = 0.01, 60
-
 function passing.run(_, s)
   if s == nil then args.bad("run", "seconds", "a number of seconds", s) end
   lunarch.sleep(check_seconds("run", "seconds", s))
 end
 
 function passing.until_(_, fn, limit)
-  if type(fn) ~= "function" then args.bad("until_", "fn", "a function", fn) end
-  limit = check_seconds("until_", "limit", limit) or UNTIL_S
-  local until_s = lunarch.now() + limit
-  while lunarch.now() < until_s do
-    if fn() then return true end
-    lunarch.sleep(POLL_S)
-  end
-  return nil, ("it has not become true within %g s"):format(limit), "timeout"
+  return await(fn, limit, lunarch.now, lunarch.sleep)
 end
 
 -- ---- the prompt and the end -------------------------------------------------------------------------------------
