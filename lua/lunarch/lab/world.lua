@@ -295,9 +295,7 @@ end
 -- As on every other etcd; kept in the journal, because they change who leads.
 for _, verb in ipairs { "switchover", "pause_line", "resume_line" } do
   verbs[verb] = function(self, ...)
-    local own = self.own_of()
-    own.on_asked = function(text) self:fault(nil, text) end
-    return own.verbs[verb](...)
+    return self.own_of().verbs[verb](...)
   end
 end
 
@@ -403,10 +401,10 @@ function World:forget()
   end
 end
 
---- A world over a driver.
-function worlds.new(name, driver)
+--- A world over a driver. `ttl`: of the sessions that are not a candidate's; nil: the default.
+function worlds.new(name, driver, ttl)
   local self = setmetatable({
-    name = name, driver = driver, listeners = {}, machines = {}, by_name = {}, journal = {},
+    name = name, driver = driver, ttl = ttl, listeners = {}, machines = {}, by_name = {}, journal = {},
     n_asked = 0,
   }, World)
   self:forget()
@@ -439,7 +437,18 @@ end
 
 local SHARED = { "elections", "locks", "line", "members", "follow", "unfollow", "history", "try", "lock" }
 
---- Gives a world what every world has on its client; own_of() -> lunarch.console.worlds.etcd.on_client(...).
+--- What every world has on its client. `etcd`: lunarch.console.worlds.etcd, as this world has it.
+function worlds.on_client(world, etcd)
+  local own = etcd.on_client {
+    client = world.driver:get_client(), now = function() return world:now() end,
+    seen = function(token) return world:seen(token) end, label = world.name, ttl = world.ttl,
+    on_asked = function(text) world:fault(nil, text) end,
+  }
+  own.on_event(function(event) world:emit(event) end)
+  return own
+end
+
+--- Gives it to the world; own_of() -> worlds.on_client(...).
 function worlds.share(world, own_of)
   world.own_of = own_of
   for _, name in ipairs(SHARED) do

@@ -492,8 +492,8 @@ local function begin(world)
 end
 
 --- What a world that makes candidates in its own way has on its client all the same: looks, locks, the session. `own`:
---- client, now() -> the instant of an event, label, ttl, seen(token) -> { at = text, how_ended = } or
---- nil. Returns it with verbs, session, prompt, on_event, close.
+--- client, now() -> the instant of an event, label, ttl, seen(token) -> { at = text, how_ended = } or nil,
+--- on_asked(text) of what was asked of a line. Returns it with verbs, session, prompt, on_event, close.
 function worlds.on_client(own)
   local world = begin(own)
   world.may = function() return true end

@@ -68,13 +68,9 @@ function lab.open(options)
   local driver, trouble = drivers.open()
   if not driver then return nil, trouble, 2 end
   local flags = options.flags or options
-  local world = worlds.new("lab", driver)
+  local world = worlds.new("lab", driver, flags.ttl)
   watch(world, driver)
-  local own = require "lunarch.console.worlds.etcd".on_client {
-    client = driver:get_client(), now = function() return world:now() end,
-    seen = function(token) return world:seen(token) end, label = "lab", ttl = flags.ttl,
-  }
-  own.on_event(function(event) world:emit(event) end)
+  local own = worlds.on_client(world, require "lunarch.console.worlds.etcd")
   worlds.share(world, function() return own end)
   world.banner = ("with three members of etcd at %s; candidates are processes"):format(
     table.concat(driver.cluster:endpoints(), ","))

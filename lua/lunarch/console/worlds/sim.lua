@@ -143,11 +143,7 @@ end
 -- They live in the world, so they are those of its instance of our modules; made anew when the world begins again.
 local function own_of(world)
   if not world.own then
-    world.own = world.driver.require "lunarch.console.worlds.etcd".on_client {
-      client = world.driver:get_client(), now = function() return world:now() end,
-      seen = function(token) return world:seen(token) end, label = "sim", ttl = world.ttl,
-    }
-    world.own.on_event(function(event) world:emit(event) end)
+    world.own = worlds.on_client(world, world.driver.require "lunarch.console.worlds.etcd")
   end
   return world.own
 end
@@ -212,8 +208,7 @@ function sim.open(options)
   local flags = options.flags or options
   local driver, trouble = drivers.open { seed = flags.seed }
   if not driver then return nil, trouble, 2 end
-  local world = worlds.new("sim", driver)
-  world.ttl = flags.ttl
+  local world = worlds.new("sim", driver, flags.ttl)
   watch(world, driver)
   worlds.share(world, function() return own_of(world) end)
   add_time_verbs(world)
