@@ -61,14 +61,11 @@ end
 
 -- In a world that can be broken it is an experiment, which `lunarch lab` plays.
 local EXPERIMENT = [[
--- Recorded by `lunarch console --%s`. Play it with `lunarch lab%s %s`.
+-- Recorded by `lunarch console --%s`. Play it with `%s`.
 ]]
 
 local function frame(world, path)
-  if world.name == "sim" then
-    return EXPERIMENT:format("sim", (" --sim --seed %d"):format(world.driver.seed), path), "\n"
-  end
-  if world.name == "lab" then return EXPERIMENT:format("lab", "", path), "\n" end
+  if world.command then return EXPERIMENT:format(world.name, world:command(path)), "\n" end
   return HEAD:format(path), FOOT
 end
 

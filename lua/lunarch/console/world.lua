@@ -42,6 +42,7 @@ require "lunarch.internal.args".is_ours()
 ---@field timeline? fun(): table the lines of its timeline (lunarch.timeline)
 --- Why no member of etcd answers, or nil: one does. Waits. Asked behind the first prompt.
 ---@field silence? fun(): string?
+---@field command? fun(self: lunarch.console.World, path: string): string that plays an experiment of this world
 ---@field is_default? boolean nobody said where etcd is, so that a private one is offered when it is silent
 --- Gives up what is held, ends what was started; returns the sentences that say so. Waits.
 ---@field close fun(seconds?: number): string[]?

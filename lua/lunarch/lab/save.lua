@@ -121,8 +121,7 @@ function save.write(world, path)
   if not file then return nil, trouble, "invalid" end
   file:write(table.concat(save.lines(world), "\n"), "\n")
   file:close()
-  local flags = world.name == "sim" and (" --sim --seed %d"):format(world.driver.seed) or ""
-  return require "lunarch.lab.said" { ("%s: play it with `lunarch lab%s %s`"):format(path, flags, path) }
+  return require "lunarch.lab.said" { ("%s: play it with `%s`"):format(path, world:command(path)) }
 end
 
 return save

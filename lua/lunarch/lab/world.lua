@@ -384,6 +384,12 @@ function World:show_timeline(path)
   return timeline.write(story, path)
 end
 
+--- The command that plays an experiment as it was played in this world.
+function World:command(path)
+  local flags = self.name == "sim" and (" --sim --seed %d"):format(self.driver.seed) or ""
+  return ("lunarch lab%s %s"):format(flags, path)
+end
+
 --- Notes who leads etcd: a member's name, or nil.
 function World:note_etcd_leader(name, text)
   if not name or name == self.leader_of_etcd then return end
