@@ -5,6 +5,7 @@ local events = require "lunarch.console.events"
 local globals = require "lunarch.console.globals"
 local log = require "lunarch.cli.log"
 local show = require "lunarch.console.show"
+local verbs = require "lunarch.console.verbs"
 
 args.is_ours()
 
@@ -46,8 +47,7 @@ end
 
 -- A call that has failed is a failure of the program.
 local function conclude(...)
-  local value, message, kind = ...
-  has_failed = value == nil and type(message) == "string" and type(kind) == "string"
+  has_failed = verbs.is_failure(...)
   print_values(...)
 end
 

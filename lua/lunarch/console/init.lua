@@ -6,6 +6,7 @@ local events = require "lunarch.console.events"
 local globals = require "lunarch.console.globals"
 local host = require "lunarch.host"
 local input = require "lunarch.console.input"
+local is_failure = require "lunarch.console.verbs".is_failure
 local lazy = require "lunarch.console.lazy"
 local log = require "lunarch.cli.log"
 local lunarch = require "lunarch"
@@ -94,11 +95,6 @@ function Console:read()
       self.pending = text
     end
   end
-end
-
--- nil, a message and a code: a call that has failed.
-local function is_failure(value, message, code)
-  return value == nil and type(message) == "string" and type(code) == "string"
 end
 
 -- The values of a call, or its error, as the prompt shows them; of an assignment, that the call has failed; of other

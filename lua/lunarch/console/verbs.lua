@@ -85,6 +85,12 @@ for _, group in ipairs(verbs.groups) do
   end
 end
 
+--- Whether a call that returned these values has failed: nil, a message and a code.
+---@return boolean
+function verbs.is_failure(value, message, code)
+  return value == nil and type(message) == "string" and type(code) == "string"
+end
+
 local WHY = {
   cluster = "this is a real cluster, and others rely on it",
   dev = "the private etcd has one member, and the candidates are part of this process",
