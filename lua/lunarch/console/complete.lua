@@ -46,7 +46,7 @@ end
 
 -- A name as it stands in a string of Lua: what is no character of a line, and its quote, are escaped there.
 local function in_quotes(name, quote)
-  local text = texts.plain((("%q"):format(name):gsub("\\\n", "\\n"))):sub(2, -2)
+  local text = texts.quoted(name):sub(2, -2)
   return quote == "'" and text:gsub('\\"', '"'):gsub("'", "\\'") or text
 end
 

@@ -31,7 +31,7 @@ local function quoted(text)
   if #text > MOST_BYTES then
     text, more = texts.cut(text, MOST_BYTES):match "^(.*)(%.%.%. %(%d+ bytes%))$"
   end
-  return texts.plain((("%q"):format(text):gsub("\\\n", "\\n"):gsub("\r", "\\r"))) .. more
+  return texts.quoted(text) .. more
 end
 
 local function is_name(key)

@@ -30,6 +30,13 @@ function text.plain(given)
   return (without_strays(given:gsub("%c", escaped)):gsub("\194[\128-\159]", escaped))
 end
 
+--- As a string of Lua, with its quotes, in one line.
+---@param given string
+---@return string
+function text.quoted(given)
+  return text.plain((("%q"):format(given):gsub("\\\n", "\\n")))
+end
+
 --- Several lines, with their tabs; nothing else in them moves the cursor. `indent` stands before all but the first.
 ---@param given string
 ---@param indent? string
