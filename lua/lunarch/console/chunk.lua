@@ -11,13 +11,21 @@ local chunk = {}
 
 local NAME = "=input"
 
-local function is_expression(text) return load("return " .. text .. "\n", NAME, "t", {}) ~= nil end
+--- Without the "=" that lua5.4 takes at the beginning at its own prompt.
+---@param text string
+---@return string
+function chunk.without_sign(text) return (text:gsub("^%s*=%s*", "", 1)) end
+
+--- Whether it is one, or a list of them.
+---@param text string
+---@return boolean
+function chunk.is_expression(text) return load("return " .. text .. "\n", NAME, "t", {}) ~= nil end
 
 -- `x = f()` as a function that returns all values of f(); nil: it is none.
 local function assignment(text, env)
   local left, right = text:match "^%s*([%a_][^=~<>\n]-)%s*=([^=].*)$"
   -- `g() x = f()` is two statements.
-  if not left or not is_expression(left) or not is_expression(right) then return nil end
+  if not left or not chunk.is_expression(left) or not chunk.is_expression(right) then return nil end
   return (load(("return (function(...) %s = ... return ... end)(%s\n)"):format(left, right), NAME, "t", env))
 end
 
@@ -26,7 +34,7 @@ end
 ---@return boolean
 function chunk.is_function(text)
   local body = text:match "^%s*function%s+[%a_][%w_.:]*%s*(%(.*)$"
-  return body ~= nil and is_expression("function" .. body)
+  return body ~= nil and chunk.is_expression("function" .. body)
 end
 
 --- `local x = f()` as `x = f()`, and `local function` as `function`, where nothing is to be closed at the end.
@@ -63,8 +71,7 @@ end
 ---@return function?, string kind, string?
 function chunk.compile(text, env)
   env = env or _G
-  -- As lua5.4 takes it at its own prompt.
-  text = text:gsub("^%s*=%s*", "", 1)
+  text = chunk.without_sign(text)
   -- With the end of the line: a string that is not finished there is wrong.
   local fn, of_expression = load("return " .. text .. "\n", NAME, "t", env)
   if fn then return fn, "expression" end

@@ -26,12 +26,10 @@ end
 -- As a chunk of its own: its locals and labels end with it, and what it returns ends no script.
 local function apart(text) return ("show((function(...) %s\nend)(...))"):format(text) end
 
-local function is_whole(text) return load(text, "=input", "t", {}) ~= nil end
-
 -- An expression, whose values are shown. A comment behind it must not hide what follows.
 local function shown(text)
   local call = ("show(%s%s)"):format(text, text:find("--", 1, true) and "\n" or "")
-  return is_whole(call) and call or apart("return " .. text)
+  return chunk.is_expression(call) and call or apart("return " .. text)
 end
 
 local function stands_alone(text)
@@ -41,7 +39,6 @@ end
 
 -- The line of the script.
 local function line_of(text, kind)
-  text = text:gsub("^%s*=%s*", "", 1)
   if kind == "expression" then return shown(text) end
   -- As it was evaluated: a script has no more than 200 names of its own.
   if kind == "assignment" then return chunk.without_local(text) or text end
@@ -55,7 +52,8 @@ local CONSOLE = { record = true, help = true, dev = true, seed = true }
 ---@param text string
 ---@param kind "expression"|"assignment"|"statement"
 function Record:add(text, kind)
-  if kind == "expression" and CONSOLE[text:match "^[%s=]*([%a_][%w_]*)"] then return end
+  text = chunk.without_sign(text)
+  if kind == "expression" and CONSOLE[text:match "^%s*([%a_][%w_]*)"] then return end
   self[#self + 1] = line_of(text, kind)
 end
 
