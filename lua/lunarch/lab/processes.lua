@@ -93,7 +93,7 @@ end
 function Lab:start(machine, spec)
   open_links(self, machine)
   local out, err, reports, orders = uv.new_pipe(false), uv.new_pipe(false), uv.new_pipe(false), uv.new_pipe(false)
-  machine.orders, machine.is_paused, machine.pause, machine.is_gone = orders, false, nil, false
+  machine.orders, machine.pause, machine.is_gone = orders, nil, false
   local own
   own = processes.start(words_of(machine), { nil, out, err, reports, orders }, function(status, signal)
     if machine.process ~= own then return end
@@ -115,7 +115,7 @@ function Lab:send(machine, order)
 end
 
 function Lab:is_up(machine)
-  return machine.process ~= nil and not machine.is_gone, machine.is_paused
+  return machine.process ~= nil and not machine.is_gone, machine.pause ~= nil
 end
 
 function Lab:kill(machine)
@@ -126,15 +126,15 @@ end
 function Lab:stop(machine) machine.process.kill "sigterm" end
 
 function Lab:resume(machine)
-  if not machine.is_paused then return end
-  machine.is_paused = false
+  if not machine.pause then return end
+  machine.pause = nil
   self.on_resumed(machine)
   machine.process.kill "sigcont"
 end
 
 function Lab:pause(machine, seconds)
   local own = {}
-  machine.is_paused, machine.pause = true, own
+  machine.pause = own
   machine.process.kill "sigstop"
   self:later(seconds, function()
     if machine.pause == own then self:resume(machine) end
