@@ -1,7 +1,6 @@
 -- The verbs that break a world (lunarch.lab.world), and heal it: of candidates, of their connections, of members of
 -- etcd. Each is fn(world, ...).
 local args = require "lunarch.internal.args"
-local handles = require "lunarch.lab.candidate"
 local seconds = require "lunarch.lab.seconds"
 
 args.is_ours()
@@ -80,8 +79,8 @@ function breaking.freeze(self, member, s)
   local name = "m" .. index
   self:fault(name, s and ("frozen for %g s"):format(s) or "frozen", { fault = "freeze", lane = name, begins = true })
   self.driver:member("freeze", index)
-  self.frozen[index] = {}
-  local own = self.frozen[index]
+  local own = {}
+  self.frozen[index] = own
   if s then
     self.driver:later(s, function()
       if self.frozen[index] == own then self:thaw(index) end
@@ -99,7 +98,8 @@ end
 
 -- The candidate that is meant: itself, its name, a row of line(), its key or its lease. nil: another's place.
 local function machine_meant(self, x)
-  if handles.machine(x) or self.by_name[x] then return handles.machine(x) or self.by_name[x] end
+  local meant = self:find(x)
+  if meant then return meant end
   local lease = type(x) == "table" and rawget(x, "lease") or type(x) == "string" and x:match "[^/]*$"
   for _, machine in ipairs(self.machines) do
     if machine.instants and machine.instants.lease == lease then return machine end

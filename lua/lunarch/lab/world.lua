@@ -129,8 +129,11 @@ end
 
 -- ---- candidates and members --------------------------------------------------------------------------------------
 
+--- By its handle or its name; nil: it is none.
+function World:find(x) return handles.machine(x) or self.by_name[x] end
+
 function World:machine(verb, x)
-  local machine = handles.machine(x) or self.by_name[x]
+  local machine = self:find(x)
   if machine then return machine end
   if type(x) == "string" then
     args.misuse("%s: there is no candidate '%s'%s", verb, x, self.machines[1] and "" or ": make one with candidate()")
@@ -462,7 +465,7 @@ function worlds.share(world, own_of)
   end
   local leave = world.verbs.leave
   function world.verbs.leave(x, ...)
-    if handles.machine(x) or world.by_name[x] then return leave(x, ...) end
+    if world:find(x) then return leave(x, ...) end
     local n = 0
     for _, machine in ipairs(x == nil and world.machines or {}) do
       if machine.handle.is_up and leave(machine.handle) then n = n + 1 end
