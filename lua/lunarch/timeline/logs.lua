@@ -80,8 +80,9 @@ function logs.read(paths)
   local events, n_others = {}, 0
   for _, path in ipairs(paths) do
     local file, trouble = io.open(path)
-    if file then trouble = select(2, file:read(0)) end -- of a directory
-    if trouble then return nil, trouble:find(path, 1, true) and trouble or ("%s: %s"):format(path, trouble) end
+    if not file then return nil, trouble end
+    local _, refusal = file:read(0) -- of a directory
+    if refusal then return nil, ("%s: %s"):format(path, refusal) end
     for line in file:lines() do
       local event, is_known = logs.event(line, name_of(path))
       if event then
