@@ -25,11 +25,11 @@ local lunarch = require "lunarch"
 local mutexes = require "lunarch.mutex"
 local nginx = require "lunarch.loop.nginx"
 local requests = require "lunarch.loop.nginx.request"
+local times = require "lunarch.internal.times"
 
 local resty = { _VERSION = lunarch.version }
 
 local OPEN_S = 5
-local DEFAULT_TTL_S = 10
 local JOIN_S = 1              -- between two looks whether a session's opening has begun
 local LOOK_S = 1              -- a lock with no time to wait: etcd's answer is waited for
 local MANY = 16               -- more clients than anybody needs in one worker
@@ -72,10 +72,7 @@ end
 --- What this worker has: nil, message, code when there is no memory, or no thread can be created.
 function resty.new(options)
   options = args.options("resty.lunarch.new", options, OPTIONS)
-  local ttl = options.ttl or DEFAULT_TTL_S
-  if options.grace and options.grace > ttl / 2 then
-    args.misuse("resty.lunarch.new: 'grace' must be at most half the ttl of %d s, not %g", ttl, options.grace)
-  end
+  times.check("resty.lunarch.new", options)
   local key = key_of(options)
   local here = known[key]
   if here and not here.client._is_closed then return here end

@@ -44,10 +44,7 @@ local Candidate, check_self = args.class("candidate", methods)
 local function new(_, options)
   options = args.options("lunarch.candidate", options, known.options)
   candidacy.check("lunarch.candidate", options, "/services/billing")
-  local ttl = options.ttl or times.DEFAULT_TTL_S
-  if options.grace and options.grace > ttl / 2 then
-    args.misuse("lunarch.candidate: 'grace' must be at most half the ttl of %d s, not %g", ttl, options.grace)
-  end
+  times.check("lunarch.candidate", options)
   local self = {
     handlers = {}, options = options, state = "new", complaints = {}, calls = {}, tasks = setmetatable({}, WEAK),
     report = report.new(),

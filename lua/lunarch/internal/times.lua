@@ -1,8 +1,18 @@
 -- The times of a session, as the core has them (recipe/session.h): its TTL, what is kept of it for stopping (grace),
 -- and for clocks that differ (margin).
-require "lunarch.internal.args".is_ours()
+local args = require "lunarch.internal.args"
+
+args.is_ours()
 
 local times = { DEFAULT_TTL_S = 10 }
+
+--- Raises where the grace of these options does not fit their ttl.
+function times.check(call, options)
+  local ttl = options.ttl or times.DEFAULT_TTL_S
+  if options.grace and options.grace > ttl / 2 then
+    args.misuse("%s: 'grace' must be at most half the ttl of %d s, not %g", call, ttl, options.grace)
+  end
+end
 
 --- The grace of a session of `ttl` seconds, unless options.grace says it.
 function times.grace(options, ttl)
