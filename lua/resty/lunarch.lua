@@ -25,6 +25,7 @@ local lunarch = require "lunarch"
 local mutexes = require "lunarch.mutex"
 local nginx = require "lunarch.loop.nginx"
 local requests = require "lunarch.loop.nginx.request"
+local threads = require "lunarch.loop.nginx.threads"
 local times = require "lunarch.internal.times"
 
 local resty = { _VERSION = lunarch.version }
@@ -201,19 +202,13 @@ local function remember(mutex)
   mutex._request, mutex._is_in_subrequest = request, is_subrequest()
 end
 
--- A light thread that nobody has waited for is a "zombie".
-local function has_ended(thread)
-  local status = coroutine.status(thread)
-  return status == "dead" or status == "zombie"
-end
-
 -- Whether this request has the lock, and nothing else of it would unlock it: it was locked by this very code, by code
 -- that has ended (an earlier phase, one before an internal redirect, a subrequest), or by what waits for this
 -- subrequest.
 local function waits_for_itself(session, name)
   local holder, locker = mutexes.holder(session, name)
   if not holder or not holder._request or holder._request.group ~= requests.keep().group then return false end
-  if locker == (coroutine.running() or "main") or has_ended(locker) then return true end
+  if locker == (coroutine.running() or "main") or threads.has_ended(locker) then return true end
   return is_subrequest() and not holder._is_in_subrequest
 end
 

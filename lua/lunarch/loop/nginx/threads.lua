@@ -27,10 +27,15 @@ rawset(ngx.thread, "spawn", function(fn, ...)
   return child
 end)
 
+--- Whether the light thread of this coroutine has ended: one that nothing has waited for is a "zombie".
+function threads.has_ended(light)
+  local status = coroutine.status(light)
+  return status == "dead" or status == "zombie"
+end
+
 local function has_children(thread)
   for child in each(thread.children) do
-    local status = coroutine.status(child)
-    if status ~= "dead" and status ~= "zombie" then return true end
+    if not threads.has_ended(child) then return true end
   end
   return false
 end
