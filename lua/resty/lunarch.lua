@@ -143,26 +143,34 @@ end
 
 local WEAK = { __mode = "k" }
 
+local function forget_locks(request)
+  request.locks, request.seen, request.n_locks, request.most_locks = {}, setmetatable({}, WEAK), 0, FEW_LOCKS
+end
+
+local function add_lock(request, mutex)
+  request.locks[mutex], request.n_locks = true, request.n_locks + 1
+end
+
 local function release_all(request)
   for _, group in ipairs { request.locks, request.seen } do
     for mutex in each(group) do
       mutexes.begin_release(mutex)
     end
   end
-  request.locks, request.seen, request.n_locks = {}, setmetatable({}, WEAK), 0
+  forget_locks(request)
 end
 
 -- A request may last, and lock again and again: what it has unlocked is not kept, but seen as long as it is there, for
 -- mutex:lock may have locked it once more.
 local function sort_out(request)
-  local n, locks, seen = 0, {}, setmetatable({}, WEAK)
-  for _, group in ipairs { request.locks, request.seen } do
+  local groups = { request.locks, request.seen }
+  forget_locks(request)
+  for _, group in ipairs(groups) do
     for mutex in each(group) do
-      local is_needed = mutex.token or mutex._doubt
-      if is_needed then locks[mutex], n = true, n + 1 else seen[mutex] = true end
+      if mutex.token or mutex._doubt then add_lock(request, mutex) else request.seen[mutex] = true end
     end
   end
-  request.locks, request.seen, request.n_locks, request.most_locks = locks, seen, n, math.max(FEW_LOCKS, 2 * n)
+  request.most_locks = math.max(FEW_LOCKS, 2 * request.n_locks)
 end
 
 local function read_is_subrequest() return ngx.is_subrequest end
@@ -194,11 +202,11 @@ local function remember(mutex)
   if ngx.get_phase() == "timer" then return remember_in_timer(mutex) end
   local request = requests.shared()
   if not request.locks then
-    request.locks, request.seen, request.n_locks, request.most_locks = {}, setmetatable({}, WEAK), 0, FEW_LOCKS
+    forget_locks(request)
     table.insert(request.on_end, release_all)
   end
   if request.n_locks >= request.most_locks then sort_out(request) end
-  request.locks[mutex], request.n_locks = true, request.n_locks + 1
+  add_lock(request, mutex)
   mutex._request, mutex._is_in_subrequest = request, is_subrequest()
 end
 
