@@ -340,22 +340,21 @@ local function begin_apart(call)
   end)
 end
 
--- Or sets call.refusal.
+-- What timers.begin returns.
 local function set_apart(call)
+  local birth, message
   for _ = 1, TIMER_LOOKS do
-    local birth, message = begin_apart(call)
-    if birth then return birth end
-    call.refusal = message
-    if call.task.interruption then return nil end
+    birth, message = begin_apart(call)
+    if birth or call.task.interruption then break end
     ngx.sleep(RETRY_S)
   end
+  return birth, message
 end
 
 -- Until there are call.results, or call.refusal.
 local function await_apart(call)
-  local birth = set_apart(call)
-  if not birth then return end
-  call.refusal = nil
+  local birth, message = set_apart(call)
+  if not birth then call.refusal = message end
   while not call.results and not call.refusal do
     call.done:wait(call.has_begun and LONGEST_S or RETRY_S)
     if call.task.interruption and timers.forget(birth) then call.refusal = "nginx had no timer for it" end
