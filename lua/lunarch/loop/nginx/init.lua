@@ -216,12 +216,16 @@ function nginx.rouse(task)
   end
 end
 
--- What the handlers of a term have left in their timers does not outlive the term: see task.bound of lunarch.candidate.
-local function end_rest(task)
-  if not task.bound or task.bound.is_after then return end
+-- Ends the timers of the task, whatever runs in them.
+local function kill(task)
   for thread in each(task.threads) do
     threads.kill(thread)
   end
+end
+
+-- What the handlers of a term have left in their timers does not outlive the term: see task.bound of lunarch.candidate.
+local function end_rest(task)
+  if task.bound and not task.bound.is_after then kill(task) end
 end
 
 local DIED = "its light thread ended without returning: ngx.exit, or another call that ends a request, was made in it"
@@ -256,13 +260,11 @@ local function run_in(task, thread, body)
   task.threads[thread] = nil
 end
 
--- The timers of the task end, whatever runs in them; what waits in it elsewhere raises.
+-- The timers of the task end; what waits in it elsewhere raises.
 function nginx.abandon(task)
   if task.has_ended then return end
   common.abandon(nginx, task)
-  for thread in each(task.threads) do
-    threads.kill(thread)
-  end
+  kill(task)
   nginx.rouse(task)
 end
 
@@ -361,20 +363,24 @@ local function await_apart(call)
   end
 end
 
+local function raise_end(task)
+  error(task.interruption and task.interruption.err or DIED, 0)
+end
+
 -- Calls `fn` in a timer of its own, which still is the same task: what a timer has allocated is freed with its end, and
 -- handlers are called for months; and ngx.exit ends that timer alone. What `fn` returns, or raises; an error too when
 -- the task is abandoned. Where nginx has no timer for it, for some seconds or until the task is interrupted: an error;
 -- but what `is_urgent` is called here, in the hub.
 function nginx.apart(is_urgent, fn, ...)
   local task = nginx.current()
-  if task.has_ended then error(task.interruption and task.interruption.err or DIED, 0) end
+  if task.has_ended then raise_end(task) end
   local call = { task = task, fn = fn, given = pack(...), done = assert(semaphore.new()) }
   await_apart(call)
   if call.refusal then
     if is_urgent then return fn(...) end
     error(call.refusal, 0)
   end
-  if call.is_killed then error(task.interruption and task.interruption.err or DIED, 0) end
+  if call.is_killed then raise_end(task) end
   if not call.results[1] then error(call.results[2], 0) end
   return unpack(call.results, 2, call.results.n)
 end
