@@ -1,6 +1,7 @@
 -- limit: 120 s
 -- Every call that may wait returns, with a value or a clear error, wherever and whenever it is called: while its client
 -- is closing, closed or being collected, in a finalizer, in a trace function.
+local args = require "lunarch.internal.args"
 local etcd = require "support.etcd"
 local lunarch = require "lunarch"
 local vm = require "support.vm"
@@ -80,11 +81,7 @@ end
 
 -- In an order of their own, made before any finalizer runs: on LuaJIT a compiled loop over `pairs` may go in circles in
 -- one (internal/each.lua).
-local NAMES = {}
-for name in pairs(CALLS) do
-  NAMES[#NAMES + 1] = name
-end
-table.sort(NAMES)
+local NAMES = args.sorted_names(CALLS)
 
 local function try_all(made, releases)
   local told = {}
