@@ -33,17 +33,11 @@ local OPTIONS = { on_change = args.callable, max_keys = args.whole }
 
 -- ---- what it holds ------------------------------------------------------------------------------------------------
 
-local function describe(err)
-  return { err = err, text = args.without_ours(debug.traceback(args.error_text(err), 2)) }
-end
-
--- An error of the program's own function ends nothing. Ctrl-C, which LuaJIT raises in whatever runs, is the program's.
+-- An error of the program's own function ends nothing.
 local function tell(self, key, kv)
   if not self._on_change or self._is_closed then return end
-  local ok, failure = xpcall(self._on_change, describe, key, kv and kv.value, kv)
+  local ok, failure = common.attempt(self._on_change, key, kv and kv.value, kv)
   if ok then return end
-  -- Lua asks nobody for a description where memory is lacking.
-  if type(failure) ~= "table" then failure = { err = failure, text = args.error_text(failure) } end
   if common.is_ctrl_c(failure.err) then return loop.pass_on(failure.err) end
   say.line("mirror of %s: on_change failed: %s", self.prefix, failure.text)
 end

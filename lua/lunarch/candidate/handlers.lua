@@ -30,28 +30,22 @@ function handlers.is_lost_error(err)
   return type(err) == "table" and getmetatable(err) == Lost
 end
 
--- The traceback as far as it is the handler's.
-local function describe(err)
-  local trace = debug.traceback(args.error_text(err), 2):gsub("\n%s*%[C%]: in function 'xpcall'.*", "")
-  return { err = err, text = args.without_ours(trace) }
-end
-
---- Calls a handler: true and what it returned, or false and { err =, text = } of its error. Ctrl-C, which LuaJIT raises
---- in whatever runs, goes to the main program as well.
+--- Calls a handler: true and what it returned, or false and { err =, text = } of its error. Ctrl-C goes to the main
+--- program as well.
 function handlers.attempt(candidate, name, handler, ...)
   local call = { began_at = candidate.lunarch.now() }
   candidate.calls[name] = call
   ending.remember()
   candidate.report.handler(name, true)
   candidate.log.debug("%s is called", name)
-  local ok, result = xpcall(handler, describe, ...)
+  local ok, result = common.attempt(handler, ...)
   call.ended_at = candidate.lunarch.now()
   candidate.report.handler(name, false)
   candidate.log.debug("%s has %s after %.3f s", name, ok and "returned" or "failed", call.ended_at - call.began_at)
   loop.calm()
   if ok then return true, result end
-  -- Lua asks nobody for a description where memory is lacking.
-  if type(result) ~= "table" then result = { err = result, text = args.error_text(result) } end
+  -- The traceback as far as it is the handler's.
+  result.text = result.text:gsub("\n%s*%[C%]: in function 'xpcall'.*", "")
   if common.is_ctrl_c(result.err) then loop.pass_on(result.err) end
   if not handlers.is_lost_error(result.err) and result.err ~= tasks.STOP then candidate.report.failed(name) end
   return false, result

@@ -173,6 +173,19 @@ function common.run(world, task, fn, ...)
   end, ...))
 end
 
+local function describe(err)
+  return { err = err, text = args.without_ours(debug.traceback(args.error_text(err), 2)) }
+end
+
+-- Calls a function of the program's: true and what it returned first, or false and { err =, text = } of its error.
+-- Ctrl-C may be one, which LuaJIT raises in whatever runs: it is the program's.
+function common.attempt(fn, ...)
+  local ok, result = xpcall(fn, describe, ...)
+  if ok or type(result) == "table" then return ok, result end
+  -- Lua asks nobody for a description where memory is lacking.
+  return false, { err = result, text = args.error_text(result) }
+end
+
 -- ---- task objects -----------------------------------------------------------------------------------------------
 
 -- task.joiners: the waits of those that join it, a set; nil: there are none.
