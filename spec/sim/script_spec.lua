@@ -279,4 +279,36 @@ describe("in the simulator", function()
     ]], "--election", "/other", "--ttl", "4")
     assert.same({ "/other\t4" }, lines)
   end)
+
+  it("a script finds its name, as by --name, and may choose another", function()
+    assert.same({ "A" }, simulate.printed "print(name)")
+    local report = simulate.report([[
+      print(name)
+      name, election = name .. "-1", "/e"
+      function on_elected(term) print(term.value) end
+    ]], "--seeds", "1", "--candidates", "1", "--faults", "none", "--timeline")
+    assert.is_nil(report.failure)
+    local printed = {}
+    for _, event in ipairs(report.timeline) do
+      if event.kind == "print" then printed[#printed + 1] = event.text end
+    end
+    assert.same({ "A", "A-1" }, printed)
+  end)
+
+  it("a script has a check that sees the clock of each host, as the script there does", function()
+    local report = simulate.report([[
+      election, ttl = "/e", 3
+      function do_work() sim.note(name, lunarch.now()) return 0.1 end
+      function check(world)
+        for _, candidate in ipairs(world.candidates) do
+          local at = world.notes[candidate.name]
+          if at and at > candidate.now then return false, "the script is ahead of its host" end
+          if at and candidate.leads and not candidate.is_paused and candidate.now > at + 60 then
+            return false, "the script is far behind its host"
+          end
+        end
+      end
+    ]], "--seeds", "1..10")
+    assert.is_nil(report.failure and report.failure.reason)
+  end)
 end)
