@@ -188,10 +188,7 @@ describe("of users, the words", function()
   it("say which name of a client's certificate etcd does not know", scene.play(function()
     local pki = pkis.usual()
     pki:leaf("stranger", "ca", { subject = "/CN=stranger" })
-    local secure = etcd.start {
-      flags = flags_of "simple",
-      tls = users.tls(pki),
-    }
+    local secure = etcd.start { flags = flags_of "simple", tls = users.tls(pki) }
     add_users(secure)
     users.must(secure, "auth", "enable")
     local client = assert(lunarch.connect {

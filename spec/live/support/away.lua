@@ -72,7 +72,7 @@ function Away:kb_each()
   return tonumber(self.children[1]:find("^elected").text:match "each ([%d.]+) kB")
 end
 
--- What is lost is lost soon after the others are renewed; whoever has lost leads again before the next try.
+-- What is lost is lost soon after the others are renewed; a candidate that has lost leads again before the next try.
 local function settle(children, seen)
   for i, child in ipairs(children) do
     wait.eventually(function()

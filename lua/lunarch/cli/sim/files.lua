@@ -21,7 +21,7 @@ local function refuse(path, text, code)
   return nil, ("%s: %s"):format(path, text), code
 end
 
--- The same file by whichever way it is named; the working directory is none of them.
+-- One name for each file; relative names stay relative.
 local function plain(path)
   path = path:gsub("//+", "/")
   local n
@@ -52,7 +52,7 @@ local function read_machine(path)
   return text or ""
 end
 
--- No file is opened for it: a device could hear of that.
+-- No file is opened for it: to open a device can have effects.
 local function is_folder(path)
   local folder = open_machine(path .. "/.", "rb")
   if folder then folder:close() end
