@@ -80,6 +80,12 @@ local function be_in_line(lane, at)
   lane.is_out = nil
 end
 
+-- It is in the line no more, until it comes back.
+local function be_out(lane, at)
+  close_spans(lane.lives, at)
+  lane.is_out = true
+end
+
 function takes.elected(self, event)
   local lane = self:lane(event.who)
   local term = last(lane.terms)
@@ -105,8 +111,7 @@ local GIVEN_UP = { resigned = true, error = true, exit = true, handed_over = tru
 -- Its session is over with the term: it waits nowhere until there is another one, as far as sessions are told.
 local function leave_line(lane, term)
   if not lane.is_sampled or GIVEN_UP[term.reason] then return end
-  close_spans(lane.lives, stories.led_until(term))
-  lane.is_out = true
+  be_out(lane, stories.led_until(term))
 end
 
 function takes.lost(self, event)
@@ -117,7 +122,7 @@ function takes.lost(self, event)
   take_instants(term, event)
   if event.reason == "stopping" then return close_spans(lane.lives, event.at) end
   -- Seen in etcd: its key is gone.
-  if event.place then return takes.left(self, event) end
+  if event.place then return be_out(lane, event.at) end
   leave_line(lane, term)
 end
 
@@ -126,9 +131,7 @@ function takes.joined(self, event)
 end
 
 function takes.left(self, event)
-  local lane = self:lane(event.who)
-  close_spans(lane.lives, event.at)
-  lane.is_out = true
+  be_out(self:lane(event.who), event.at)
 end
 
 function takes.life(self, event)
