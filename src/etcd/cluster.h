@@ -54,7 +54,7 @@ struct etcd_member {
         bool is_under_way;         /* a read or a Status is in flight, or waits for a token */
         bool was_denied;           /* a Status is in flight, after a read that was not permitted */
         bool is_again;             /* the token of the first read had ended */
-        struct auth_waiter waiter; /* for the token of the second */
+        struct auth_waiter waiter; /* for the token of either */
         struct confirmation latest;
     } confirm;
 };

@@ -55,7 +55,6 @@ static int send_read(struct etcd_member *member) {
     member->confirm.sent_term = member->raft_term;
     member->confirm.sent_id = member->member_id;
     member->confirm.generation = etcd->auth.generation;
-    auth_prompt(&etcd->auth);
     member->confirm.was_denied = false;
     struct rpc_options options = etcd_options(etcd, member->confirm.until_ns);
     return rpc_call(member->channel, RPC_RANGE, &request.base, &options, on_read, member,
@@ -67,11 +66,13 @@ static int begin(struct etcd_member *member, int64_t attempt_ns) {
     member->confirm.until_ns = rpc_now(member->etcd->rpc) + attempt_ns;
     member->confirm.is_again = false;
     struct auth *auth = &member->etcd->auth;
-    int rc = auth_is_needed(auth) ? 0 : send_read(member);
-    if (rc)
-        return rc;
-    if (!member->confirm.read)
+    if (auth_is_needed(auth)) {
         auth_wait(auth, &member->confirm.waiter);
+    } else {
+        int rc = send_read(member);
+        if (rc)
+            return rc;
+    }
     member->confirm.is_under_way = true;
     etcd_out_begin(member->etcd);
     return 0;
@@ -162,8 +163,8 @@ static void on_token(struct auth_waiter *waiter, const struct lun_err *err) {
 /* Whether it is made again with a new token. */
 static bool is_made_again(struct etcd_member *member, const struct rpc_result *result) {
     struct auth *auth = &member->etcd->auth;
-    if (!status_classify(result->status, result->message, result->is_unsent).is_token_stale ||
-        !auth_has_user(auth) || member->confirm.is_again || member->etcd->is_closing)
+    if (!auth_has_user(auth) || member->confirm.is_again || member->etcd->is_closing ||
+        !status_classify(result->status, result->message, result->is_unsent).is_token_stale)
         return false;
     member->confirm.is_again = true;
     auth_refused(auth, member->confirm.generation);
