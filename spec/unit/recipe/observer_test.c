@@ -153,7 +153,17 @@ static void the_same_key_again_is_not_taken_from_its_event(void) {
     end();
 }
 
-/* The read is carried out in between: what its reply says is old when it comes. */
+/* The read that is due is carried out before that, and answered after it: what its reply says is old when it comes. */
+static void put_while_the_read_is_under_way(const char *key, const char *value) {
+    world_run(world);
+    world_answer_slowly(world, RPC_RANGE);
+    put(key, value);
+    world_run(world);
+    world_deliver(world);
+    world->is_held[RPC_RANGE] = false;
+    world_run(world);
+}
+
 static void who_comes_while_a_read_is_under_way_is_not_missed(void) {
     begin();
     put("a", "A");
@@ -161,43 +171,25 @@ static void who_comes_while_a_read_is_under_way_is_not_missed(void) {
     STORY(world, "A");
     world->is_held[RPC_RANGE] = true;
     drop("a");
-    world_run(world);
-    world_answer_slowly(world, RPC_RANGE); /* nobody */
-    put("b", "B");
-    world_run(world);
-    world_deliver(world);
-    world->is_held[RPC_RANGE] = false;
-    world_run(world);
+    put_while_the_read_is_under_way("b", "B"); /* the read finds no leader */
     STORY(world, "nobody, B");
     end();
 }
 
-/* The same with a proclaim: of who came when nobody led, and of who is next when the leader goes. */
+/* The same with a proclaim: of the one that came when there was no leader, and of the one that is next when the leader goes. */
 static void a_proclaim_while_a_read_is_under_way_is_not_missed(void) {
     begin();
     world_run(world);
     STORY(world, "nobody");
     world->is_held[RPC_RANGE] = true;
     put("a", "A");
-    world_run(world);
-    world_answer_slowly(world, RPC_RANGE); /* A */
-    put("a", "A2");
-    world_run(world);
-    world_deliver(world);
-    world->is_held[RPC_RANGE] = false;
-    world_run(world);
+    put_while_the_read_is_under_way("a", "A2"); /* the read finds A */
     STORY(world, "A, A2");
 
     put("b", "B");
     world->is_held[RPC_RANGE] = true;
     drop("a");
-    world_run(world);
-    world_answer_slowly(world, RPC_RANGE); /* B */
-    put("b", "B2");
-    world_run(world);
-    world_deliver(world);
-    world->is_held[RPC_RANGE] = false;
-    world_run(world);
+    put_while_the_read_is_under_way("b", "B2"); /* the read finds B */
     STORY(world, "B, B2");
     end();
 }
