@@ -26,8 +26,29 @@ static void on_refused(struct renewal *renewal, const struct lun_err *err) {
         renewal_stop(&lease->other->renewal);
 }
 
+static const struct renewal_callbacks callbacks = {on_renewed, on_gone, on_refused};
+
+/* It is due at once. */
+static void start_now(struct world *world, struct lease *lease, int64_t ttl_s) {
+    world_enter(world);
+    renewal_start(&lease->renewal, 1, ttl_s * NS_PER_S, 0);
+    world_leave(world);
+}
+
+static void begin(struct world *world, struct lease *lease, int64_t ttl_s) {
+    *lease = (struct lease){.other = NULL};
+    renewal_init(&lease->renewal, world->etcd, &callbacks);
+    start_now(world, lease, ttl_s);
+}
+
+static void end(struct world *world, struct lease *lease) {
+    world_enter(world);
+    renewal_stop(&lease->renewal);
+    world_leave(world);
+    world_close(world);
+}
+
 static void one_that_another_stops_when_both_are_refused_is_told_nothing(void) {
-    static const struct renewal_callbacks callbacks = {on_renewed, on_gone, on_refused};
     struct world world = world_of(1);
     struct lease leases[2] = {{.other = &leases[1]}, {.other = NULL}};
     world_enter(&world);
@@ -43,10 +64,7 @@ static void one_that_another_stops_when_both_are_refused_is_told_nothing(void) {
     fake_break(stream, RPC_UNAUTHENTICATED, "etcdserver: invalid auth token");
     CHECK(leases[0].n_refused == 1 && leases[1].n_refused == 0);
     CHECK(leases[1].renewal.n_out == 0);
-    world_enter(&world);
-    renewal_stop(&leases[0].renewal);
-    world_leave(&world);
-    world_close(&world);
+    end(&world, &leases[0]);
 }
 
 /* ---- a balancer ------------------------------------------------------------------------------------- */
@@ -72,13 +90,9 @@ static void reply_read(struct fake_call *call) {
 
 /* Nothing is certain there, and the lease ends by its time; until then etcd is not asked as fast as it answers. */
 static void behind_a_balancer_a_lease_that_is_unknown_is_asked_for_with_pauses(void) {
-    static const struct renewal_callbacks callbacks = {on_renewed, on_gone, on_refused};
     struct world world = world_of(1);
-    struct lease lease = {.other = NULL};
-    world_enter(&world);
-    renewal_init(&lease.renewal, world.etcd, &callbacks);
-    renewal_start(&lease.renewal, 1, 10 * NS_PER_S, 0);
-    world_leave(&world);
+    struct lease lease;
+    begin(&world, &lease, 10);
     fake_run(world.fake);
     int64_t began_ns = fake_now(world.fake);
     for (int i = 0; i < ROUNDS; i++) {
@@ -94,10 +108,7 @@ static void behind_a_balancer_a_lease_that_is_unknown_is_asked_for_with_pauses(v
         fake_run(world.fake);
     }
     CHECK(fake_now(world.fake) - began_ns >= (ROUNDS - 6) * 200 * NS_PER_MS);
-    world_enter(&world);
-    renewal_stop(&lease.renewal);
-    world_leave(&world);
-    world_close(&world);
+    end(&world, &lease);
 }
 
 /* ---- a user's token --------------------------------------------------------------------------------- */
@@ -138,13 +149,9 @@ static void say_renewed(struct fake_stream *stream, int64_t id) {
 }
 
 static void one_that_is_due_before_there_is_a_token_waits_for_it(void) {
-    static const struct renewal_callbacks callbacks = {on_renewed, on_gone, on_refused};
     struct world world = world_of_user();
-    struct lease lease = {.other = NULL};
-    world_enter(&world);
-    renewal_init(&lease.renewal, world.etcd, &callbacks);
-    renewal_start(&lease.renewal, 1, 10 * NS_PER_S, 0);
-    world_leave(&world);
+    struct lease lease;
+    begin(&world, &lease, 10);
     struct fake_call *call = asked_for_token(&world);
     REQUIRE(call);
     CHECK(fake_n_streams(world.fake, RPC_LEASE_KEEP_ALIVE) == 0);
@@ -152,20 +159,13 @@ static void one_that_is_due_before_there_is_a_token_waits_for_it(void) {
     struct fake_stream *stream = fake_stream(world.fake, RPC_LEASE_KEEP_ALIVE, 0);
     REQUIRE(stream);
     CHECK_TEXT(stream->token, "one");
-    world_enter(&world);
-    renewal_stop(&lease.renewal);
-    world_leave(&world);
-    world_close(&world);
+    end(&world, &lease);
 }
 
 static void a_read_that_confirms_one_is_made_again_once_when_its_token_has_ended(void) {
-    static const struct renewal_callbacks callbacks = {on_renewed, on_gone, on_refused};
     struct world world = world_of_user();
-    struct lease lease = {.other = NULL};
-    world_enter(&world);
-    renewal_init(&lease.renewal, world.etcd, &callbacks);
-    renewal_start(&lease.renewal, 1, 10 * NS_PER_S, 0);
-    world_leave(&world);
+    struct lease lease;
+    begin(&world, &lease, 10);
     struct fake_call *call = asked_for_token(&world);
     REQUIRE(call);
     give_token(&world, call, "one");
@@ -187,38 +187,26 @@ static void a_read_that_confirms_one_is_made_again_once_when_its_token_has_ended
         }
     }
     CHECK(!fake_call(world.fake, RPC_RANGE));
-    world_enter(&world);
-    renewal_stop(&lease.renewal);
-    world_leave(&world);
-    world_close(&world);
+    end(&world, &lease);
 }
 
 /* Sixteen refusals: the pauses have grown as long as they do. */
 static void one_that_was_refused_for_a_wrong_password_asks_again_within_15_s(void) {
-    static const struct renewal_callbacks callbacks = {on_renewed, on_gone, on_refused};
     struct world world = world_of_user();
-    struct lease lease = {.other = NULL};
-    world_enter(&world);
-    renewal_init(&lease.renewal, world.etcd, &callbacks);
-    renewal_start(&lease.renewal, 1, 3600 * NS_PER_S, 0);
-    world_leave(&world);
+    struct lease lease;
+    begin(&world, &lease, 3600);
     for (int i = 0; i < 16; i++) {
         struct fake_call *call = asked_for_token(&world);
         for (int64_t waited_ns = 0; !call && waited_ns < 16 * NS_PER_S; waited_ns += 100 * NS_PER_MS) {
             fake_advance(world.fake, 100 * NS_PER_MS);
-            world_enter(&world);
-            renewal_start(&lease.renewal, 1, 3600 * NS_PER_S, 0); /* due at once */
-            world_leave(&world);
+            start_now(&world, &lease, 3600);
             call = asked_for_token(&world);
         }
         REQUIRE(call);
         fake_fail(call, RPC_INVALID_ARGUMENT,
                   "etcdserver: authentication failed, invalid user ID or password");
     }
-    world_enter(&world);
-    renewal_stop(&lease.renewal);
-    world_leave(&world);
-    world_close(&world);
+    end(&world, &lease);
 }
 
 int main(void) {
