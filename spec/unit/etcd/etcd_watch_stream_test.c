@@ -203,20 +203,24 @@ static void a_member_that_falls_silent_is_left_within_two_seconds(void) {
     world_close(&world);
 }
 
+static void answer(struct fake_call *look) {
+    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 10, 2);
+    Etcdserverpb__StatusResponse reply = ETCDSERVERPB__STATUS_RESPONSE__INIT;
+    reply.header = &header;
+    fake_reply(look, &reply.base);
+}
+
 static void a_member_that_says_that_it_is_there_is_kept(void) {
     struct world world = world_of(2);
     struct seen seen;
     set_up(&seen, &world, "k");
     start(&seen);
     say_created(open_on(&world, "a:1"), 0, 10);
-    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 10, 2);
-    Etcdserverpb__StatusResponse reply = ETCDSERVERPB__STATUS_RESPONSE__INIT;
-    reply.header = &header;
     for (int i = 0; i < 20; i++) {
         fake_advance(world.fake, 1100 * MS);
         struct fake_call *look = fake_call(world.fake, RPC_MEMBER_STATUS);
         REQUIRE(look);
-        fake_reply(look, &reply.base);
+        answer(look);
     }
     CHECK(fake_n_streams_opened(world.fake) == 1 && fake_n_calls_made(world.fake) == 20);
     (void)open_on(&world, "a:1");
@@ -255,14 +259,11 @@ static void a_member_whose_answers_take_long_is_waited_for_longer(void) {
     start(&seen);
     say_created(open_on(&world, "a:1"), 0, 10);
     world_member(&world, 0)->windows[WINDOW_USER].answer_ns = 1500 * MS;
-    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 10, 2);
-    Etcdserverpb__StatusResponse reply = ETCDSERVERPB__STATUS_RESPONSE__INIT;
-    reply.header = &header;
     fake_advance(world.fake, 1100 * MS);
     fake_advance(world.fake, 3 * S);
     struct fake_call *look = fake_call(world.fake, RPC_MEMBER_STATUS);
     REQUIRE(look);
-    fake_reply(look, &reply.base);
+    answer(look);
     CHECK(fake_n_streams_opened(world.fake) == 1);
     stop(&seen);
     world_close(&world);
@@ -276,21 +277,18 @@ static void a_member_that_creates_slowly_is_waited_for_longer(void) {
     start(&seen);
     fake_advance(world.fake, 1500 * MS);
     say_created(open_on(&world, "a:1"), 0, 10);
-    Etcdserverpb__ResponseHeader header = header_of(OUR_CLUSTER, 10, 2);
-    Etcdserverpb__StatusResponse reply = ETCDSERVERPB__STATUS_RESPONSE__INIT;
-    reply.header = &header;
     for (int i = 0; i < 10; i++) {
         fake_advance(world.fake, 1100 * MS);
         struct fake_call *look = fake_call(world.fake, RPC_MEMBER_STATUS);
         REQUIRE(look);
         fake_advance(world.fake, 1500 * MS);
-        fake_reply(look, &reply.base);
+        answer(look);
     }
     CHECK(fake_n_streams_opened(world.fake) == 1);
     fake_advance(world.fake, 1100 * MS);
     struct fake_call *look = fake_call(world.fake, RPC_MEMBER_STATUS);
     REQUIRE(look);
-    fake_reply(look, &reply.base); /* it is near now: left as soon as another */
+    answer(look); /* it is near now: left as soon as another */
     fake_advance(world.fake, 2 * S);
     (void)open_on(&world, "b:1");
     stop(&seen);
