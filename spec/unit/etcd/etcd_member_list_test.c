@@ -260,7 +260,6 @@ static void members_replaced_for_ever_find_room(void) {
     world_close(&world);
 }
 
-/* For as long as etcd is asked about it, though it is listed no more and its room is wanted. */
 /* They cannot prove themselves, and took the room of others for ever. */
 static void listed_members_without_an_id_take_no_room(void) {
     struct world world = learning_world(1, false);
@@ -281,6 +280,7 @@ static void listed_members_without_an_id_take_no_room(void) {
     world_close(&world);
 }
 
+/* For as long as etcd is asked about it, though it is listed no more and its room is wanted. */
 static void a_member_that_is_asked_about_stays_what_it_is(void) {
     static const struct listed a_and_e[] = {{OURS_ID, "http://a:1", false}, {5, "http://e:1", false}};
     struct world world = world_that_learnt_d();
