@@ -107,15 +107,10 @@ static void ttl_0_of_a_new_leader_is_asked_again(void) {
 /* The old one served the read, the member answered it when it knew the new one. */
 static void ttl_0_of_a_new_leader_after_a_read_of_the_old_one_is_asked_again(void) {
     begin(1, 10);
-    world->is_held[RPC_RANGE] = true;
-    int n = world->n_renewals;
-    while (world->n_renewals == n)
-        world_advance(world, MS(1));
+    run_to_the_next_answer();
     world->raft_term++;
     all_say_0();
-    world->is_held[RPC_RANGE] = false;
-    world_run(world);
-    world->is_held[RPC_RANGE] = true;
+    answer_reads();
     run_to_the_next_answer();
     tell_the_truth_and_go_on();
     end();
