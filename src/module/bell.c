@@ -154,15 +154,11 @@ static int start(struct bell *bell) {
     return 0;
 }
 
-static void kick(struct bell *bell) {
-    fd_ring(bell->kick_fd);
-}
-
 /* In a forked child there is no thread to end, and the file is the parent's. */
 static void stop(struct bell *bell) {
     if (bell->pid == getpid()) {
         atomic_store(&bell->is_stopping, true);
-        kick(bell);
+        fd_ring(bell->kick_fd);
         (void)pthread_join(bell->thread, NULL);
         remove_file(bell);
     } else if (bell->pid == 0) {
@@ -207,12 +203,12 @@ static struct bell *bell_check(lua_State *L) {
 static int bell_hear(lua_State *L) {
     struct bell *bell = bell_check(L);
     lua_pushboolean(L, watch_fd(bell, (int)luaL_checkinteger(L, 2), EPOLLIN | EPOLLET) == 0);
-    kick(bell);
+    fd_ring(bell->kick_fd);
     return 1;
 }
 
 static int bell_ring(lua_State *L) {
-    kick(bell_check(L));
+    fd_ring(bell_check(L)->kick_fd);
     return 0;
 }
 
