@@ -166,7 +166,7 @@ static void on_delete(void *arg, const struct sim_kv *kv, enum sim_cause cause) 
     for (size_t i = 0; i < ALL_STANDS; i++) {
         struct stand *stand = stand_at(world, i);
         if (stand->is_trying && cause != SIM_BY_REQUEST && strcmp(stand->key, kv->key) == 0)
-            stand->written_ns = 0; /* it had won, and somebody took that away: the next answer is another's */
+            stand->written_ns = 0; /* it had won, and that was taken away: the next answer is another's */
         if (stand->state != HOLDING || stand->token != kv->create_rev || strcmp(stand->key, kv->key) != 0 ||
             stand->robbed_ns)
             continue;

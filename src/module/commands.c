@@ -333,7 +333,7 @@ static int l_wait(lua_State *L) {
     return 1;
 }
 
-/* remind(id): what has come while nobody waited is told once more to what waits in a loop from now on. */
+/* remind(id): what has come while nothing waited for it is announced once more, to what waits in a loop from now on. */
 static int l_remind(lua_State *L) {
     struct commands *commands = check_ours(L);
     if (check_job(L, commands)->has_news)

@@ -369,8 +369,8 @@ static void a_place_that_ends_at_once_does_not_end_the_session_before_the_others
     }
 }
 
-/* The right has come back, but the session has just run out when the renewal since is told of; the validity tells a moment
- * later. It helps no more, and the session is lost for the refusal. */
+/* The right has come back, but the session has just run out when the renewal since is reported; that it has run out is
+ * reported a moment later. It helps no more, and the session is lost for the refusal. */
 static void a_renewal_that_comes_too_late_does_not_hide_the_refusal_before_it(void) {
     begin(1);
     person_arrive(&ann, world, "Ann");
