@@ -203,7 +203,7 @@ function methods:_introduce(session)
   local ttl, stop_at, valid_until = session.ttl, session.stop_at, session.valid_until
   if not ttl or not stop_at or not valid_until or ttl == self.introduced_ttl then return end
   self.introduced_ttl = ttl
-  local asked = self.options.ttl or times.DEFAULT_TTL_S
+  local asked = times.ttl(self.options)
   local lost_s = ttl - times.margin(ttl)
   self.log.info("stands in %s as %s: TTL %d s%s; etcd may be away for %.1f s; told to stop after %.1f s without a "
     .. "renewal, lost after %.1f s, replaced after %d s at the earliest; etcd at %s",
@@ -223,7 +223,7 @@ function methods:_open_session()
       self.log.debug("session with lease %s, TTL %d s", session.lease, session.ttl or 0)
       self:_is_well()
       self:_introduce(session)
-      namesakes.plan(self, session.ttl or self.options.ttl or times.DEFAULT_TTL_S)
+      namesakes.plan(self, session.ttl or times.ttl(self.options))
       self.connect_backoff:reset()
       self.hint = nil
       return session
@@ -271,7 +271,7 @@ end
 -- Reports handlers that held everything up (no renewal needs us, but no handler can be stopped meanwhile), what
 -- keeps us from being elected for ever, and namesakes.
 local function watch_loop(self)
-  local ttl = self.options.ttl or times.DEFAULT_TTL_S
+  local ttl = times.ttl(self.options)
   local step = math.min(ttl / 2, LOOK_S)
   while true do
     local before = self.lunarch.now()

@@ -169,7 +169,7 @@ end
 
 function Check:look_at_times(candidate)
   local options = candidate.options
-  local ttl = math.max(options.ttl or times.DEFAULT_TTL_S, LEAST_TTL_S)
+  local ttl = math.max(times.ttl(options), LEAST_TTL_S)
   local grace = times.grace(options, ttl)
   local who = self:prefix_of(candidate)
   if options.ttl and options.ttl < ttl then
@@ -234,7 +234,7 @@ end
 
 local function describe(candidate)
   local options = candidate.options
-  local ttl = options.ttl or times.DEFAULT_TTL_S
+  local ttl = times.ttl(options)
   return {
     name = candidate.name, election = candidate.election_name, ttl = ttl, grace = times.grace(options, ttl),
     interval = candidate.interval, stop_timeout = candidate.stop_timeout,

@@ -166,7 +166,7 @@ end
 function Run:watch_loop()
   local least = math.huge
   for _, candidate in ipairs(self.candidates) do
-    least = math.min(least, candidate.options.ttl or times.DEFAULT_TTL_S)
+    least = math.min(least, times.ttl(candidate.options))
   end
   local limit = PATIENCE_TTLS * least
   host.unwatch()

@@ -6,9 +6,14 @@ args.is_ours()
 
 local times = { DEFAULT_TTL_S = 10 }
 
+--- The TTL that is asked for, in seconds.
+function times.ttl(options)
+  return options.ttl or times.DEFAULT_TTL_S
+end
+
 --- Raises where the grace of these options does not fit their ttl.
 function times.check(call, options)
-  local ttl = options.ttl or times.DEFAULT_TTL_S
+  local ttl = times.ttl(options)
   if options.grace and options.grace > ttl / 2 then
     args.misuse("%s: 'grace' must be at most half the ttl of %d s, not %g", call, ttl, options.grace)
   end

@@ -365,7 +365,7 @@ return function(options)
   local self = setmetatable({
     options = options, name = name, value = options.value or host_name(), log = log, lunarch = require "lunarch",
     board = board(dict_name, election, log), is_shared = dict_name ~= nil,
-    beat_s = math.min(LONGEST_BEAT_S, (options.ttl or times.DEFAULT_TTL_S) / BEATS_PER_TTL),
+    beat_s = math.min(LONGEST_BEAT_S, times.ttl(options) / BEATS_PER_TTL),
   }, Singleton)
   if key then made[key] = self end
   local kind = process.type()
