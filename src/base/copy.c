@@ -10,59 +10,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-
-/* ---- reading a file of /proc ------------------------------------------------------------------------- */
-
-struct reader {
-    int fd;
-    ssize_t n, at;
-    char buffer[4096];
-};
-
-/* -1: it is over. */
-static int next_char(struct reader *reader) {
-    if (reader->at == reader->n) {
-        do
-            reader->n = read(reader->fd, reader->buffer, sizeof reader->buffer);
-        while (reader->n < 0 && errno == EINTR);
-        reader->at = 0;
-        if (reader->n <= 0) {
-            reader->n = 0;
-            return -1;
-        }
-    }
-    return (unsigned char)reader->buffer[reader->at++];
-}
-
-static int digit_of(int c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
-}
-
-/* Up to the first character that is no digit, which *ret_end is. */
-static uintptr_t read_number(struct reader *reader, unsigned base, int *ret_end) {
-    uintptr_t number = 0;
-    int c;
-    while ((c = next_char(reader)) >= 0 && (unsigned)digit_of(c) < base)
-        number = number * base + (uintptr_t)digit_of(c);
-    *ret_end = c;
-    return number;
-}
-
-static void skip_to(struct reader *reader, char until) {
-    int c;
-    do
-        c = next_char(reader);
-    while (c >= 0 && c != until);
-}
-
-/* ---- memory ------------------------------------------------------------------------------------------ */
+#include "base/proc_file.h"
 
 struct span {
     uintptr_t first, end;
 };
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+/* ---- memory ------------------------------------------------------------------------------------------ */
 
 enum { N_KEPT = 3 };
 /* Below and above an address that is needed: frames still to come, the C library's data of a thread. */
@@ -83,25 +39,25 @@ static struct span around(const void *address, uintptr_t page) {
 }
 
 /* "7f00-7f10 rw-p 00000000 00:00 0    [heap]" */
-static bool read_mapping(struct reader *reader, struct mapping *ret) {
+static bool read_mapping(struct proc_file *maps, struct mapping *ret) {
     int c, perms[4];
-    ret->span.first = read_number(reader, 16, &c);
+    ret->span.first = proc_file_number(maps, 16, &c);
     if (c != '-')
         return false;
-    ret->span.end = read_number(reader, 16, &c);
+    ret->span.end = proc_file_number(maps, 16, &c);
     for (int i = 0; i < 4; i++)
-        perms[i] = next_char(reader);
+        perms[i] = proc_file_next(maps);
     ret->is_code = perms[2] == 'x';
     ret->is_private = perms[3] == 'p';
     for (int i = 0; i < 3; i++)
-        skip_to(reader, ' ');
-    ret->has_file = read_number(reader, 10, &c) != 0;
+        proc_file_skip_to(maps, ' ');
+    ret->has_file = proc_file_number(maps, 10, &c) != 0;
     while (c == ' ')
-        c = next_char(reader);
+        c = proc_file_next(maps);
     ret->has_name = c != '\n' && c >= 0;
-    ret->is_allocated = c == '[' && ((c = next_char(reader)) == 'h' || c == 'a'); /* [heap], [anon: */
+    ret->is_allocated = c == '[' && ((c = proc_file_next(maps)) == 'h' || c == 'a'); /* [heap], [anon: */
     if (c >= 0 && c != '\n')
-        skip_to(reader, '\n');
+        proc_file_skip_to(maps, '\n');
     return true;
 }
 
@@ -126,14 +82,14 @@ static void drop(struct span span, const struct span kept[N_KEPT]) {
 }
 
 void copy_drop_memory(void) {
-    struct reader reader = {.fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC)};
-    if (reader.fd < 0)
+    struct proc_file maps;
+    if (!proc_file_open(&maps, AT_FDCWD, "/proc/self/maps"))
         return;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const struct span kept[N_KEPT] = {around(&reader, page), around(&errno, page),
+    const struct span kept[N_KEPT] = {around(&maps, page), around(&errno, page),
                                       around((const void *)pthread_self(), page)}; // NOLINT
     struct mapping before = {.has_file = false}, mapping;
-    while (read_mapping(&reader, &mapping)) {
+    while (read_mapping(&maps, &mapping)) {
         struct span span = mapping.span;
         if (before.has_file && before.span.end == span.first)
             span.first = span.first + ZEROED_BYTES < span.end ? span.first + ZEROED_BYTES : span.end;
@@ -143,7 +99,7 @@ void copy_drop_memory(void) {
             drop(span, kept);
         before = mapping;
     }
-    (void)close(reader.fd);
+    proc_file_close(&maps);
 }
 
 #else
@@ -155,39 +111,32 @@ void copy_drop_memory(void) {}
 
 /* ---- the title --------------------------------------------------------------------------------------- */
 
-/* Fields of /proc/self/stat after the name, which ends with the last ')'. */
+/* Fields of /proc/self/stat: the one behind the name, and the one of the title. */
 enum { FIRST_FIELD = 3, ARG_START_FIELD = 48 };
 
-static char *skip_fields(char *at, int n) {
-    while (at && n-- > 0)
-        at = strchr(at + 1, ' ');
-    return at ? at + 1 : NULL;
-}
-
-static uintptr_t number_at(const char *text) {
-    uintptr_t number = 0;
-    for (; *text >= '0' && *text <= '9'; text++)
-        number = number * 10 + (uintptr_t)(*text - '0');
-    return number;
+/* Where the title begins and ends; false: not known. */
+static bool find_title(struct span *ret) {
+    struct proc_file stat;
+    if (!proc_file_open(&stat, AT_FDCWD, "/proc/self/stat"))
+        return false;
+    bool is_found = proc_file_skip_name(&stat);
+    for (int i = FIRST_FIELD; i <= ARG_START_FIELD; i++)
+        proc_file_skip_to(&stat, ' ');
+    int c;
+    ret->first = proc_file_number(&stat, 10, &c);
+    ret->end = proc_file_number(&stat, 10, &c);
+    proc_file_close(&stat);
+    return is_found;
 }
 
 void copy_set_title(const char *title) {
-    char text[2048];
-    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    if (fd >= 0)
-        (void)close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    char *at = strrchr(text, ')');
-    char *first = at ? skip_fields(at + 1, ARG_START_FIELD - FIRST_FIELD) : NULL;
-    char *end = first ? skip_fields(first, 1) : NULL;
-    if (!end)
+    struct span span;
+    if (!find_title(&span))
         return;
-    uintptr_t start = number_at(first), stop = number_at(end);
-    size_t room = stop > start ? stop - start : 0, len = strlen(title);
-    if (start == 0 || room < 2)
+    size_t room = span.end > span.first ? span.end - span.first : 0, len = strlen(title);
+    if (span.first == 0 || room < 2)
         return;
-    char *words = (char *)start; // NOLINT(performance-no-int-to-ptr)
+    char *words = (char *)span.first; // NOLINT(performance-no-int-to-ptr)
     memset(words, 0, room);
     memcpy(words, title, len < room ? len : room - 1);
 }

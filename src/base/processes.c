@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/proc_file.h"
+
 /* As getdents64 gives it. */
 struct entry {
     uint64_t inode;
@@ -30,21 +32,21 @@ static pid_t number_of(const char *name) {
     return *name == '\0' ? pid : 0;
 }
 
-/* "4711 (name) Z ...": the name may hold anything. */
 static bool is_zombie(int proc, const char *name) {
-    char path[32], text[512];
+    char path[32];
+    struct proc_file stat;
     size_t len = strlen(name);
     if (len + sizeof "/stat" > sizeof path)
         return false;
     memcpy(path, name, len);
     memcpy(path + len, "/stat", sizeof "/stat");
-    int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    if (fd >= 0)
-        (void)close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    const char *end = strrchr(text, ')');
-    return end && (end[1] == ' ') && (end[2] == 'Z' || end[2] == 'X');
+    if (!proc_file_open(&stat, proc, path))
+        return false;
+    int c = -1;
+    if (proc_file_skip_name(&stat) && proc_file_next(&stat) == ' ')
+        c = proc_file_next(&stat);
+    proc_file_close(&stat);
+    return c == 'Z' || c == 'X';
 }
 
 static bool is_meant(pid_t pid, pid_t leader, pid_t first, pid_t but_group) {
