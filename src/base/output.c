@@ -172,13 +172,10 @@ static void *write_out(void *arg) {
 }
 
 static bool start_thread(struct output *output) {
-    pthread_attr_t attributes;
     pthread_t thread;
-    if (pthread_attr_init(&attributes) != 0)
-        return false;
-    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    output->has_thread = thread_start(&thread, &attributes, write_out, output) == 0;
-    (void)pthread_attr_destroy(&attributes);
+    output->has_thread = thread_start(&thread, write_out, output) == 0;
+    if (output->has_thread)
+        (void)pthread_detach(thread);
     return output->has_thread;
 }
 

@@ -6,12 +6,11 @@
 #include <signal.h>
 
 /* pthread_create with all signals blocked in the new thread: handlers of the program run in its own threads alone. */
-static inline int thread_start(pthread_t *ret_thread, const pthread_attr_t *attributes,
-                               void *(*run)(void *arg), void *arg) {
+static inline int thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg) {
     sigset_t all, before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(ret_thread, attributes, run, arg);
+    int error = pthread_create(ret_thread, NULL, run, arg);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
 }

@@ -58,7 +58,7 @@ int dev_stay(const char *program, const char *name, struct dev_user *user) {
     staying.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (staying.event_fd < 0)
         return -errno;
-    int error = thread_start(&thread, NULL, stay, NULL);
+    int error = thread_start(&thread, stay, NULL);
     if (error != 0)
         return -error;
     (void)pthread_detach(thread);

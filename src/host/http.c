@@ -317,7 +317,7 @@ static bool start(int listen_fd) {
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(server.daemon, MHD_DAEMON_INFO_EPOLL_FD);
     server.epoll_fd = info ? info->listen_fd : -1;
     server.stop_fd = eventfd(0, EFD_CLOEXEC);
-    if (server.epoll_fd >= 0 && server.stop_fd >= 0 && thread_start(&server.thread, NULL, serve, NULL) == 0)
+    if (server.epoll_fd >= 0 && server.stop_fd >= 0 && thread_start(&server.thread, serve, NULL) == 0)
         return true;
     fd_close(&server.stop_fd);
     MHD_stop_daemon(server.daemon);

@@ -137,7 +137,7 @@ int watchdog_start(int limit_ms, const struct watchdog_lines *lines) {
     is_utc = lines->is_utc;
     atomic_store(&is_stopping, false);
     bool has_lines = (silent_line || !lines->silent) && ignored_line && ended_line;
-    int error = has_lines ? thread_start(&thread, NULL, watch, NULL) : ENOMEM;
+    int error = has_lines ? thread_start(&thread, watch, NULL) : ENOMEM;
     is_running = error == 0;
     if (error != 0)
         free_lines();

@@ -146,7 +146,7 @@ static int start(struct bell *bell) {
     if (bell->epoll_fd < 0 || bell->kick_fd < 0 || watch_fd(bell, bell->kick_fd, EPOLLIN | EPOLLET) != 0 ||
         watch_fd(bell, bell->listen_fd, EPOLLIN) != 0)
         return -1;
-    int failure = thread_start(&bell->thread, NULL, run, bell);
+    int failure = thread_start(&bell->thread, run, bell);
     errno = failure;
     if (failure != 0)
         return -1;

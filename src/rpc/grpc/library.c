@@ -52,7 +52,7 @@ static void shut_down_in_time(void) {
     pthread_t thread;
     struct timespec until;
     (void)sem_init(&has_shut_down, 0, 0);
-    if (thread_start(&thread, NULL, shut_down, NULL) != 0) {
+    if (thread_start(&thread, shut_down, NULL) != 0) {
         is_shared = true;
         return;
     }
