@@ -31,10 +31,13 @@ static struct orphan *orphans;
 
 /* A supervisor that was killed has left its command's processes behind, all but the first. While it is not reaped, the
  * number of their session is taken. */
-static void end_abandoned(pid_t supervisor) {
+static void end_abandoned(pid_t supervisor, int flags) {
     siginfo_t info = {.si_pid = 0};
-    if (waitid(P_PID, (id_t)supervisor, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0 ||
-        info.si_pid != supervisor || info.si_code == CLD_EXITED)
+    int rc;
+    do
+        rc = waitid(P_PID, (id_t)supervisor, &info, WEXITED | WNOWAIT | __WALL | flags);
+    while (rc != 0 && errno == EINTR);
+    if (rc != 0 || info.si_pid != supervisor || info.si_code == CLD_EXITED)
         return;
     for (int i = 0; i < MOST_LOOKS && processes_signal(supervisor, 0, 0, SIGKILL) > 0; i++)
         (void)nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
@@ -48,20 +51,13 @@ static bool is_reaped(pid_t pid, int flags) {
     return found != 0;
 }
 
-/* It is about to end, and its descriptors are closed already. */
-static void await_end(pid_t supervisor) {
-    siginfo_t info;
-    while (waitid(P_PID, (id_t)supervisor, &info, WEXITED | WNOWAIT | __WALL) != 0 && errno == EINTR) {
-    }
-}
-
 unsigned command_reap(void) {
     unsigned n = 0;
     pthread_mutex_lock(&lock);
     for (struct orphan **at = &orphans; *at;) {
         struct orphan *orphan = *at;
         if (orphan->parent == getpid())
-            end_abandoned(orphan->pid);
+            end_abandoned(orphan->pid, WNOHANG);
         if (orphan->parent != getpid() || is_reaped(orphan->pid, WNOHANG)) {
             *at = orphan->next;
             free(orphan);
@@ -177,8 +173,7 @@ bool command_take_report(struct command *command, struct command_report *ret) {
         return false;
     if (n != (ssize_t)sizeof *ret) {
         *ret = (struct command_report){.stage = COMMAND_SUPERVISOR};
-        await_end(command->supervisor);
-        end_abandoned(command->supervisor);
+        end_abandoned(command->supervisor, 0); /* its descriptors are closed: it is about to end */
     }
     (void)is_reaped(command->supervisor, 0);
     command->supervisor = 0;
