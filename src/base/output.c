@@ -283,9 +283,9 @@ static int put(struct output *output, const char *text, size_t len, bool is_pati
 /* Called once there is room again. A notice for another output is written there unlocked. */
 static void tell_dropped(struct output *output) {
     char line[OUTPUT_NOTICE_BYTES + 1];
-    int64_t now_ns = clock_boottime_ns();
     if (output->n_dropped_lines == 0 || output->is_in_dropped)
         return;
+    int64_t now_ns = clock_boottime_ns();
     if (output->error != 0 && output->told_ns != 0 && now_ns - output->told_ns < NOTICE_EVERY_NS)
         return;
     output->told_ns = now_ns;
