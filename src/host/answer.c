@@ -12,6 +12,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "host/host.h"
+
 static int answer_fd = -1;
 /* Read by the handler, and changed only while no signal is due. */
 static char *due_text;
@@ -62,10 +64,8 @@ int answer_in_time(int ms, const char *text, size_t len, int status) {
     memcpy(due_text, text, len);
     due_len = len;
     due_status = status;
-    struct sigaction action = {.sa_handler = on_late};
-    (void)sigemptyset(&action.sa_mask);
     timer.it_value = (struct timeval){ms / 1000, ms % 1000 * 1000};
-    if (sigaction(SIGALRM, &action, NULL) != 0 || setitimer(ITIMER_REAL, &timer, NULL) != 0)
+    if (!signals_handle(SIGALRM, on_late) || setitimer(ITIMER_REAL, &timer, NULL) != 0)
         return -errno;
     return 0;
 }
