@@ -28,6 +28,14 @@ static int push_error(lua_State *L, const char *text) {
     return 2;
 }
 
+/* Of a call that returns 0 or a negative errno: true; nil, message. */
+static int push_outcome(lua_State *L, int error) {
+    if (error != 0)
+        return push_error(L, strerror(-error));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* is_terminal(fd) */
 static int l_is_terminal(lua_State *L) {
     lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
@@ -44,11 +52,7 @@ static int l_is_journal(lua_State *L) {
 static int l_notify(lua_State *L) {
     size_t len;
     const char *text = luaL_checklstring(L, 1, &len);
-    int error = notify(text, len);
-    if (error != 0)
-        return push_error(L, strerror(-error));
-    lua_pushboolean(L, 1);
-    return 1;
+    return push_outcome(L, notify(text, len));
 }
 
 /* notify_watchdog() -> milliseconds between two WATCHDOG=1 at most, or nil: none are wanted */
@@ -207,11 +211,7 @@ static int l_terminal(lua_State *L) {
 
 /* guard_output() -> true; nil, message: see streams.h */
 static int l_guard_output(lua_State *L) {
-    int error = streams_guard(L);
-    if (error != 0)
-        return push_error(L, strerror(-error));
-    lua_pushboolean(L, 1);
-    return 1;
+    return push_outcome(L, streams_guard(L));
 }
 
 /* lost_output() -> what prevents that what was printed to stdout is written; nil: all of it is */
@@ -320,11 +320,7 @@ static int l_watch(lua_State *L) {
                                    .ignored = luaL_checkstring(L, 3),
                                    .ended = luaL_checkstring(L, 4),
                                    .is_utc = lua_toboolean(L, 5)};
-    int error = watchdog_start(milliseconds(limit_s), &lines);
-    if (error != 0)
-        return push_error(L, strerror(-error));
-    lua_pushboolean(L, 1);
-    return 1;
+    return push_outcome(L, watchdog_start(milliseconds(limit_s), &lines));
 }
 
 /* pat(): the loop turns */
@@ -360,22 +356,14 @@ static int l_set_lapse(lua_State *L) {
 
 /* begin_answer() -> true; nil, message: see answer.h */
 static int l_begin_answer(lua_State *L) {
-    int error = answer_begin();
-    if (error != 0)
-        return push_error(L, strerror(-error));
-    lua_pushboolean(L, 1);
-    return 1;
+    return push_outcome(L, answer_begin());
 }
 
 /* answer(text) -> true; nil, message */
 static int l_answer_with(lua_State *L) {
     size_t len;
     const char *text = luaL_checklstring(L, 1, &len);
-    int error = answer_write(text, len);
-    if (error != 0)
-        return push_error(L, strerror(-error));
-    lua_pushboolean(L, 1);
-    return 1;
+    return push_outcome(L, answer_write(text, len));
 }
 
 /* answer_in_time(seconds, text, exit status), or answer_in_time() -> true; nil, message */
@@ -384,11 +372,7 @@ static int l_answer_in_time(lua_State *L) {
     lua_Number limit_s = luaL_optnumber(L, 1, 0);
     luaL_argcheck(L, limit_s >= 0, 1, "seconds");
     const char *text = limit_s > 0 ? luaL_checklstring(L, 2, &len) : "";
-    int error = answer_in_time(milliseconds(limit_s), text, len, (int)luaL_optinteger(L, 3, 0));
-    if (error != 0)
-        return push_error(L, strerror(-error));
-    lua_pushboolean(L, 1);
-    return 1;
+    return push_outcome(L, answer_in_time(milliseconds(limit_s), text, len, (int)luaL_optinteger(L, 3, 0)));
 }
 
 /* unwatch() */
