@@ -1,7 +1,7 @@
 /* base/processes.c - the processes that a command has begun. See processes.h.
  *
  * /proc gives numbers only; what is asked of them is asked by system calls: in another namespace of processes than that of
- * /proc a number found there is nobody's of ours, and is left alone. */
+ * /proc a number found there is none of ours, and is left alone. */
 #include "base/processes.h"
 
 #include <fcntl.h>

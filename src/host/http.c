@@ -5,9 +5,9 @@
  * each answer. It never enters Lua.
  *
  * Limits: MOST_CONNECTIONS, and a quarter of the descriptors that the process may have, for etcd and commands need some,
- * too; when there are more, the one that has gone longest without a whole request is closed. A
- * connection on which no request was completed for LONGEST_S is closed, whatever it sends or does not read. The headers
- * of a request have BYTES_PER_CONNECTION at most. */
+ * too; when there are more, the one that has gone longest without a whole request is closed. A connection on which no
+ * request was completed for LONGEST_S is closed, whatever it sends or does not read. The headers of a request have
+ * BYTES_PER_CONNECTION at most. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
