@@ -203,15 +203,9 @@ local function end_and_wait(own, id)
   end
 end
 
--- In nginx a request may end in the middle of on_line, by ngx.exit or because the client goes: its command ends then.
-local function guard_lines(own, id, on_line)
-  local world = loop.world()
-  if not on_line or not world.unless_ended then return end
-  return world.unless_ended(function() own.core:cancel(id) end)
-end
-
 local function follow(own, id, token, on_line)
-  local unguard = guard_lines(own, id, on_line)
+  -- In nginx a request may end in the middle of on_line, by ngx.exit or because the client goes: its command ends then.
+  local unguard = on_line and loop.unless_ended(function() own.core:cancel(id) end)
   while true do
     local lines, outcome = loop.await(own, id, false, token, own)
     for _, line in ipairs(lines or {}) do

@@ -133,9 +133,7 @@ end
 --- In nginx the request or the timer may end in the middle of a function that is called under the lock: it is released
 --- then. To be called when that function has ended: what is returned.
 function mutexes.unless_ended(mutex)
-  local world = loop.world()
-  if not world.unless_ended then return function() end end
-  return world.unless_ended(function() mutexes.begin_release(mutex) end)
+  return loop.unless_ended(function() mutexes.begin_release(mutex) end)
 end
 
 -- The error of the function counts more than one of the release.

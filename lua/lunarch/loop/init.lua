@@ -110,6 +110,13 @@ function loop.pass_on(err)
   if pass_on then pass_on(err) end
 end
 
+-- Where what runs here may end in the middle of a call (in nginx a request or a timer): `fn`, which must not wait, is
+-- called then, unless the function that is returned is called before.
+function loop.unless_ended(fn)
+  local unless_ended = here().unless_ended
+  return unless_ended and unless_ended(fn) or nothing
+end
+
 -- Asked before a client is opened: raises where it could not live.
 function loop.connect(call)
   if nginx then nginx.connect(call) end
