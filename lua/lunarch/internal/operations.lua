@@ -33,12 +33,7 @@ local numbers = core.numbers
 local KIND, SORT_BY, ORDER = numbers.kind, numbers.sort_by, numbers.order
 
 local function one_of(words)
-  local names = {}
-  for word in each(words) do
-    names[#names + 1] = "'" .. word .. "'"
-  end
-  table.sort(names)
-  local expected = "one of " .. table.concat(names, ", ")
+  local expected = "one of '" .. table.concat(args.sorted_names(words), "', '") .. "'"
   return function(call, name, value)
     if type(value) ~= "string" or not words[value] then bad(call, name, expected, value) end
     return value

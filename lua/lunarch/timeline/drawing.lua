@@ -25,15 +25,11 @@ local function number(value)
 end
 
 local function attributes(list, style)
-  local names, parts = {}, {}
+  local parts = {}
   for i = 1, #list, 2 do
     parts[#parts + 1] = (' %s="%s"'):format(list[i], number(list[i + 1]))
   end
-  for name in pairs(style or {}) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(args.sorted_names(style or {})) do
     parts[#parts + 1] = (' %s="%s"'):format(name, svg.escape(style[name]))
   end
   return table.concat(parts)
