@@ -147,6 +147,13 @@ local function open(disk, path, mode)
   return file
 end
 
+-- To be read; it is an error if it cannot be.
+local function must_open(disk, path)
+  local file, message = open(disk, path, "r")
+  if not file then args.misuse("%s", message) end
+  return file
+end
+
 local function take_away(disk, path)
   unlink(disk, path)
   put(disk, path, false)
@@ -187,17 +194,11 @@ function files.install(disk)
   function io.open(path, mode) return open(disk, path, mode) end
   function io.lines(path, ...)
     if path == nil then return io.input():lines(...) end
-    local file, message = open(disk, path, "r")
-    if not file then args.misuse("%s", message) end
-    return file:lines(...)
+    return must_open(disk, path):lines(...)
   end
   local input = io.stdin
   function io.input(file)
-    if type(file) == "string" then
-      local message
-      file, message = open(disk, file, "r")
-      if not file then args.misuse("%s", message) end
-    end
+    if type(file) == "string" then file = must_open(disk, file) end
     input = file or input
     return input
   end
@@ -217,11 +218,12 @@ function files.install(disk)
   function os.remove(path) return remove(disk, path) end
   function os.rename(from, to) return rename(disk, from, to) end
   function os.tmpname()
+    local all = disk.get()
     local path
     repeat
       n_temporary = n_temporary + 1
       path = ("/tmp/lua_%06d"):format(n_temporary)
-    until not disk.get()[path]
+    until not all[path]
     link(disk, path, new_content "")
     return path
   end
