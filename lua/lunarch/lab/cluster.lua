@@ -75,8 +75,14 @@ function Cluster:signal(index, signal)
   self.members[index].process.kill(signal)
 end
 
+--- Begins a member anew that has ended or was killed, once its process is gone; waits for that. One that runs stays.
 function Cluster:start_again(index)
-  if self.members[index].process.has_ended then start(self, self.members[index]) end
+  local member = self.members[index]
+  if not member.process.is_killed and not member.process.has_ended then return end
+  while not member.process.has_ended do
+    require "lunarch".sleep(LOOK_S)
+  end
+  start(self, member)
 end
 
 --- Ends them and removes their data.

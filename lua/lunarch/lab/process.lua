@@ -48,7 +48,9 @@ function processes.start(words, stdio, on_exit)
     end)
   if not own.handle then error(("cannot start %s: %s"):format(words[1], tostring(own.pid)), 0) end
   function own.kill(signal)
-    if not own.has_ended then uv.kill(own.pid, signal) end
+    if own.has_ended then return end
+    own.is_killed = own.is_killed or signal == "sigkill"
+    uv.kill(own.pid, signal)
   end
   return own
 end
