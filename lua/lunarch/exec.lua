@@ -203,9 +203,13 @@ local function end_and_wait(own, id)
   end
 end
 
+-- In nginx a request may end in the middle of on_line, by ngx.exit or because the client goes: its command ends then.
+local function cancel_where_ended(own, id)
+  return loop.unless_ended(function() own.core:cancel(id) end)
+end
+
 local function follow(own, id, token, on_line)
-  -- In nginx a request may end in the middle of on_line, by ngx.exit or because the client goes: its command ends then.
-  local unguard = on_line and loop.unless_ended(function() own.core:cancel(id) end)
+  local unguard = on_line and cancel_where_ended(own, id)
   while true do
     local lines, outcome = loop.await(own, id, false, token, own)
     for _, line in ipairs(lines or {}) do
