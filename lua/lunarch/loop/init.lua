@@ -111,8 +111,8 @@ function loop.pass_on(err)
 end
 
 -- Where what runs here may end in the middle of a call (in nginx a request or a timer): `fn`, which must not wait, is
--- called then, unless the function that is returned is called before. `fn` is to be made by a function that returns: nginx
--- uses the stack of a coroutine that has ended again, and the local variables of what ran there are overwritten.
+-- called then, unless the function that is returned is called before. `fn` is to be made by a function that returns:
+-- nginx uses the stack of a coroutine that has ended again, and the local variables of what ran there are overwritten.
 function loop.unless_ended(fn)
   local unless_ended = here().unless_ended
   return unless_ended and unless_ended(fn) or nothing
