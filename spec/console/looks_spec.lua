@@ -5,6 +5,7 @@ local json = require "cjson"
 local lunarch = require "lunarch"
 local process = require "support.process"
 local tree = require "support.tree"
+local users = require "support.users"
 local wait = require "support.wait"
 
 describe("a look", function()
@@ -171,11 +172,9 @@ describe("a look", function()
 
   it("says at once that it may not read, and to whom it would have to say who it is", function()
     local own = etcd.start()
-    for _, words in ipairs { { "user", "add", "root:r" }, { "user", "add", "joe:j" }, { "role", "add", "root" },
-      { "user", "grant-role", "root", "root" }, { "role", "add", "few" }, { "user", "grant-role", "joe", "few" },
-      { "role", "grant-permission", "few", "read", "/mine/", "--prefix" }, { "auth", "enable" } } do
-      own:etcdctl(table.unpack(words))
-    end
+    users.add_root(own)
+    users.add(own, "joe:j", "few", "read", "/mine/")
+    users.must(own, "auth", "enable")
     for _, words in ipairs { { "list" }, { "status", "/x" }, { "watch", "/x" }, { "observe", "/x" },
       { "observe", "/x", "--once" }, { "explain", "/x" } } do
       local command = { "lunarch", table.unpack(words) }

@@ -4,6 +4,7 @@ local etcd = require "support.etcd"
 local process = require "support.process"
 local terminal = require "support.terminal"
 local tree = require "support.tree"
+local users = require "support.users"
 local wait = require "support.wait"
 
 describe("the prompt", function()
@@ -278,11 +279,9 @@ describe("the prompt", function()
 
   it("completes the names that this user may read", function()
     local own = etcd.start()
-    for _, words in ipairs { { "user", "add", "root:r" }, { "user", "add", "joe:j" }, { "role", "add", "root" },
-      { "user", "grant-role", "root", "root" }, { "role", "add", "few" }, { "user", "grant-role", "joe", "few" },
-      { "role", "grant-permission", "few", "readwrite", "/mine/", "--prefix" }, { "auth", "enable" } } do
-      own:etcdctl(table.unpack(words))
-    end
+    users.add_root(own)
+    users.add(own, "joe:j", "few", "readwrite", "/mine/")
+    users.must(own, "auth", "enable")
     local t = terminal.start({ "lunarch", "console", "--endpoints", own.endpoint }, {
       env = { LUNARCH_USER = "joe", LUNARCH_PASSWORD = "j" },
     })
