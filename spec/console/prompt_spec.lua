@@ -1,6 +1,7 @@
 -- limit: 180 s
 -- The prompt, on a real terminal: what is printed above the line, what Ctrl-C and Ctrl-D do.
 local etcd = require "support.etcd"
+local ports = require "support.ports"
 local process = require "support.process"
 local terminal = require "support.terminal"
 local tree = require "support.tree"
@@ -269,6 +270,19 @@ describe("the prompt", function()
     end
     t:type "line('/complete/\t"
     t:wait_text "/complete/a%-lock +/complete/an%-election"
+  end)
+
+  it("completes the methods of the session without opening it, also where no etcd answers", function()
+    local t = start()
+    t:type "session:mut\t"
+    t:wait "> session:mutex ?$"
+    t:type "\21"
+    t:enter "client:stats().sessions"
+    assert.truthy(t:text():find "sessions\n0\n", t:text())
+    t = terminal.start { "lunarch", "console", "--endpoints", "127.0.0.1:" .. ports.free() }
+    t:wait "^> ?$"
+    t:type "session:mut\t"
+    t:wait "> session:mutex ?$"
   end)
 
   it("ends by a Ctrl-D that was typed before it stood there", function()

@@ -63,11 +63,15 @@ end
 
 -- ---- fields and methods -----------------------------------------------------------------------------------------
 
+-- To open a session takes a lease of etcd, and waits.
+local function is_unopened_session(name) return name == "session" and rawget(_G, name) == nil end
+
 -- The value of a chain of names, without calling anything of the user's.
 local function value_of(console, path)
   local value
   for name in path:gmatch "[%a_][%w_]*" do
     if value == nil then
+      if is_unopened_session(name) then return nil end
       value = rawget(_G, name)
       if value == nil then value = globals.find(console.world, console.own, name) end
     elseif type(value) == "table" then
@@ -81,6 +85,15 @@ local function value_of(console, path)
   return value
 end
 
+local function add_members(names, methods, properties)
+  for _, list in ipairs { methods or {}, properties or {} } do
+    for name in pairs(list) do
+      if name:sub(1, 1) ~= "_" then names[name] = true end
+    end
+  end
+  return names
+end
+
 local function fields_of(value)
   if type(value) == "string" then return string end
   if type(value) ~= "table" then return {} end
@@ -88,12 +101,7 @@ local function fields_of(value)
   for name in pairs(value) do
     if type(name) == "string" and name:find "^%a" then names[name] = true end
   end
-  local methods, properties = args.members(value)
-  for _, list in ipairs { methods or {}, properties or {} } do
-    for name in pairs(list) do
-      if name:sub(1, 1) ~= "_" then names[name] = true end
-    end
-  end
+  add_members(names, args.members(value))
   local meta = getmetatable(value)
   local index = type(meta) == "table" and meta.__index
   if type(index) == "table" then
@@ -102,6 +110,13 @@ local function fields_of(value)
     end
   end
   return names
+end
+
+local function fields_of_a_session()
+  for _, class in ipairs(args.classes()) do
+    if class.name == "lunarch.session" then return add_members({ client = true }, class.methods, class.properties) end
+  end
+  return {}
 end
 
 -- ---- options ----------------------------------------------------------------------------------------------------
@@ -131,9 +146,8 @@ function complete.words(console, line, word, quote)
   if quote ~= "" then return in_string(console, word, quote) end
   local path, mark, rest = word:match "^(.*)([.:])([%w_]*)$"
   if path then
-    local value = value_of(console, path)
-    if value == nil then return {} end
-    return beginning_with(fields_of(value), rest, path .. mark)
+    local fields = is_unopened_session(path) and fields_of_a_session() or fields_of(value_of(console, path))
+    return beginning_with(fields, rest, path .. mark)
   end
   local options = options_of(console, line)
   if options then
