@@ -409,6 +409,58 @@ describe("a program that ends itself while it leads", function()
     assert.equal("", server:etcdctl("get", "--prefix", "--keys-only", "/ending/" .. n))
   end)
 
+  -- on_lost begins some turns of the loop after the work has ended.
+  it("by the end of its main chunk calls on_lost once, however far the end of the term has come", function()
+    for turns = 0, 6 do
+      n = n + 1
+      local child = start(([[
+        local is_over = false
+        lunarch.spawn(function()
+          make { do_work = function() is_over = true return false end, on_lost = function() print "on_lost" end }:run()
+        end)
+        while not is_over do lunarch.sleep(0) end
+        for _ = 1, %d do lunarch.sleep(0) end]]):format(turns))
+      assert.equal(0, (child:wait_exit()))
+      assert.equal(1, #child:find_all "^on_lost$", turns .. " turns: " .. child:output())
+      assert.equal("", server:etcdctl("get", "--prefix", "--keys-only", "/ending/" .. n))
+    end
+  end)
+
+  -- The place is given up after on_lost has returned, or never.
+  for what, text in pairs {
+    ["the end of its main chunk"] = "lunarch.spawn(function() make(OWN):run() end) losing()",
+    ["os.exit where its controller is left behind"] = [[
+      local cqueues = require "cqueues"
+      local cq = cqueues.new()
+      cq:wrap(function() make(OWN):run() end)
+      while not is_losing do cq:step(0.1) end
+      os.exit(0)]],
+    ["os.exit in a generator of cqueues'"] = [[
+      local cqueues = require "cqueues"
+      local cq = cqueues.new()
+      cq:wrap(function() make(OWN):run() end)
+      cq:wrap(function()
+        losing(cqueues.sleep)
+        coroutine.wrap(os.exit)(0)
+      end)
+      assert(cq:loop())]],
+  } do
+    it("by " .. what .. " while on_lost waits leaves the place to its lease", function()
+      local child = start([[
+        function losing(sleep) while not is_losing do (sleep or lunarch.sleep)(0.01) end end
+        OWN = {
+          do_work = function() return false end,
+          on_lost = function()
+            is_losing = true
+            lunarch.sleep(100)
+          end,
+        }]] .. text)
+      assert.equal(0, (child:wait_exit()))
+      assert.truthy(child:find "on_lost does not go on: the place lapses with its lease", child:output())
+      assert.truthy(server:etcdctl("get", "--prefix", "--keys-only", "/ending/" .. n):find "^/ending/")
+    end)
+  end
+
   -- ---- cqueues ----------------------------------------------------------------------------------------------------
 
   describe("under cqueues", function()

@@ -127,9 +127,11 @@ function process.start(options)
     self.stdin = ends.write
   end
   self.name = table.concat(options, " ")
+  -- Asked before the last look: a program may begin and end between two lines of ours.
   wait.eventually(function()
+    local is_watched = process.is_running(self.stamper)
     self:read()
-    return self.started or not process.is_running(self.stamper)
+    return self.started or not is_watched
   end, nil, self.name .. " to start")
   self.pid = assert(self.started, "what watches over " .. self.name .. " has died")
   if not self.exited then alive[self] = true end

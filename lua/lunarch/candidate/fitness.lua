@@ -148,7 +148,10 @@ local function call(candidate, name)
   own.calling, own.due_at, own.is_late = name, candidate.lunarch.now() + own.timeout, false
   local ok, answer = handlers.attempt(candidate, name, answer_of, candidate.handlers[name])
   own.calling, own.due_at = nil, nil
-  if not ok and handlers.is_told_to_end(answer.err) then error(answer.err, 0) end
+  if not ok and handlers.is_told_to_end(answer.err) then
+    if answer.is_failure then candidate.log.warn("%s failed while it was told to end: %s", name, answer.text) end
+    error(answer.err, 0)
+  end
   if own.is_late then calm(candidate) end
   judge(candidate, name, own.is_late and too_late(name, own.timeout) or trouble_in(name, ok, answer))
 end

@@ -30,8 +30,33 @@ function handlers.is_lost_error(err)
   return type(err) == "table" and getmetatable(err) == Lost
 end
 
---- Calls a handler: true and what it returned, or false and { err =, text = } of its error. Ctrl-C goes to the main
---- program as well.
+local function running_task()
+  local world = loop.world()
+  return world.current and world.current()
+end
+
+-- What the program interrupts a task by, or nil. A term or a check whose time is over is something else.
+local function interruption_of(task)
+  local interruption = task and task.interruption
+  return interruption and not handlers.is_lost_error(interruption.err) and interruption or nil
+end
+
+-- Whether an error in this task is no failure of what it calls: it has been interrupted by it.
+local function is_interruption(err)
+  if err == tasks.STOP or common.is_ctrl_c(err) or handlers.is_lost_error(err) then return true end
+  local interruption = interruption_of(running_task())
+  return interruption ~= nil and interruption.err == err
+end
+
+--- Whether a task (nil: this one) that failed has to end: we have dismissed it, or the program ends all that it runs, by
+--- interrupting it or by Ctrl-C, also where it has caught that and fails by another error. A term or a check whose time
+--- is over is something else.
+function handlers.is_told_to_end(err, task)
+  return err == tasks.STOP or common.is_ctrl_c(err) or interruption_of(task or running_task()) ~= nil
+end
+
+--- Calls a handler: true and what it returned, or false and { err =, text =, is_failure = } of its error: not one that
+--- it was interrupted by. Ctrl-C goes to the main program as well.
 function handlers.attempt(candidate, name, handler, ...)
   local call = { began_at = candidate.lunarch.now() }
   candidate.calls[name] = call
@@ -47,25 +72,15 @@ function handlers.attempt(candidate, name, handler, ...)
   -- The traceback as far as it is the handler's.
   result.text = result.text:gsub("\n%s*%[C%]: in function 'xpcall'.*", "")
   if common.is_ctrl_c(result.err) then loop.pass_on(result.err) end
-  if not handlers.is_lost_error(result.err) and result.err ~= tasks.STOP then candidate.report.failed(name) end
+  result.is_failure = not is_interruption(result.err)
+  if result.is_failure then candidate.report.failed(name) end
   return false, result
 end
 
 -- In nginx the task of a handler that was abandoned ends like others.
 local function is_abandoned()
-  local world = loop.world()
-  local task = world.current and world.current()
+  local task = running_task()
   return task ~= nil and task.has_ended
-end
-
---- Whether a task (nil: this one) failed because it has to end: we have dismissed it, or the program ends all that it
---- runs, by interrupting it or by Ctrl-C. A term or a check whose time is over is something else.
-function handlers.is_told_to_end(err, task)
-  if err == tasks.STOP or common.is_ctrl_c(err) then return true end
-  local world = loop.world()
-  task = task or world.current and world.current()
-  local interruption = task and task.interruption
-  return interruption ~= nil and interruption.err == err and not handlers.is_lost_error(err)
 end
 
 --- Calls a handler that is no part of a term's work: its error is told, and nothing else.
@@ -74,7 +89,7 @@ function handlers.tell(candidate, name, ...)
   if not handler then return true end
   local ok, result = handlers.attempt(candidate, name, handler, ...)
   if ok then return true, result end
-  if not handlers.is_told_to_end(result.err) and not is_abandoned() then
+  if (result.is_failure or handlers.is_lost_error(result.err)) and not is_abandoned() then
     candidate.log.error("%s failed: %s", name, result.text)
   end
   return false

@@ -30,6 +30,7 @@ local INSIST_S = 1           -- how long an interrupted on_lost is waited for
 local HANDED_OVER_S = 0.05   -- the next one is in the line already
 local LONG_TERM_S = 30       -- a term that lasted longer ends a row of failures
 local LOOK_S = 1             -- between looks whether there is a do_work
+local HEAR_S = 0.001         -- a turn of the loop: what has come is heard
 
 -- A term that a handler gave up is over as "closed" for its session.
 local function reason_of(term)
@@ -82,6 +83,12 @@ local function enter(candidate)
   requests.look(candidate)
 end
 
+-- A handler has failed: what ends the term has perhaps come before, and waits to be heard.
+local function hear(candidate, err)
+  pcall(candidate.lunarch.sleep, HEAR_S)
+  if handlers.is_told_to_end(err) then candidate:stop() end
+end
+
 -- Calls a handler inside the term. False: the work is over.
 local function call(candidate, name, term)
   local handler = candidate.handlers[name]
@@ -90,13 +97,12 @@ local function call(candidate, name, term)
   if not handler then return true end
   candidate.working = name
   local ok, result = handlers.attempt(candidate, name, handler, term)
-  if candidate.over then
-    if not ok and not handlers.is_lost_error(result.err) then
+  if not ok and not candidate.over then hear(candidate, result.err) end
+  if guard(candidate, term) then
+    if not ok and result.is_failure then
       candidate.log.warn("%s failed while it was told to stop (%s): %s", name, candidate.over, result.text)
     end
     return false
-  elseif not ok and handlers.is_told_to_end(result.err) then
-    error(result.err, 0)
   elseif not ok then
     set_over(candidate, "error")
     candidate.log.error("%s failed: %s", name, result.text)
@@ -203,10 +209,16 @@ end
 
 local function on_lost() return "on_lost" end
 
+local function tell_loss(candidate, term)
+  candidate.loses = true
+  handlers.tell(candidate, "on_lost", term, candidate.over)
+  candidate.loses, candidate.is_entered = false, false
+end
+
 -- on_lost is given its time, then interrupted at every wait. One that goes on all the same is abandoned, and the place
 -- left until the deadline takes it: what on_lost had to undo may still be there. False then.
 local function lose(candidate, session, term)
-  local task = tasks.spawn(candidate, handlers.tell, "on_lost", term, candidate.over)
+  local task = tasks.spawn(candidate, tell_loss, term)
   task.bound = { session = session, is_after = true }
   task.ends_by_itself = true
   candidate.loser = task
@@ -222,7 +234,7 @@ local function lose(candidate, session, term)
     session:orphan()
     task:abandon()
   end
-  candidate.is_entered, candidate.loser = false, nil
+  candidate.is_entered, candidate.loser, candidate.loses = false, nil, nil
   tasks.dismiss(overseer)
   return has_ended
 end
@@ -301,7 +313,7 @@ function terms.recover(candidate)
   elseif candidate.is_entered then
     lose(candidate, candidate.session, term)
   end
-  candidate.is_entered, candidate.loser, candidate.term = false, nil, nil
+  candidate.is_entered, candidate.loser, candidate.loses, candidate.term = false, nil, nil, nil
   requests.look(candidate)
   resign(candidate, term)
   candidate.report.left(candidate.over)
@@ -312,10 +324,16 @@ end
 function terms.finish(candidate, reason, rest)
   local term = candidate.term
   if not term then return end
-  if candidate.is_entered and not candidate.loser then
+  if candidate.loses then
+    candidate.log.error "the program ends, and on_lost does not go on: the place lapses with its lease"
+    candidate.session:orphan()
+    candidate.report.left(candidate.over)
+    return
+  end
+  if candidate.is_entered then
     block.limit(candidate.stop_timeout, handlers.late_error())
     set_over(candidate, reason)
-    handlers.tell(candidate, "on_lost", term, candidate.over)
+    tell_loss(candidate, term)
     block.limit(nil)
   end
   candidate.term = nil

@@ -27,9 +27,12 @@ local common = {}
 
 local running = coroutine.running
 
--- What the standalone Lua raises for Ctrl-C, with or without the place that it was raised at.
+-- What the standalone Lua raises for Ctrl-C: as it is, or with the place that it was raised at, with what caught it has
+-- put before it, or with a traceback.
 function common.is_ctrl_c(err)
-  return err == "interrupted!" or type(err) == "string" and err:find ":%d+: interrupted!$" ~= nil
+  if type(err) ~= "string" then return false end
+  return err:find "^interrupted!$" ~= nil or err:find "^interrupted!\n" ~= nil or err:find ": interrupted!$" ~= nil
+    or err:find ": interrupted!\n" ~= nil
 end
 
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
