@@ -30,6 +30,23 @@ describe("a verb", function()
     assert.matches("2 of 2 expectations met", output)
   end)
 
+  it("saves the handlers that were typed, or stand in a script, and says which it cannot", function()
+    local path = tree.folder() .. "/handlers.lua"
+    local own = script.write "ttl = 3\nlocal function done() end\nfunction on_lost() done() end\n"
+    local output = typed({ "--sim", own }, {
+      "function on_elected(term)", "print('the end of ' .. term.token) end", "candidate('/e', 'A')",
+      "candidate('/f', 'B', { ttl = 3, do_work = function() print 'works' -- function() end", "return 30 end })",
+      "run(1)", ("save %q"):format(path),
+    })
+    assert.matches("\nfunctions that are not in it, because they use local variables: 1; search for 'to be written'", output)
+    local played, status = process.run { "lunarch", "lab", "--sim", path }
+    assert.equal(0, status, played)
+    assert.matches("A  the end of %d", played)
+    assert.matches("B  works", played)
+    assert.matches("2 of 2 expectations met", played)
+    assert.matches("on_lost = function%(%) end %-%-%[%[ to be written", tree.read(path))
+  end)
+
   it("is saved as an experiment that plays, whatever the candidates are called, with the seed of its world", function()
     local path, lines = tree.folder() .. "/named.lua", {}
     for i, name in ipairs { "end", "kill", "x", "X", "日本", "語語", "c_end" } do

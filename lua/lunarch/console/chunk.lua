@@ -10,6 +10,18 @@ require "lunarch.internal.args".is_ours()
 local chunk = {}
 
 local NAME = "=input"
+local MOST_COMPILED = 1000
+
+chunk.NAME = NAME
+
+--- What was compiled last, the latest at the end.
+---@type string[]
+chunk.compiled = {}
+
+local function keep(text)
+  if #chunk.compiled >= MOST_COMPILED then table.remove(chunk.compiled, 1) end
+  chunk.compiled[#chunk.compiled + 1] = text
+end
 
 --- Without the "=" that lua5.4 takes at the beginning at its own prompt.
 ---@param text string
@@ -74,10 +86,14 @@ function chunk.compile(text, env)
   text = chunk.without_sign(text)
   -- With the end of the line: a string that is not finished there is wrong.
   local fn, of_expression = load("return " .. text .. "\n", NAME, "t", env)
-  if fn then return fn, "expression" end
+  if fn then
+    keep(text)
+    return fn, "expression"
+  end
   local message
   fn, message = load(text .. "\n", NAME, "t", env)
   if fn then
+    keep(text)
     return statement(text, fn, env)
   end
   if message:find "<eof>'?$" then return nil, "incomplete" end

@@ -1,6 +1,7 @@
 -- What was done in a world, as an experiment: the calls of its journal, with the time between them.
 local args = require "lunarch.internal.args"
 local handles = require "lunarch.lab.candidate"
+local source = require "lunarch.lab.source"
 local verbs = require "lunarch.console.verbs"
 
 args.is_ours()
@@ -11,8 +12,9 @@ local LEADS_S = 10
 -- What took less is no time that was waited.
 local NO_TIME_S = 0.1
 
--- Of the world that is written: variables by the names of candidates, and which are in use.
-local variables, used
+-- Of the world that is written: variables by the names of candidates, which are in use, and how many functions are not
+-- written.
+local variables, used, n_missing
 
 local function is_free(variable)
   return not used[variable] and not verbs.by_name[variable] and load("local " .. variable, "=", "t") ~= nil
@@ -45,33 +47,43 @@ local function fields_of(value)
   return parts
 end
 
--- nil: it cannot be written.
+local function function_text(fn)
+  local text = source.of(fn)
+  if text then return text end
+  n_missing = n_missing + 1
+  return "function() end --[[ to be written: it uses local variables from outside of it ]]"
+end
+
 literal = function(value)
   local machine = handles.machine(value)
   if machine then return variable_of(machine.name) end
   if type(value) == "string" then return (("%q"):format(value):gsub("\\\n", "\\n")) end
   if type(value) == "number" then return args.decimal("%.14g", value) end
   if type(value) == "table" then return "{ " .. table.concat(fields_of(value), ", ") .. " }" end
-  if type(value) == "function" then return "function() end --[[ a function that was typed ]]" end
+  if type(value) == "function" then return function_text(value) end
   return tostring(value)
 end
 
-local function arguments_of(entry)
+local function list_of(values, n)
   local parts = {}
-  for i = 1, entry.args.n do
-    parts[i] = literal(entry.args[i])
+  for i = 1, n do
+    parts[i] = literal(values[i])
   end
   return table.concat(parts, ", ")
+end
+
+-- With the options that stood as globals.
+local function candidate_line(machine)
+  local has_options = next(machine.options) ~= nil
+  return ("local %s = candidate(%s)"):format(variable_of(machine.name),
+    list_of({ machine.spec.election, machine.name, machine.options }, has_options and 3 or 2))
 end
 
 local TIME = { run = true, step = true, until_ = true }
 
 local function line_of(entry)
-  if entry.verb == "candidate" then
-    local name = entry.result.name
-    return ("local %s = candidate(%s)"):format(variable_of(name), arguments_of(entry))
-  end
-  return ("%s(%s)"):format(entry.verb, arguments_of(entry))
+  if entry.verb == "candidate" then return candidate_line(handles.machine(entry.result)) end
+  return ("%s(%s)"):format(entry.verb, list_of(entry.args, entry.args.n))
 end
 
 local function round(seconds) return math.floor(seconds * 100 + 0.5) / 100 end
@@ -96,7 +108,7 @@ end
 function save.lines(world)
   local lines = { "-- Saved from a console: what was done, and who leads in the end." }
   local waited, at = 0, 0
-  variables, used = {}, { expect = true, client = true, world = true }
+  variables, used, n_missing = {}, { expect = true, client = true, world = true }, 0
   for _, entry in ipairs(world.journal) do
     waited = waited + math.max(0, entry.at - at)
     at = math.max(at, entry.ended)
@@ -121,7 +133,12 @@ function save.write(world, path)
   if not file then return nil, trouble, "invalid" end
   file:write(table.concat(save.lines(world), "\n"), "\n")
   file:close()
-  return require "lunarch.lab.said" { ("%s: play it with `%s`"):format(path, world:command(path)) }
+  local lines = { ("%s: play it with `%s`"):format(path, world:command(path)) }
+  if n_missing > 0 then
+    lines[2] = ("functions that are not in it, because they use local variables: %d; search for 'to be written'"):format(
+      n_missing)
+  end
+  return require "lunarch.lab.said"(lines)
 end
 
 return save

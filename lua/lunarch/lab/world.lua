@@ -255,6 +255,7 @@ function verbs.candidate(self, election, who, options)
     args.misuse("candidate: there are %d already, and no room for more", #self.machines)
   end
   local machine = { name = who, index = #self.machines + 1, world = self, spec = spec_of(election, who, options) }
+  machine.options = options
   reset(machine)
   machine.handle = handles.new(machine)
   self.machines[machine.index], self.by_name[who] = machine, machine

@@ -280,7 +280,8 @@ function now() end
 ---@param path? string "f.svg"
 function timeline(path) end
 
---- Writes what was done as an experiment, which `lunarch lab` plays.
+--- Writes what was done as an experiment, which `lunarch lab` plays. Handlers are written as they were typed, or as
+--- they stand in the script; one that uses local variables from outside of it is left to be written.
 ---@param path string
 function save(path) end
 
