@@ -364,6 +364,33 @@ describe("a signal", function()
     assert.is_false(is_clean())
   end)
 
+  for name, number in pairs { sigint = 2, sigterm = 15, sighup = 1 } do
+    it("stops a candidate in a loop of cqueues' that the script runs (" .. name .. ")", function()
+      local child = script.start(([[
+        local cq = require "cqueues".new()
+        cq:wrap(function()
+          lunarch.candidate {
+            election = "/signals/%d", name = "A",
+            do_work = function() print "do_work" return 0.1 end,
+            on_lost = function(_, reason)
+              print("on_lost " .. reason)
+              lunarch.sleep(0.2)
+              print "on_lost has ended"
+            end,
+          }:run()
+        end)
+        assert(cq:loop())]]):format(n), { "--endpoints", server.endpoint })
+      child:wait_line "^do_work"
+      child:signal(name)
+      child:wait_line "^on_lost stopping$"
+      child:wait_line "^on_lost has ended$"
+      local status, signal = child:wait_exit()
+      assert.same({ 128 + number, 0 }, { status, signal })
+      assert.is_true(is_clean())
+      assert.is_nil(child:find "does not yield")
+    end)
+  end
+
   it("interrupts an ordinary program where it waits, and lets it clean up", function()
     local child = script.start [[
       print "ready"

@@ -275,10 +275,14 @@ function Run:has_stood()
   if signals.caught() then self.tasks.interrupt_all(self.INTERRUPTED) end
 end
 
--- The first signal: candidates stop in order; anything else is interrupted where it waits.
-function Run:on_signal()
+local function on_taken()
   host.pat()
   notify.stopping()
+end
+
+-- The first signal: candidates stop in order; anything else is interrupted where it waits.
+function Run:on_signal()
+  on_taken()
   if not self.is_standing then return self.tasks.interrupt_all(self.INTERRUPTED) end
   self:keep_telling(STOPPING_TELL_MS)
   self:stop_candidates()
@@ -415,7 +419,7 @@ function command.run(flags)
   run:set_globals(flags.args, host.prefix .. "/bin/lunarch")
   run:watch_connect()
   modules.look_beside(flags.script)
-  signals.catch(function() run:on_signal() end)
+  signals.catch(function() run:on_signal() end, on_taken)
   run:watch_signals()
   signals.pass_interrupts_on()
   exit.in_order()

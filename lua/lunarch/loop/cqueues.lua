@@ -184,13 +184,26 @@ function world.abandon(task)
   if task.wait then task.wait.condition:signal() end
 end
 
--- Calls back when a signal that nobody handles would end the process. Returns what ends the watch, not the catching.
-function world.watch_signals(callback)
-  local fd = core.catch_signals()
-  if not fd then return nil end
-  local watch = world.watch(fd, function() callback(core.caught_signal()) end)
+-- Where the program that runs scripts catches signals itself, in a loop which a script's own controller does not turn:
+-- `fd`, readable with the first; take() -> its number; finish(number) ends the process for it.
+world.program_signals = nil
+
+local function watch_signal(fd, callback, take, finish)
+  local watch = world.watch(fd, function() callback(take(), finish) end)
   watch:ref()
-  return function() watch:stop() end
+  return watch
+end
+
+-- Calls back, with what is to end the process or nil, when a signal that nobody handles would end the process. Returns
+-- what ends the watch, not the catching.
+function world.watch_signals(callback)
+  local fd, program = core.catch_signals(), world.program_signals
+  local own = fd and watch_signal(fd, callback, core.caught_signal)
+  local others = program and watch_signal(program.fd, callback, program.take, program.finish)
+  return function()
+    if own then own:stop() end
+    if others then others:stop() end
+  end
 end
 
 function world.may_join()

@@ -123,12 +123,12 @@ local function unwatch()
 end
 
 -- They stay caught: a second one ends the process.
-local function on_signal(number)
+local function on_signal(number, finish)
   unwatch()
   if not number or fate then return end
   fate = function()
     pcall(io.stdout.flush, io.stdout)
-    core.end_by_signal(number)
+    return (finish or core.end_by_signal)(number)
   end
   stop_all "stopping"
 end

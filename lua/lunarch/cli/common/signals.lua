@@ -1,5 +1,6 @@
 -- Signals of the program: the first one is passed on in the loop, the second one ends the process (src/host/signals.c).
 local args = require "lunarch.internal.args"
+local exit = require "lunarch.cli.common.exit"
 local host = require "lunarch.host"
 
 args.is_ours()
@@ -9,14 +10,27 @@ local signals = {}
 local SIGINT = 2
 
 --- From now on the first signal calls `on_signal`, once, from the loop; it does not keep the loop alive.
+--- With `on_taken`, a loop of cqueues' that a script runs itself hears of it, too: it calls that, and the candidates in
+--- it end before the program.
 ---@param on_signal fun()
-function signals.catch(on_signal)
-  local poll = assert(require "luv".new_poll(assert(host.catch_signals())))
+---@param on_taken? fun()
+function signals.catch(on_signal, on_taken)
+  local fd = assert(host.catch_signals())
+  local poll = assert(require "luv".new_poll(fd))
   poll:start("r", function()
     poll:stop()
     on_signal()
   end)
   poll:unref()
+  if not on_taken then return end
+  require("lunarch.loop.cqueues").program_signals = {
+    fd = fd,
+    take = function()
+      on_taken()
+      return host.caught_signal()
+    end,
+    finish = function(number) os.exit(exit.SIGNAL + number) end,
+  }
 end
 
 --- From now on SIGHUP calls `on_reload`, from the loop, each time, and does not stop the program.
