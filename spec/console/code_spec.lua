@@ -48,6 +48,7 @@ describe("code without a file", function()
     end
     local output = run("-e", "kill(1)")
     assert.matches("kill: not here, because this is a real etcd, and the candidates are part of this program", output)
+    assert.is_nil(output:find "traceback", output)
     assert.equal(2, select(2, from_stdin "x ="))
     assert.equal(1, select(2, from_stdin "switchover '/none'"))
   end)

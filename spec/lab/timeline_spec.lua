@@ -126,7 +126,7 @@ describe("the timeline", function()
 
   it("is written as text and as a picture also where nothing has happened", function()
     local story = timeline.story({}, {})
-    assert.is_table(timeline.lines(story))
+    assert.same({ "nothing has happened" }, timeline.lines(story))
     assert.matches("</svg>", timeline.svg(story))
   end)
 

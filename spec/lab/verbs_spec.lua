@@ -68,6 +68,18 @@ describe("a verb", function()
     end
   end)
 
+  it("says of each mistake of an experiment what it is, as everywhere", function()
+    for text, expected in pairs {
+      ["#!/usr/bin/lunarch\nexpect(true, {})"] = "error: [^\n]*again%.lua:2: expect: 'text' must be a string, not a table\n",
+      ["error { code = 3 }"] = "error: an error object that is a table, without a message\n",
+      ["expect(function() error {} end, 'no')"] = "expected: no %(an error object that is a table, without a message%)\n",
+    } do
+      local output, status = process.run { "lunarch", "lab", "--sim", script.write(text, "again.lua") }
+      assert.equal(1, status, output)
+      assert.matches("\nnothing has happened\n.*" .. expected, output)
+    end
+  end)
+
   it("says in one line that a picture could not be written, after what the experiment came to", function()
     local path = tree.folder() .. "/missing/drawn.svg"
     local output, status = process.run {

@@ -60,13 +60,14 @@ end
 
 -- A traceback as far as it is the user's.
 function args.without_ours(trace)
-  local kept, is_error_call = {}, false
+  local kept, is_error_call, is_ours = {}, false, false
   for line in (trace .. "\n"):gmatch "([^\n]*)\n" do
-    local is_ours = is_our_line(line)
+    is_ours = is_our_line(line) or is_ours and line == "\t(...tail calls...)"
     if is_ours and is_error_call then kept[#kept] = nil end
     if not is_ours then kept[#kept + 1] = line end
     is_error_call = line == "\t[C]: in function 'error'"
   end
+  if kept[#kept] == "stack traceback:" then kept[#kept] = nil end
   return table.concat(kept, "\n")
 end
 

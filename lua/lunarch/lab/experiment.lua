@@ -1,13 +1,14 @@
 -- Plays an experiment in a world: a file with the verbs of the console and expect(condition, text).
+local args = require "lunarch.internal.args"
 local verbs = require "lunarch.console.verbs"
 
-require "lunarch.internal.args".is_ours()
+args.is_ours()
 
 local experiment = {}
 
 -- What the file did, and not how we came to call it.
-local function without_us(text)
-  return (tostring(text):gsub("\nstack traceback:.*$", ""))
+local function without_us(err)
+  return (args.error_text(err):gsub("\nstack traceback:.*$", ""))
 end
 
 -- As the prompt prints; what was recorded there is played here.
@@ -51,7 +52,7 @@ end
 function experiment.load(path)
   local file, trouble = io.open(path)
   if not file then return nil, trouble end
-  local text = file:read "a"
+  local text = file:read "a":gsub("^#[^\n]*", "")
   file:close()
   local found, mistake = load(text, "@" .. path, "t", {})
   if not found then return nil, mistake end

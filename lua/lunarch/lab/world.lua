@@ -331,11 +331,12 @@ end
 -- ---- what is expected --------------------------------------------------------------------------------------------
 
 function World:expect(condition, text)
+  if text ~= nil then args.string("expect", "text", text) end
   local ok, found = true, condition
   if type(condition) == "function" then ok, found = pcall(condition) end
   local is_met = ok and found and true or false
   local expectation = { at = self:now(), text = text or "what was expected", is_met = is_met }
-  if not ok then expectation.trouble = tostring(found) end
+  if not ok then expectation.trouble = args.error_text(found) end
   self.expectations[#self.expectations + 1] = expectation
   self:emit { what = "expect", text = expectation.text, is_met = is_met }
   if is_met then return true end

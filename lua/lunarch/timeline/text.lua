@@ -175,7 +175,7 @@ function Chart:legend()
     end
     line = line .. (line == " " and " " or "   ") .. part
   end
-  lines[#lines + 1] = line
+  if parts[1] then lines[#lines + 1] = line end
   return lines
 end
 
@@ -190,8 +190,8 @@ function text.chart(story)
       lines[#lines + 1] = line
     end
   end
-  lines[#lines + 1] = ""
   local legend = chart:legend()
+  if legend[1] then lines[#lines + 1] = "" end
   return table.move(legend, 1, #legend, #lines + 1, lines)
 end
 
@@ -234,9 +234,10 @@ end
 --- The chart, and what happened.
 ---@return string[]
 function text.lines(story)
-  local lines, events = text.chart(story), text.events(story)
-  lines[#lines + 1] = ""
-  return table.move(events, 1, #events, #lines + 1, lines)
+  local lines, events = story.lanes[1] and text.chart(story) or {}, text.events(story)
+  if lines[1] and events[1] then lines[#lines + 1] = "" end
+  table.move(events, 1, #events, #lines + 1, lines)
+  return lines[1] and lines or { "nothing has happened" }
 end
 
 return text
