@@ -65,23 +65,35 @@ local function end_in_vain(candidate)
   planned.task:interrupt(tasks.STOP)
 end
 
+-- What the leader knows while it serves a request; `news` is set when anything has changed.
+local function own_of(candidate, request, term)
+  local ready_key = handover.ready_key(candidate.election_name)
+  return {
+    name = candidate.election_name, key = term.key, token = term.token,
+    is_over = function() return candidate.term ~= term or candidate.over ~= nil end,
+    is_ready = function()
+      return is_still(candidate, request) and handover.is_answered(request, candidate.requests.kvs[ready_key])
+    end,
+    await = function(seconds) candidate.news:wait(seconds) end,
+  }
+end
+
 -- The leader's part.
 local function serve(candidate, request)
   local term, fields = candidate.term, request.fields
   await_instant(candidate, request)
   candidate.log.info("asked to hand %s over%s, by %s", candidate.election_name, to_whom(fields), asker(fields))
+  candidate.news = candidate.lunarch.event()
   local ok, why -- or for whom
   if fields.token and beside.number(fields.token) ~= term.token then
     why = "the leader has changed"
   else
-    ok, why = handover.serve(candidate.client, request, {
-      name = candidate.election_name, key = term.key,
-      is_over = function() return candidate.term ~= term or candidate.over ~= nil end,
-    })
+    ok, why = handover.serve(candidate.client, request, own_of(candidate, request, term))
   end
+  candidate.news = nil
   if ok and candidate.term == term then
-    candidate.log.info("hands %s over to %s", candidate.election_name, shown(why))
     candidate:_step_down "handed_over"
+    candidate.log.info("hands %s over to %s", candidate.election_name, shown(why))
   elseif not ok then
     candidate.log.warn("does not hand %s over: %s", candidate.election_name, shown(why))
     handover.refuse(candidate.client, request, why)
@@ -108,28 +120,44 @@ local function lead(candidate, request)
   end
 end
 
--- Leaves the line and enters it anew, if it stands before the place that is to be first.
-local function step_aside(candidate, request)
+-- Whether it stands before the place that is to be first. Asks etcd where the request does not say.
+local function is_aside(candidate, request)
+  local is_said = handover.is_aside(request, function(key) return is_own(candidate, key) end)
+  if is_said ~= nil then return is_said end
   local rev = beside.number(request.fields.rev)
   local kvs = candidate.client:get(candidate.place, { prefix = true, keys_only = true }, READ_S)
   for _, kv in ipairs(kvs or {}) do
-    if is_own(candidate, kv.key) and rev and kv.create_revision < rev and candidate.state == "standing" then
-      candidate.log.info("steps aside in %s, as %s asked", candidate.election_name, asker(request.fields))
-      return candidate:_look_anew()
-    end
+    if is_own(candidate, kv.key) and rev and kv.create_revision < rev then return true end
   end
+  return false
 end
 
+-- Leaves the line and enters it anew.
+local function step_aside(candidate, request)
+  if not is_aside(candidate, request) or candidate.state ~= "standing" then return end
+  candidate:_look_anew()
+  candidate.log.info("steps aside in %s, as %s asked", candidate.election_name, asker(request.fields))
+end
+
+local function acknowledge(candidate, request)
+  if handover.acknowledge(candidate.client, request) then return end
+  candidate.answered = nil
+end
+
+-- The candidate that is to lead answers at once, beside the leader; the others, once both have.
 local function stand(candidate, request)
   local state, place = request.fields.state, request.fields.place
-  if state ~= "prepared" and state ~= "ready" then return end
-  if not is_own(candidate, place) then
-    if candidate.stepped_aside == request.id then return end
+  if not place or state ~= "asked" and state ~= "prepared" then return end
+  if is_own(candidate, place) then
+    if candidate.answered == request.id then return end
+    candidate.answered = request.id
+    candidate.log.debug("is ready to lead %s, as %s asked", candidate.election_name, asker(request.fields))
+    tasks.spawn(candidate, acknowledge, request)
+  elseif state == "prepared" and candidate.stepped_aside ~= request.id then
+    local kv = candidate.requests.kvs[handover.ready_key(candidate.election_name)]
+    if not handover.is_answered(request, kv) then return end
     candidate.stepped_aside = request.id
     tasks.spawn(candidate, step_aside, request)
-  elseif state == "prepared" then
-    candidate.log.debug("is ready to lead %s, as %s asked", candidate.election_name, asker(request.fields))
-    tasks.spawn(candidate, function() handover.acknowledge(candidate.client, request) end)
   end
 end
 
@@ -152,7 +180,7 @@ local function show(candidate, kv)
   if not kv then
     return candidate.log.debug("no switchover of %s is asked for any more", candidate.election_name)
   end
-  local fields = handover.read(kv).fields
+  local fields = beside.decode(kv.value)
   candidate.log.debug("a switchover of %s%s, asked for by %s: %s", candidate.election_name,
     to_whom(fields), asker(fields), shown(fields.state or "?"))
 end
@@ -166,11 +194,13 @@ function requests.look(candidate)
   heed_pause(candidate)
   local kv = hub.kvs[handover.switchover_key(candidate.election_name)]
   show(candidate, kv)
+  if candidate.news then candidate.news:set() end
   if not kv then return end
+  local request = handover.read(candidate.election_name, kv)
   if candidate.state == "leading" then
-    if candidate.is_entered and not candidate.over then lead(candidate, handover.read(kv)) end
+    if candidate.is_entered and not candidate.over then lead(candidate, request) end
   elseif candidate.state == "standing" then
-    stand(candidate, handover.read(kv))
+    stand(candidate, request)
   end
 end
 
@@ -179,7 +209,8 @@ end
 local function tell(hub, key)
   for candidate in each(hub.members) do
     local name = candidate.election_name
-    if not key or key == handover.switchover_key(name) or key == handover.pause_key(name) then
+    if not key or key == handover.switchover_key(name) or key == handover.ready_key(name)
+      or key == handover.pause_key(name) then
       requests.look(candidate)
     end
     if candidate.awaits_requests then candidate:_look_anew() end

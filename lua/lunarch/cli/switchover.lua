@@ -82,22 +82,24 @@ local function plan(flags, places, index)
   })
 end
 
+-- Leaves the request in etcd.
+local function plan_it(client, flags, options)
+  local request, message, code = handover.ask(client, flags.name, options)
+  if not request then return nil, message, code end
+  local text = ("%s is to be handed over%s at %s (--cancel withdraws it)"):format(flags.name,
+    flags.to and " to " .. flags.to or "", os.date("%Y-%m-%d %H:%M:%S", math.floor(flags.at)))
+  return asking.say(flags, 0, text, {
+    name = flags.name, to = flags.to, at = looks.stamp(flags.at), is_planned = true,
+  })
+end
+
 local function ask(client, flags, places)
   local began_at = require "lunarch".now()
-  local request, message, code = handover.ask(client, flags.name, {
-    to = flags.to, by = asking.whoami(), at = flags.at, within = flags.within or WITHIN_S,
-    token = not flags.at and places[1].create_revision or nil,
-  })
-  if not request then return request, message, code end
-  if flags.at then
-    local text = ("%s is to be handed over%s at %s (--cancel withdraws it)"):format(flags.name,
-      flags.to and " to " .. flags.to or "", os.date("%Y-%m-%d %H:%M:%S", math.floor(flags.at)))
-    return asking.say(flags, 0, text, {
-      name = flags.name, to = flags.to, at = looks.stamp(flags.at), is_planned = true,
-    })
-  end
-  local leader
-  leader, message, code = handover.await(client, request)
+  local options = {
+    to = flags.to, by = asking.whoami(), at = flags.at, within = flags.within or WITHIN_S, places = places,
+  }
+  if flags.at then return plan_it(client, flags, options) end
+  local leader, message, code = handover.switch_over(client, flags.name, options)
   if not leader then return nil, message, code end
   local text = ("%s leads %s, token %d; %s has stepped down"):format(leader.value, flags.name, leader.token,
     who(places[1]))

@@ -35,9 +35,7 @@ function asking.switchover(world, name, who)
     return nil, NOT_AGREED, "cancelled"
   end
   local request
-  request, message, code = handover.ask(world.client, name, {
-    to = who, by = whoami(), token = leader.create_revision,
-  })
+  request, message, code = handover.ask(world.client, name, { to = who, by = whoami(), places = places })
   if not request then return nil, message, code end
   note(world, "%s is asked to hand %s over to %s", leader.value, name, places[index].value)
   return handover.await(world.client, request)
