@@ -132,10 +132,17 @@ describe("a mirror", function()
   end
 
   it("does not ask in haste where reading succeeds and watching does not", function()
-    local asked = fake(function() return a_page "/f/a" end)
+    local read_at = {}
+    local asked = fake(function(i)
+      read_at[i] = lunarch.now()
+      return a_page "/f/a"
+    end)
     mirror = assert(require("lunarch.mirror").open(asked, "/f/"))
-    lunarch.sleep(3)
-    assert.is_true(asked.n_reads > 1 and asked.n_reads < 9)
+    eventually(function() return asked.n_reads >= 5 end)
+    -- Half of 0.1, 0.2, 0.4 and 0.8 s at least.
+    for i = 2, 5 do
+      assert.is_true(read_at[i] - read_at[i - 1] >= 0.05 * 2 ^ (i - 2), "read " .. i)
+    end
   end)
 
   local function heard(fn)

@@ -163,10 +163,9 @@ describe("a task", function()
         coroutine.yield()
       end
     end)
-    lunarch.sleep(0.01)
+    repeat lunarch.sleep(0) until n > 1
     task:interrupt "now"
     assert.equal("now", select(3, task:join()))
-    assert.is_true(n > 1)
   end)
 
   it("that catches its interruption for ever is ended", function()

@@ -217,7 +217,11 @@ describe("in nginx", function()
   end)
 
   it("a light thread that is killed in a wait is given up, and its worker leaves", function()
-    start("", { server = [[
+    start([[
+      function await_line(n)
+        repeat ngx.sleep(0.01) until #client:get("/death/killed", { prefix = true }) == n
+      end
+    ]], { server = [[
       location = /kill { content_by_lua_block {
         session = session or assert(client:session { ttl = 60 }, 10)
         holder = holder or session:mutex "/death/killed"
@@ -234,18 +238,15 @@ describe("in nginx", function()
       location = /leave-access {
         access_by_lua_block {
           ngx.thread.spawn(function() session:mutex("/death/killed"):lock() end)
-          ngx.sleep(0.05)
+          await_line(2)
           ngx.exit(ngx.OK)
         }
-        content_by_lua_block { collectgarbage() collectgarbage() ngx.sleep(3) ngx.print "left" }
+        content_by_lua_block { collectgarbage() collectgarbage() await_line(1) ngx.print "left" }
       }
     ]] })
     assert.same({ 200, "killed" }, { web:get "/kill" })
     wait.eventually(function() return #client:get("/death/killed", { prefix = true }) == 1 end)
-    local request = web:open "/leave-access"
-    wait.eventually(function() return #client:get("/death/killed", { prefix = true }) == 2 end)
-    wait.eventually(function() return #client:get("/death/killed", { prefix = true }) == 1 end)
-    assert.same({ 200, "left" }, { request:wait() })
+    assert.same({ 200, "left" }, { web:get "/leave-access" })
     web:quit()
     assert.same({}, web:lines "%[error%]")
   end)
