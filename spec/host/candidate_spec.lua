@@ -286,8 +286,7 @@ describe("a candidate", function()
     it("steps down, and stands again only after a pause", function()
       run(make { do_work = function() error "broken" end }, 0.4)
       assert.same({ "on_elected 1", "on_lost 1 error" }, calls)
-      -- After one turn of the loop: what had to end the term before would be the reason.
-      assert.truthy(world:time_of "resign" < 0.01)
+      assert.truthy(world:time_of "resign" < 0.01) -- after one turn of the loop: another reason may come first
       assert.is_nil(world:time_of("campaign", 2))
     end)
 
