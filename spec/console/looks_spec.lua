@@ -212,5 +212,15 @@ describe("a look", function()
     assert.truthy(output:find("does not end in '/'", 1, true), output)
     assert.equal(2, select(2, run "status"))
     assert.equal(2, select(2, run("list", "--timeout", "soon")))
+    for _, verb in ipairs { "status", "explain", "switchover" } do
+      output, status = process.run { "lunarch", verb, "/x", "--endpoints", "no host:1" }
+      assert.equal(2, status, output)
+      assert.matches("^lunarch: %-%-endpoints: endpoint \"no host:1\": no host is written like this", output)
+    end
+    output, status = process.run { "lunarch", "list", env = { LUNARCH_ENDPOINTS = "no host:1" } }
+    assert.equal(2, status, output)
+    assert.matches("^lunarch: LUNARCH_ENDPOINTS: endpoint \"no host:1\"", output)
+    output = process.run { "sh", "-c", "echo members | \"$0\" console --endpoints 'no host:1'", tree.program }
+    assert.matches("^%-%-endpoints: endpoint \"no host:1\"", output)
   end)
 end)

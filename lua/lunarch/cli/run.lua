@@ -95,12 +95,6 @@ function Run:check_later(client, hint)
   self.timers[timer] = true
 end
 
--- What is wrong with the environment is wrong with the flag that was put there.
-function Run:blame(text)
-  if not self.flag_endpoints then return text end
-  return (text:gsub("LUNARCH_ENDPOINTS: ", "--endpoints: ", 1))
-end
-
 -- Whether a call failed by an endpoint that is none: that cannot be used now, and never can.
 local function is_bad_endpoint(message)
   return message:find("endpoint ", 1, true) ~= nil
@@ -122,7 +116,7 @@ function Run:watch_connect()
   self.connect_quietly = function(options)
     local ok, client, message, code = pcall(connect, with_log(options))
     if ok and client then return client end
-    local trouble = self:blame(args.error_text(ok and message or client))
+    local trouble = args.error_text(ok and message or client)
     if code == "invalid" or is_bad_endpoint(trouble) then self.hopeless[trouble] = true end
     if not ok then error(trouble, 0) end
     return nil, trouble, code

@@ -344,9 +344,8 @@ function Console:check_etcd()
   local world = self.world
   if not world.silence then return end
   local ok, silence = pcall(world.silence)
-  if not ok then silence = args.error_text(silence) end
   if not silence or world ~= self.world or self.is_closing then return end
-  self:print_error("no etcd answers: " .. silence)
+  self:print_error(ok and "no etcd answers: " .. silence or args.error_text(silence))
   if world.is_default then
     self:print "dev() goes on with a private one; --endpoints says where yours is."
   end

@@ -7,6 +7,10 @@ local endpoints = { DEFAULT = "127.0.0.1:2379" }
 
 local PREFIXES = { "LUNARCH_", "ETCDCTL_" }
 
+--- The text that a flag has put into the environment: what is wrong with it is wrong with the flag.
+---@type string?
+endpoints.of_flag = nil
+
 --- DNS names the members: the endpoint that stands for that.
 ---@param domain string
 ---@param name? string of the service
@@ -45,8 +49,9 @@ function endpoints.of(option)
   if not option then variable, text = endpoints.variable() end
   local given = option or text or endpoints.DEFAULT
   local found, message, code = require "lunarch.core".endpoints(type(given) == "table" and given or { given })
-  if not found then return nil, (variable and variable .. ": " or "") .. message, code end
-  return found, variable
+  if found then return found, variable end
+  local source = text and text == endpoints.of_flag and "--endpoints" or variable
+  return nil, (source and source .. ": " or "") .. message, code
 end
 
 return endpoints

@@ -120,6 +120,7 @@ function etcd.find(flags, log)
   if given then
     forget(is_discovery)
     uv.os_setenv("LUNARCH_ENDPOINTS", given)
+    endpoints.of_flag = given
   end
   return given or false
 end
