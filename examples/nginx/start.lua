@@ -41,7 +41,7 @@ local function load_lines()
   local lines = {}
   for _, name in ipairs { "ndk_http_module", "ngx_http_lua_module" } do
     local path = ("%s/usr/lib/nginx/modules/%s.so"):format(unpacked, name)
-    if not arg[2] and uv.fs_access(path, "R") then lines[#lines + 1] = ("load_module %s;"):format(path) end
+    if not arg[2] and uv.fs_access(path, "R") then lines[#lines + 1] = ("load_module \"%s\";"):format(path) end
   end
   return table.concat(lines, "\n")
 end

@@ -1,4 +1,5 @@
 -- Networks that the kernel itself makes silent and slow, where namespaces are allowed.
+-- needs: network
 local process = require "support.process"
 local tree = require "support.tree"
 

@@ -69,7 +69,8 @@ describe("--dev", function()
   end
 
   local function get(endpoint, key)
-    local pipe = io.popen(("%s --endpoints %s get --print-value-only %s 2>&1"):format(tree.etcdctl, endpoint, key))
+    local words = { tree.etcdctl, "--endpoints", endpoint, "get", "--print-value-only", key }
+    local pipe = io.popen(tree.quote(words) .. " 2>&1")
     local text = pipe:read "a"
     pipe:close()
     return text

@@ -1,5 +1,6 @@
 -- The program where the system gives it little: it says what is missing, with the status that a unit does not start it
 -- again for, or it does what it can; it neither aborts nor hangs.
+-- needs: network
 local etcd = require "support.etcd"
 local script = require "host.script"
 local tree = require "support.tree"

@@ -23,7 +23,7 @@ describe("examples/lab/README.md", function()
 
   it("names every experiment of the folder, and every picture", function()
     local text = tree.read(path)
-    for name in io.popen("ls " .. tree.root .. "/examples/lab"):lines() do
+    for name in io.popen("ls " .. tree.quote { tree.root .. "/examples/lab" }):lines() do
       if name ~= "README.md" then assert.is_truthy(text:find("(" .. name .. ")", 1, true), name) end
     end
   end)

@@ -88,7 +88,7 @@ local function load_lines()
   local lines = {}
   for _, name in ipairs { "ndk_http_module", "ngx_http_lua_module" } do
     local path = ("%s/usr/lib/nginx/modules/%s.so"):format(FOLDER, name)
-    if uv.fs_access(path, "R") then lines[#lines + 1] = ("load_module %s;"):format(path) end
+    if uv.fs_access(path, "R") then lines[#lines + 1] = ("load_module \"%s\";"):format(path) end
   end
   return table.concat(lines, "\n")
 end

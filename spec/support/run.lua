@@ -169,6 +169,9 @@ local function environment_of(job, options, settings)
     LUNARCH_SANITIZED = options.asan and "1",
     LUNARCH_RESTLESS = options.restless and "1",
     LUNARCH_SPEC_CLUSTER = job.cluster,
+    -- What the system says is compared: in its own words, whatever the language here, and whether its locale is there.
+    LC_ALL = "C.UTF-8",
+    LANGUAGE = false,
     -- Into files of their own: a child's complaint counts even if no spec looks at how it ended. UBSan, loaded beside
     -- ASan, heeds no log_path: stamp.lua picks its lines out.
     ASAN_OPTIONS = options.asan and settings.ASAN_OPTIONS .. ":log_path=" .. job.complaints,
@@ -218,7 +221,7 @@ local function remove_leftovers()
     local name = uv.fs_scandir_next(scan)
     if not name then break end
     local pid = math.tointeger(name:match "^lunarch%-run%-(%d+)$")
-    if pid and not uv.kill(pid, 0) then remove(MEMORY .. "/" .. name) end
+    if pid and select(3, uv.kill(pid, 0)) == "ESRCH" then remove(MEMORY .. "/" .. name) end
   end
 end
 

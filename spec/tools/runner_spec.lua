@@ -7,8 +7,8 @@ local wait = require "support.wait"
 local function run(files, ...)
   local root = tree.folder()
   assert(os.execute(("mkdir -p %s/build/unit %s/spec/unit %s/spec/module"):format(root, root, root)))
-  assert(os.execute(("ln -s %s/unit/luajit %s/build/unit/luajit"):format(tree.build, root)))
-  assert(os.execute(("ln -s %s/spec/support %s/spec/support"):format(tree.root, root)))
+  assert(os.execute("ln -s " .. tree.quote { tree.build .. "/unit/luajit", root .. "/build/unit/luajit" }))
+  assert(os.execute("ln -s " .. tree.quote { tree.root .. "/spec/support", root .. "/spec/support" }))
   for path, text in pairs(files) do
     local file = assert(io.open(root .. "/spec/" .. path, "w"))
     file:write(text)
@@ -122,6 +122,15 @@ describe("the runner", function()
       end
     end
     assert.is_true(has_serial and most <= n_cores, most .. " at once")
+  end)
+
+  it("has what the system says in its own words, whatever the language of the caller", function()
+    local output, status = run {
+      ["a_spec.lua"] = [[it("is asked", function()
+        assert.same({ "C.UTF-8" }, { os.getenv "LC_ALL", os.getenv "LANGUAGE" })
+      end)]],
+    }
+    assert.equal(0, status, output)
   end)
 
   it("is not deceived by os.exit(0) in a spec", function()
