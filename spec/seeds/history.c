@@ -70,7 +70,7 @@ static bool settle(struct world *world) {
     sim_say(world->sim, "nobody wants anything new");
     for (size_t i = 0; i < world->n_forsaken; i++)
         sim_revoke(world->sim, world->forsaken[i]);
-    if (!run(world, SECONDS(90), is_settled)) {
+    if (!run(world, SECONDS(90) + 14 * world_far_ns(world), is_settled)) {
         name_unsettled(world);
         return false;
     }

@@ -4,8 +4,8 @@
  * faults are on a password becomes one that the machine does not know, or a user loses rights to a line; both are as before in
  * the end. Half of these histories have no other fault: what is lost then, is lost for those reasons.
  *
- * In half of them tokens are signed (JWT): good for some seconds, everywhere, and until anything about users changes; not
- * where answers take seconds: there a few such changes in a row cost a TTL. */
+ * In half of them tokens are signed (JWT): good for some seconds, everywhere, and until anything about users changes; for
+ * three round trips at the least, where answers take seconds. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,9 +14,12 @@
 /* A client whose password was refused asks again within 15 s by its own clock; until then it answers from
  * memory. */
 #define SAME_WORDS_NS SECONDS(20)
-/* How long a signed token is good. */
+/* How long a signed token is good: near, and far away, where it is so many round trips at the least. */
 #define TOKEN_LEAST_NS SECONDS(10)
 #define TOKEN_MOST_NS SECONDS(40)
+#define FAR_TOKEN_LEAST_NS SECONDS(3)
+#define FAR_TOKEN_MOST_NS SECONDS(10)
+enum { ROUND_TRIPS_OF_A_LIFE = 3 };
 
 static const char data[] = "/data";
 
@@ -49,6 +52,13 @@ static void add_users(struct world *world) {
     sim_enable_auth(world->sim);
 }
 
+static int64_t draw_life(int64_t far_ns, uint64_t *dice) {
+    int64_t drawn_ns = far_ns ? FAR_TOKEN_LEAST_NS + below(dice, FAR_TOKEN_MOST_NS - FAR_TOKEN_LEAST_NS)
+                              : TOKEN_LEAST_NS + below(dice, TOKEN_MOST_NS - TOKEN_LEAST_NS);
+    int64_t needed_ns = ROUND_TRIPS_OF_A_LIFE * far_ns;
+    return drawn_ns > needed_ns ? drawn_ns : needed_ns;
+}
+
 void plan_users(struct world *world, uint64_t *dice) {
     static const enum fault_kind harmless[] = {TOKENS, AUTH_OFF}, harmful[] = {PASSWORD, RIGHTS};
     world->has_users = true;
@@ -63,10 +73,10 @@ void plan_users(struct world *world, uint64_t *dice) {
         add_fault(world, dice, harmless[below(dice, 2)], sim_now(world->sim) + below(dice, SECONDS(50)));
     for (int64_t i = 0; i < n_harmful; i++)
         add_fault(world, dice, harmful[below(dice, 2)], below(dice, world->faults_end_ns));
-    world->are_tokens_signed = chance(dice, 500) && !world_far_ns(world);
+    world->are_tokens_signed = chance(dice, 500);
     if (world->are_tokens_signed) {
         sim_sign_tokens(world->sim);
-        sim_set_token_life(world->sim, TOKEN_LEAST_NS + below(dice, TOKEN_MOST_NS - TOKEN_LEAST_NS));
+        sim_set_token_life(world->sim, draw_life(world_far_ns(world), dice));
     }
 }
 

@@ -275,6 +275,7 @@ struct rpc_lookup *fake_lookup(struct fake *fake, const char *name) {
 
 static const struct rpc_ops ops = {
     .now = op_now,
+    .calendar = op_now,
     .random = op_random,
     .enter = op_enter,
     .leave = op_leave,

@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/secret.h"
 #include "etcd/backoff.h"
@@ -51,7 +50,7 @@ static bool is_signed(const char *token) {
 }
 
 /* How long a signed token lives from now on, by its own word and this machine's calendar; 0: it does not say, or cannot be. */
-static int64_t life_ns(const char *token) {
+static int64_t life_ns(struct rpc *rpc, const char *token) {
     char text[512];
     if (!is_signed(token))
         return 0;
@@ -59,8 +58,17 @@ static int64_t life_ns(const char *token) {
     const char *expiry = strstr(text, "\"exp\":");
     if (!expiry)
         return 0;
-    int64_t end_s = strtoll(expiry + strlen("\"exp\":"), NULL, 10), now_s = (int64_t)time(NULL);
-    return end_s > now_s && end_s - now_s < MAX_EXPIRY_S ? (end_s - now_s) * NS_PER_S : 0;
+    int64_t end_s = strtoll(expiry + strlen("\"exp\":"), NULL, 10), now_ns = rpc_calendar(rpc);
+    return end_s > now_ns / NS_PER_S && end_s - now_ns / NS_PER_S < MAX_EXPIRY_S ? end_s * NS_PER_S - now_ns
+                                                                                 : 0;
+}
+
+/* In which the next one is asked for. Two thirds: streams and calls that carry the old one have time to end. Where answers
+ * take long, so early that the new one comes, and what was sent before has arrived, until the end; not all the time. */
+static int64_t renewal_delay_ns(int64_t left_ns, int64_t took_ns) {
+    int64_t usual_ns = left_ns / 3 * 2, early_ns = left_ns - 2 * took_ns, least_ns = left_ns / 4;
+    int64_t delay_ns = early_ns < usual_ns ? early_ns : usual_ns;
+    return delay_ns > least_ns ? delay_ns : least_ns;
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------ */
@@ -74,6 +82,8 @@ static void drop_token(struct auth *auth) {
     secret_wipe(&auth->token);
     auth->generation++;
     auth->n_silent = 0;
+    auth->ends_ns = RPC_NEVER;
+    rpc_timer_stop(&auth->timer);
 }
 
 static void answer_all(struct auth *auth, const struct lun_err *err) {
@@ -95,9 +105,11 @@ static int take_token(struct auth *auth, const char *text) {
     auth->is_off = false;
     auth->n_refused = 0;
     auth->retry_ns = 0;
-    int64_t left_ns = life_ns(copy);
-    if (left_ns > 0) /* two thirds: streams and calls that carry the old one have time to end */
-        rpc_timer_start(&auth->timer, rpc_now(auth->etcd->rpc) + left_ns / 3 * 2);
+    int64_t now_ns = rpc_now(auth->etcd->rpc), left_ns = life_ns(auth->etcd->rpc, copy);
+    if (left_ns > 0) {
+        auth->ends_ns = now_ns + left_ns;
+        rpc_timer_start(&auth->timer, now_ns + renewal_delay_ns(left_ns, now_ns - auth->asked_ns));
+    }
     trace_line(auth->etcd->trace, "auth: a token for user %.*s", shown_length(auth), auth->user);
     return 0;
 }
@@ -130,6 +142,7 @@ static void on_reply(void *arg, const struct etcd_reply *reply) {
 }
 
 static void ask(struct auth *auth) {
+    auth->asked_ns = rpc_now(auth->etcd->rpc);
     Etcdserverpb__AuthenticateRequest request = ETCDSERVERPB__AUTHENTICATE_REQUEST__INIT;
     request.name = auth->user;
     request.password = auth->password;
@@ -142,16 +155,22 @@ static void ask(struct auth *auth) {
     }
 }
 
-/* Either a call waits for a token, or the renewal is due. */
+/* Either a call waits for a token, or the renewal is due, or the token has ended: what would carry it waits for the next one
+ * from now on, where it would be refused. */
 static void on_timer(struct rpc_timer *timer) {
     struct auth *auth = CONTAINER_OF(timer, struct auth, timer);
     bool is_closing = auth->etcd->is_closing;
+    int64_t now_ns = rpc_now(auth->etcd->rpc);
     struct lun_err closed;
     lun_err_set(&closed, LUN_ECLOSED, "%s", lun_strerror(LUN_ECLOSED));
+    if (auth->token && now_ns >= auth->ends_ns)
+        drop_token(auth);
     if (auth->call)
         return;
-    if (!is_closing && rpc_now(auth->etcd->rpc) >= auth->retry_ns)
+    if (!is_closing && now_ns >= auth->retry_ns)
         ask(auth);
+    if (auth->token)
+        rpc_timer_start(timer, auth->ends_ns);
     if (!auth->call)
         answer_all(auth, is_closing ? &closed : &auth->err);
 }
@@ -211,6 +230,7 @@ void auth_explain(const struct auth *auth, struct lun_err *err) {
 
 int auth_init(struct auth *auth, struct etcd *etcd) {
     auth->etcd = etcd;
+    auth->ends_ns = RPC_NEVER;
     list_init(&auth->waiting);
     return rpc_timer_init(etcd->rpc, &auth->timer, on_timer);
 }

@@ -1,5 +1,5 @@
 /* etcd/auth.h - one user's token: asked for once however many calls wait for it, replaced when a member refuses it, renewed
- * before a signed one (JWT) ends. For the files of this folder only.
+ * before a signed one (JWT) ends; one that has ended by its own word is not sent any more. For the files of this folder only.
  *
  * A token belongs to the cluster: members know each other's. Each one has a generation, so that a call whose token was refused
  * can tell whether a newer one is in force already. */
@@ -25,12 +25,15 @@ struct auth {
     bool is_off;            /* etcd said that authentication is not enabled */
     struct etcd_call *call; /* Authenticate, while it is in flight */
     struct list waiting;    /* struct auth_waiter */
-    struct rpc_timer timer; /* something is due: an answer to those who wait, the next attempt, the renewal */
-    int64_t retry_ns;       /* not asked again before; what waits until then is answered with `err` */
-    unsigned n_refused;     /* in a row */
-    struct lun_err err;     /* of the latest attempt */
-    unsigned n_silent;      /* calls in a row that carried the token and were not answered in time */
-    int64_t suspected_ns;   /* when a token was last given up for that */
+    struct rpc_timer
+        timer; /* something is due: an answer to those who wait, the next attempt, the renewal, its end */
+    int64_t asked_ns;     /* when it was last asked for */
+    int64_t ends_ns;      /* of a signed one, by its own word; RPC_NEVER: not known */
+    int64_t retry_ns;     /* not asked again before; what waits until then is answered with `err` */
+    unsigned n_refused;   /* in a row */
+    struct lun_err err;   /* of the latest attempt */
+    unsigned n_silent;    /* calls in a row that carried the token and were not answered in time */
+    int64_t suspected_ns; /* when a token was last given up for that */
 };
 
 struct auth_waiter {

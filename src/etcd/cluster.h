@@ -47,14 +47,16 @@ struct etcd_member {
     struct window windows[WINDOW_N_KINDS]; /* what it is asked at a time; call.c */
     struct {                               /* confirm.c */
         struct list served, queued;        /* by the read under way; by the next one */
-        int64_t queued_attempt_ns, sent_ns, until_ns;
+        int64_t attempt_ns, queued_attempt_ns;
+        int64_t sent_ns, asked_ns;   /* when the read was sent; that, or the Status that follows it */
         uint64_t sent_term, sent_id; /* what it had shown when the read was sent */
         struct rpc_call *read;
         unsigned generation;       /* of the token it carries */
         bool is_under_way;         /* a read or a Status is in flight, or waits for a token */
-        bool was_denied;           /* a Status is in flight, after a read that was not permitted */
+        bool was_denied;           /* the read was not permitted: a Status follows */
         bool is_again;             /* the token of the first read had ended */
         struct auth_waiter waiter; /* for the token of either */
+        struct rpc_timer timer;    /* it waits for one until then */
         struct confirmation latest;
     } confirm;
 };
@@ -124,7 +126,8 @@ int64_t etcd_member_distance_ns(const struct etcd_member *member);
 const char *etcd_span_text(char *text, size_t n_bytes, int64_t ns);
 
 /* confirm.c */
-void etcd_confirm_init(struct etcd_member *member);
+int etcd_confirm_init(struct etcd_member *member); /* 0 or LUN_ENOMEM */
+void etcd_confirm_fini(struct etcd_member *member);
 void etcd_confirm_cancel(struct etcd_member *member);
 /* What is wrong with the member at present: "refused", "silent for 2 s"; empty: nothing. */
 void etcd_member_describe(const struct etcd_member *member, char *text, size_t n_bytes);

@@ -9,24 +9,29 @@
  * member: terms only rise, so the term it shows was not exceeded when the read was made, and not undercut since the
  * renewal.
  *
- * A read whose token has ended is made again with a new one, once: signed tokens end with every change of users or roles. */
+ * A read whose token has ended is made again with a new one, once: signed tokens end with every change of users or roles. The
+ * wait for a token has a limit of its own, as long as a read's: what waited for one has lost no time by which the member
+ * could be judged. */
 #include "etcd/confirm.h"
 
 #include "etcd/cluster.h"
 #include "etcd/reply.h"
 #include "etcd/status_class.h"
 
-/* Less is not worth a read. */
-#define SLACK_NS NS_PER_MS
-
 static void on_read(void *arg, const struct rpc_result *result, const ProtobufCMessage *message);
 static void on_token(struct auth_waiter *waiter, const struct lun_err *err);
+static void on_no_token(struct rpc_timer *timer);
 
-void etcd_confirm_init(struct etcd_member *member) {
+int etcd_confirm_init(struct etcd_member *member) {
     list_init(&member->confirm.served);
     list_init(&member->confirm.queued);
     list_init(&member->confirm.waiter.in_auth);
     member->confirm.waiter.on_token = on_token;
+    return rpc_timer_init(member->etcd->rpc, &member->confirm.timer, on_no_token);
+}
+
+void etcd_confirm_fini(struct etcd_member *member) {
+    rpc_timer_fini(&member->confirm.timer);
 }
 
 void etcd_confirm_cancel(struct etcd_member *member) {
@@ -34,45 +39,52 @@ void etcd_confirm_cancel(struct etcd_member *member) {
         rpc_cancel(member->confirm.read);
 }
 
-static int send_status(struct etcd_member *member) {
+static int send_status(struct etcd_member *member, struct rpc_options *options) {
     Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;
-    struct rpc_options options = etcd_options(member->etcd, member->confirm.until_ns);
-    options.has_leader = false;
-    int rc = rpc_call(member->channel, RPC_MEMBER_STATUS, &request.base, &options, on_read, member,
-                      &member->confirm.read);
-    member->confirm.was_denied = rc == 0;
-    return rc;
+    options->has_leader = false;
+    return rpc_call(member->channel, RPC_MEMBER_STATUS, &request.base, options, on_read, member,
+                    &member->confirm.read);
 }
 
-/* Until member->confirm.until_ns. */
-static int send_read(struct etcd_member *member) {
+static int send_read(struct etcd_member *member, const struct rpc_options *options) {
     struct etcd *etcd = member->etcd;
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     struct lun_bytes first = namespace_first(&etcd->namespace);
     request.key = (ProtobufCBinaryData){first.len, (uint8_t *)first.data};
     request.count_only = true;
-    member->confirm.sent_ns = rpc_now(etcd->rpc);
+    member->confirm.sent_ns = member->confirm.asked_ns;
     member->confirm.sent_term = member->raft_term;
     member->confirm.sent_id = member->member_id;
-    member->confirm.generation = etcd->auth.generation;
-    member->confirm.was_denied = false;
-    struct rpc_options options = etcd_options(etcd, member->confirm.until_ns);
-    return rpc_call(member->channel, RPC_RANGE, &request.base, &options, on_read, member,
+    return rpc_call(member->channel, RPC_RANGE, &request.base, options, on_read, member,
                     &member->confirm.read);
 }
 
-/* With the first read of a batch, which waits for a token where none is there. */
-static int begin(struct etcd_member *member, int64_t attempt_ns) {
-    member->confirm.until_ns = rpc_now(member->etcd->rpc) + attempt_ns;
-    member->confirm.is_again = false;
+/* The read, or what follows it. */
+static int send(struct etcd_member *member) {
+    struct etcd *etcd = member->etcd;
+    member->confirm.asked_ns = rpc_now(etcd->rpc);
+    struct rpc_options options = etcd_options(etcd, member->confirm.asked_ns + member->confirm.attempt_ns);
+    member->confirm.generation = etcd->auth.generation;
+    return member->confirm.was_denied ? send_status(member, &options) : send_read(member, &options);
+}
+
+/* Waits for a token first where none is there. */
+static int send_or_wait(struct etcd_member *member) {
     struct auth *auth = &member->etcd->auth;
-    if (auth_is_needed(auth)) {
-        auth_wait(auth, &member->confirm.waiter);
-    } else {
-        int rc = send_read(member);
-        if (rc)
-            return rc;
-    }
+    if (!auth_is_needed(auth))
+        return send(member);
+    auth_wait(auth, &member->confirm.waiter);
+    rpc_timer_start(&member->confirm.timer, rpc_now(member->etcd->rpc) + member->confirm.attempt_ns);
+    return 0;
+}
+
+/* With the first read of a batch. */
+static int begin(struct etcd_member *member, int64_t attempt_ns) {
+    member->confirm.attempt_ns = attempt_ns;
+    member->confirm.is_again = member->confirm.was_denied = false;
+    int rc = send_or_wait(member);
+    if (rc)
+        return rc;
     member->confirm.is_under_way = true;
     etcd_out_begin(member->etcd);
     return 0;
@@ -120,7 +132,7 @@ static int judge(struct etcd_member *member, const struct rpc_result *result, co
     if (class.is_token_stale)
         auth_refused(&member->etcd->auth, member->confirm.generation);
     if (result->status == RPC_DEADLINE_EXCEEDED)
-        etcd_member_silent(member, member->confirm.sent_ns, false, result->guess);
+        etcd_member_silent(member, member->confirm.asked_ns, false, result->guess);
     else if (class.is_member_fault && result->status != RPC_CANCELLED)
         etcd_member_failed(member, why);
     return ret_err->code;
@@ -146,18 +158,38 @@ static void finish(struct etcd_member *member, const struct lun_err *err, uint64
     etcd_out_end(etcd);
 }
 
+static void give_up(struct etcd_member *member, int rc, const char *why) {
+    struct lun_err err;
+    lun_err_set(&err, rc, "%s", why);
+    finish(member, &err, 0);
+}
+
 static void on_token(struct auth_waiter *waiter, const struct lun_err *err) {
     struct etcd_member *member = CONTAINER_OF(waiter, struct etcd_member, confirm.waiter);
-    struct etcd *etcd = member->etcd;
-    struct lun_err own;
-    int rc = etcd->is_closing                                            ? LUN_ECLOSED
-             : rpc_now(etcd->rpc) >= member->confirm.until_ns - SLACK_NS ? LUN_EUNAVAILABLE
-             : err                                                       ? err->code
-                                                                         : send_read(member);
-    if (!rc)
-        return;
-    lun_err_set(&own, rc, "%s", err ? err->text : lun_strerror(rc));
-    finish(member, &own, 0);
+    rpc_timer_stop(&member->confirm.timer);
+    int rc = member->etcd->is_closing ? LUN_ECLOSED : err ? err->code : send(member);
+    if (rc)
+        give_up(member, rc, err ? err->text : lun_strerror(rc));
+}
+
+static void on_no_token(struct rpc_timer *timer) {
+    struct etcd_member *member = CONTAINER_OF(timer, struct etcd_member, confirm.timer);
+    list_remove(&member->confirm.waiter.in_auth);
+    give_up(member, LUN_EUNAVAILABLE, "no token came in time");
+}
+
+static void go_on(struct etcd_member *member) {
+    int rc = send_or_wait(member);
+    if (rc)
+        give_up(member, rc, lun_strerror(rc));
+}
+
+static bool is_followed_by_status(struct etcd_member *member, const struct rpc_result *result) {
+    if (result->status != RPC_PERMISSION_DENIED || member->confirm.was_denied || member->etcd->is_closing)
+        return false;
+    member->confirm.was_denied = true;
+    go_on(member);
+    return true;
 }
 
 /* Whether it is made again with a new token. */
@@ -168,10 +200,7 @@ static bool is_made_again(struct etcd_member *member, const struct rpc_result *r
         return false;
     member->confirm.is_again = true;
     auth_refused(auth, member->confirm.generation);
-    if (auth_is_needed(auth))
-        auth_wait(auth, &member->confirm.waiter);
-    else
-        on_token(&member->confirm.waiter, NULL);
+    go_on(member);
     return true;
 }
 
@@ -180,10 +209,7 @@ static void on_read(void *arg, const struct rpc_result *result, const ProtobufCM
     struct lun_err err;
     uint64_t raft_term = 0;
     member->confirm.read = NULL;
-    if (result->status == RPC_PERMISSION_DENIED && !member->confirm.was_denied && !member->etcd->is_closing &&
-        send_status(member) == 0)
-        return;
-    if (is_made_again(member, result))
+    if (is_followed_by_status(member, result) || is_made_again(member, result))
         return;
     int rc = judge(member, result, message, &raft_term, &err);
     finish(member, rc ? &err : NULL, raft_term);

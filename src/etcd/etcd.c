@@ -30,9 +30,13 @@ int etcd_member_open(struct etcd *etcd, size_t i, const char *address, struct lu
     if (rc)
         return rc;
     *member = (struct etcd_member){.etcd = etcd, .channel = channel};
-    etcd_confirm_init(member);
     for (int kind = 0; kind < WINDOW_N_KINDS; kind++)
         window_init(&member->windows[kind], (enum window_kind)kind);
+    if (etcd_confirm_init(member)) {
+        rpc_channel_close(channel);
+        member->channel = NULL;
+        return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+    }
     etcd->n_slots += i == etcd->n_slots;
     return 0;
 }
@@ -68,15 +72,19 @@ static bool is_needed(const struct etcd_member *member) {
     return etcd_calls_use(etcd, member) || renewals_use(&etcd->renewals, member);
 }
 
+static void close_slot(struct etcd_member *member) {
+    etcd_confirm_fini(member);
+    rpc_channel_close(member->channel);
+    member->channel = NULL;
+}
+
 struct etcd_member *etcd_member_add(struct etcd *etcd, const char *address) {
     size_t i = 0;
     while (i < etcd->n_slots && is_needed(&etcd->members[i]))
         i++;
     if (i == ETCD_MAX_MEMBERS)
         return NULL;
-    if (etcd->members[i].channel)
-        rpc_channel_close(etcd->members[i].channel);
-    etcd->members[i].channel = NULL;
+    close_slot(&etcd->members[i]);
     return etcd_member_open(etcd, i, address, NULL) ? NULL : &etcd->members[i];
 }
 
@@ -192,8 +200,7 @@ void etcd_free(struct etcd *etcd) {
     watch_stream_fini(&etcd->watch_stream);
     renewals_fini(&etcd->renewals);
     for (size_t i = 0; i < etcd->n_slots; i++)
-        if (etcd->members[i].channel)
-            rpc_channel_close(etcd->members[i].channel);
+        close_slot(&etcd->members[i]);
     auth_fini(&etcd->auth);
     namespace_fini(&etcd->namespace);
     identity_fini(etcd);

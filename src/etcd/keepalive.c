@@ -169,6 +169,10 @@ int64_t keepalive_sent_ns(const struct keepalive *keepalive) {
     return keepalive->n_asked > 0 ? keepalive->asked[keepalive->first].sent_ns : keepalive->latest_ns;
 }
 
+bool keepalive_has_token_in_force(const struct keepalive *keepalive) {
+    return keepalive->generation == keepalive->etcd->auth.generation;
+}
+
 struct etcd_member *keepalive_member(const struct keepalive *keepalive) {
     return keepalive->member;
 }

@@ -31,6 +31,8 @@ int keepalive_send(struct keepalive *keepalive, int64_t lease);
 bool keepalive_is_waiting(const struct keepalive *keepalive);
 int64_t
 keepalive_sent_ns(const struct keepalive *keepalive); /* of the oldest outstanding one; else the latest */
+/* Whether it was opened with the token in force, or there are none: newer servers look at a stream's token at each renewal. */
+bool keepalive_has_token_in_force(const struct keepalive *keepalive);
 struct etcd_member *keepalive_member(const struct keepalive *keepalive);
 /* No callback any more; the memory goes by itself once the stream has ended. Takes NULL. May be called from
  * its own on_reply. */

@@ -115,10 +115,12 @@ void renewals_stream_failed(struct renewal_stream *stream, const struct lun_err 
     refused->callbacks->on_refused(refused, err);
 }
 
-/* Nothing is under way on it, or it answers: then what is sent on it now is answered soon. */
+/* Nothing is under way on it, or it answers: then what is sent on it now is answered soon. One that was opened with an older
+ * token may be ended at any time. */
 static bool is_calm(const struct renewal_stream *stream) {
-    return stream->n == 0 || (stream->is_proven &&
-                              now_of(stream->renewals) - renewal_stream_oldest_ns(stream) < MIN_SILENCE_NS);
+    bool is_answering =
+        stream->is_proven && now_of(stream->renewals) - renewal_stream_oldest_ns(stream) < MIN_SILENCE_NS;
+    return (stream->n == 0 || is_answering) && keepalive_has_token_in_force(stream->keepalive);
 }
 
 /* To that member, or, with NULL, to any. */

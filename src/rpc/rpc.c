@@ -180,6 +180,9 @@ void rpc_leave(struct rpc *rpc) {
 int64_t rpc_now(struct rpc *rpc) {
     return rpc->ops->now(rpc);
 }
+int64_t rpc_calendar(struct rpc *rpc) {
+    return rpc->ops->calendar(rpc);
+}
 uint64_t rpc_random(struct rpc *rpc) {
     return rpc->ops->random(rpc);
 }

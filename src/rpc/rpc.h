@@ -95,6 +95,8 @@ void rpc_leave(struct rpc *rpc);
 /* ---- now, random, timers ---------------------------------------------------------------------------- */
 
 int64_t rpc_now(struct rpc *rpc); /* also outside; any thread */
+/* Nanoseconds since 1970 by the machine's calendar, which may be wrong and may jump: for what etcd dates by its own. */
+int64_t rpc_calendar(struct rpc *rpc);
 uint64_t
 rpc_random(struct rpc *rpc); /* 64 uniform bits: lease ids, suffixes, jitter; one seed in the simulator */
 
@@ -273,6 +275,7 @@ void rpc_free(struct rpc *rpc);
 
 struct rpc_ops {
     int64_t (*now)(struct rpc *rpc);
+    int64_t (*calendar)(struct rpc *rpc);
     uint64_t (*random)(struct rpc *rpc);
     void (*enter)(struct rpc *rpc);
     void (*leave)(struct rpc *rpc);

@@ -2,7 +2,8 @@
  *
  * Simple tokens: every member hears of each that is given out, and forgets it 300 s after it was last shown to
  * that member, or when it is restarted; all forget it when its user gets another password, or authentication is
- * switched off. Signed ones (JWT) are good everywhere until their time is over or anything about users changes. */
+ * switched off. Signed ones (JWT) are good everywhere until their time is over, which they tell in whole seconds of the
+ * servers' calendar, or anything about users changes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,8 @@
 #include "sim/world.h"
 
 #define TOKEN_LIFE_NS (300 * NS_PER_S)
+/* By the servers' calendar: when the world began. */
+#define EPOCH_NS (INT64_C(1700000000) * NS_PER_S)
 /* In which requests may have been looked at before it, and are carried out after it. */
 #define MOMENT_NS (20 * NS_PER_MS)
 
@@ -28,7 +31,7 @@ struct sim_user {
 };
 
 struct sim_token {
-    char text[32];
+    char text[64];
     size_t user;
     unsigned n_auth_changes; /* there had been, when it was given */
     int64_t expires_ns[SIM_MEMBERS];
@@ -127,14 +130,41 @@ static int64_t token_life_ns(const struct sim *sim) {
     return sim->token_life_ns ? sim->token_life_ns : TOKEN_LIFE_NS;
 }
 
+int64_t sim_calendar(const struct sim *sim) {
+    return EPOCH_NS + sim->now_ns;
+}
+
+/* "header.{"exp":SECONDS}.signature", the middle in base64. */
+static void write_signed(struct sim_token *token, int64_t end_s, const char *signature) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    char payload[32], encoded[48];
+    size_t n_payload = (size_t)snprintf(payload, sizeof payload, "{\"exp\":%lld}", (long long)end_s), n = 0;
+    for (size_t i = 0; i + 3 <= n_payload; i += 3) {
+        unsigned bits = (unsigned)payload[i] << 16 | (unsigned)payload[i + 1] << 8 | (unsigned)payload[i + 2];
+        for (int shift = 18; shift >= 0; shift -= 6)
+            encoded[n++] = digits[bits >> shift & 63];
+    }
+    (void)snprintf(token->text, sizeof token->text, "h.%.*s.%s", (int)n, encoded, signature);
+}
+
 static struct sim_token *give_token(struct sim *sim, size_t user) {
     sim->tokens = sim_grow(sim->tokens, sim->n_tokens, &sim->tokens_room, sizeof *sim->tokens);
     struct sim_token *token = &sim->tokens[sim->n_tokens++];
     *token = (struct sim_token){.user = user, .n_auth_changes = sim->n_auth_changes};
-    (void)snprintf(token->text, sizeof token->text, "token%08llx.%zu",
-                   (unsigned long long)(sim_random(sim) >> 32), sim->n_entries);
+    int64_t expires_ns = sim->now_ns + token_life_ns(sim);
+    if (sim->are_tokens_signed) {
+        int64_t end_s = (sim_calendar(sim) + token_life_ns(sim)) / NS_PER_S;
+        char signature[16];
+        (void)snprintf(signature, sizeof signature, "token%08llx",
+                       (unsigned long long)(sim_random(sim) >> 32));
+        write_signed(token, end_s, signature);
+        expires_ns = end_s * NS_PER_S - EPOCH_NS;
+    } else {
+        (void)snprintf(token->text, sizeof token->text, "token%08llx.%zu",
+                       (unsigned long long)(sim_random(sim) >> 32), sim->n_entries);
+    }
     for (int i = 0; i < SIM_MEMBERS; i++)
-        token->expires_ns[i] = sim->now_ns + token_life_ns(sim);
+        token->expires_ns[i] = expires_ns;
     return token;
 }
 

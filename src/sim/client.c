@@ -13,6 +13,8 @@
 enum { MAX_ROUNDS = 100000 };
 #define BASE_NS (1000 * NS_PER_S)
 #define FAR_NS (3600 * NS_PER_S)
+/* Calendars of machines differ by up to so much from that of etcd. */
+#define SKEW_NS (2 * NS_PER_S)
 
 /* ---- its clock ------------------------------------------------------------------------------------------ */
 
@@ -20,6 +22,11 @@ static int64_t op_now(struct rpc *rpc) {
     const struct sim_client *client = sim_client_of(rpc);
     return BASE_NS + client->offset_ns +
            (client->sim->now_ns - BASE_NS) / 1000 * (1000000 + client->rate_ppm) / 1000;
+}
+
+static int64_t op_calendar(struct rpc *rpc) {
+    const struct sim_client *client = sim_client_of(rpc);
+    return sim_calendar(client->sim) + client->offset_ns % (2 * SKEW_NS) - SKEW_NS;
 }
 
 /* When its clock will show that; RPC_NEVER: not before long. */
@@ -165,6 +172,7 @@ static void op_free(struct rpc *rpc) {
 
 static const struct rpc_ops ops = {
     .now = op_now,
+    .calendar = op_calendar,
     .random = op_random,
     .enter = op_enter,
     .leave = op_leave,

@@ -167,6 +167,8 @@ struct sim_answer sim_authenticate(struct sim *sim, const Etcdserverpb__Authenti
 struct sim_answer sim_authorize(struct sim_member *member, const char *token, enum rpc_method method,
                                 const ProtobufCMessage *message);
 void sim_auth_fini(struct sim *sim);
+/* Nanoseconds since 1970, by which the servers date tokens. */
+int64_t sim_calendar(const struct sim *sim);
 
 /* ---- member.c */
 struct sim_answer sim_tell_status(struct sim_member *member);

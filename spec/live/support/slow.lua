@@ -4,6 +4,8 @@ local clock = require "support.clock"
 local etcd = require "support.etcd"
 local lunarch = require "lunarch"
 local proxies = require "support.proxy"
+local tree = require "support.tree"
+local users = require "support.users"
 
 local slow = {}
 
@@ -28,18 +30,35 @@ local function hold(session, mutex, term, seconds)
   return least
 end
 
--- Called in a task. `pki`: nil for plaintext, else mutual TLS.
----@param options { delay_s: number, ttl: number, seconds: number, pki: table? }
----@return SlowResult
-function slow.run(options)
+-- An etcd, and what its client is given besides the endpoint.
+local function start(options)
   local pki = options.pki
-  local own = pki and { cacert = pki:path "ca.crt", cert = pki:path "alice.crt", key = pki:path "alice.key" } or {}
-  local server = etcd.start(pki and {
+  if options.life_s then
+    local folder = tree.folder()
+    tree.write(folder .. "/key", ("k"):rep(64)) -- HS256: the key is any file
+    local kind = ("jwt,priv-key=%s/key,sign-method=HS256,ttl=%ds"):format(folder, options.life_s)
+    local server = etcd.start { flags = { "--bcrypt-cost", "4", "--auth-token", kind } }
+    users.add_root(server)
+    users.add(server, "slow:secret", "slow", "readwrite", "/slow/")
+    users.must(server, "auth", "enable")
+    return server, { user = "slow:secret" }
+  elseif not pki then
+    return etcd.start(), {}
+  end
+  local own = { cacert = pki:path "ca.crt", cert = pki:path "alice.crt", key = pki:path "alice.key" }
+  return etcd.start {
     tls = {
       cert = pki:path "server.crt", key = pki:path "server.key", cacert = own.cacert,
       wants_client = true, ctl_cert = own.cert, ctl_key = own.key,
     },
-  })
+  }, own
+end
+
+-- Called in a task. `pki`: mutual TLS; `life_s`: users whose signed tokens live so long; neither: plaintext.
+---@param options { delay_s: number, ttl: number, seconds: number, pki: table?, life_s: number? }
+---@return SlowResult
+function slow.run(options)
+  local server, own = start(options)
   local proxy = proxies.start(server.client_port)
   proxy:delay_replies(options.delay_s)
   own.endpoints, own.log = proxy.endpoint, function() end
@@ -63,7 +82,7 @@ end
 
 function slow.line(options, result)
   return ("%s, answers %.1f s late, TTL %d: a session after %.1f s, held for %d s, never less than %.1f s left"):format(
-    options.pki and "mutual TLS" or "plaintext", options.delay_s, options.ttl, result.opened_s, options.seconds,
+    options.pki and "mutual TLS" or options.life_s and ("tokens of %d s"):format(options.life_s) or "plaintext", options.delay_s, options.ttl, result.opened_s, options.seconds,
     result.least_s)
 end
 
