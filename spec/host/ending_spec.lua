@@ -119,6 +119,16 @@ describe("a script", function()
     assert.truthy(output:find "went on")
   end)
 
+  -- As the examples of luv do at their end.
+  it("that closes all handles of luv's there are is not aborted", function()
+    local output, status = script.run [[
+      print "begins"
+      require "luv".walk(function(handle)
+        if not handle:is_closing() then handle:close() end
+      end)]]
+    assert.same({ "begins\n", 0 }, { output, status })
+  end)
+
   it("may call lunarch.run", function()
     local output, status = script.run [[
       print(lunarch.run(function(...)

@@ -41,6 +41,17 @@ describe("a program that has", function()
     end
   end)
 
+  it("too few descriptors for anything says so as JSON where asked for", function()
+    for _, flag in ipairs { "--log=json", "--log json" } do
+      local words = candidate()
+      for word in flag:gmatch "%S+" do words[#words + 1] = word end
+      local output, status = run("ulimit -n 5", words)
+      assert.equal("error", require "cjson".decode(output).level)
+      assert.matches("^too few file descriptors: ", require "cjson".decode(output).message)
+      assert.equal(2, status)
+    end
+  end)
+
   it("too little memory for the threads of gRPC says so, or leads", function()
     for _, kb in ipairs { 60000, 120000, 160000, 200000, 240000, 280000, 400000 } do
       local output, status = run("ulimit -v " .. kb, candidate())

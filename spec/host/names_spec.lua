@@ -2,6 +2,7 @@
 local etcd = require "support.etcd"
 local process = require "support.process"
 local script = require "host.script"
+local tree = require "support.tree"
 
 local HANDLERS = [[
   function on_elected(term) print("on_elected " .. term.token) end
@@ -53,6 +54,27 @@ describe("a script", function()
     local output, status = process.run { "lunarch", path }
     assert.equal(1, status)
     assert.truthy(output:find("module 'nowhere' not found: " .. path .. " is the script itself", 1, true), output)
+  end)
+
+  it("that is a link finds modules beside itself, and beside the file that it leads to", function()
+    local path = script.write("print((require 'helper'), (require 'other'))", "linked.lua")
+    local folder = path:match "^(.*)/"
+    os.execute(("mkdir %s/links && ln -s %s %s/links/started.lua"):format(folder, path, folder))
+    tree.write(folder .. "/helper.lua", "return 'the helper'")
+    tree.write(folder .. "/other.lua", "return 'of the file'")
+    tree.write(folder .. "/links/other.lua", "return 'of the link'")
+    for _, case in ipairs { { folder .. "/links/started.lua", "/" }, { "links/started.lua", folder } } do
+      local output, status = process.run { "lunarch", case[1], cwd = case[2] }
+      assert.same({ "the helper\tof the link\n", 0 }, { output, status })
+    end
+  end)
+
+  it("is run whatever LUA_PATH and LUA_CPATH leave out", function()
+    for _, value in ipairs { "", "/nowhere/?.lua", ";", "/nowhere/?.lua;;" } do
+      local env = { LUA_PATH = value, LUA_CPATH = value, LUA_PATH_5_4 = value, LUA_CPATH_5_4 = value }
+      local output, status = process.run { "lunarch", "-e", "print(type(require 'cjson'))", env = env }
+      assert.same({ "table\n", 0 }, { output, status })
+    end
   end)
 
   it("that has a global `priority` hears that there is no such setting", function()

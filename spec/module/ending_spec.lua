@@ -145,6 +145,33 @@ describe("a program that ends itself while it leads", function()
     end)
   end
 
+  -- What os.exit refuses ends nothing.
+  it("by os.exit with what is no status goes on, and is shown the line", function()
+    for _, status in ipairs { "{}", "'three'", "print" } do
+      n = n + 1
+      local child = start(([[make { do_work = function()
+        print(pcall(os.exit, %s))
+        os.exit(3)
+      end }:run()]]):format(status))
+      local output = ended_in_order(child, "exit", { 3, 0 })
+      assert.truthy(output:find "false\t.*bad argument #1 to 'exit'", output)
+    end
+  end)
+
+  -- As the examples of luv do at their end.
+  it("by its main chunk, which closes all handles of luv's there are, is not aborted", function()
+    local child = start [[
+      lunarch.run(function() lunarch.connect():get "x" end)
+      uv.walk(function(handle)
+        if not handle:is_closing() then handle:close() end
+      end)
+      uv.run()
+      lunarch.run(function() print(lunarch.connect():get "x") end)
+      print "is over"]]
+    assert.same({ 0, 0 }, exit_of(child), child:output())
+    assert.truthy(child:find "^is over$")
+  end)
+
   it("by os.exit in do_standby gives its place in the line up", function()
     local first = start "make():run()"
     first:wait_line "^do_work"

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,10 +63,13 @@ static void fill_standard_fds(void) {
         (void)close(fd);
 }
 
-static void put_first(lua_State *L, const char *field, const char *paths) {
+/* Ours first, and Lua's own last, where a LUA_PATH without ";;" leaves these out: we need argparse, luv and cjson. */
+static void set_path(lua_State *L, const char *field, const char *ours, const char *standard) {
     lua_getglobal(L, "package");
     lua_getfield(L, -1, field);
-    lua_pushfstring(L, "%s;%s", paths, lua_tostring(L, -1));
+    const char *given = lua_tostring(L, -1);
+    bool has_standard = strstr(given, standard) != NULL;
+    lua_pushfstring(L, "%s;%s%s%s", ours, given, has_standard ? "" : ";", has_standard ? "" : standard);
     lua_setfield(L, -3, field);
     lua_pop(L, 2);
 }
@@ -74,8 +78,8 @@ static void set_paths(lua_State *L, const char *prefix) {
     const char *lua_paths =
         lua_pushfstring(L, "%s/%s/?.lua;%s/%s/?/init.lua", prefix, LUNARCH_LUA_DIR, prefix, LUNARCH_LUA_DIR);
     const char *c_paths = lua_pushfstring(L, "%s/%s/?.so", prefix, LUNARCH_LUA_CDIR);
-    put_first(L, "path", lua_paths);
-    put_first(L, "cpath", c_paths);
+    set_path(L, "path", lua_paths, LUA_PATH_DEFAULT);
+    set_path(L, "cpath", c_paths, LUA_CPATH_DEFAULT);
     own_modules_register(L, lua_paths, c_paths);
     lua_pop(L, 2);
 }
@@ -85,7 +89,7 @@ static int add_traceback(lua_State *L) {
     return 1;
 }
 
-/* Arguments: prefix, argc, argv. Returns the exit status. */
+/* Arguments: prefix, argc, argv, why nothing can be run or NULL. Returns the exit status. */
 static int run_cli(lua_State *L) {
     const char *prefix = lua_touserdata(L, 1);
     int argc = (int)lua_tointeger(L, 2);
@@ -96,6 +100,8 @@ static int run_cli(lua_State *L) {
     luaL_requiref(L, "lunarch.host", luaopen_lunarch_host, 0);
     lua_pushstring(L, prefix);
     lua_setfield(L, -2, "prefix");
+    lua_pushstring(L, lua_touserdata(L, 4));
+    lua_setfield(L, -2, "trouble");
 
     lua_getglobal(L, "require");
     lua_pushliteral(L, "lunarch.cli");
@@ -110,7 +116,7 @@ static int run_cli(lua_State *L) {
     return 1;
 }
 
-static int run(char *prefix, int argc, char **argv) {
+static int run(char *prefix, int argc, char **argv, char *trouble) {
     lua_State *L = luaL_newstate();
     if (L == NULL) {
         (void)fputs("lunarch: no memory for a Lua VM\n", stderr);
@@ -121,11 +127,12 @@ static int run(char *prefix, int argc, char **argv) {
     lua_pushlightuserdata(L, prefix);
     lua_pushinteger(L, argc);
     lua_pushlightuserdata(L, argv);
-    int status = EXIT_FAILURE;
-    if (lua_pcall(L, 3, 1, 1) == LUA_OK)
+    lua_pushlightuserdata(L, trouble);
+    int status = trouble != NULL ? EXIT_USAGE : EXIT_FAILURE;
+    if (lua_pcall(L, 4, 1, 1) == LUA_OK)
         status = (int)lua_tointeger(L, -1);
     else
-        (void)fprintf(stderr, "lunarch: %s\n", lua_tostring(L, -1));
+        (void)fprintf(stderr, "lunarch: %s\n", trouble != NULL ? trouble : lua_tostring(L, -1));
     lua_close(L);
     return status;
 }
@@ -138,15 +145,12 @@ int main(int argc, char **argv) {
     if (init_look_after(&status))
         return status;
     char prefix[PATH_MAX], why[LIMITS_TEXT_BYTES];
-    if (!limits_allow_descriptors(N_DESCRIPTORS, why)) {
-        (void)fprintf(stderr, "lunarch: %s\n", why);
-        return EXIT_USAGE;
-    }
+    bool may_run = limits_allow_descriptors(N_DESCRIPTORS, why);
     int error = find_prefix(prefix);
     if (error != 0) {
         (void)fprintf(stderr, "lunarch: cannot tell where this program is (/proc/self/exe): %s\n",
                       strerror(-error));
         return EXIT_USAGE;
     }
-    return run(prefix, argc, argv);
+    return run(prefix, argc, argv, may_run ? NULL : why);
 }

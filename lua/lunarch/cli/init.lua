@@ -69,6 +69,8 @@ end
 function cli.main(argv)
   local name, words, is_short = find(argv)
   local flags = require "lunarch.cli.common.flags"
+  local trouble = require "lunarch.host".trouble
+  if trouble then return flags.refuse(words, trouble) end
   local parsed, status = flags.parse(name, cli.command(name), words)
   if not parsed then return status_of("help", status) end
   parsed.is_short = is_short

@@ -286,8 +286,8 @@ function Run:finish()
   notify.stopping()
   host.unwatch()
   if self.listening then self.listening.stop() end
-  for timer in pairs(self.timers) do
-    timer:stop()
+  for handle in pairs(self.timers) do
+    if not handle:is_closing() then handle:stop() end
   end
   if self.client then self.client:close(CLOSE_S) end
   self.client, self.candidates = nil, {}

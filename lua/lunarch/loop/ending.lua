@@ -99,7 +99,15 @@ local function exit_for(reason, ...)
   return own()
 end
 
+-- What os.exit would refuse is refused before anything ends for it.
+local function check_status(status)
+  local number = type(status) ~= "boolean" and status ~= nil and tonumber(status)
+  if status == nil or type(status) == "boolean" or number and (not math.type or number % 1 == 0) then return end
+  args.misuse("bad argument #1 to 'exit' (a whole number or a boolean is expected, not %s)", args.describe(status))
+end
+
 local function exit(...)
+  check_status((...))
   return exit_for("exit", ...)
 end
 

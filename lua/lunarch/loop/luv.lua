@@ -175,7 +175,8 @@ function luv.watch(fd, callback)
   function watch.ref() poll:ref() end
   function watch.unref() poll:unref() end
   function watch.stop()
-    if poll then poll:stop() end
+    -- A script may have closed all handles there are: libuv aborts where a closed one is stopped.
+    if poll and not poll:is_closing() then poll:stop() end
     poll = nil
   end
   watch.guard = new_guard(watch.stop)

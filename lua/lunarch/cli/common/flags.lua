@@ -106,4 +106,14 @@ function flags.parse(name, command, words)
   return found
 end
 
+--- Tells, as these words say how, why no command can be run: the exit status.
+---@param words string[]
+---@param text string
+---@return integer status
+function flags.refuse(words, text)
+  log.set_format(log_format(words))
+  log.complain(text)
+  return exit.USAGE
+end
+
 return flags

@@ -59,12 +59,25 @@ local function searcher_past(is_script)
   end
 end
 
---- `require "helper"` finds helper.lua in the folder of the script, first of all; never the script itself.
+-- The folder of the file that a script is a link to, unless it is the same.
+local function real_folder(folder, path)
+  local real = (require "luv".fs_realpath(path) or ""):match "^(.*)/[^/]*$"
+  return real and real ~= folder and real or nil
+end
+
+local function put_first(folder)
+  package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(folder, folder, package.path)
+  package.cpath = ("%s/?.so;%s"):format(folder, package.cpath)
+end
+
+--- `require "helper"` finds helper.lua in the folder of the script, first of all, and where the script is a link, in the
+--- folder of the file that it leads to; never the script itself.
 ---@param script string the script's path
 function modules.look_beside(script)
   local folder, path = locate(script)
-  package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(folder, folder, package.path)
-  package.cpath = ("%s/?.so;%s"):format(folder, package.cpath)
+  local real = real_folder(folder, path)
+  if real then put_first(real) end
+  put_first(folder)
   table.insert(package.searchers, 3, searcher_past(function(found) return is_same_file(found, path) end))
 end
 
