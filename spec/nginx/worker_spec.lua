@@ -104,12 +104,13 @@ describe("the worker's own of resty.lunarch", function()
     assert.equal(1, #web:lines "at the end: locked")
   end)
 
-  it("opens its session although what opened it was ended", function()
+  it("opens its session although what opened it was ended, by a trace function, which is called again", function()
     local own = etcd.start()
     start([[
       local is_first = true
       local here = new { trace = function()
         if is_first and package.loaded.is_ending then is_first = false ngx.exit(0) end
+        if not is_first then ngx.log(ngx.ERR, "traced after the end") end
       end }
       ngx.timer.at(0.2, function() package.loaded.is_ending = true end)
       tell(here:lock("/worker/ended", 30))
@@ -119,6 +120,7 @@ describe("the worker's own of resty.lunarch", function()
     wait.eventually(function() return #web:lines "was ended, by ngx.exit" > 0 end, nil, "the end of the hub")
     own:thaw()
     assert.same({ 200, "locked" }, { request:wait() })
+    assert.is_true(#web:lines "traced after the end" > 0)
     own:stop()
   end)
 end)

@@ -74,6 +74,11 @@ local function guard(candidate, term)
   return candidate.over and handlers.lost_error(candidate.over)
 end
 
+-- Made by a function that returns: see loop.unless_ended.
+local function guard_of(candidate, term)
+  return function() return guard(candidate, term) end
+end
+
 -- The first call of a term: from here on on_lost will follow.
 local function enter(candidate)
   if candidate.is_entered then return end
@@ -181,7 +186,7 @@ end
 -- Runs the work to its end, whatever ends it.
 local function serve(candidate, session, term)
   local worker = tasks.spawn(candidate, work, term)
-  worker:guard(function() return guard(candidate, term) end)
+  worker:guard(guard_of(candidate, term))
   -- What they run (lunarch.exec) ends with the session.
   worker.bound = { session = session }
   candidate.worker, candidate.overseer, candidate.working = worker, nil, "on_elected"

@@ -86,13 +86,18 @@ end
 
 local real_exit = os.exit
 
+-- Made by a function that returns: see loop.unless_ended.
+local function exit_with(...)
+  local status = pack(...)
+  return function() real_exit(unpack(status, 1, status.n)) end
+end
+
 -- Ends the process by os.exit(...) once all have lost their terms for this reason; does not return.
 local function exit_for(reason, ...)
   if has_ended() then return real_exit(...) end
-  local status = pack(...)
   -- A callback that comes again and again: the loop that called it is turned for the end already.
   if fate and loop.luv and loop.luv.is_inside() then error("the process is ending", 0) end
-  fate = fate or function() real_exit(unpack(status, 1, status.n)) end
+  fate = fate or exit_with(...)
   local own = fate
   stop_all(reason)
   if not await_all() then finish_all(reason) end

@@ -135,6 +135,15 @@ local function report_trace_error(err)
   say.line("the trace function failed: %s", debug.traceback(tostring(err), 2))
 end
 
+local function end_trace(hub, outer)
+  tracing, hub.n_untold = outer, nil
+end
+
+-- What a trace function that ends the request it runs in leaves.
+local function end_trace_where_ended(hub, outer)
+  return loop.unless_ended(function() end_trace(hub, outer) end)
+end
+
 -- What is traced because the trace function itself asks the client is counted, and told no further: else it would never
 -- end. `tell` is the function for these lines: of the trace, or of warnings.
 local function trace(hub, lines, tell)
@@ -143,6 +152,7 @@ local function trace(hub, lines, tell)
     return
   end
   local outer = tracing
+  local unguard = end_trace_where_ended(hub, outer)
   tracing, hub.n_untold = running(), 0
   for _, line in ipairs(lines) do
     xpcall(function() tell(line) end, report_trace_error)
@@ -152,7 +162,8 @@ local function trace(hub, lines, tell)
     local line = ("(%d lines dropped, which came while the trace function waited)"):format(n_untold)
     xpcall(function() tell(line) end, report_trace_error)
   end
-  tracing, hub.n_untold = outer, nil
+  unguard()
+  end_trace(hub, outer)
 end
 
 -- The wait for operation `id`, and the entry of the loop that it is in.
