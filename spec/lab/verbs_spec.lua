@@ -47,6 +47,19 @@ describe("a verb", function()
     assert.matches("on_lost = function%(%) end %-%-%[%[ to be written", tree.read(path))
   end)
 
+  it("is kept where it is called while time passes: by a task, or by the function of until_", function()
+    local path = tree.folder() .. "/meanwhile.lua"
+    local output = typed({ "--sim" }, {
+      cases.TWO, "until_(function() if a.leads then kill(a) return true end end)",
+      "lunarch.spawn(function() lunarch.sleep(2) start(a) end) run(6)", ("save %q"):format(path),
+      "back(1)", "run(1)", "a.is_up",
+    })
+    assert.matches("B  elected, token %d\nfalse\n$", output)
+    assert.matches("\nkill%(a%)\nrun%(2%)\nstart%(a%)\nrun%(4%)\n", tree.read(path))
+    local played, status = process.run { "lunarch", "lab", "--sim", path }
+    assert.equal(0, status, played)
+  end)
+
   it("is saved as an experiment that plays, whatever the candidates are called, with the seed of its world", function()
     local path, lines = tree.folder() .. "/named.lua", {}
     for i, name in ipairs { "end", "kill", "x", "X", "日本", "語語", "c_end" } do

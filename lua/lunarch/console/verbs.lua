@@ -91,6 +91,9 @@ function verbs.is_failure(value, message, code)
   return value == nil and type(message) == "string" and type(code) == "string"
 end
 
+--- Those that let time pass.
+verbs.passes_time = { run = true, step = true, until_ = true }
+
 local WHY = {
   cluster = "this is a real cluster, and others rely on it",
   dev = "the private etcd has one member, and the candidates are part of this process",

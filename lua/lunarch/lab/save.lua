@@ -79,14 +79,16 @@ local function candidate_line(machine)
     list_of({ machine.spec.election, machine.name, machine.options }, has_options and 3 or 2))
 end
 
-local TIME = { run = true, step = true, until_ = true }
-
 local function line_of(entry)
   if entry.verb == "candidate" then return candidate_line(handles.machine(entry.result)) end
   return ("%s(%s)"):format(entry.verb, list_of(entry.args, entry.args.n))
 end
 
 local function round(seconds) return math.floor(seconds * 100 + 0.5) / 100 end
+
+local function add_pause(lines, seconds)
+  if seconds >= NO_TIME_S then lines[#lines + 1] = args.decimal("run(%g)", round(seconds)) end
+end
 
 -- What stands when it is saved is what is to be expected: who leads first, which real processes may need a moment
 -- longer for.
@@ -107,21 +109,16 @@ end
 --- The lines of the experiment.
 function save.lines(world)
   local lines = { "-- Saved from a console: what was done, and who leads in the end." }
-  local waited, at = 0, 0
+  local at = 0
   variables, used, n_missing = {}, { expect = true, client = true, world = true }, 0
   for _, entry in ipairs(world.journal) do
-    waited = waited + math.max(0, entry.at - at)
-    at = math.max(at, entry.ended)
-    if TIME[entry.verb] then
-      waited = waited + entry.ended - entry.at
-    else
-      if waited >= NO_TIME_S then lines[#lines + 1] = args.decimal("run(%g)", round(waited)) end
-      waited = 0
+    if not verbs.passes_time[entry.verb] then
+      add_pause(lines, entry.at - at)
       lines[#lines + 1] = line_of(entry)
+      at = math.max(at, entry.ended)
     end
   end
-  waited = waited + math.max(0, world:now() - at)
-  if waited >= NO_TIME_S then lines[#lines + 1] = args.decimal("run(%g)", round(waited)) end
+  add_pause(lines, world:now() - at)
   lines[#lines + 1] = ""
   return table.move(expectations_of(world), 1, #world.machines, #lines + 1, lines)
 end

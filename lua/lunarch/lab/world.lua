@@ -345,6 +345,26 @@ end
 
 -- ---- the journal -------------------------------------------------------------------------------------------------
 
+local function remove(list, value)
+  for i = #list, 1, -1 do
+    if list[i] == value then return table.remove(list, i) end
+  end
+end
+
+-- Lets time pass: what is called meanwhile, by tasks or by until_'s function, is kept behind it, with its own instant.
+local function journaled_passing(self, name)
+  return function(...)
+    if self.is_passing then return verbs[name](self, ...) end
+    local journal, entry = self.journal, { at = self:now(), verb = name, args = table.pack(...) }
+    journal[#journal + 1], self.is_passing = entry, true
+    local results = table.pack(pcall(verbs[name], self, ...))
+    self.is_passing = false
+    if results[1] then return table.unpack(results, 2, results.n) end
+    remove(journal, entry)
+    error(results[2], 0)
+  end
+end
+
 local function journaled(self, name)
   return function(...)
     local entry = { at = self:now(), verb = name, args = table.pack(...) }
@@ -364,7 +384,8 @@ end
 local function verbs_of(self)
   local own = {}
   for name in pairs(verbs) do
-    if known_verbs.exists(known_verbs.by_name[name], self.name) then own[name] = journaled(self, name) end
+    local keep = known_verbs.passes_time[name] and journaled_passing or journaled
+    if known_verbs.exists(known_verbs.by_name[name], self.name) then own[name] = keep(self, name) end
   end
   function own.timeline(path) return self:show_timeline(path) end
   function own.save(path) return require "lunarch.lab.save".write(self, path) end
@@ -407,6 +428,7 @@ end
 function World:forget()
   self.events, self.expectations, self.asked, self.frozen = {}, {}, {}, {}
   self.nominal, self.is_full, self.leader_of_etcd = 0, false, nil
+  self.is_passing, self.is_inside = false, false
   for _, machine in ipairs(self.machines) do
     reset(machine)
   end

@@ -3,6 +3,7 @@
 local args = require "lunarch.internal.args"
 local drivers = require "lunarch.lab.sim"
 local events = require "lunarch.lab.events"
+local verbs = require "lunarch.console.verbs"
 local worlds = require "lunarch.lab.world"
 
 args.is_ours()
@@ -77,17 +78,13 @@ end
 -- Raised by seed() and back(): the world that the calling code lives in ends.
 local Again = { __tostring = function() return "the world begins again" end }
 
-local TIME = { run = true, step = true, until_ = true }
-
 local function play_entry(world, entry)
   world.driver:sleep_until(entry.at)
   world.entry = entry
   if entry.verb == "candidate" then
     local machine = world.by_name[entry.result.name]
     world.driver:start(machine, machine.spec)
-  elseif TIME[entry.verb] then
-    world.driver:sleep_until(entry.ended)
-  else
+  elseif not verbs.passes_time[entry.verb] then
     pcall(world.raw_verbs[entry.verb], world, table.unpack(entry.args, 1, entry.args.n))
   end
   world.journal[#world.journal + 1] = entry
