@@ -136,6 +136,17 @@ describe("the prompt", function()
     t:enter "'alive'"
   end)
 
+  it("comes back by Ctrl-C from a generator that computes", function()
+    local t = start()
+    t:type "print 'begun' for x in coroutine.wrap(function() while true do end end) do end\r"
+    t:wait "^begun$"
+    t:type "\3"
+    t:wait "^> ?$"
+    assert.truthy(t:text():find("\ninterrupted\n", 1, true), t:text())
+    t:enter "coroutine.wrap(function(...) return ... end)('alive', nil)"
+    t:wait_text '"alive"'
+  end)
+
   it("comes back by a second Ctrl-C from what catches the first", function()
     local t = start()
     t:type "print 'begun' while true do pcall(function() while true do end end) end\r"

@@ -251,6 +251,25 @@ local function aim_at_what_runs()
     aim(thread)
     return back_to(outer, resume(thread, ...))
   end)
+  -- What coroutine.wrap gives resumes by itself. As Lua does, an error is placed where it was called.
+  local create, close = coroutine.create, coroutine.close
+  local function results(thread, ok, ...)
+    if ok then return ... end
+    local err = ...
+    if coroutine.status(thread) == "dead" then
+      local is_closed, later = close(thread)
+      if not is_closed then err = later end
+    end
+    error(err, 2)
+  end
+  rawset(coroutine, "wrap", function(fn)
+    local thread = create(fn)
+    return function(...)
+      local outer = running
+      aim(thread)
+      return results(thread, back_to(outer, resume(thread, ...)))
+    end
+  end)
 end
 
 function Console:watch_interrupts()
