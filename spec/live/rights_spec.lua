@@ -33,7 +33,7 @@ describe("etcd's users", function()
   end
 
   before_each(function()
-    server = etcd.start {}
+    server = etcd.start { flags = { "--bcrypt-cost", "4" } }
     add_alice()
   end)
   after_each(function() server:stop() end)

@@ -25,6 +25,7 @@ local ports = require "support.ports"
 local process = require "support.process"
 local secured = require "support.secured"
 local tree = require "support.tree"
+local users = require "support.users"
 local vm = require "support.vm"
 local wait = require "support.wait"
 
@@ -106,7 +107,11 @@ end
 -- etcdctl with the words that take it to `endpoints`.
 local function etcdctl_command(endpoints, options, words)
   local command, tls = { tree.etcdctl, "--endpoints=" .. endpoints }, options.tls
-  if options.ctl_user then command[#command + 1] = "--user=" .. options.ctl_user end
+  if options.ctl_user then
+    for _, word in ipairs(users.login(options.ctl_user)) do
+      command[#command + 1] = word
+    end
+  end
   if tls then
     command[#command + 1] = "--cacert=" .. tls.cacert
     if tls.wants_client then

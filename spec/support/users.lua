@@ -10,7 +10,16 @@ local vm = require "support.vm"
 local users = {}
 
 users.ROOT = "root:rootpw"
-local AS_ROOT = "--user=" .. users.ROOT
+local PATIENCE = "20s"
+
+-- What etcdctl is given to be this user. A password that etcd checks takes it long on a busy machine.
+---@param login string "name:password"
+---@return string[]
+function users.login(login)
+  return { "--user=" .. login, "--dial-timeout=" .. PATIENCE, "--command-timeout=" .. PATIENCE }
+end
+
+local AS_ROOT = users.login(users.ROOT)
 
 ---@return string output
 function users.must(server, ...)
@@ -20,7 +29,13 @@ function users.must(server, ...)
 end
 
 ---@return string output
-function users.as_root(server, ...) return users.must(server, AS_ROOT, ...) end
+function users.as_root(server, ...)
+  local words = { vm.unpack(AS_ROOT) }
+  for _, word in ipairs { ... } do
+    words[#words + 1] = word
+  end
+  return users.must(server, vm.unpack(words))
+end
 
 function users.add_root(server)
   users.must(server, "user", "add", users.ROOT)
@@ -37,7 +52,8 @@ end
 
 function users.change_password(server, name, password)
   local output, ok = vm.shell(("echo %s | %s 2>&1"):format(password, tree.quote {
-    tree.etcdctl, "--endpoints=" .. server.endpoint, AS_ROOT, "user", "passwd", name, "--interactive=false",
+    tree.etcdctl, "--endpoints=" .. server.endpoint, AS_ROOT[1], AS_ROOT[2], AS_ROOT[3], "user", "passwd", name,
+    "--interactive=false",
   }))
   assert(ok, output)
 end
