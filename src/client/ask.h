@@ -32,13 +32,13 @@ struct lun_op {
     const char *what;       /* for errors: "get /config"; see op_name */
     struct etcd_call *call; /* in flight for it alone */
     int give_up_code;
+    bool is_kept, is_telling, is_unwanted;
     /* What the answer states of ownership, for success alone; NULL: nothing. Whether it is true now: 0, or
      * LUN_ELOST and why not. */
     int (*recheck)(const struct lun_op *op, struct lun_err *ret_err);
     /* Gives back what the answer brought: nobody takes it, or it is a loss by now. NULL: nothing. */
     void (*drop)(struct lun_op *op);
     struct list *untaken; /* of the object: answers with `recheck` that nobody has taken, by in_object */
-    bool is_kept, is_telling, is_unwanted;
     struct lun_result result;
     struct lun_err *err;
     struct list blocks; /* memory that the result points into */

@@ -35,14 +35,13 @@ struct predecessor_watch {
     struct place *place;
 };
 
+/* There may be very many: members of one size stand together, so that none has a gap behind it. */
 struct place {
     struct sm sm;
     struct session *session;
     struct list in_session;
     const struct place_callbacks *callbacks; /* NULL: the owner has given it up */
     void *owner;
-    enum place_mode mode;
-    struct line_rule rule;
     struct line *line;
     /* In line->places: our key is in etcd, its deletion would be known to us, the session is not over. */
     struct list in_line;
@@ -50,46 +49,48 @@ struct place {
     char *key; /* "<name>/<lease>", terminated */
     size_t key_len;
     int64_t create_rev; /* 0: not known */
+    enum place_mode mode;
+    struct line_rule rule;
 
     /* What has happened since the last tick. */
-    const struct etcd_reply *reply; /* the request in flight is back; NULL: not */
     bool is_due;                    /* the timer ran out */
     bool is_key_gone;               /* our own watch says so */
+    const struct etcd_reply *reply; /* the request in flight is back; NULL: not */
 
     /* The request in flight, and what it asks. */
     struct etcd_call *call;
+    int64_t sent_ns;
     enum place_peek peek;
+    enum line_ask ask;
     bool is_scanning; /* the entering transaction names the one before us */
     bool is_paced;    /* counts in the pace */
-    enum line_ask ask;
     bool is_asking_owner;
-    int64_t sent_ns;
 
     bool is_told;          /* on_entered was called */
     bool is_leaving_asked; /* place_leave: on_left is owed */
     bool has_unanswered;   /* a copy of the entering transaction may yet be carried out */
 
     /* What is known of those before us. */
-    bool is_proven;       /* nobody is before us, for good */
-    bool is_right_behind; /* nobody is between us and the place of this client before us */
-    bool is_far_back;     /* not among the first of the line when that was asked */
-    bool is_dirty;        /* something happened that a read has to follow */
-    struct bytes predecessor;
-    int64_t predecessor_rev;  /* its create revision; 0: unknown, or gone */
+    bool is_proven;           /* nobody is before us, for good */
+    bool is_right_behind;     /* nobody is between us and the place of this client before us */
+    bool is_far_back;         /* not among the first of the line when that was asked */
+    bool is_dirty;            /* something happened that a read has to follow */
     bool is_predecessor_next; /* etcd named it: nobody is between. Else another place of ours waited for it */
-    char *obstacle;           /* the predecessor is no place of this line: what it is. NULL: it is one */
+    struct bytes predecessor;
+    int64_t predecessor_rev; /* its create revision; 0: unknown, or gone */
+    char *obstacle;          /* the predecessor is no place of this line: what it is. NULL: it is one */
 
     /* Watches, and when to read without cause. */
+    bool is_own_watch_lost;
+    bool has_slot;  /* of the pace: reread_at_ns is it */
+    bool is_urgent; /* the re-read makes good a watch that ended */
+    unsigned hedge; /* the next one; PLACE_N_HEDGES: none */
     struct rpc_timer timer;
     struct watcher own_watch;
     /* NULL: none was needed yet. Most wait for a place of this client. */
     struct predecessor_watch *predecessor_watch;
-    bool is_own_watch_lost;
-    bool has_slot;                   /* of the pace: reread_at_ns is it */
-    bool is_urgent;                  /* the re-read makes good a watch that ended */
     int64_t predecessor_watched_rev; /* etcd's revision when the watch was created; 0: not yet */
     int64_t own_watch_at_ns, reread_at_ns, owner_at_ns, hedge_base_ns;
-    unsigned hedge; /* the next one; PLACE_N_HEDGES: none */
 
     struct bytes value; /* PLACE_TRY: what to enter with once nobody was seen */
 };
