@@ -97,6 +97,68 @@ describe("in the simulator a script", function()
     assert.is_nil(report.failure and report.failure.reason)
   end)
 
+  it("has as much of a file as was written, in parts and over one another, and so has its check", function()
+    local report = simulate.report([=[
+      election, ttl = "/e", 3
+      local log = assert(io.open("log", "a"))
+      local n, size = 0, assert(log:seek "end")
+      function do_work()
+        for _ = 1, 20 do
+          n = n + 1
+          assert(log:write(n, "\n"))
+          size = size + #tostring(n) + 1
+        end
+        assert(assert(io.open("log", "a")):write "other\n")
+        size = size + 6
+        local read = assert(io.open("log", "r+"))
+        assert(read:seek "end" == size and log:seek "end" == size)
+        assert(read:seek("end", -6) and read:read() == "other" and read:seek("end", -6))
+        assert(read:write "OTHER" and read:seek "set")
+        assert(#read:read "a" == size and select(2, assert(io.open("log")):read("a"):gsub("OTHER", "")) >= n // 20)
+        if n == 100 then
+          os.rename("log", "old")
+          assert(log:write "end\n" and log:seek "end" == size + 4 and read:seek "end" == size + 4)
+          n, size, log = 0, 0, assert(io.open("log", "w"))
+        end
+        return 0.2
+      end
+      function check(world)
+        for _, candidate in ipairs(world.candidates) do
+          local own = world.notes["files of " .. candidate.name] or {}
+          if own.old and not own.old:find "OTHER\nend\n$" then return false, own.old end
+          if (own.log or ""):find "otherother" then return false, own.log end
+        end
+      end
+    ]=], "--seeds", "1..10")
+    assert.is_nil(report.failure and report.failure.reason)
+    assert.is_true(report.terms > 0)
+  end)
+
+  it("reads nothing from the standard input of the machine", function()
+    local path = script.write [[
+      print(io.read(), io.read "a", io.stdin:read(5), io.lines()(), io.stdin, io.type(io.stdin))
+      print(io.open("/dev/stdin"):read(), io.input():read(), pcall(dofile), loadfile()(), debug.debug())
+      print(io.open "/dev/tty")
+      io.open("/dev/stdout", "w"):write("out\n")
+      io.open("/dev/null", "w"):write("gone")
+      print(io.open("/dev/null"):read "a" == "", sim and next(sim) ~= nil, io.stdin:close(), io.type(io.stdin))
+    ]]
+    local output, status = process.run {
+      "sh", "-c", 'echo of the machine | "$0" sim "$1" --seeds 1 --candidates 1 --faults none --timeline', tree.program,
+      path,
+    }
+    assert.equal(0, status, output)
+    assert.is_nil(output:find "of the machine")
+    local lines = {}
+    for line in output:gmatch "0%.000  : ([^\n]*)" do
+      lines[#lines + 1] = line
+    end
+    assert.same({
+      "starts", "nil  nil nil file (simulated) file", "nil nil true nil", "nil /dev/tty: No such device or address 6",
+      "out", "true true true closed file",
+    }, lines)
+  end)
+
   it("may leave files open: none of the machine's stays open, and what they hold is the seed's", function()
     local path = script.write [[
       election, ttl = "/e", 3
@@ -111,8 +173,8 @@ describe("in the simulator a script", function()
     ]]
     local found = {}
     for i = 1, 2 do
-      found[i] = process.run { "sh", "-c", 'ulimit -n 60; exec "$0" sim "$1" --seeds 1..15 --jobs 1 --json',
-        tree.program, path }
+      found[i] = process.run { "sh", "-c",
+        'ulimit -n 60; exec "$0" sim "$1" --seeds 1..15 --jobs 1 --json 2>/dev/null', tree.program, path }
       found[i] = found[i]:gsub('"seconds":[%d.]+', "")
       assert.matches('"failed":%[%]', found[i])
     end

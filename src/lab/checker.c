@@ -172,57 +172,21 @@ void checker_look(struct run *run) {
     }
 }
 
-/* name, value, whether it is added -> whether that could be done */
-static int add_note(lua_State *L) {
-    bool is_added = lua_toboolean(L, 3);
-    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.notes");
-    lua_pushvalue(L, 1);
-    int type = is_added ? lua_getfield(L, -2, lua_tostring(L, 1)) : LUA_TNIL;
-    if (type != LUA_TNIL && type != LUA_TNUMBER)
-        return 0;
-    if (type == LUA_TNUMBER) {
-        lua_pushvalue(L, 2);
-        lua_arith(L, LUA_OPADD);
-    } else {
-        if (is_added)
-            lua_pop(L, 1);
-        lua_pushvalue(L, 2);
-    }
-    lua_settable(L, -3);
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-bool checker_note(struct run *run, lua_State *from, int name_index, int value_index, bool is_added) {
+int checker_ask(struct run *run, const char *what, lua_State *from) {
     lua_State *L = run->checker.L;
-    if (!L)
-        return true;
-    lua_settop(L, 0);
-    lua_pushcfunction(L, add_note);
-    copy_value(from, name_index, L);
-    copy_value(from, value_index, L);
-    lua_pushboolean(L, is_added);
-    return lua_pcall(L, 3, 1, 0) != LUA_OK || lua_toboolean(L, -1);
-}
-
-/* name -> what was noted */
-static int read_note(lua_State *L) {
-    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.notes");
-    lua_getfield(L, -1, lua_tostring(L, 1));
-    return 1;
-}
-
-void checker_noted(struct run *run, lua_State *to, int name_index) {
-    lua_State *L = run->checker.L;
+    int n = lua_gettop(from);
     if (!L) {
-        lua_pushnil(to);
-        return;
+        lua_pushnil(from);
+        return 1;
     }
-    lua_settop(L, 0);
-    lua_pushcfunction(L, read_note);
-    copy_value(to, name_index, L);
-    if (lua_pcall(L, 1, 1, 0) == LUA_OK)
-        copy_value(L, -1, to);
+    begin(L, 0);
+    lua_getfield(L, LUA_REGISTRYINDEX, "lunarch.sim.noted");
+    lua_getfield(L, -1, what);
+    for (int i = 1; i <= n; i++)
+        copy_value(from, i, L);
+    if (lua_pcall(L, n, 1, 0) == LUA_OK)
+        copy_value(L, -1, from);
     else
-        lua_pushnil(to);
+        lua_pushnil(from);
+    return 1;
 }

@@ -131,36 +131,27 @@ static int l_is_answer(lua_State *L) {
     return 1;
 }
 
-/* note(name, value), add(name, number) -> whether that could be done. Checked by cli/sim/facts.lua. */
-static int l_note(lua_State *L) {
+/* What was noted, by whichever process. Upvalue: a function of lua/lunarch/cli/sim/noted.lua */
+static int l_ask(lua_State *L) {
     struct process *process = the_process;
-    lua_settop(L, 2);
-    lua_pushboolean(L, !process || process->is_dying || checker_note(process->run, L, 1, 2, false));
-    return 1;
+    if (!process || process->is_dying)
+        return 0;
+    return checker_ask(process->run, lua_tostring(L, lua_upvalueindex(1)), L);
 }
 
-/* noted(name) -> what was noted by whichever process, or nil */
-static int l_noted(lua_State *L) {
-    struct process *process = the_process;
-    (void)luaL_checkstring(L, 1);
-    lua_settop(L, 1);
-    if (!process || process->is_dying)
-        lua_pushnil(L);
-    else
-        checker_noted(process->run, L, 1);
-    return 1;
+static void set_asks(lua_State *L) {
+    static const char *const names[] = {"note",     "noted",      "add",           "read_file",
+                                        "has_file", "write_file", "append_to_file"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        lua_pushstring(L, names[i]);
+        lua_pushcclosure(L, l_ask, 1);
+        lua_setfield(L, -2, names[i]);
+    }
 }
 
 /* name() -> of the process */
 static int l_name(lua_State *L) {
     lua_pushstring(L, the_process ? the_process->name : "");
-    return 1;
-}
-
-static int l_add(lua_State *L) {
-    struct process *process = the_process;
-    lua_settop(L, 2);
-    lua_pushboolean(L, !process || process->is_dying || checker_note(process->run, L, 1, 2, true));
     return 1;
 }
 
@@ -321,9 +312,6 @@ static const luaL_Reg FUNCTIONS[] = {
     {"exit", l_exit},
     {"answered", l_answered},
     {"is_answer", l_is_answer},
-    {"note", l_note},
-    {"add", l_add},
-    {"noted", l_noted},
     {"name", l_name},
     {"candidate", l_candidate},
     {"elected", l_elected},
@@ -338,6 +326,7 @@ int luaopen_lunarch_sim_process(lua_State *L) {
     /* Coroutines made from here on inherit it. */
     lua_sethook(L, on_count, LUA_MASKCOUNT, ALARM_INSTRUCTIONS);
     luaL_newlib(L, FUNCTIONS);
+    set_asks(L);
     return 1;
 }
 

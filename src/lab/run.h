@@ -163,10 +163,9 @@ int luaopen_lunarch_sim_world(lua_State *L);
 const char *checker_open(struct run *run);
 /* Calls check(world); what it finds wrong becomes the verdict. */
 void checker_look(struct run *run);
-/* False: it is to be added to what is no number. */
-bool checker_note(struct run *run, lua_State *from, int name_index, int value_index, bool is_added);
-/* Pushes what was noted under the name at `name_index`, nil: nothing. */
-void checker_noted(struct run *run, lua_State *to, int name_index);
+/* Calls that function of lua/lunarch/cli/sim/noted.lua with all that is on the stack of `from`, where it pushes what the
+ * function returned. */
+int checker_ask(struct run *run, const char *what, lua_State *from);
 
 /* ---- value.c */
 /* Copies a value from one state to another: nil, booleans, numbers, strings, and lists and tables by name of those. */

@@ -93,14 +93,6 @@ local function set_output()
   end
 end
 
--- The disk of the host, which the next life of the process finds.
-local function set_files(name)
-  local note = "files of " .. name
-  require "lunarch.cli.sim.files".install {
-    get = function() return process.noted(note) or {} end, set = function(all) process.note(note, all) end,
-  }
-end
-
 local function set_standard_library()
   set_time()
   hide_environment()
@@ -292,7 +284,8 @@ end
 
 return function(options)
   local seed_random = set_standard_library()
-  set_files(options.name)
+  -- The disk of the host, which the next life of the process finds.
+  require "lunarch.cli.sim.files".install(process, "files of " .. options.name)
   local chunk, trouble = loadfile(options.script)
   if not chunk then error(trouble, 0) end
   if options.own_paths then modules.never_itself(options.own_paths) end

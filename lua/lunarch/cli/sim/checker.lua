@@ -6,6 +6,7 @@ local args = require "lunarch.internal.args"
 local facts = require "lunarch.cli.sim.facts"
 local files = require "lunarch.cli.sim.files"
 local modules = require "lunarch.cli.common.modules"
+local noted = require "lunarch.cli.sim.noted"
 local world = require "lunarch.sim.world"
 
 args.is_ours()
@@ -53,8 +54,7 @@ local function set_globals(options)
   _G.arg = table.move(options.words, 1, #options.words, 1, { [0] = options.script })
   _G.print = ignore
   local output = setmetatable({}, { __index = function() return function(self) return self end end })
-  local disk = {}
-  files.install { get = function() return disk end, set = ignore }
+  files.install(noted.new {}, "files")
   io.stdout, io.stderr = output, output
   io.output = function() return output end
   io.write = io.output
@@ -136,8 +136,9 @@ local function new_view(options, notes)
 end
 
 -- What check(world) may return.
-local function checked(check)
+local function checked(check, all)
   return check and function(view)
+    all.join_all()
     local ok, why = check(view)
     if ok ~= nil and type(ok) ~= "boolean" then
       error(("it returned %s: return nothing or true if all is well, else false and a reason"):format(
@@ -153,8 +154,9 @@ return function(options)
   local chunk, trouble = loadfile(options.script)
   if not chunk then error(trouble, 0) end
   local notes = {}
+  local all = noted.new(notes)
   return {
-    ["lunarch.sim.notes"] = notes,
+    ["lunarch.sim.noted"] = all,
     ["lunarch.sim.view"] = new_view(options, notes),
     -- At the beginning of each history.
     ["lunarch.sim.load"] = function() chunk(table.unpack(options.words)) end,
@@ -162,7 +164,9 @@ return function(options)
       local check = rawget(_G, "check")
       if check == nil then complain_of_late_check(options.script) end
       remember(_G)
-      if check == nil or type(check) == "function" then return checked(check), longest.ttl, longest.stop_timeout end
+      if check == nil or type(check) == "function" then
+        return checked(check, all), longest.ttl, longest.stop_timeout
+      end
       error(("%s: check has to be a function of the world, it is a %s"):format(options.script, type(check)), 0)
     end,
   }

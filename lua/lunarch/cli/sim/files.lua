@@ -11,10 +11,16 @@ args.is_ours()
 
 local files = {}
 
-local ENOENT, EACCES, EISDIR, EFBIG = 2, 13, 21, 27
+local ENOENT, ENXIO, EACCES, EISDIR, EFBIG = 2, 6, 13, 21, 27
 local MOST_BYTES = 4 * 1024 * 1024 -- of a file of the machine
 local RANDOM_BYTES = 4096
 local RANDOM = { ["/dev/random"] = true, ["/dev/urandom"] = true }
+-- Of the process, which has no terminal, and nothing to read.
+local STREAMS = {
+  ["/dev/stdin"] = "stdin", ["/dev/fd/0"] = "stdin", ["/proc/self/fd/0"] = "stdin",
+  ["/dev/stdout"] = "stdout", ["/dev/fd/1"] = "stdout", ["/proc/self/fd/1"] = "stdout",
+  ["/dev/stderr"] = "stderr", ["/dev/fd/2"] = "stderr", ["/proc/self/fd/2"] = "stderr",
+}
 local open_machine = io.open
 
 local function refuse(path, text, code)
@@ -59,22 +65,22 @@ local function is_folder(path)
   return folder ~= nil
 end
 
--- get() and set() copy the whole disk.
-local function put(disk, path, text)
-  local all = disk.get()
-  all[path] = text
-  disk.set(all)
-end
-
-local Content = {}
+-- What is in a file of the disk: each write is kept there.
+local Content = setmetatable({}, { __index = stream.content_methods })
 Content.__index = Content
 
-function Content:keep()
-  if self.path then put(self.disk, self.path, self.text) end -- nil: it was removed
+function Content:load() return self.disk.read(self.path) end
+
+function Content:keep(text)
+  if self.path then self.disk.write(self.path, text) end -- nil: it was removed
+end
+
+function Content:keep_more(text)
+  if self.path then self.disk.append(self.path, text) end
 end
 
 local function new_content(text)
-  return setmetatable({ text = text }, Content)
+  return setmetatable(stream.content(text), Content)
 end
 
 -- Is found under this path from now on.
@@ -85,46 +91,58 @@ end
 -- What was under this path is no longer to be found: it stays with those that have opened it.
 local function unlink(disk, path)
   local opened = disk.opened[path]
-  if opened then opened.path, disk.opened[path] = nil, nil end
+  if not opened then return end
+  opened:text()
+  opened.path, disk.opened[path] = nil, nil
 end
 
 -- Is on the disk from now on.
 local function link(disk, path, content)
   unlink(disk, path)
   place(disk, path, content)
-  content:keep()
+  content:keep(content:text())
 end
 
--- What is under this path, or nil, message, number. `text` is what the disk has there.
-local function find(disk, path, text)
-  if text == false then return refuse(path, "No such file or directory", ENOENT) end
-  if not text then
+-- What is under this path, or nil, message, number. `is_there`: as disk.has() gives it. Its text is read later.
+local function find(disk, path, is_there)
+  if is_there == false then return refuse(path, "No such file or directory", ENOENT) end
+  if not is_there then
     local found, message, code = read_machine(path)
     return found and new_content(found), message, code
   end
   local content = disk.opened[path]
   if not content then
-    content = new_content(text)
+    content = new_content()
     place(disk, path, content)
   end
-  content.text = text
+  content.parts = nil -- what was there may have changed
   return content
 end
 
 -- The same for writing: it is on the disk then.
-local function find_or_make(disk, path, text, is_empty)
-  if text == nil and is_folder(path) then return refuse(path, "Is a directory", EISDIR) end
+local function find_or_make(disk, path, is_there, is_empty)
+  if is_there == nil and is_folder(path) then return refuse(path, "Is a directory", EISDIR) end
   local content, message, code
-  if is_empty and not text then
+  if is_empty and not is_there then
     content = new_content ""
   else
-    content, message, code = find(disk, path, text)
+    content, message, code = find(disk, path, is_there)
     if not content and code ~= ENOENT then return nil, message, code or EACCES end
     content = content or new_content ""
   end
-  if is_empty then content.text = "" end
-  if content.path then content:keep() else link(disk, path, content) end
+  if not content.path then
+    link(disk, path, content)
+  elseif is_empty then
+    content:write ""
+  end
   return content
+end
+
+-- What is no file, nor stays what was written to it; nil: it is none of these.
+local function open_device(path)
+  if path == "/dev/null" then return stream.in_memory("", true, true) end
+  if path == "/dev/tty" then return refuse(path, "No such device or address", ENXIO) end
+  return STREAMS[path] and io[STREAMS[path]]
 end
 
 local function open(disk, path, mode)
@@ -133,18 +151,18 @@ local function open(disk, path, mode)
   if type(mode) ~= "string" or not mode:find "^[rwa]%+?b?$" then
     args.misuse("bad argument #2 to 'open' (invalid mode)")
   end
-  local content, message, code
-  local text = disk.get()[path]
+  local device, message, code = open_device(path)
+  if device or code then return device, message, code end
+  local content
+  local is_there = disk.has(path)
   if mode:find "^r" then
-    content, message, code = find(disk, path, text)
+    content, message, code = find(disk, path, is_there)
     if content and mode:find "+" and not content.path then link(disk, path, content) end
   else
-    content, message, code = find_or_make(disk, path, text, mode:find "^w" ~= nil)
+    content, message, code = find_or_make(disk, path, is_there, mode:find "^w" ~= nil)
   end
   if not content then return nil, message, code end
-  local file = stream.new(content, mode:find "[r+]" ~= nil, not mode:find "^rb?$")
-  file.appends = mode:find "^a" ~= nil
-  return file
+  return stream.new(content, mode:find "[r+]" ~= nil, not mode:find "^rb?$", mode:find "^a" ~= nil)
 end
 
 -- To be read; it is an error if it cannot be.
@@ -156,12 +174,12 @@ end
 
 local function take_away(disk, path)
   unlink(disk, path)
-  put(disk, path, false)
+  disk.write(path, false)
 end
 
 local function remove(disk, path)
   path = plain(args.string("os.remove", "path", path))
-  local content, message, code = find(disk, path, disk.get()[path])
+  local content, message, code = find(disk, path, disk.has(path))
   if not content then return nil, message, code end
   take_away(disk, path)
   return true
@@ -169,7 +187,7 @@ end
 
 local function rename(disk, from, to)
   from, to = plain(args.string("os.rename", "from", from)), plain(args.string("os.rename", "to", to))
-  local content, message, code = find(disk, from, disk.get()[from])
+  local content, message, code = find(disk, from, disk.has(from))
   if not content then return nil, message, code end
   if from == to then return true end
   take_away(disk, from)
@@ -179,23 +197,37 @@ end
 
 -- A chunk that the script has written; what it has not is the machine's.
 local function load_file(disk, path, ...)
+  if path == nil or STREAMS[path] == "stdin" then return table.pack(load(io.stdin:read "a", "=stdin", ...)) end
   if type(path) ~= "string" then return nil end
-  local text = disk.get()[plain(path)]
+  local text = disk.read(plain(path))
   if text == nil then return nil end
   if not text then return { n = 2, nil, ("cannot open %s"):format(path) } end
   return table.pack(load((text:gsub("^#[^\n]*", "")), "@" .. path, ...))
 end
 
---- Puts the functions of `io` and `os` that open, rename and remove files in place. `disk.get()` gives the table by
---- path, `disk.set(it)` keeps it.
-function files.install(disk)
-  disk.opened = setmetatable({}, { __mode = "v" })
+-- `opened`: what the program has opened, by path.
+local function new_disk(store, name)
+  return {
+    opened = setmetatable({}, { __mode = "v" }),
+    has = function(path) return store.has_file(name, path) end,
+    read = function(path) return store.read_file(name, path) end,
+    write = function(path, text) store.write_file(name, path, text) end,
+    append = function(path, text) store.append_to_file(name, path, text) end,
+  }
+end
+
+--- Puts the functions of `io` and `os` that open, rename and remove files in place. The disk is the note `name` of
+--- `store` (lunarch.cli.sim.noted).
+function files.install(store, name)
+  local disk = new_disk(store, name)
   local n_temporary, loadfile_, close_, type_ = 0, loadfile, io.close, io.type
   function io.open(path, mode) return open(disk, path, mode) end
   function io.lines(path, ...)
     if path == nil then return io.input():lines(...) end
     return must_open(disk, path):lines(...)
   end
+  io.stdin = stream.in_memory("", true, false)
+  function debug.debug() end -- reads standard input as well
   local input = io.stdin
   function io.input(file)
     if type(file) == "string" then file = must_open(disk, file) end
@@ -218,12 +250,11 @@ function files.install(disk)
   function os.remove(path) return remove(disk, path) end
   function os.rename(from, to) return rename(disk, from, to) end
   function os.tmpname()
-    local all = disk.get()
     local path
     repeat
       n_temporary = n_temporary + 1
       path = ("/tmp/lua_%06d"):format(n_temporary)
-    until not all[path]
+    until not disk.has(path)
     link(disk, path, new_content "")
     return path
   end

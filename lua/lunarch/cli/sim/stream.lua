@@ -8,12 +8,52 @@ local stream = {}
 local File = { __name = "FILE*" }
 File.__index = File
 
---- `content.text` is what is in it, for all who have opened it, and content:keep() is called after each write.
-function stream.new(content, can_read, can_write)
-  return setmetatable({ content = content, at = 1, can_read = can_read, can_write = can_write }, File)
+--- `content`: a stream.content, or what has its methods. `appends`: whatever is written goes to the end.
+function stream.new(content, can_read, can_write, appends)
+  local self = { content = content, at = 1, can_read = can_read, can_write = can_write, appends = appends }
+  return setmetatable(self, File)
 end
 
-local function keep_nowhere() end
+--- What is in a file, for all that have opened it. What is appended is kept in parts, and joined when it is read.
+local Content = {}
+Content.__index = Content
+stream.content_methods = Content
+
+--- `text` nil: it is not known yet; load() gives it.
+function stream.content(text)
+  return setmetatable({ parts = text and { text }, n_bytes = text and #text }, Content)
+end
+
+function Content:load() end
+function Content:keep() end
+function Content:keep_more() end
+
+function Content:text()
+  if not self.parts then self:set_text(self:load()) end
+  if #self.parts > 1 then self.parts = { table.concat(self.parts) } end
+  return self.parts[1]
+end
+
+function Content:size()
+  return self.parts and self.n_bytes or #self:text()
+end
+
+--- As it is found: nothing is kept.
+function Content:set_text(text)
+  self.parts, self.n_bytes = { text }, #text
+end
+
+function Content:write(text)
+  self:set_text(text)
+  self:keep(text)
+end
+
+function Content:append(text)
+  if self.parts then
+    self.parts[#self.parts + 1], self.n_bytes = text, self.n_bytes + #text
+  end
+  self:keep_more(text)
+end
 
 local function check_open(self)
   if type(self) ~= "table" or getmetatable(self) ~= File then args.misuse "a file is expected: file:read()" end
@@ -21,31 +61,34 @@ local function check_open(self)
 end
 
 local function read_number(self)
-  local first, last = self.content.text:find("^%s*[+-]?[%w.]+", self.at)
-  local number = first and tonumber(self.content.text:sub(first, last))
+  local text = self.content:text()
+  local first, last = text:find("^%s*[+-]?[%w.]+", self.at)
+  local number = first and tonumber(text:sub(first, last))
   if number then self.at = last + 1 end
   return number
 end
 
 local function read_line(self, keeps_end)
-  if self.at > #self.content.text then return nil end
-  local last = self.content.text:find("\n", self.at, true)
-  local line = self.content.text:sub(self.at, (last or #self.content.text) - (last and not keeps_end and 1 or 0))
-  self.at = (last or #self.content.text) + 1
+  local text = self.content:text()
+  if self.at > #text then return nil end
+  local last = text:find("\n", self.at, true)
+  local line = text:sub(self.at, (last or #text) - (last and not keeps_end and 1 or 0))
+  self.at = (last or #text) + 1
   return line
 end
 
 local function read_bytes(self, n)
-  if self.at > #self.content.text and n > 0 then return nil end
-  local text = self.content.text:sub(self.at, self.at + n - 1)
-  self.at = self.at + #text
-  return text
+  local text = self.content:text()
+  if self.at > #text and n > 0 then return nil end
+  local bytes = text:sub(self.at, self.at + n - 1)
+  self.at = self.at + #bytes
+  return bytes
 end
 
 local function read_one(self, format)
   if type(format) == "number" then return read_bytes(self, format) end
   format = tostring(format):gsub("^%*", ""):sub(1, 1)
-  if format == "a" then return read_bytes(self, #self.content.text) or "" end
+  if format == "a" then return read_bytes(self, self.content:size()) or "" end
   if format == "n" then return read_number(self) end
   if format ~= "l" and format ~= "L" then args.misuse "bad argument to 'read' (invalid format)" end
   return read_line(self, format == "L")
@@ -81,16 +124,26 @@ local function to_be_written(...)
   return table.concat(parts)
 end
 
+-- In the middle, or beyond the end.
+local function write_over(self, before, text)
+  local gap = ("\0"):rep(self.at - 1 - #before)
+  self.content:write(before:sub(1, self.at - 1) .. gap .. text .. before:sub(self.at + #text))
+  self.at = self.at + #text
+end
+
 function File:write(...)
   check_open(self)
   if not self.can_write then return nil, "Bad file descriptor", 9 end
-  local text = to_be_written(...)
-  local content = self.content
-  if self.appends then self.at = #content.text + 1 end
-  local gap = ("\0"):rep(self.at - 1 - #content.text)
-  content.text = content.text:sub(1, self.at - 1) .. gap .. text .. content.text:sub(self.at + #text)
-  self.at = self.at + #text
-  content:keep()
+  local text, content = to_be_written(...), self.content
+  if self.appends then
+    content:append(text)
+    self.at = self.can_read and content:size() + 1 or nil
+  elseif self.at == content:size() + 1 then
+    content:append(text)
+    self.at = self.at + #text
+  else
+    write_over(self, content:text(), text)
+  end
   return self
 end
 
@@ -101,7 +154,8 @@ end
 
 function File:seek(whence, offset)
   check_open(self)
-  local from = { set = 0, cur = self.at - 1, ["end"] = #self.content.text }
+  local size = self.content:size()
+  local from = { set = 0, cur = (self.at or size + 1) - 1, ["end"] = size }
   local base = from[whence or "cur"]
   if not base then args.misuse "bad argument to 'seek' (invalid option)" end
   local at = base + (offset or 0)
@@ -129,7 +183,7 @@ function stream.is_one(value) return getmetatable(value) == File end
 
 --- In memory alone, holding `text` to begin with, nil: nothing.
 function stream.in_memory(text, can_read, can_write)
-  return stream.new({ text = text or "", keep = keep_nowhere }, can_read, can_write)
+  return stream.new(stream.content(text or ""), can_read, can_write)
 end
 
 --- A pipe: `text` is what there is to be read, nil: it is written to, in vain; `close()` returns what `on_close` does.
