@@ -77,6 +77,24 @@ describe("a script", function()
     end
   end)
 
+  it("beside files that are called like libraries of ours, or in their folder, runs as elsewhere", function()
+    local path = script.write [[print(require "own" .. " " .. type(require "luv".new_timer) .. " " .. require "cjson")]]
+    local folder = path:match "^(.*)/"
+    for _, name in ipairs { "luv", "argparse", "cjson", "own" } do
+      tree.write(("%s/%s.lua"):format(folder, name), ("return '%s'"):format(name))
+    end
+    for _, case in ipairs { { "/", path }, { folder, "script.lua" }, { folder, path } } do
+      local output, status = process.run { "sh", "-c", 'cd "$0" && exec "$1" "$2"', case[1], tree.program, case[2] }
+      assert.same({ "own function cjson\n", 0 }, { output, status })
+    end
+    for _, command in ipairs { "check --endpoints " .. server.endpoint, "sim --seeds 1 --json" } do
+      local output, status = process.run {
+        "sh", "-c", 'cd "$0" && exec "$1" $2 script.lua', folder, tree.program, command,
+      }
+      assert.equal(0, status, output)
+    end
+  end)
+
   it("that has a global `priority` hears that there is no such setting", function()
     local output, status = script.run("priority = 10\n" .. HANDLERS, flags)
     assert.equal(2, status)

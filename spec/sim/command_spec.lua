@@ -50,6 +50,21 @@ describe("lunarch sim", function()
     assert.equal(0, status, output)
   end)
 
+  it("uses its own libraries, whatever is called so beside the script", function()
+    local path = script.write(FINE .. "assert(require 'helper_beside' == 'found' and require 'luv'.new_timer)")
+    local folder = path:match "^(.*)/"
+    for _, name in ipairs { "luv", "cjson", "argparse" } do
+      tree.write(("%s/%s.lua"):format(folder, name), "return {}")
+    end
+    tree.write(folder .. "/helper_beside.lua", "return 'found'")
+    for _, case in ipairs { { path, "/" }, { "script.lua", folder }, { "./script.lua", folder } } do
+      local output, status = process.run {
+        "sh", "-c", 'cd "$0" && exec "$1" sim "$2" --seeds 1..2 --json', case[2], tree.program, case[1],
+      }
+      assert.equal(0, status, output)
+    end
+  end)
+
   it("takes a script for no module of its own name", function()
     local path = script.write("local cjson = require 'cjson'\n" .. FINE .. "assert(cjson.encode)", "cjson.lua")
     for _, case in ipairs { { path, "/" }, { "cjson.lua", (path:match "^(.*)/") } } do

@@ -67,6 +67,7 @@ end
 ---@param argv string[]
 ---@return integer status
 function cli.main(argv)
+  require("lunarch.cli.common.libraries").settle()
   local name, words, is_short = find(argv)
   local flags = require "lunarch.cli.common.flags"
   local trouble = require "lunarch.host".trouble
