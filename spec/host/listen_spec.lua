@@ -194,6 +194,27 @@ print("parsed")]], path }
     parses(text)
   end)
 
+  it("shows the next of those that are called alike once the first is gone", function()
+    local child, address = start([[
+      local host, known = require "lunarch.host", {}
+      for i, state in ipairs { "new", "unfit", "standing" } do
+        known[i] = host.new_fact("X", "/x", { "", "", "", "" })
+        known[i]:state(state)
+      end
+      function do_work()
+        table.remove(known, 1)
+        collectgarbage()
+        print "the first is gone"
+        return 1000
+      end]])
+    child:wait_line "^the first is gone"
+    local states = {}
+    for state in metrics_of(address):gmatch '{election="/x",candidate="X",state="([%w ]+)"} 1\n' do
+      states[#states + 1] = state
+    end
+    assert.same({ "unfit" }, states)
+  end)
+
   it("leaves descriptors to etcd and commands where a process may have few", function()
     local path = script.write(("name, ttl, election = 'A', 3, '/listen/%d'\n%s"):format(n, [[
       function do_work()

@@ -102,10 +102,27 @@ static void free_texts(struct fact *fact) {
         free(fact->lines[i]);
 }
 
+/* The first in the list with the name and election of this one, which is not in it; NULL: none. */
+static struct fact *first_namesake(const struct fact *fact) {
+    for (struct list *node = all.next; node != &all; node = node->next)
+        if (strcmp(fact_of(node)->name, fact->name) == 0 &&
+            strcmp(fact_of(node)->election, fact->election) == 0)
+            return fact_of(node);
+    return NULL;
+}
+
+static void leave_list(struct fact *fact) {
+    bool is_first = !list_is_empty(&fact->link) && !fact->is_namesake;
+    list_remove(&fact->link);
+    struct fact *next = is_first ? first_namesake(fact) : NULL;
+    if (next)
+        next->is_namesake = false;
+}
+
 static int fact_gc(lua_State *L) {
     struct fact *fact = check_fact(L);
     facts_enter();
-    list_remove(&fact->link);
+    leave_list(fact);
     if (running_fact == fact)
         running_fact = NULL;
     facts_leave();
@@ -131,6 +148,7 @@ static int new_fact(lua_State *L) {
     if (!is_whole)
         return luaL_error(L, "not enough memory");
     facts_enter();
+    fact->is_namesake = first_namesake(fact) != NULL;
     list_push_back(&all, &fact->link);
     facts_leave();
     return 1;

@@ -31,6 +31,7 @@ enum fact_saying { FACT_SAY_GOES_ON, FACT_SAY_LAPSED, FACT_N_SAYINGS };
 struct fact {
     struct list link;
     char *name, *election;
+    bool is_namesake; /* one before it in the list has the same name in the same election */
     char *lines[FACT_N_LINES];
     bool is_utc;
     char state[FACT_WORD_BYTES];

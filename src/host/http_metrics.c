@@ -125,20 +125,12 @@ static const struct family CANDIDATES[] = {
 };
 
 /* Two lines with the same labels would spoil the page: of candidates that are called alike the first is shown. */
-static bool has_namesake_before(const struct facts_access *facts, const struct fact *fact) {
-    for (const struct list *node = facts->all()->next; fact_of(node) != fact; node = node->next)
-        if (strcmp(fact_of(node)->name, fact->name) == 0 &&
-            strcmp(fact_of(node)->election, fact->election) == 0)
-            return true;
-    return false;
-}
-
 static void write_candidates(FILE *out, const struct snapshot *snapshot, const struct family *family) {
     const struct facts_access *facts = snapshot->facts;
     head(out, family);
     for (const struct list *node = facts->all()->next; node != facts->all(); node = node->next) {
         struct row row = {.out = out, .family = family->name, .snapshot = snapshot, .fact = fact_of(node)};
-        if (!has_namesake_before(facts, row.fact))
+        if (!row.fact->is_namesake)
             family->write(&row);
     }
 }
