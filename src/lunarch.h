@@ -412,7 +412,8 @@ void lun_election_free(struct lun_election *election);
 int lun_observer_open(struct lun_client *client, const char *name, struct lun_observer **ret_observer,
                       struct lun_err *ret_err);
 /* Completes with `leader` (NULL: there is none) when it differs from the last answer; the first time at once. Only the
- * latest leader is told, not every one in between. One call at a time. */
+ * latest leader is told, not every one in between; where etcd has been silent for 15 s, it is read anew first. One call
+ * at a time. */
 int lun_observer_next(struct lun_observer *observer, const struct lun_ask *ask, struct lun_op **ret_op,
                       struct lun_err *ret_err);
 void lun_observer_free(struct lun_observer *observer);

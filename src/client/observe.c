@@ -142,6 +142,7 @@ static int start_next(struct lun_op *op, const void *args, struct lun_err *ret_e
         return lun_err_set(ret_err, LUN_EINVALID,
                            "observe: another call is waiting for the next leader already");
     observer->op = op;
+    observer_confirm(&observer->core);
     deliver(observer);
     return 0;
 }

@@ -16,6 +16,7 @@
 
 #define REREAD_NS (10 * NS_PER_S)
 #define REWATCH_NS NS_PER_S
+#define SILENT_NS (REREAD_NS + REREAD_NS / 2) /* a read without cause would have been answered since */
 
 static void read_line(struct observer *observer);
 
@@ -57,12 +58,16 @@ static void take(struct observer *observer, const struct lun_kv *kv) {
     observer->on_change(observer);
 }
 
-/* Revisions begin again. */
+/* Until the line was read: an event is not enough. */
+static void forget(struct observer *observer) {
+    observer->is_known = observer->has_leader = false;
+}
+
+/* Revisions begin again, and in a snapshot another may be first. */
 static void begin_again(struct observer *observer, int64_t began_ns) {
     observer->began_ns = began_ns;
     observer->revision = 0;
-    /* In a snapshot another may be first: an event is not enough. */
-    observer->is_known = observer->has_leader = false;
+    forget(observer);
 }
 
 static void on_read(void *arg, const struct etcd_reply *reply) {
@@ -93,6 +98,7 @@ static void on_read(void *arg, const struct etcd_reply *reply) {
     if (!is_first)
         return; /* it leads no more: who is first now, the line shows */
     observer->revision = reply->revision;
+    observer->confirmed_ns = reply->sent_ns;
     take(observer, kv);
 }
 
@@ -194,6 +200,14 @@ no_memory:
     bytes_fini(&observer->prefix_end);
     bytes_fini(&observer->prefix);
     return lun_err_set(ret_err, LUN_ENOMEM, "out of memory");
+}
+
+void observer_confirm(struct observer *observer) {
+    int64_t now_ns = rpc_now(etcd_rpc(observer->etcd));
+    if (!observer->is_known || now_ns - observer->confirmed_ns <= SILENT_NS)
+        return;
+    forget(observer);
+    rpc_timer_start(&observer->timer, now_ns);
 }
 
 void observer_close(struct observer *observer, void (*on_closed)(struct observer *observer)) {

@@ -20,6 +20,7 @@ struct observer {
     struct etcd_follower follower;
     int64_t began_ns;      /* of the etcd that `revision` is of */
     int64_t revision;      /* of the newest reply or event taken in */
+    int64_t confirmed_ns;  /* when the latest read that was answered was sent */
     bool is_known;         /* read at least once */
     bool is_dirty;         /* read again once the read in flight is back */
     bool is_asking_key;    /* that read is of the leader's key alone */
@@ -34,6 +35,9 @@ struct observer {
 /* In the caller's memory. 0, LUN_ENOMEM, LUN_EINVALID (name). */
 int observer_open(struct observer *observer, struct etcd *etcd, struct lun_bytes name,
                   void (*on_change)(struct observer *observer), struct lun_err *ret_err);
+/* To be called before what is known is told later than it came. What no read has confirmed for some time, for etcd is
+ * silent, is not known any more: it is read anew, and on_change comes with the answer. */
+void observer_confirm(struct observer *observer);
 /* No on_change any more; on_closed (once, possibly during this call) when the memory may be freed. */
 void observer_close(struct observer *observer, void (*on_closed)(struct observer *observer));
 

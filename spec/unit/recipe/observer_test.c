@@ -308,6 +308,52 @@ static void a_dropped_event_is_made_good_by_the_slow_read(void) {
     end();
 }
 
+static void confirm(void) {
+    rpc_enter(world->rpc);
+    observer_confirm(&observer);
+    rpc_leave(world->rpc);
+    world_run(world);
+}
+
+static void what_was_confirmed_lately_is_known(void) {
+    begin();
+    world_run(world);
+    STORY(world, "nobody");
+    for (int i = 0; i < 30; i++) {
+        world_advance(world, SECONDS(1));
+        confirm();
+        CHECK(observer.is_known);
+    }
+    STORY(world, "");
+    end();
+}
+
+static void what_a_silent_etcd_has_not_confirmed_is_known_no_more(bool has_leader) {
+    begin();
+    if (has_leader)
+        put("a", "A");
+    world_run(world);
+    STORY(world, has_leader ? "A" : "nobody");
+    world->is_held[RPC_RANGE] = true;
+    world_advance(world, SECONDS(16));
+    confirm();
+    CHECK(!observer.is_known);
+    STORY(world, "");
+    world->is_held[RPC_RANGE] = false;
+    world_advance(world, SECONDS(2));
+    STORY(world, has_leader ? "A" : "nobody");
+    CHECK(observer.is_known && observer.has_leader == has_leader);
+    end();
+}
+
+static void nobody_is_known_no_more_while_etcd_is_silent(void) {
+    what_a_silent_etcd_has_not_confirmed_is_known_no_more(false);
+}
+
+static void a_leader_is_known_no_more_while_etcd_is_silent(void) {
+    what_a_silent_etcd_has_not_confirmed_is_known_no_more(true);
+}
+
 static void closing_ends_it_in_every_state(void) {
     for (int state = 0; state < 4; state++) {
         begin();
@@ -385,6 +431,9 @@ int main(void) {
     RUN(a_watch_that_ends_while_a_read_is_under_way_is_made_anew_soon);
     RUN(a_read_that_fails_is_made_again);
     RUN(a_dropped_event_is_made_good_by_the_slow_read);
+    RUN(what_was_confirmed_lately_is_known);
+    RUN(nobody_is_known_no_more_while_etcd_is_silent);
+    RUN(a_leader_is_known_no_more_while_etcd_is_silent);
     RUN(closing_ends_it_in_every_state);
     RUN(it_may_be_closed_from_its_own_callback);
     RUN(it_may_be_closed_when_told_of_a_proclaim);
