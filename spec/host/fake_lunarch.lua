@@ -213,7 +213,7 @@ function Session:await(known)
   return self.state_now
 end
 
-function Session:remaining() return 5 end
+function Session:remaining() return self.reason and 0 or 5 end
 
 function Session:state() return self.state_now, self.reason, self.refusal end
 
@@ -251,7 +251,7 @@ function Client:session(options, timeout)
     return nil, trouble, "unavailable"
   end
   world.session = setmetatable({
-    world = world, state_now = "alive", lease = "1234567890abcdef", ttl = math.max(2, options.ttl or 10),
+    world = world, state_now = "alive", lease = world.lease or "1234567890abcdef", ttl = math.max(2, options.ttl or 10),
     stop_at = world.time + 7, valid_until = world.time + 8.5, away_limit = 0.59,
   }, Session)
   return world.session
@@ -259,14 +259,18 @@ end
 
 function Client:observe()
   local world = self.world
-  local told
+  local told, is_closed
   return {
     next = function()
-      world:wait(function() return world.leader ~= told end)
+      world:wait(function() return is_closed or world.leader ~= told and not world.is_silent end)
+      if is_closed then return nil, "closed", "closed" end
       told = world.leader
       return told
     end,
-    close = function() world:note "close observer" end,
+    close = function()
+      is_closed = true
+      world:note "close observer"
+    end,
   }
 end
 

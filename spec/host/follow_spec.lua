@@ -11,9 +11,9 @@ describe("a candidate", function()
   describe("that follows", function()
     it("tells on_leader of each change, and of nobody", function()
       world.is_open = false
-      world.leader = { value = "B" }
+      world.leader = { value = "B", key = "/e/b", token = 1 }
       world:at(2, function() world.leader = {} end)
-      world:at(4, function() world.leader = { value = "C" } end)
+      world:at(4, function() world.leader = { value = "C", key = "/e/c", token = 2 } end)
       run(make { on_leader = function(leader) call("on_leader", leader.value or "nobody") end }, 5)
       assert.same({ "on_leader B", "on_leader nobody", "on_leader C" }, calls)
     end)
@@ -86,6 +86,74 @@ describe("a candidate", function()
       end)
       run(make { do_work = false, on_leader = names }, 9)
       assert.same({ "on_elected 1", "on_lost 1 expired", "on_leader C" }, calls)
+    end)
+
+    it("tells on_leader after a term of what etcd says then, not of what was observed before it", function()
+      world:at(3, function() world.leader = { value = "B", key = "/e/b", token = 0 } end)
+      world:at(5, function()
+        world.is_silent, world.is_open = true, false
+        world.term:lose "expired"
+      end)
+      world:at(20, function() world.is_silent, world.leader = false, { value = "C", key = "/e/c", token = 3 } end)
+      local known = {}
+      local c = make { do_work = false, on_leader = names }
+      for _, t in ipairs { 4, 6, 19, 21 } do
+        world:at(t, function() known[t] = c:_known_leader() and c:_known_leader().value or "unknown" end)
+      end
+      run(c, 30)
+      assert.same({ "on_elected 1", "on_lost 1 expired", "on_leader C" }, calls)
+      assert.same({ [4] = "unknown", [6] = "unknown", [19] = "unknown", [21] = "C" }, known)
+    end)
+
+    for who, leader in pairs { B = { value = "B", key = "/e/b", token = 1, revision = 1 }, nobody = {} } do
+      it("does not know that " .. who .. " leads once the session is lost, and tells the same once", function()
+        world.is_open, world.leader = false, leader
+        local known = {}
+        local c = make { on_leader = names }
+        local function note(name)
+          return function()
+            local now = c:_known_leader()
+            known[#known + 1] = name .. " " .. (now and (now.value or "nobody") or "unknown")
+          end
+        end
+        world:at(3, note "before")
+        world:at(4, function() world.is_silent = true end)
+        world:at(13, function() world.session:lose "expired" end)
+        world:at(14, note "silent")
+        world:at(20, function() world.is_silent = false end)
+        world:at(21, note "after")
+        run(c, 30)
+        assert.same({ "before " .. who, "silent unknown", "after " .. who }, known)
+        assert.same({ "on_leader " .. who }, calls)
+      end)
+
+      it("does not know that " .. who .. " leads while no session can be opened, for etcd is silent", function()
+        world.is_open, world.leader = false, leader
+        world.session_troubles = { "silence", "silence" }
+        local known = {}
+        local c = make { on_leader = names }
+        world:at(1, function()
+          world.is_silent = true
+          known[1] = c:_known_leader() == leader
+        end)
+        world:at(4, function() known[2] = c:_known_leader() == nil end)
+        world:at(5, function() world.is_silent = false end)
+        run(c, 30)
+        assert.same({ true, true }, known)
+        assert.same({ "on_leader " .. who }, calls)
+      end)
+    end
+
+    it("does not tell on_leader of the place that its lost session has left", function()
+      world:at(1, function() world.leader = US end)
+      world:at(5, function()
+        world.is_open = false
+        world.session:lose "expired"
+        world.lease = "00000000000000bb"
+      end)
+      world:at(15, function() world.leader = { value = "B", key = "/e/b", token = 2 } end)
+      run(make { do_work = false, on_leader = names }, 20)
+      assert.same({ "on_elected 1", "on_leader us", "on_lost 1 expired", "on_leader B" }, calls)
     end)
 
     it("does not tell on_leader of us when our term is over", function()

@@ -266,6 +266,72 @@ describe("a singleton", function()
     own:stop()
   end)
 
+  -- How a worker observes the leader: "nobody" once, as before its own term, and nothing after that.
+  local DEAF = SHARED:gsub('endpoints = os.getenv "ENDPOINT"', 'client = deaf'):gsub("function note", [[
+    deaf = assert(lunarch.connect { endpoints = os.getenv "ENDPOINT" })
+    deaf.observe = function()
+      local is_told
+      return {
+        next = function()
+          while is_told or n_observers and n_observers > 0 do lunarch.sleep(0.01) end
+          is_told, n_observers = true, 1
+          return {}
+        end,
+        close = function() end,
+      }
+    end
+    %0]], 1)
+
+  it("does not say after its term that nobody leads, which it was told before it, while etcd stands still", function()
+    local own = etcd.start()
+    for _, per in ipairs { "instance", "worker" } do
+      local web = start("A", { http = DEAF:gsub("TTL", "2"), env = { ENDPOINT = own.endpoint, PER = per } })
+      wait.eventually(function() return notes("^work")[1] end)
+      own:freeze()
+      wait.eventually(function() return notes("^lost")[1] end)
+      wait.passes(function()
+        for _, answer in pairs(answers(web)) do
+          assert.same({ false, "unavailable" }, { answer.is_leader, answer.leader })
+        end
+      end)
+      own:thaw()
+      web:stop()
+      tree.write(journal, "")
+    end
+    own:stop()
+  end)
+
+  for leader, expected in pairs { nobody = "no_leader", other = "other" } do
+    it("knows no more that " .. leader .. " leads once etcd stands still, and knows again when it answers", function()
+      local own = etcd.start()
+      local other = assert(lunarch.connect { endpoints = own.endpoint })
+      local session = assert(other:session { ttl = 600 })
+      local term = leader == "other" and assert(session:election(election):campaign(leader))
+      local http = SHARED:gsub("TTL", "2, may_stand = function() return false end")
+      local shared = start("A", { http = http, env = { ENDPOINT = own.endpoint } })
+      local single = start("B", { http = http, env = { ENDPOINT = own.endpoint, PER = "worker" } })
+      local function await_answer(text)
+        for _, web in ipairs { shared, single } do
+          wait.passes(function()
+            for _, answer in pairs(answers(web)) do
+              assert.equal(text, answer.leader)
+            end
+          end)
+        end
+      end
+      await_answer(expected)
+      own:freeze()
+      await_answer "unavailable"
+      own:thaw()
+      await_answer(expected)
+      shared:stop()
+      single:stop()
+      if term then assert.is_nil(term.reason) end
+      other:close(1)
+      own:stop()
+    end)
+  end
+
   it("steps down when do_work fails, says why, and lets another instance go first", function()
     local broken = SHARED:gsub("TTL", tostring(TTL)):gsub('note "worked"', 'error "on purpose"')
     local a = start("A", { http = broken })

@@ -20,7 +20,6 @@ local fitness = {}
 
 local INTERVAL_S, FAILURES = 5, 3
 local INSIST_S = 1           -- how long an interrupted check is waited for
-local LONG_S = 3600          -- the driver is woken
 
 local NUDGE = setmetatable({}, { __tostring = function() return "the checks are wanted now" end })
 
@@ -234,14 +233,29 @@ local function is_held(candidate)
   return candidate.fitness.is_paused or candidate.line_pause ~= nil
 end
 
+local function is_session_over(candidate)
+  local state = candidate.session:state()
+  return state == "lost" or state == "closed"
+end
+
+local function must_go(candidate)
+  return candidate.stopping or is_session_over(candidate)
+end
+
+-- Until the driver is interrupted, or the state of its session changes.
+local function rest(candidate)
+  local session = candidate.session
+  candidate:_pause(session.await, session, (session:state()))
+end
+
 -- Waits until the checks were called after this: at once, or when they are due.
 local function await_checks(candidate, is_at_once)
   local own = candidate.fitness
   own.n_asked = own.n_asked + 1
   own.is_awaited = true
   if is_at_once and own.is_idle then candidate.checker:interrupt(NUDGE) end
-  while own.n_answered < own.n_asked and not is_held(candidate) and not candidate.stopping do
-    candidate:_sleep(LONG_S)
+  while own.n_answered < own.n_asked and not is_held(candidate) and not must_go(candidate) do
+    rest(candidate)
   end
   own.is_awaited = false
 end
@@ -261,12 +275,13 @@ local function say_fit(candidate)
   candidate.log.info("stands again in %s", candidate.election_name)
 end
 
---- Returns true once the candidate is fit, false when it is being stopped. Waits; for the driver, before it stands.
+--- Returns true once the candidate is fit, false when it is being stopped, or its session is over. Waits; for the
+--- driver, before it stands.
 function fitness.admit(candidate)
   local is_at_once = true
-  while not candidate.stopping do
+  while not must_go(candidate) do
     if has_checks(candidate) and not is_held(candidate) then await_checks(candidate, is_at_once) end
-    if candidate.stopping then break end
+    if must_go(candidate) then break end
     local why = fitness.obstacle(candidate)
     if not why then
       say_fit(candidate)
@@ -275,7 +290,7 @@ function fitness.admit(candidate)
     say_unfit(candidate, why)
     candidate:_enter "unfit"
     is_at_once = is_held(candidate)
-    if is_at_once then candidate:_sleep(LONG_S) end
+    if is_at_once then rest(candidate) end
   end
   return false
 end

@@ -111,6 +111,11 @@ function methods:_activity()
   return self.state
 end
 
+--- The leader, or that there is none, while it does not lead itself; nil: not known, for etcd is silent.
+function methods:_known_leader()
+  return follow.known(self)
+end
+
 --- Calls these functions with what it does: see lunarch.candidate.report.
 function methods:_report_to(given)
   self.report = report.new(given)
@@ -230,8 +235,10 @@ function methods:_open_session()
     end
     if code ~= "cancelled" then
       local seconds = self.connect_backoff:next()
+      local is_silent = code == "unavailable" or code == "timeout"
+      if is_silent then follow.begin_anew(self) end
       -- Where etcd has answered something, or did before, its address is not what is wrong.
-      local hint = (code == "unavailable" or code == "timeout") and self.hint or ""
+      local hint = is_silent and self.hint or ""
       self:_complain(("no session with %s: %s%s"):format(names_of(self.client.endpoints), message, hint), seconds)
       self:_sleep(seconds, "the next attempt to get a session")
     end
@@ -241,6 +248,7 @@ end
 -- Stands again and again, as long as the session serves.
 function methods:_stand(session)
   local election = assert(session:election(self.election_name))
+  self.former_place = self.place
   self.session, self.place, self.standing = session, self.election_name .. "/" .. session.lease, election
   while fitness.admit(self) do
     self.is_silent = nil
@@ -266,6 +274,7 @@ function methods:_stand(session)
       self:_sleep(seconds, "it tries to stand again")
     end
   end
+  if not self.stopping then self.log.warn("the session is gone: %s", (select(2, session:state())) or "closed") end
 end
 
 -- Reports handlers that held everything up (no renewal needs us, but no handler can be stopped meanwhile), what
@@ -297,6 +306,7 @@ local function drive(self)
     if session then
       self:_stand(session)
       self.session = nil
+      if not self.stopping then follow.begin_anew(self) end
       -- One that is stopping has waited for etcd once, and once is enough: the rest goes on in the background.
       local is_waiting = not (self.stopping and self.is_silent)
       local ok, message, code = session:close(is_waiting and CLOSE_S or 0)

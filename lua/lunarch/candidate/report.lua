@@ -10,6 +10,7 @@
 --   left(reason)              the term is over, and the place given up or left to lapse
 --   handler(name, began)      a handler is called (began: true), or has returned (false)
 --   failed(name)              it raised an error
+--   leader(leader)            the leader is told, or told again after it was not known; nil: it is not known any more
 --   may_say(what)             false: the program has said it already. "goes on": work goes on after the end of its
 --                             term; "lapsed": another may lead now
 --
@@ -18,7 +19,8 @@ require "lunarch.internal.args".is_ours()
 
 local report = {}
 
-local NAMES = { "state", "client", "elected", "entered", "ready", "over", "left", "handler", "failed", "may_say" }
+local NAMES = { "state", "client", "elected", "entered", "ready", "over", "left", "handler", "failed", "leader",
+  "may_say" }
 
 local function nothing() end
 

@@ -84,7 +84,7 @@ local function enter(candidate)
   if candidate.is_entered then return end
   candidate.is_entered = true
   candidate.report.entered()
-  follow.look(candidate)
+  follow.enter(candidate)
   requests.look(candidate)
 end
 
@@ -291,7 +291,7 @@ function terms.lead(candidate, session, term)
   local reason = candidate.over
   candidate.term, candidate.over = nil, nil
   requests.look(candidate)
-  follow.forget(candidate, term)
+  follow.forget(candidate)
   if is_ours_to_give then resign(candidate, term) end
   candidate.report.left(reason)
   if not is_ours_to_give then return nil end

@@ -20,7 +20,8 @@
 --- (plain Lua, nginx) nothing is said until it returns, because the log is Lua, and Lua is busy.
 ---
 --- `on_leader` is called with us once `on_elected` has begun, and with another, or with no leader, once our `on_lost`
---- has returned. It gets the latest leader, not every one.
+--- has returned. It gets the latest leader, not every one. Where etcd was silent for longer than a term lasts, the
+--- leader is read anew when etcd answers, and told if it is another than before.
 ---
 --- Fitness. `may_stand` and `health` are called in tasks of their own, beside the handlers: they are content when they
 --- return a true value; false or nil (and why), an error, and no answer within `health_timeout` are failures. A check

@@ -819,7 +819,8 @@ function election:observe() end
 local observer = {}
 
 --- The leader when it is other than last told, the first time whatever it is; a table without `value` for none. The
---- latest is told, not every one. One caller at a time. Waits.
+--- latest is told, not every one; where etcd has been silent for 15 seconds it is read anew first. One caller at a time.
+--- Waits.
 ---@param timeout? number
 ---@return lunarch.leader? leader
 ---@return string? message

@@ -125,7 +125,8 @@ function singleton:is_leader() end
 ---@return number
 function singleton:remaining() end
 
---- Who leads, as far as this instance was told. "no_leader"; "unavailable": nothing was told in the last seconds.
+--- Who leads, as far as etcd has told this instance. "no_leader"; "unavailable": it does not know, because etcd has not told it
+--- yet, or has been silent for so long that a term of this instance would have ended, or because its own term has just ended.
 ---@return { value: string, key: string, token: number, is_me: boolean }? leader
 ---@return string? message
 ---@return lunarch.code? code

@@ -84,10 +84,16 @@ function Board:publish_leader(leader)
     text = ("%.0f %d %d %s%s"):format(leader.token, leader.is_me and 1 or 0, #leader.key, leader.key, leader.value)
   end
   self:_set("leader", text, STANDING_S)
+  self.published_leader = text
 end
 
+--- It is not known any more.
 function Board:forget_leader()
-  if self.dict then self.dict:delete(self.keys.leader) end
+  -- Not what another worker has published, which may stand since we hung.
+  if self.published_leader and self.dict:get(self.keys.leader) == self.published_leader then
+    self.dict:delete(self.keys.leader)
+  end
+  self.published_leader = nil
 end
 
 -- ---- reading ------------------------------------------------------------------------------------------------------

@@ -85,15 +85,16 @@ local function publish_deadline(self)
   self.board:publish_deadline(self.term and self.term:remaining() > 0 and self.term.stop_at or nil)
 end
 
-local function publish_leader(self)
-  if self.known_leader and not self.stopping then self.board:publish_leader(self.known_leader) end
+-- Who leads, as this worker knows it: we do, as long as our term lasts; nil: not known.
+local function known_leader(self)
+  if self.term then return self.term:remaining() > 0 and self.ourselves or nil end
+  return self.candidate and self.candidate:_known_leader()
 end
 
--- Once this worker is no longer the leader it does not know who is.
-local function forget_ourselves(self)
-  if not self.known_leader or not self.known_leader.is_me then return end
-  self.known_leader = nil
-  self.board:forget_leader()
+local function publish_leader(self)
+  if self.stopping then return end
+  local leader = known_leader(self)
+  if leader then self.board:publish_leader(leader) else self.board:forget_leader() end
 end
 
 --- How long this instance certainly leads, in seconds: 0 when it does not. (With per = "worker": this worker.)
@@ -113,9 +114,11 @@ end
 function methods:leader()
   check(self, "leader")
   local leader
-  if self.is_shared then leader = self.board:leader() else leader = self.known_leader end
+  if self.is_shared then leader = self.board:leader() else leader = known_leader(self) end
+  if leader and leader.is_me and self:remaining() <= 0 then leader = nil end
   if not leader then
-    return nil, ("this %s does not know yet who leads"):format(self.is_shared and "nginx" or "worker"), "unavailable"
+    return nil, ("this %s does not know who leads: etcd has not told it yet, or is silent"):format(
+      self.is_shared and "nginx" or "worker"), "unavailable"
   end
   if not leader.value then return nil, "no leader", "no_leader" end
   return leader
@@ -171,11 +174,11 @@ local function handlers_of(self)
       handlers[name] = handler and function(...) return nginx.apart(name == "on_lost", handler, ...) end
     end
   end
-  local on_elected, on_lost, on_leader = handlers.on_elected, handlers.on_lost, handlers.on_leader
+  local on_elected, on_lost = handlers.on_elected, handlers.on_lost
   function handlers.on_elected(term)
     self.term = term
+    self.ourselves = { value = self.value, key = term.key, token = term.token, is_me = true }
     -- Before the deadline: where this instance is seen to lead, its name is seen too.
-    self.known_leader = { value = self.value, key = term.key, token = term.token, is_me = true }
     publish_leader(self)
     publish_deadline(self)
     if not self.stopping then self.board:renew(lease_of(self.candidate)) end
@@ -185,14 +188,12 @@ local function handlers_of(self)
   function handlers.on_lost(term, reason)
     self.term, self.is_entered = nil, false
     publish_deadline(self)
-    forget_ourselves(self)
+    -- Once this worker is no longer the leader it does not know who is.
+    publish_leader(self)
     if on_lost then on_lost(term, reason) end
   end
-  function handlers.on_leader(leader)
-    self.known_leader = leader
-    publish_leader(self)
-    if on_leader then on_leader(leader) end
-  end
+  -- The candidate follows the leader where there is this handler.
+  handlers.on_leader = handlers.on_leader or function() end
   return handlers
 end
 
@@ -207,6 +208,7 @@ local function candidate_of(self)
   options.client, options.log, options.name, options.value = self:_client(), self.log, self.name, self.value
   local own = candidate(options)
   own:_share_name()
+  own:_report_to { leader = function() publish_leader(self) end }
   own:_set_hint(nginx.hint(options.client.endpoints))
   return own
 end
@@ -224,7 +226,7 @@ end
 local function stand_no_more(self)
   self.term = nil
   publish_deadline(self)
-  self.candidate, self.known_leader = nil, nil
+  self.candidate = nil
   self.board:leave()
 end
 
