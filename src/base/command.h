@@ -10,7 +10,8 @@
  * Where the supervisor itself is killed (SIGKILL), the kernel ends the command's first process at once, and this process
  * the rest, in command_take_report. Where this process is gone or stopped as well, nothing ends the rest.
  *
- * The supervisor begins as a copy of this process, which costs about a millisecond for each 100 MB that this process holds.
+ * The supervisor begins as a copy of this process, which costs one to five milliseconds for each 100 MB that this process
+ * holds.
  * It gives back the memory of the copy as soon as the command runs.
  *
  * The supervisor sends no SIGCHLD when it ends, and no wait for any child finds it: a program that reaps every child (nginx)
