@@ -83,6 +83,16 @@ exec %s "$@"
     assert.truthy(child:find "etcd m%d ends by itself", child:output())
   end)
 
+  it("says at once that there is no loopback", function()
+    local output, status = process.run {
+      "unshare", "-n", tree.program, "lab", tree.root .. "/examples/lab/stop.lua",
+      env = { ETCD = tree.etcd, TMPDIR = own },
+    }
+    if output:find "^unshare:" then return pending "no network namespace may be made here" end
+    assert.matches("a lab's members need 127.0.0.1: no interface has it", output)
+    assert.equal(2, status)
+  end)
+
   it("that is killed leaves no process, and what is in its folder goes when the next one begins", function()
     local t = start()
     t:enter("a = candidate('/s', 'A') run(1)", "lab> ?$")
