@@ -28,12 +28,12 @@ describe("in nginx, a candidate that is run in a timer", function()
     end
   ]]
 
-  -- `code` may call run(election, on_lost) and more.
-  local function start_with(code, http, n)
+  -- `code` may call run(election, on_lost) and more. `places`: locations, of a single worker.
+  local function start_with(code, http, n, places)
     web = nginx.start {
       env = { ENDPOINT = server.endpoint, TMPDIR = "PREFIX" },
       http = (http or "") .. "init_worker_by_lua_block {" .. CANDIDATE .. code .. "}",
-      server = "location = /x { return 200; }",
+      server = places or "location = /x { return 200; }", workers = places and 1, level = "notice",
     }
     wait.eventually(function() return #web:lines "SPEC elected" == (n or 1) end)
   end
@@ -85,6 +85,31 @@ describe("in nginx, a candidate that is run in a timer", function()
     assert.equal(1, #web:lines "on_lost failed: .*SPEC on purpose")
     assert.equal(1, #web:lines "SPEC single lost")
     assert.equal(0, #client:get("/candidate/several/", { prefix = true }))
+  end)
+
+  -- nginx runs the next requests in the coroutine of the one that has gone.
+  it("loses its term before os.exit in a request ends the worker, though the client has gone meanwhile", function()
+    start_with([[
+      run("/candidate/exit", function()
+        ngx.log(ngx.ERR, "SPEC losing")
+        while not package.loaded.may_end do lunarch.sleep(0.02) end
+      end)
+    ]], "lua_check_client_abort on;", 1, [[
+      location = /exit { content_by_lua_block { os.exit(7) } }
+      location = /others { content_by_lua_block {
+        local a, b, c, d, e, f, g, h = 1, 2, 3, 4, 5, 6, 7, 8
+        ngx.sleep(0.01)
+        package.loaded.may_end = ngx.var.arg_last ~= nil
+        ngx.say(a, b, c, d, e, f, g, h)
+      } }
+    ]])
+    local request = web:open "/exit"
+    wait.eventually(function() return #web:lines "SPEC losing" == 1 end)
+    request:close()
+    for _ = 1, 5 do web:get "/others" end
+    web:open "/others?last=1"
+    wait.eventually(function() return #web:lines "exited with code" == 1 end)
+    assert.equal(1, #web:lines "exited with code 7")
   end)
 
   it("leaves its place without on_lost where nothing lets it", function()
