@@ -81,6 +81,18 @@ describe("a verb", function()
     end
   end)
 
+  it("says at once what is wrong with a candidate's script, and makes no candidate", function()
+    local path = script.write("x = = 1", "wrong.lua")
+    local output = typed({ "--sim" }, {
+      "candidate('/e', 'A', { script = '/missing.lua' })", ("candidate('/e', 'A', { script = %q })"):format(path),
+      "candidate('/e', 'A')", "timeline '/missing/drawn.svg' do end",
+    })
+    assert.matches("candidate: cannot open /missing.lua", output)
+    assert.matches("candidate: [^\n]*wrong.lua:1: unexpected symbol", output)
+    assert.matches("\ncandidate A: waits in the line\n", output)
+    assert.matches("\ntimeline: /missing/drawn.svg: No such file or directory %(invalid%)\n", output)
+  end)
+
   it("says of each mistake of an experiment what it is, as everywhere", function()
     for text, expected in pairs {
       ["#!/usr/bin/lunarch\nexpect(true, {})"] = "error: [^\n]*again%.lua:2: expect: 'text' must be a string, not a table\n",

@@ -244,6 +244,13 @@ local function free_name(self)
   args.misuse "candidate: give it a name"
 end
 
+-- What is wrong with it is said here, not by a process that ends for it.
+local function check_script(path)
+  local ok, mistake = true, nil
+  if path then ok, mistake = loadfile(path) end
+  if not ok then args.misuse("candidate: %s", mistake) end
+end
+
 function verbs.candidate(self, election, who, options)
   if type(who) == "table" and options == nil then who, options = nil, who end
   options = with_globals(args.options("candidate", options, OPTIONS))
@@ -251,6 +258,7 @@ function verbs.candidate(self, election, who, options)
   if election ~= nil or not options.script then args.name("candidate", "name", election) end
   who = args.who("candidate", "who", who or free_name(self))
   if self.by_name[who] then args.misuse("candidate: there is a candidate '%s' already", who) end
+  check_script(options.script)
   if #self.machines >= self.driver.max_machines then
     args.misuse("candidate: there are %d already, and no room for more", #self.machines)
   end

@@ -23,7 +23,7 @@ end
 ---@return true?, string?
 function timeline.write(story, path, title)
   local file, trouble = io.open(path, "w")
-  if not file then return nil, trouble end
+  if not file then return nil, trouble, "invalid" end
   file:write(timeline.svg(story, title), "\n")
   file:close()
   return true
