@@ -8,7 +8,7 @@ local tasks = {}
 local INSIST_S = 1         -- how long an interrupted task is waited for
 
 -- What stops the driver's own waits, and the tasks beside it.
-tasks.STOP = setmetatable({}, { __tostring = function() return "the candidate is being stopped" end })
+tasks.STOP = setmetatable({ is_ending = true }, { __tostring = function() return "the candidate is being stopped" end })
 
 --- The candidate whose handler runs here, or nil. A task keeps its candidate in a field: a table by tasks would keep
 --- both for ever on LuaJIT, where a weak key is kept by its own value.

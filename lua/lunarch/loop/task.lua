@@ -277,6 +277,7 @@ end
 
 -- Without the last line, which is ours: the xpcall at the bottom of every task.
 local function traceback_of(err)
+  if common.is_ending(err) then return args.error_text(err) end
   local trace = debug.traceback(args.error_text(err), 3):gsub("\n[^\n]*$", "")
   return args.without_ours(trace)
 end
