@@ -30,7 +30,7 @@ local ASK_S = 5              -- one request to etcd
 local WITHIN_S = 30          -- how long a switchover may take, unless it says
 local PREPARE_S = 5          -- most of it until the leader knows that it can succeed
 local SLACK_S = 2            -- the lease outlives the request by that: its maker ends it itself
-local SOON_S, LATER_S = 0.001, 0.1
+local SOON_S, LATER_S = 0.0005, 0.1
 local LOOK_S = 0.5           -- between looks at who leads, once the leader is prepared
 local MOST_TRIES = 5
 local MOST_ASIDE = 50        -- of more places that stand before the named one each looks for itself
@@ -279,8 +279,12 @@ function handover.serve(client, request, own)
     if own.is_over() then return nil, "the leader has changed" end
     if lunarch.now() >= until_s then return nil, why or "etcd does not answer" end
     if is_due or not is_held and is_ready() then return true, called(request.fields) end
-    if own.await and not is_ready() then own.await(LATER_S) else lunarch.sleep(pause) end
-    pause = math.min(LATER_S, 2 * pause)
+    if own.await and not is_ready() then
+      own.await(LATER_S)
+    else
+      lunarch.sleep(pause)
+      pause = math.min(LATER_S, 1.5 * pause)
+    end
     if is_held or not is_ready() then
       local is_held_yet
       is_due, why, is_held_yet = look(client, request, own)

@@ -1,6 +1,7 @@
 -- lunarch switchover, pause, resume and term:hand_over, in real processes on a real etcd.
 local etcd = require "support.etcd"
 local json = require "cjson"
+local module = require "lunarch"
 local process = require "support.process"
 local script = require "host.script"
 local tree = require "support.tree"
@@ -84,6 +85,57 @@ describe("a line that is asked", function()
       local again = lunarch("switchover", "--json")
       local report = json.decode(again)
       assert.same({ "A", "B", true }, { report.leader, report.from, report.is_done })
+    end)
+
+    -- What the leader and the named one answer is written side by side, in any order.
+    it("takes two writes, one after the other, before the leader gives its place up", function()
+      candidates("A", "B", "C")
+      local before = tonumber(server:etcdctl("get", "x", "-w", "json"):match '"revision":(%d+)')
+      local text, status = lunarch "switchover"
+      assert.equal(0, status, text)
+      local client = assert(module.connect { endpoints = server.endpoint })
+      local watch, seen = assert(client:watch("/", { prefix = true, revision = before + 1 })), {}
+      repeat
+        local event = assert(watch:next(5))
+        local state = (event.value or ""):match "state=(%w+)"
+        local key = event.key:match "request:(%w+)" or "place"
+        seen[#seen + 1] = ("%s %s"):format(event.type, state or key)
+      until event.type == "delete" and event.key:find(name .. "/", 1, true)
+      client:close()
+      assert.equal("put asked", seen[1])
+      assert.equal("delete place", seen[4])
+      assert.same({ ["put prepared"] = true, ["put ready"] = true }, { [seen[2]] = true, [seen[3]] = true })
+      assert.equal(4, #seen)
+    end)
+
+    it("to a candidate that does not answer leaves the order of the line as it was", function()
+      local all = candidates("A", "B", "C")
+      local worker = tonumber(tree.read(("/proc/%d/task/%d/children"):format(all.C.pid, all.C.pid)):match "%d+")
+      local function order()
+        return server:etcdctl("get", "--prefix", "--sort-by=CREATE", "--print-value-only", name .. "/")
+      end
+      local before = order()
+      process.freeze(worker or all.C.pid)
+      local text, status = lunarch("switchover", "--to", "C", "--within", "4")
+      assert.equal(4, status, text)
+      assert.matches("C does not answer", text)
+      assert.equal(before, order())
+      assert.equal(1, n_elected(all.A))
+      assert.is_nil(all.B:find "steps aside")
+      assert.is_true(nothing_is_left())
+    end)
+
+    it("that nobody waits for any more keeps no other one away once it is refused", function()
+      local all = candidates("A", "B")
+      local key = "/lunarch:request:switchover:" .. name:gsub("/", "%%2F")
+      server:etcdctl("put", key, "state=asked to=X by=nobody within=9")
+      all.A:wait_line "does not hand .* over: X does not stand"
+      local text, status
+      wait.eventually(function()
+        text, status = lunarch "switchover"
+        return status == 0
+      end, nil, "a switchover")
+      assert.matches("^B leads", text)
     end)
 
     it("refuses an empty name", function()
