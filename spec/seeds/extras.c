@@ -2,7 +2,7 @@
  * prove --with NAME. Drawn by dice of its own, so that the rest of a history stays as it is.
  *
  *   anew     etcd begins anew, once or twice
- *   headers  headers of another cluster, member or term
+ *   headers  headers of another cluster, member or term, or with a revision to come
  *   numbers  numbers that no etcd can mean
  *   far      answers take 0.3 to 3 s from the beginning until the faults end; most sessions have a TTL that allows it
  *

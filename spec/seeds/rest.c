@@ -4,7 +4,7 @@
 
 #define SETTLED_NS SECONDS(2) /* after a change: by then everybody has looked */
 #define LOOK_EVERY_NS SECONDS(7)
-enum { KEYS_OF_A_LOOK = 3, KEYS_TO_SPARE = 3 };
+enum { KEYS_OF_A_LOOK = 3, KEYS_OF_AN_OBSERVER = 1, KEYS_TO_SPARE = 3 };
 
 void plan_rest(struct world *world, uint64_t seed) {
     uint64_t dice = dice_of(seed, 'R');
@@ -46,7 +46,7 @@ void check_rest(struct world *world) {
             continue;
         if (is_first)
             machine->n_read = n_read(machine);
-        int64_t most = n_places(machine) * KEYS_OF_A_LOOK * n_looks + KEYS_TO_SPARE;
+        int64_t most = (n_places(machine) * KEYS_OF_A_LOOK + KEYS_OF_AN_OBSERVER) * n_looks + KEYS_TO_SPARE;
         if ((int64_t)(n_read(machine) - machine->n_read) > most)
             broken(world, INVARIANT_waiting_is_cheap, machine->name,
                    "reads more than its own and its predecessor's key");

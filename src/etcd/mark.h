@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 struct mark {
-    uint64_t value, before; /* 0: none yet; what it was before it was raised */
-    unsigned n_heard;       /* replies that bore it */
-    int64_t heard_ns;       /* the latest of them */
+    uint64_t value, before;      /* 0: none yet; the next lower one that was heard */
+    unsigned n_heard;            /* replies that bore it */
+    int64_t heard_ns, before_ns; /* the latest of them; when the next lower one was heard */
 };
 
 enum mark_verdict { MARK_FITS, MARK_WAS_FALSE, MARK_BEGAN_ANEW };

@@ -1,6 +1,7 @@
 /* etcd/reply.c - turns etcd's replies into plain data, and refuses those with missing or false parts. See reply.h. */
 #include "etcd/reply.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "etcd/malformed.h"
@@ -140,6 +141,18 @@ static const Etcdserverpb__KeyValue *part_kv(const struct part *part, size_t i) 
     return NULL;
 }
 
+static const Etcdserverpb__ResponseHeader *part_header(const struct part *part) {
+    switch (part->kind) {
+    case LUN_OP_RANGE:
+        return part->range->header;
+    case LUN_OP_PUT:
+        return part->put->header;
+    case LUN_OP_DELETE:
+        return part->delete_range->header;
+    }
+    return NULL;
+}
+
 /* Fills one result, its pairs from `kvs` on. */
 static int read_part(const struct namespace *space, struct lun_kv_result *result, struct lun_kv *kvs,
                      const struct part *part, struct lun_err *ret_err) {
@@ -162,6 +175,20 @@ static int make_room(struct reply_room *room, size_t n_results, size_t n_kvs) {
     if (n_kvs > REPLY_FEW_KVS && !(room->kvs = malloc(n_kvs * sizeof *room->kvs)))
         return LUN_ENOMEM;
     return 0;
+}
+
+/* The last operation sees all that the transaction changed: it bears the revision of the whole. A false one would become the
+ * create revision of a key, and a fencing token. */
+static int check_revision(const Etcdserverpb__TxnResponse *txn, struct lun_err *ret_err) {
+    struct part last;
+    if (txn->n_responses == 0 || !part_of_op(&last, txn->responses[txn->n_responses - 1]))
+        return 0;
+    const Etcdserverpb__ResponseHeader *header = part_header(&last);
+    if (!header || !txn->header || header->revision == 0 || header->revision == txn->header->revision)
+        return 0;
+    return lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                       "sent a malformed reply (revision %" PRId64 ", and %" PRId64 " of its last operation)",
+                       txn->header->revision, header->revision);
 }
 
 /* Checks that it took a branch it could take, and that each operation of that has its result; counts the pairs. */
@@ -194,6 +221,8 @@ static int read_txn(struct reply_room *room, const struct namespace *space, cons
                     struct lun_err *ret_err) {
     size_t n_kvs = 0;
     int rc = check_txn(txn, meta, kinds, &n_kvs, ret_err);
+    if (!rc)
+        rc = check_revision(txn, ret_err);
     if (rc)
         return rc;
     rc = make_room(room, txn->n_responses, n_kvs);

@@ -110,7 +110,9 @@ static void read_op(struct observer *observer, const struct lun_kv_op *read) {
     observer->is_dirty = observer->has_anybody_come = false;
     struct etcd_call_options how = {.class = ETCD_LOOK, .deadline_ns = RPC_NEVER, .is_idempotent = true};
     observer->is_asking_key = read->range_end.len == 0;
-    if (etcd_do(observer->etcd, read, &how, on_read, observer, &observer->call))
+    /* In a transaction, whose revision is told twice: by a false one the observer would stand in the future. */
+    struct lun_txn txn = {.success = read, .n_success = 1};
+    if (etcd_txn(observer->etcd, &txn, &how, on_read, observer, &observer->call))
         schedule(observer, REWATCH_NS);
 }
 

@@ -63,15 +63,18 @@ bool sim_falsify_header(struct sim *sim, ProtobufCMessage *message, uint64_t *di
     if (!header)
         return false;
     uint64_t wrong = 1 + sim_draw(dice) % 1000;
-    uint64_t which = sim_draw(dice) % 3;
+    uint64_t which = sim_draw(dice) % 4;
     if (which == 0)
         header->cluster_id += wrong;
     else if (which == 1)
         header->member_id += wrong;
-    else
+    else if (which == 2)
         header->raft_term += wrong;
+    else
+        header->revision += (int64_t)wrong;
     sim_say(sim, "fault: a header with a false %s, off by %llu",
-            (const char *[]){"cluster id", "member id", "raft term"}[which], (unsigned long long)wrong);
+            (const char *[]){"cluster id", "member id", "raft term", "revision"}[which],
+            (unsigned long long)wrong);
     return true;
 }
 

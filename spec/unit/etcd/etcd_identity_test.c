@@ -211,6 +211,22 @@ static void a_member_of_another_cluster_is_asked_again_now_and_then(void) {
     world_close(&world);
 }
 
+static void so_is_one_that_a_call_has_found(void) {
+    struct told told;
+    struct got got;
+    struct world world = world_of(2);
+    follow(&world, &told);
+    CHECK(put_as(&world, &got, OUR_CLUSTER) == 0);
+    rpc_enter(world.rpc);
+    etcd_member_failed(etcd_member_at(world.etcd, 0), "silent");
+    rpc_leave(world.rpc);
+    (void)get(&world, &got, 8 * S);
+    (void)show(&world, 16, OUR_CLUSTER, OTHER_CLUSTER);
+    CHECK(told.n == 1 && told.began_ns == ETCD_BEGAN_NEVER);
+    CHECK(show(&world, 60, OUR_CLUSTER, OTHER_CLUSTER) >= 5);
+    world_close(&world);
+}
+
 static void a_member_that_shows_our_cluster_after_all_makes_the_list_one_again(void) {
     struct told told;
     struct got got;
@@ -251,6 +267,7 @@ int main(void) {
     RUN(a_member_of_ours_that_is_silent_keeps_its_cluster);
     RUN(two_clusters_in_one_list_are_an_error);
     RUN(a_member_of_another_cluster_is_asked_again_now_and_then);
+    RUN(so_is_one_that_a_call_has_found);
     RUN(a_member_that_shows_our_cluster_after_all_makes_the_list_one_again);
     RUN(the_list_is_one_again_when_all_members_are_of_the_other_cluster);
     RUN(the_list_is_one_again_when_the_member_of_ours_is_not_in_it_any_more);

@@ -102,6 +102,37 @@ static void a_transactions_results_are_checked(void) {
     world_close(&world);
 }
 
+/* The header of the last result bears it again. */
+static void a_transaction_whose_revision_is_told_in_two_ways_is_malformed(void) {
+    struct world world = world_of(1);
+    for (int64_t revision = 99; revision <= 101; revision++) {
+        struct got got;
+        (void)two_ops(&world, &got);
+        Etcdserverpb__ResponseHeader whole = header_of(OUR_CLUSTER, 100, 2), part = {0};
+        Etcdserverpb__TxnResponse txn = ETCDSERVERPB__TXN_RESPONSE__INIT;
+        Etcdserverpb__ResponseOp ops[2], *pointers[] = {&ops[0], &ops[1]};
+        Etcdserverpb__PutResponse put = ETCDSERVERPB__PUT_RESPONSE__INIT;
+        Etcdserverpb__RangeResponse range = ETCDSERVERPB__RANGE_RESPONSE__INIT;
+        etcdserverpb__response_header__init(&part);
+        part.revision = revision;
+        range.header = &part;
+        for (int i = 0; i < 2; i++)
+            etcdserverpb__response_op__init(&ops[i]);
+        ops[0].response_case = ETCDSERVERPB__RESPONSE_OP__RESPONSE_RESPONSE_PUT;
+        ops[0].response_put = &put;
+        ops[1].response_case = ETCDSERVERPB__RESPONSE_OP__RESPONSE_RESPONSE_RANGE;
+        ops[1].response_range = &range;
+        txn.header = &whole;
+        txn.succeeded = true;
+        txn.responses = pointers;
+        txn.n_responses = 2;
+        fake_reply(flight(&world, RPC_TXN, "a:1"), &txn.base);
+        CHECK(got.n == 1 && got.code == (revision == 100 ? 0 : LUN_EUNKNOWN));
+        CHECK(revision == 100 || strstr(got.err.text, "sent a malformed reply (revision 100, and "));
+    }
+    world_close(&world);
+}
+
 static void a_transaction_without_conditions_cannot_fail(void) {
     struct world world = world_of(1);
     struct got got = {0};
@@ -164,6 +195,7 @@ static void a_status_is_read(void) {
 int main(void) {
     RUN(a_reply_without_a_header_is_no_answer);
     RUN(a_transactions_results_are_checked);
+    RUN(a_transaction_whose_revision_is_told_in_two_ways_is_malformed);
     RUN(a_transaction_without_conditions_cannot_fail);
     RUN(a_grant_of_no_time_is_malformed);
     RUN(a_status_is_read);

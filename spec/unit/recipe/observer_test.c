@@ -100,11 +100,11 @@ static void a_proclaim_is_told_without_a_read(void) {
     begin();
     put("a", "A");
     world_run(world);
-    int n = world->n_answered[RPC_RANGE];
+    int n = world->n_answered[RPC_TXN];
     put("a", "A2");
     world_run(world);
     STORY(world, "A, A2");
-    CHECK(world->n_answered[RPC_RANGE] == n);
+    CHECK(world->n_answered[RPC_TXN] == n);
     end();
 }
 
@@ -112,13 +112,13 @@ static void what_followers_do_is_neither_told_nor_read(void) {
     begin();
     put("a", "A");
     world_run(world);
-    int n = world->n_answered[RPC_RANGE];
+    int n = world->n_answered[RPC_TXN];
     put("b", "B");
     put("b", "B2");
     drop("b");
     world_run(world);
     STORY(world, "A");
-    CHECK(world->n_answered[RPC_RANGE] == n);
+    CHECK(world->n_answered[RPC_TXN] == n);
     end();
 }
 
@@ -142,12 +142,12 @@ static void the_same_key_again_is_not_taken_from_its_event(void) {
     put("b", "B");
     world_run(world);
     STORY(world, "A");
-    world->is_held[RPC_RANGE] = true;
+    world->is_held[RPC_TXN] = true;
     drop("a");
     put("a", "A again");
     world_run(world); /* both events are told before the read is answered */
     STORY(world, "");
-    world->is_held[RPC_RANGE] = false;
+    world->is_held[RPC_TXN] = false;
     world_run(world);
     STORY(world, "B");
     end();
@@ -156,11 +156,11 @@ static void the_same_key_again_is_not_taken_from_its_event(void) {
 /* The read that is due is carried out before that, and answered after it: what its reply says is old when it comes. */
 static void put_while_the_read_is_under_way(const char *key, const char *value) {
     world_run(world);
-    world_answer_slowly(world, RPC_RANGE);
+    world_answer_slowly(world, RPC_TXN);
     put(key, value);
     world_run(world);
     world_deliver(world);
-    world->is_held[RPC_RANGE] = false;
+    world->is_held[RPC_TXN] = false;
     world_run(world);
 }
 
@@ -169,7 +169,7 @@ static void who_comes_while_a_read_is_under_way_is_not_missed(void) {
     put("a", "A");
     world_run(world);
     STORY(world, "A");
-    world->is_held[RPC_RANGE] = true;
+    world->is_held[RPC_TXN] = true;
     drop("a");
     put_while_the_read_is_under_way("b", "B"); /* the read finds no leader */
     STORY(world, "nobody, B");
@@ -181,13 +181,13 @@ static void a_proclaim_while_a_read_is_under_way_is_not_missed(void) {
     begin();
     world_run(world);
     STORY(world, "nobody");
-    world->is_held[RPC_RANGE] = true;
+    world->is_held[RPC_TXN] = true;
     put("a", "A");
     put_while_the_read_is_under_way("a", "A2"); /* the read finds A */
     STORY(world, "A, A2");
 
     put("b", "B");
-    world->is_held[RPC_RANGE] = true;
+    world->is_held[RPC_TXN] = true;
     drop("a");
     put_while_the_read_is_under_way("b", "B2"); /* the read finds B */
     STORY(world, "B, B2");
@@ -196,7 +196,7 @@ static void a_proclaim_while_a_read_is_under_way_is_not_missed(void) {
 
 static void something_is_told_however_much_happens(void) {
     begin();
-    world->is_held[RPC_RANGE] = true;
+    world->is_held[RPC_TXN] = true;
     world_run(world);
     for (int i = 0; i < 40; i++) { /* an event comes with every read, before it is answered */
         char key[16];
@@ -206,8 +206,8 @@ static void something_is_told_however_much_happens(void) {
         if (i > 0)
             put("k00", "again");
         world_run(world);
-        if (fake_n_calls(world->fake, RPC_RANGE) > 0)
-            world_answer_one(world, RPC_RANGE);
+        if (fake_n_calls(world->fake, RPC_TXN) > 0)
+            world_answer_one(world, RPC_TXN);
     }
     CHECK(strlen(world->story) > 0);
     end();
@@ -269,14 +269,14 @@ static void a_watch_that_ends_while_a_read_is_under_way_is_made_anew_soon(void) 
     begin();
     world_run(world);
     STORY(world, "nobody");
-    world->is_held[RPC_RANGE] = true;
+    world->is_held[RPC_TXN] = true;
     put("a", "A");
     world_run(world);
     world->watch_refusal = "etcdserver: permission denied";
     world_break_streams(world, RPC_WATCH);
     world_advance(world, MS(200));
     world->watch_refusal = NULL;
-    world->is_held[RPC_RANGE] = false;
+    world->is_held[RPC_TXN] = false;
     world_advance(world, SECONDS(2));
     STORY(world, "A");
     CHECK(world_n_watches(world) == 1);
@@ -285,7 +285,7 @@ static void a_watch_that_ends_while_a_read_is_under_way_is_made_anew_soon(void) 
 
 static void a_read_that_fails_is_made_again(void) {
     world = world_new(1);
-    world->n_refused[RPC_RANGE] = 2;
+    world->n_refused[RPC_TXN] = 2;
     world->refusal_status = RPC_PERMISSION_DENIED;
     world->refusal = "etcdserver: permission denied";
     open_observer();
@@ -360,7 +360,7 @@ static void closing_ends_it_in_every_state(void) {
         if (state == 1)
             world->is_held[RPC_WATCH] = true;
         if (state == 2)
-            world->is_held[RPC_RANGE] = true;
+            world->is_held[RPC_TXN] = true;
         if (state > 0)
             world_run(world);
         world->story[0] = '\0';
