@@ -84,6 +84,14 @@ end
 
 local function refused(_, message, code) return nil, message, code end
 
+-- Then what is refused is what this machine has not got: an authority that etcd's certificate is checked against.
+local function are_secure(members)
+  for _, member in ipairs(members) do
+    if not member:find "^https://" then return false end
+  end
+  return true
+end
+
 -- Where etcd is, as options say it; nil: they do not.
 local function address_of(options)
   local domain, name = options.discovery_srv, options.discovery_srv_name
@@ -107,7 +115,7 @@ function clients.connect(options)
   local members, variable, wrong = endpoints.of(given)
   if not members then return refuse(nil, variable, wrong) end
   local core_client, message, code = core.connect(members, options.name, on_trace ~= nil, found)
-  if not core_client then return refuse(nil, message, code) end
+  if not core_client then return (are_secure(members) and refused or refuse)(nil, message, code) end
   local client = setmetatable({
     _core = core_client, _hub = loop.new_hub(core_client, on_trace, options.loop), endpoints = members,
     prefix = found.prefix,

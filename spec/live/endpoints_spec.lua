@@ -2,6 +2,7 @@
 local etcd = require "support.etcd"
 local lunarch = require "lunarch"
 local pkis = require "support.pki"
+local process = require "support.process"
 local scene = require "live.support.scene"
 local tree = require "support.tree"
 local uv = require "luv"
@@ -114,6 +115,21 @@ describe("a list of endpoints", function()
     listener:close()
     tree.remove(pki.folder)
   end))
+
+  it("is a socket that does not exist, and this is said", scene.play(function()
+    local client = scene.connect "unix:///nonexistent/etcd"
+    local _, message, code = client:put("/endpoints", "x", nil, 1)
+    assert.equal("unavailable", code)
+    assert.matches("unix:/nonexistent/etcd does not exist: no etcd has made this socket", message, 1, true)
+  end))
+
+  it("is https:// where this machine trusts no authority: an error, not a mistake in the program", function()
+    local output = process.run {
+      "lua5.4", "-e", "print(require('lunarch').connect { endpoints = 'https://127.0.0.1:1' })",
+      env = { GRPC_DEFAULT_SSL_ROOTS_FILE_PATH = "/nonexistent", LUNARCH_CACERT = false, ETCDCTL_CACERT = false },
+    }
+    assert.matches("^nil\tTLS without cacert, and this system trusts no authority .*\tinvalid", output)
+  end)
 
   it("is warned of in a candidate's log too", scene.play(function()
     local server, said = etcd.start(), {}

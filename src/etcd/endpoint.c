@@ -165,9 +165,25 @@ static const char *parse_host(struct part rest, struct endpoint *endpoint) {
     return NULL;
 }
 
+/* What is often written instead of one, and would be refused for what follows from it. */
+static const char *find_slip(struct part rest) {
+    struct part after = rest;
+    bool has_scheme = skip(&after, "http:") || skip(&after, "https:");
+    if (has_scheme && parse_port(after) == 0 && !skip(&after, "//")) /* a host may be called "http" */
+        return "two slashes follow http: and https:";
+    bool is_path = skip(&after, "unix:");
+    for (size_t i = 0; i < rest.len && !is_path; i++)
+        if (is_blank(rest.from[i]) || rest.from[i] == ';')
+            return "several are separated by commas";
+    return NULL;
+}
+
 /* NULL, or what is wrong. */
 static const char *parse_one(struct part rest, struct endpoint *endpoint) {
     endpoint->scheme = ENDPOINT_BARE;
+    const char *slip = find_slip(rest);
+    if (slip)
+        return slip;
     if (skip(&rest, "unix:"))
         return parse_unix(rest, endpoint);
     if (skip(&rest, "srv://"))

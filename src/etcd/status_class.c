@@ -97,6 +97,8 @@ static const char *why_unsent(const char *message) {
         const char *words, *text;
     } reasons[] = {
         {"refused", "refused"},
+        {"No such file", "does not exist: no etcd has made this socket"},
+        {"Permission denied", "cannot be used: permission denied"},
         {"DNS resolution failed", "cannot be found: its name does not resolve"},
         {"HTTP/2", "does not speak HTTP/2: is it an etcd?"},
         {"http1", "does not speak HTTP/2: is it an etcd?"},
