@@ -38,14 +38,14 @@ assert(assert(client:session { ttl = 20 }):close(20))
 
 -- This very interpreter.
 local function interpreter()
-  return (vm.shell "readlink /proc/$PPID/exe"):match "^%S+"
+  return (vm.shell "readlink /proc/$PPID/exe"):match "^[^\n]+"
 end
 
 -- What a program prints, run behind `limits` (of bash) within 20 s; of one that hangs, that it was killed.
 local function run(limits, program, prefix)
   local path = tree.folder() .. "/program.lua"
   tree.write(path, program)
-  local inner = ("%s; timeout -s KILL 20 %s /dev/stdin"):format(limits, interpreter())
+  local inner = ("%s; timeout -s KILL 20 %s /dev/stdin"):format(limits, tree.quote { interpreter() })
   return vm.shell((prefix or "") .. tree.quote { "bash", "-c", inner } .. " 2>&1 <" .. path)
 end
 
@@ -94,7 +94,7 @@ describe("a process without", function()
     local later = LATER:gsub("ENDPOINT", server.endpoint)
     for _, program in ipairs { later, "lifts = true " .. later .. "lift() " } do
       local output = run(":", program .. "print 'end' os.remove(fifo)", prefix)
-      assert.matches("^unavailable%s+cannot create a thread[^\n]*\nend\n$", output)
+      assert.matches("^unavailable%s+too few threads: [^\n]*%(ulimit %-u[^\n]*\nend\n$", output)
     end
     server:stop()
   end)

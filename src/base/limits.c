@@ -73,10 +73,8 @@ bool limits_allow_threads(int n, char why[LIMITS_TEXT_BYTES]) {
     (void)sem_destroy(&crowd.is_there);
     if (got == n)
         return true;
-    (void)snprintf(
-        why, LIMITS_TEXT_BYTES,
-        "too few threads: %d are needed, and only %d can be started (%s); raise the limit on processes "
-        "(ulimit -u, TasksMax=) or on memory (ulimit -v)",
-        n, got, strerror(failure));
+    (void)snprintf(why, LIMITS_TEXT_BYTES,
+                   "too few threads: %d are needed, and only %d can be started (%s); " LIMITS_OF_THREADS, n,
+                   got, strerror(failure));
     return false;
 }

@@ -7,6 +7,9 @@
 
 enum { LIMITS_TEXT_BYTES = 256 };
 
+/* What helps where a thread cannot be created. */
+#define LIMITS_OF_THREADS "raise the limit on processes (ulimit -u, TasksMax=) or on memory (ulimit -v)"
+
 /* Opens `n` descriptors more than there are, at most 64, and closes them. Whether that was possible; else `why` says
  * what is missing, and which limit to raise. Any thread. */
 bool limits_allow_descriptors(int n, char why[LIMITS_TEXT_BYTES]);

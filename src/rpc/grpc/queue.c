@@ -16,6 +16,7 @@
 #include <grpc/support/time.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "rpc/grpc/tsan.h"
 
 static const int64_t DRIVE_NS = 10 * NS_PER_MS;
@@ -184,7 +185,8 @@ int queue_init(struct env *env, struct lun_err *ret_err) {
     if (rc == 0)
         return 0;
     drain(queue);
-    return lun_err_set(ret_err, LUN_EUNAVAILABLE, "cannot create a thread: %s", strerror(rc));
+    return lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                       "too few threads: one more cannot be started (%s); " LIMITS_OF_THREADS, strerror(rc));
 }
 
 void queue_fini(struct env *env) {

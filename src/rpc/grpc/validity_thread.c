@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below, and what env.h says */
 static pthread_mutex_t birth =
@@ -107,7 +108,8 @@ static int start_thread(struct lun_err *ret_err) {
     if (rc == 0)
         return 0;
     (void)close(timer_fd);
-    return lun_err_set(ret_err, LUN_EUNAVAILABLE, "cannot create a thread: %s", strerror(rc));
+    return lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                       "too few threads: one more cannot be started (%s); " LIMITS_OF_THREADS, strerror(rc));
 }
 
 static void stop_thread(void) {
