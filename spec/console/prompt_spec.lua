@@ -6,6 +6,7 @@ local process = require "support.process"
 local terminal = require "support.terminal"
 local tree = require "support.tree"
 local users = require "support.users"
+local uv = require "luv"
 local wait = require "support.wait"
 
 describe("the prompt", function()
@@ -338,7 +339,7 @@ describe("the prompt", function()
     t:wait "> 'first' .. 'ly'$"
     t:type "\r"
     t:wait_text '\n"firstly"\n'
-    assert.equal(384, require("luv").fs_stat(env.XDG_STATE_HOME .. "/lunarch/history").mode & 511)
+    assert.equal(384, uv.fs_stat(env.XDG_STATE_HOME .. "/lunarch/history").mode & 511)
   end)
 
   it("works without a history where there can be none", function()
@@ -353,7 +354,12 @@ describe("the prompt", function()
       t:type "\r\4"
       assert.equal(0, t:wait_exit())
     end
-    local t = start { env = { XDG_STATE_HOME = false, HOME = false } }
+    local none = tree.folder() .. "/none"
+    local t = start { env = { XDG_STATE_HOME = false, HOME = none } }
+    t:type "\4"
+    assert.equal(0, t:wait_exit())
+    assert.is_nil(uv.fs_stat(none))
+    t = start { env = { XDG_STATE_HOME = false, HOME = false } }
     t:type "\4"
     assert.equal(0, t:wait_exit())
   end)

@@ -213,7 +213,8 @@ local function history_path()
   local state = os.getenv "XDG_STATE_HOME"
   if not state or state:sub(1, 1) ~= "/" then
     local home = os.getenv "HOME"
-    if not home or home == "" then return nil end
+    -- Users that services run as have a home that is not there, /nonexistent in Debian.
+    if not home or home:sub(1, 1) ~= "/" or not uv.fs_stat(home) then return nil end
     state = home .. "/.local/state"
   end
   local folder, path = state .. "/lunarch", state .. "/lunarch/history"
