@@ -261,7 +261,7 @@ describe("lunarch sim", function()
       local again, status_again = simulate.file(example "unguarded", "--seeds", seed)
       assert.equal(1, status_again)
       assert.matches(reason, again, 1, true)
-      assert.matches("again:  lunarch sim .*unguarded.lua %-%-seeds " .. seed, again)
+      assert.matches("again:  lunarch sim .*unguarded.lua'? %-%-seeds " .. seed, again)
     end)
 
     it("they differ in nothing but the guard", function()
