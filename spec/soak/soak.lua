@@ -6,7 +6,8 @@
 --   members    followers of a cluster of three frozen in turn, 20 times                 (about 3 minutes)
 --   nginx      delays inside nginx under load, 50 reloads under load, memory            (about 4 minutes)
 --   lines      4,000 waiters for one lock, in one session (in C and in Lua) and in 40
---              processes, etcd as it is and slowed down                                 (about 2 minutes)
+--              processes, etcd as it is and slowed down; 500 beside 4,000; 10,000 that
+--              enter; 1,000 that only wait                                              (about 5 minutes)
 --   slow       a lock, a term and a session of 15 s where every answer comes 1.2 s late,
 --              in plaintext and over mutual TLS                                         (5 minutes)
 --   tls        certificates replaced, tokens of 5 s, members that fail one after the
