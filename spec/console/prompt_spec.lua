@@ -374,7 +374,6 @@ describe("the prompt", function()
   end)
 
   it("offers a private etcd where none answers", function()
-    local ports = require "support.ports"
     local env = { LUNARCH_ENDPOINTS = false, ETCDCTL_ENDPOINTS = false, ETCD = tree.etcd }
     local t = terminal.start({ "lunarch", "console", "--endpoints", "127.0.0.1:" .. ports.free() }, { env = env })
     t:wait_text "no etcd answers: [^\n]+refused"

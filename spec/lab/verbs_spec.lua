@@ -38,7 +38,8 @@ describe("a verb", function()
       "candidate('/f', 'B', { ttl = 3, do_work = function() print 'works' -- function() end", "return 30 end })",
       "run(1)", ("save %q"):format(path),
     })
-    assert.matches("\nfunctions that are not in it, because they use local variables: 1; search for 'to be written'", output)
+    assert.matches("\nfunctions that are not in it, because they use local variables: 1; search for 'to be written'",
+      output)
     local played, status = process.run { "lunarch", "lab", "--sim", path }
     assert.equal(0, status, played)
     assert.matches("A  the end of %d", played)
@@ -95,9 +96,11 @@ describe("a verb", function()
 
   it("says of each mistake of an experiment what it is, as everywhere", function()
     for text, expected in pairs {
-      ["#!/usr/bin/lunarch\nexpect(true, {})"] = "error: [^\n]*again%.lua:2: expect: 'text' must be a string, not a table\n",
+      ["#!/usr/bin/lunarch\nexpect(true, {})"] =
+        "error: [^\n]*again%.lua:2: expect: 'text' must be a string, not a table\n",
       ["error { code = 3 }"] = "error: an error object that is a table, without a message\n",
-      ["expect(function() error {} end, 'no')"] = "expected: no %(an error object that is a table, without a message%)\n",
+      ["expect(function() error {} end, 'no')"] =
+        "expected: no %(an error object that is a table, without a message%)\n",
     } do
       local output, status = process.run { "lunarch", "lab", "--sim", script.write(text, "again.lua") }
       assert.equal(1, status, output)

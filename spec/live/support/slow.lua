@@ -82,8 +82,8 @@ end
 
 function slow.line(options, result)
   return ("%s, answers %.1f s late, TTL %d: a session after %.1f s, held for %d s, never less than %.1f s left"):format(
-    options.pki and "mutual TLS" or options.life_s and ("tokens of %d s"):format(options.life_s) or "plaintext", options.delay_s, options.ttl, result.opened_s, options.seconds,
-    result.least_s)
+    options.pki and "mutual TLS" or options.life_s and ("tokens of %d s"):format(options.life_s) or "plaintext",
+    options.delay_s, options.ttl, result.opened_s, options.seconds, result.least_s)
 end
 
 return slow

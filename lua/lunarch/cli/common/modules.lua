@@ -70,8 +70,8 @@ local function put_first(folder)
   package.cpath = ("%s/?.so;%s"):format(folder, package.cpath)
 end
 
---- `require "helper"` finds helper.lua in the folder of the script, first of all, and where the script is a link, in the
---- folder of the file that it leads to; never the script itself.
+--- `require "helper"` finds helper.lua in the folder of the script, first of all, and where the script is a link, in
+--- the folder of the file that it leads to; never the script itself.
 ---@param script string the script's path
 function modules.look_beside(script)
   local folder, path = locate(script)
