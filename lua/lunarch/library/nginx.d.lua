@@ -113,7 +113,8 @@ function worker:session(timeout) end
 --- To be called in init_worker_by_lua*: of all the workers of all nginx instances that name the same election, one runs
 --- do_work. Another worker of the instance takes over when the one that stands leaves (within milliseconds), dies, or hangs.
 --- What the shared dict says is answered by every worker, without asking etcd. Made in the privileged agent, it does not
---- stand, and the log says so.
+--- stand, and the log says so. When nginx's master is killed with SIGKILL its workers go on, as nginx has it: the one that
+--- leads goes on leading, until it is ended itself. A new nginx of the same election waits for it.
 ---@class lunarch.singleton
 local singleton = {}
 
