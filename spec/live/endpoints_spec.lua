@@ -123,6 +123,13 @@ describe("a list of endpoints", function()
     assert.matches("unix:/nonexistent/etcd does not exist: no etcd has made this socket", message, 1, true)
   end))
 
+  it("beside a password_file that is a directory: this is said", function()
+    local client, message, code = lunarch.connect { endpoints = "127.0.0.1:1", user = "u", password_file = "/" }
+    assert.is_nil(client)
+    assert.equal("password_file /: Is a directory", message)
+    assert.equal("invalid", code)
+  end)
+
   it("is https:// where this machine trusts no authority: an error, not a mistake in the program", function()
     local output = process.run {
       "lua5.4", "-e", "print(require('lunarch').connect { endpoints = 'https://127.0.0.1:1' })",

@@ -171,8 +171,8 @@ static const char *find_slip(struct part rest) {
     bool has_scheme = skip(&after, "http:") || skip(&after, "https:");
     if (has_scheme && parse_port(after) == 0 && !skip(&after, "//")) /* a host may be called "http" */
         return "two slashes follow http: and https:";
-    bool is_path = skip(&after, "unix:");
-    for (size_t i = 0; i < rest.len && !is_path; i++)
+    bool is_alone = skip(&after, "unix:") || skip(&after, "srv:");
+    for (size_t i = 0; i < rest.len && !is_alone; i++)
         if (is_blank(rest.from[i]) || rest.from[i] == ';')
             return "several are separated by commas";
     return NULL;

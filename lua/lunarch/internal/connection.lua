@@ -92,8 +92,9 @@ end
 local function read_password(path)
   local file, message = io.open(path)
   if not file then return nil, "password_file " .. message end
-  local password = file:read "*l"
+  local password, wrong = file:read "*l"
   file:close()
+  if wrong then return nil, "password_file " .. path .. ": " .. wrong end
   if not password or password == "" then return nil, "password_file " .. path .. ": is empty" end
   return password
 end

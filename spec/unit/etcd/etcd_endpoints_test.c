@@ -94,6 +94,7 @@ static void one_that_is_none_is_quoted_with_the_reason(void) {
         {"h h:1", "endpoint \"h h:1\"", "several are separated by commas"},
         {"h:1 i:2", "endpoint \"h:1 i:2\"", "several are separated by commas"},
         {"h:1;i:2", "endpoint \"h:1;i:2\"", "several are separated by commas"},
+        {"srv://d e", "endpoint \"srv://d e\"", "no domain is written like this"},
         {"http:/h:1", "endpoint \"http:/h:1\"", "two slashes follow http: and https:"},
         {"HTTPS:h:1", "endpoint \"HTTPS:h:1\"", "two slashes follow http: and https:"},
         {"\xc3\xa4:1", "endpoint \"\xc3\xa4:1\"", "no host is written"},
