@@ -50,8 +50,8 @@ local function is_interruption(err)
 end
 
 --- Whether a task (nil: this one) that failed has to end: we have dismissed it, or the program ends all that it runs,
---- by interrupting it or by Ctrl-C, also where it has caught that and fails by another error. A term or a check whose time
---- is over is something else.
+--- by interrupting it or by Ctrl-C, also where it has caught that and fails by another error. A term or a check whose
+--- time is over is something else.
 function handlers.is_told_to_end(err, task)
   return err == tasks.STOP or common.is_ctrl_c(err) or interruption_of(task or running_task()) ~= nil
 end

@@ -132,9 +132,8 @@ function save.write(world, path)
   file:close()
   local lines = { ("%s: play it with `%s`"):format(path, world:command(path)) }
   if n_missing > 0 then
-    lines[2] = ("functions that are not in it, because they use local variables: %d; "
-      .. "search for 'to be written'"):format(
-      n_missing)
+    local told = "functions that are not in it, because they use local variables: %d; search for 'to be written'"
+    lines[2] = told:format(n_missing)
   end
   return require "lunarch.lab.said"(lines)
 end
