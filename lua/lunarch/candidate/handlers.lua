@@ -13,8 +13,7 @@ local Lost = { __name = "lunarch.lost", __tostring = function(self) return self.
 
 -- What the waits of a term raise once it is over.
 function handlers.lost_error(reason)
-  local message = "the term is over: " .. reason
-  return setmetatable({ code = "lost", reason = reason, message = message, is_ending = true }, Lost)
+  return setmetatable({ code = "lost", reason = reason, message = "the term is over: " .. reason }, Lost)
 end
 
 -- What the waits of on_lost raise once its time has passed.
