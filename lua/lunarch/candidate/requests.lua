@@ -65,8 +65,9 @@ local function end_in_vain(candidate)
   planned.task:interrupt(tasks.STOP)
 end
 
--- What the leader knows while it serves a request; `news` is set when anything has changed.
-local function own_of(candidate, request, term)
+-- What the leader knows while it serves a request; the event `news` is set when anything has changed. One that serves
+-- for an earlier term may still be about to end.
+local function own_of(candidate, request, term, news)
   local ready_key = handover.ready_key(candidate.election_name)
   return {
     name = candidate.election_name, key = term.key, token = term.token,
@@ -74,7 +75,7 @@ local function own_of(candidate, request, term)
     is_ready = function()
       return is_still(candidate, request) and handover.is_answered(request, candidate.requests.kvs[ready_key])
     end,
-    await = function(seconds) candidate.news:wait(seconds) end,
+    await = function(seconds) news:wait(seconds) end,
   }
 end
 
@@ -83,14 +84,15 @@ local function serve(candidate, request)
   local term, fields = candidate.term, request.fields
   await_instant(candidate, request)
   candidate.log.info("asked to hand %s over%s, by %s", candidate.election_name, to_whom(fields), asker(fields))
-  candidate.news = candidate.lunarch.event()
+  local news = candidate.lunarch.event()
+  candidate.news = news
   local ok, why -- or for whom
   if fields.token and beside.number(fields.token) ~= term.token then
     why = "the leader has changed"
   else
-    ok, why = handover.serve(candidate.client, request, own_of(candidate, request, term))
+    ok, why = handover.serve(candidate.client, request, own_of(candidate, request, term, news))
   end
-  candidate.news = nil
+  if candidate.news == news then candidate.news = nil end
   if ok and candidate.term == term then
     candidate:_step_down "handed_over"
     candidate.log.info("hands %s over to %s", candidate.election_name, shown(why))
