@@ -438,7 +438,8 @@ local function await_end(client, request, watch, until_s)
     local event, message, code = watch:next(math.max(0, math.min(LOOK_S, until_s - lunarch.now())))
     if not event and code ~= "timeout" then return nil, message, code end
     local is_news = event and event.revision > request.id
-    if is_news and event.type == "put" then
+    -- A put of another request: ours has ended, and we have not seen how.
+    if is_news and event.type == "put" and event.create_revision == request.id then
       request.fields = beside.decode(event.value)
       if request.fields.state == "refused" then
         delete(client, request)
