@@ -90,8 +90,10 @@ local WORLDS = {
     end)]],
   ["candidate:run"] = [[
     lunarch.spawn(strike)
-    for i = 2, #candidates do lunarch.spawn(candidates[i].run, candidates[i]) end
-    candidates[1]:run()]],
+    local others = {}
+    for i = 2, #candidates do others[i] = lunarch.spawn(candidates[i].run, candidates[i]) end
+    candidates[1]:run()
+    for i = 2, #candidates do others[i]:join() end]],
   ["uv.run"] = [[
     each(function(candidate) lunarch.spawn(candidate.run, candidate) end)
     lunarch.spawn(strike)

@@ -30,7 +30,6 @@ end
 -- Kept bound until all are known, so that they differ. Or nil and what is wrong.
 local function free_ports(n)
   local sockets, ports, why = {}, {}, nil
-  if is_down() then return nil, ("a lab's members need %s: no interface has it (ip link set lo up)"):format(HOST) end
   for i = 1, n do
     sockets[i] = uv.new_tcp()
     local ok, trouble = sockets[i]:bind(HOST, 0)
@@ -165,6 +164,7 @@ end
 
 --- Starts one and waits until it serves: or nil and what is wrong. Waits.
 function clusters.open()
+  if is_down() then return nil, ("a lab's members need %s: no interface has it (ip link set lo up)"):format(HOST) end
   local program, why = require "lunarch.cli.dev".program()
   if not program then return nil, why end
   local self, trouble, has_ended
