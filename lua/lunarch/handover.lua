@@ -20,6 +20,7 @@
 local args = require "lunarch.internal.args"
 local beside = require "lunarch.internal.beside"
 local tame = require "lunarch.internal.tame"
+local values = require "lunarch.internal.values"
 
 args.is_ours()
 
@@ -419,7 +420,7 @@ local function outcome(client, request, revision)
   local first, fields = places and places[1], request.fields
   if not first then return false end
   if first.key == fields.place and first.create_revision == beside.number(fields.rev) then
-    return { key = first.key, value = first.value, token = first.create_revision }
+    return setmetatable({ key = first.key, value = first.value, token = first.create_revision }, values.leader)
   end
   if first.create_revision == beside.number(fields.token) then return false end
   return nil, ("%s was elected instead"):format(who(first)), "unknown"
@@ -467,8 +468,9 @@ function handover.await(client, request, watch)
   end
   leader, message, code = await_end(client, request, watch, until_s)
   watch:close()
-  if leader then client:revoke(request.lease, ASK_S) end
-  return leader, message, code
+  if not leader then return nil, message, code end
+  client:revoke(request.lease, ASK_S)
+  return leader
 end
 
 --- Asks, and waits: the new leader, or nil, message, code. The options as of handover.ask.

@@ -215,7 +215,7 @@ describe("a look", function()
     for _, verb in ipairs { "status", "explain", "switchover" } do
       output, status = process.run { "lunarch", verb, "/x", "--endpoints", "no host:1" }
       assert.equal(2, status, output)
-      assert.matches("^lunarch: %-%-endpoints: endpoint \"no host:1\": no host is written like this", output)
+      assert.matches("^lunarch: %-%-endpoints: endpoint \"no host:1\": several are separated by commas", output)
     end
     output, status = process.run { "lunarch", "list", env = { LUNARCH_ENDPOINTS = "no host:1" } }
     assert.equal(2, status, output)

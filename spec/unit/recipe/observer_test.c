@@ -334,12 +334,12 @@ static void what_a_silent_etcd_has_not_confirmed_is_known_no_more(bool has_leade
         put("a", "A");
     world_run(world);
     STORY(world, has_leader ? "A" : "nobody");
-    world->is_held[RPC_RANGE] = true;
+    world->is_held[RPC_TXN] = true;
     world_advance(world, SECONDS(16));
     confirm();
     CHECK(!observer.is_known);
     STORY(world, "");
-    world->is_held[RPC_RANGE] = false;
+    world->is_held[RPC_TXN] = false;
     world_advance(world, SECONDS(2));
     STORY(world, has_leader ? "A" : "nobody");
     CHECK(observer.is_known && observer.has_leader == has_leader);
