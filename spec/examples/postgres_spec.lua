@@ -117,4 +117,13 @@ describe("the example of PostgreSQL", function()
     assert.not_equal(text, careless)
     assert.truthy(simulate.report(careless, "--seeds", "1..10").failure)
   end)
+
+  it("never begins anew where another has written: the simulator catches a server without data that leads", function()
+    local text = tree.read(EXAMPLE .. "/failover.lua")
+    local careless = text:gsub("if not may_lead%b() then", "if false then")
+      :gsub("not latest and not has_data", "not has_data")
+    assert.not_equal(text, careless)
+    local failure = simulate.report(careless, "--seeds", "1..10").failure
+    assert.matches("lacks all that earlier primaries have written", failure.reason)
+  end)
 end)
