@@ -12,10 +12,11 @@ local NAME = "/examples/patient"
 local client = assert(lunarch.connect())
 
 local function raft_index()
-  for _, member in ipairs(assert(client:status())) do
+  local members = assert(client:status())
+  for _, member in ipairs(members) do
     if member.raft_index then return member.raft_index end
   end
-  error "no member told its status"
+  error(members[1].error)
 end
 
 local holder = assert(client:session()):mutex(NAME)
