@@ -7,13 +7,13 @@
 local lunarch = require "lunarch"
 local uv = require "luv"
 
+local listener = uv.new_tcp()
 local port, name, endpoints = tonumber(arg[1]), arg[2], arg[3]
 assert(port and name, "usage: luv.lua PORT NAME [ENDPOINTS]")
 io.stdout:setvbuf "line"
 
 local client = assert(lunarch.connect { name = name, endpoints = endpoints })
 local session
-local listener = uv.new_tcp()
 
 local function leader()
   local found, message, code = session:election("/examples/loops"):leader(1)

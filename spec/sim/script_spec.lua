@@ -1,5 +1,6 @@
 -- What a script finds in the simulator: the same calls as under `lunarch run`, in a world and a time of their own.
 local simulate = require "sim.simulate"
+local tree = require "support.tree"
 
 describe("in the simulator", function()
   it("a plain script runs to its end, with its arguments", function()
@@ -126,12 +127,22 @@ describe("in the simulator", function()
     local lines = simulate.printed [[
       print(pcall(function() return require("luv").new_tcp() end))
       print(os.getenv "LUNARCH_ENDPOINTS")
+      print(pcall(require, "cqueues.socket"))
       os.exit()
       print "not reached"
     ]]
     assert.matches("luv.new_tcp: of libuv, timers, signals and the clock are in the simulation", lines[1])
     assert.equal("nil", lines[2])
-    assert.is_nil(lines[3])
+    assert.matches("require 'cqueues.socket': the sockets and the clock of cqueues are not in the simulation", lines[3])
+    assert.is_nil(lines[4])
+  end)
+
+  it("refuses the examples that wait with libuv or cqueues, and says what is missing", function()
+    for name, complaint in pairs { luv = "luv.new_tcp: of libuv", cqueues = "require 'cqueues': the sockets" } do
+      local out, status = simulate.file(("%s/examples/loops/%s.lua"):format(tree.root, name), "--seeds", "1")
+      assert.equal(1, status)
+      assert.matches("script failed: [^\n]*" .. complaint, out)
+    end
   end)
 
   it("futures, events and mirrors work", function()

@@ -294,6 +294,7 @@ return function(options)
   package.loaded["lunarch.commands"] = commands
   os.execute, io.popen = commands.execute, commands.popen
   package.loaded.luv = require "lunarch.cli.sim.luv"
+  require "lunarch.cli.sim.foreign".refuse()
   local say = require "lunarch.internal.say"
   say.write, say.is_plain = function(text) io.stderr:write(text) end, false
   local lunarch = require "lunarch"

@@ -5,6 +5,7 @@ local _ENV = require "lunarch.cli.sim.own"
 local args = require "lunarch.internal.args"
 local facts = require "lunarch.cli.sim.facts"
 local files = require "lunarch.cli.sim.files"
+local foreign = require "lunarch.cli.sim.foreign"
 local modules = require "lunarch.cli.common.modules"
 local noted = require "lunarch.cli.sim.noted"
 local world = require "lunarch.sim.world"
@@ -45,6 +46,7 @@ local function set_globals(options)
   }, { __index = function() return stop end })
   package.loaded.lunarch = _G.lunarch
   package.loaded.luv = inert()
+  foreign.refuse()
   _G.log = { info = ignore, warn = ignore, error = ignore }
   _G.sim = facts.new { note = ignore, add = ignore, now = world.now, exec = ignore }
   _G.candidate = function(settings)
