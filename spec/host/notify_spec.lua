@@ -159,11 +159,11 @@ describe("--log-level", function()
     child:wait_line " DEBUG A: on_elected is called$"
     child:wait_line " DEBUG A: on_elected has returned after %d%.%d+ s$"
     child:wait_line " DEBUG A: do_work is called$"
+    wait.eventually(function() return (child:find " DEBUG A: the leader is A$") end)
     child:signal "sigterm"
     child:wait_line " DEBUG A: the work of the term has to end: stopping$"
     child:wait_line " DEBUG A: the place was given up: etcd has answered$"
     assert.equal(0, (child:wait_exit()))
-    assert.truthy(child:find " DEBUG A: the leader is A$")
   end)
 
   it("is info unless told otherwise, and warn leaves out what is information", function()

@@ -513,6 +513,22 @@ describe("a task", function()
     end)
   end)
 
+  it("is sent back too where its wait is over, and the loop has not come to it", function()
+    lunarch.run(function()
+      local thread
+      local event = lunarch.event()
+      local task = lunarch.spawn(function()
+        thread = coroutine.running()
+        event:wait()
+        return "waited"
+      end)
+      lunarch.sleep(0)
+      event:set()
+      coroutine.resume(thread, "nonsense")
+      assert.same({ true, "waited" }, { task:join() })
+    end)
+  end)
+
   -- ---- other loops, and none --------------------------------------------------------------------------------------
 
   it("goes on while code outside of tasks waits", function()

@@ -137,7 +137,7 @@ function tasks.nap(seconds)
   luv.timer(seconds, function() tasks.wake(wait) end)
   if tasks.wait_mode() == "park" then
     task.wait = wait
-    repeat yield() until wait.is_done
+    repeat yield() until current == task and wait.is_done
     task.wait = nil
   else
     turn_guarded(function() return wait.is_done end)
@@ -153,7 +153,7 @@ local function suspend(wait)
   elseif tasks.wait_mode() == "park" then
     task.wait = wait
     -- Any other code that resumes this coroutine is sent back.
-    repeat yield() until wait.is_done or task.interruption
+    repeat yield() until current == task and (wait.is_done or task.interruption)
     task.wait = nil
     failure = task.interruption
   else
@@ -173,7 +173,7 @@ end
 -- its own wait, task.entry.cancel(task) ends it, and conclude(task, ...) is what goes on once it is done.
 function tasks.park(task, conclude, a, b, c)
   task.wait, task.is_done = task, nil
-  while not (task.is_done or task.interruption) do
+  while current ~= task or not (task.is_done or task.interruption) do
     yield()
   end
   task.wait = nil
