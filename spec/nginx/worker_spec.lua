@@ -86,6 +86,20 @@ describe("the worker's own of resty.lunarch", function()
     assert.same({ 200, "locked" }, { web:get "/x" })
   end)
 
+  it("blames no limit of nginx's where a worker takes long to begin", function()
+    web = nginx.start {
+      workers = 1, env = { ENDPOINT = server.endpoint },
+      http = SHARED:gsub("function tell", [[
+        new {}
+        os.execute "sleep 1.2"
+        new { ttl = 30 }
+        %0]]),
+      server = "location = /x { content_by_lua_block { tell(new({}):lock('/worker/late', 50)) } }",
+    }
+    assert.same({ 200, "locked" }, { web:get "/x" })
+    assert.same({}, web:lines "%[error%]")
+  end)
+
   it("serves in exit_worker_by_lua too, where nothing of lunarch may have begun", function()
     web = nginx.start {
       workers = 1, env = { ENDPOINT = server.endpoint },

@@ -170,6 +170,13 @@ static inline int n_threads(void) {
     return n;
 }
 
+/* Whether it has so many threads: one that is joined may still stand in /proc for a while. */
+static inline bool has_threads(int n) {
+    for (int i = 0; i < 10000 && n_threads() > n; i++)
+        nap_ms(1);
+    return n_threads() == n;
+}
+
 static inline bool is_readable(int fd) {
     return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) == 1;
 }

@@ -83,8 +83,14 @@ end
 
 start = function()
   if current and is_supervised then return end
+  local phase = ngx.get_phase()
   -- No timer can be started there, and none is needed: every wait blocks.
-  if ngx.get_phase() == "exit_worker" then return end
+  if phase == "exit_worker" then return end
+  -- However long the worker takes to begin, nginx has not come to its timers.
+  if phase == "init_worker" and asked_at then
+    asked_at = core.now()
+    return
+  end
   if not is_supervised and not is_exiting() then
     is_supervised = ngx.timer.every(LOOK_S, supervise)
   end
