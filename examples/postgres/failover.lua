@@ -101,10 +101,15 @@ local TABLES = [[
     IF NOT FOUND THEN RAISE EXCEPTION 'token % is too old: another leads now', mine; END IF;
   END $$]]
 
+-- Whether `latest` is of this server: "NAME since token N", or nil.
+local function names(latest, name)
+  return latest ~= nil and tostring(latest):match "^%S+" == name
+end
+
 -- Whether this server has all that the latest primary has written; if there was none, a new one has.
 local function may_lead(latest, name)
   if not latest then return true end
-  if latest:match "^%S+" == name then return has_data() end
+  if names(latest, name) then return has_data() end
   return is_standby_of(latest)
 end
 
@@ -123,7 +128,7 @@ function on_elected(term)
   end
   start(term)
   -- Before the promotion: a server that was promoted and fails then is no standby any more, and still the one to lead.
-  if not latest or latest:match "^%S+" ~= term.value then
+  if not names(latest, term.value) then
     assert(term:put(LATEST, ("%s since token %d"):format(term.value, term.token)))
   end
   if is_standby() then assert(pg(60, "pg_ctl", "promote", "-w", "-D", DATA)) end
@@ -161,7 +166,7 @@ function do_standby(leader)
   if not leader.value then return 1 end
   local latest = client:get(LATEST)
   -- A leader that LATEST does not name has no primary yet, and may never have.
-  if not latest or latest:match "^%S+" ~= leader.value then return 1 end
+  if not names(latest, leader.value) then return 1 end
   if followed ~= latest or not is_running() then
     local ok, message = pcall(follow, leader.value, latest)
     if not ok then log.warn("cannot follow %s yet: %s", leader.value, tostring(message)) end

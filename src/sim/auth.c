@@ -137,7 +137,7 @@ int64_t sim_calendar(const struct sim *sim) {
 /* "header.{"exp":SECONDS}.signature", the middle in base64. */
 static void write_signed(struct sim_token *token, int64_t end_s, const char *signature) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    char payload[32], encoded[48];
+    char payload[32], encoded[48] = "";
     size_t n_payload = (size_t)snprintf(payload, sizeof payload, "{\"exp\":%lld}", (long long)end_s), n = 0;
     for (size_t i = 0; i + 3 <= n_payload; i += 3) {
         unsigned bits = (unsigned)payload[i] << 16 | (unsigned)payload[i + 1] << 8 | (unsigned)payload[i + 2];

@@ -257,7 +257,8 @@ static bool was_frozen_in_time(int64_t *stopped_ns) {
 
 /* On a busy machine the child may come too late. */
 static void a_process_that_was_frozen_knows_it(void) {
-    int64_t *stopped_ns = mmap(NULL, sizeof *stopped_ns, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int64_t *stopped_ns =
+        mmap(NULL, sizeof *stopped_ns, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     REQUIRE(stopped_ns != MAP_FAILED);
     int n_tries = 1;
     while (!was_frozen_in_time(stopped_ns) && n_tries < 50)
