@@ -196,9 +196,10 @@ describe("TLS", function()
 
     it("an authority that the system does not know, or a system that knows none", scene.play(function()
       local options = { endpoints = open_server.endpoint }
-      local is_open, client = pcall(lunarch.connect, options)
-      if not is_open then
-        assert.truthy(client:find("give cacert, or install the package ca-certificates", 1, true), client)
+      local client, message, code = lunarch.connect(options)
+      if not client then
+        assert.truthy(message:find("give cacert, or install the package ca-certificates", 1, true), message)
+        assert.equal("invalid", code)
         return
       end
       client:close(1)
