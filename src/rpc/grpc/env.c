@@ -5,10 +5,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/fork.h"
+#include "base/limits.h"
 #include "rpc/grpc.h"
 #include "rpc/grpc/srv.h"
 
@@ -40,6 +42,12 @@ void env_wake_due(struct env *env) {
     if (rpc_timers_next(&env->rpc) < queue->until_ns || atomic_load(&env->has_due) ||
         (queue->holder == QUEUE_CALLER && !inbox_is_empty(env)))
         queue_wake(env);
+}
+
+int env_lacks_thread(int error, struct lun_err *ret_err) {
+    return lun_err_set(ret_err, LUN_EUNAVAILABLE,
+                       "too few threads: one more cannot be started (%s); " LIMITS_OF_THREADS,
+                       strerror(error));
 }
 
 static void enter(struct rpc *rpc) {

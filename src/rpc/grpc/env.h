@@ -104,6 +104,8 @@ void env_block_signals(sigset_t *ret_outer);
 void env_unblock_signals(const sigset_t *outer);
 /* Wakes the threads that have to know of what was done inside. Inside, last thing before unlocking. */
 void env_wake_due(struct env *env);
+/* What pthread_create returned, as an error that says which limit to raise: LUN_EUNAVAILABLE. */
+int env_lacks_thread(int error, struct lun_err *ret_err);
 
 /* ---- library.c: gRPC itself, counted. Signals blocked. ---- */
 

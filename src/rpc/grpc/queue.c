@@ -10,13 +10,10 @@
  * enough: the thread that pops it looks at everything anew before it waits again. */
 #include "rpc/grpc/env.h"
 
-#include <string.h>
-
 #include <grpc/slice.h>
 #include <grpc/support/time.h>
 
 #include "base/clock.h"
-#include "base/limits.h"
 #include "rpc/grpc/tsan.h"
 
 static const int64_t DRIVE_NS = 10 * NS_PER_MS;
@@ -185,8 +182,7 @@ int queue_init(struct env *env, struct lun_err *ret_err) {
     if (rc == 0)
         return 0;
     drain(queue);
-    return lun_err_set(ret_err, LUN_EUNAVAILABLE,
-                       "too few threads: one more cannot be started (%s); " LIMITS_OF_THREADS, strerror(rc));
+    return env_lacks_thread(rc, ret_err);
 }
 
 void queue_fini(struct env *env) {

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/limits.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below, and what env.h says */
 static pthread_mutex_t birth =
@@ -108,8 +107,7 @@ static int start_thread(struct lun_err *ret_err) {
     if (rc == 0)
         return 0;
     (void)close(timer_fd);
-    return lun_err_set(ret_err, LUN_EUNAVAILABLE,
-                       "too few threads: one more cannot be started (%s); " LIMITS_OF_THREADS, strerror(rc));
+    return env_lacks_thread(rc, ret_err);
 }
 
 static void stop_thread(void) {
