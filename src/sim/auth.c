@@ -152,16 +152,14 @@ static struct sim_token *give_token(struct sim *sim, size_t user) {
     struct sim_token *token = &sim->tokens[sim->n_tokens++];
     *token = (struct sim_token){.user = user, .n_auth_changes = sim->n_auth_changes};
     int64_t expires_ns = sim->now_ns + token_life_ns(sim);
+    char name[16];
+    (void)snprintf(name, sizeof name, "token%08llx", (unsigned long long)(sim_random(sim) >> 32));
     if (sim->are_tokens_signed) {
         int64_t end_s = (sim_calendar(sim) + token_life_ns(sim)) / NS_PER_S;
-        char signature[16];
-        (void)snprintf(signature, sizeof signature, "token%08llx",
-                       (unsigned long long)(sim_random(sim) >> 32));
-        write_signed(token, end_s, signature);
+        write_signed(token, end_s, name);
         expires_ns = end_s * NS_PER_S - EPOCH_NS;
     } else {
-        (void)snprintf(token->text, sizeof token->text, "token%08llx.%zu",
-                       (unsigned long long)(sim_random(sim) >> 32), sim->n_entries);
+        (void)snprintf(token->text, sizeof token->text, "%s.%zu", name, sim->n_entries);
     }
     for (int i = 0; i < SIM_MEMBERS; i++)
         token->expires_ns[i] = expires_ns;
