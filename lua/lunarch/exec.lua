@@ -81,11 +81,6 @@ end
 
 -- ---- the time it has ----------------------------------------------------------------------------------------------
 
-local function current_task()
-  local world = loop.world()
-  return world.current and world.current()
-end
-
 -- Seconds before valid_until at which a command gets SIGTERM and SIGKILL. Between stop_at and valid_until, the grace,
 -- the work's commands go first, for on_lost comes after their end.
 local function limits_of_work(grace)
@@ -99,7 +94,7 @@ end
 -- The session behind it, and these seconds; nil: no session ends it. False: SIGTERM would be due at once. In on_lost a
 -- session that is over is no hindrance: what could not be undone in time is undone late.
 local function bounds_of(call, options)
-  local task = not options.term and current_task()
+  local task = not options.term and loop.current()
   local bound = task and task.bound
   local session = options.term and term_check(call, "term", options.term) or bound and bound.session
   if not session then return nil end

@@ -30,11 +30,6 @@ function handlers.is_lost_error(err)
   return type(err) == "table" and getmetatable(err) == Lost
 end
 
-local function running_task()
-  local world = loop.world()
-  return world.current and world.current()
-end
-
 -- What the program interrupts a task by, or nil. A term or a check whose time is over is something else.
 local function interruption_of(task)
   local interruption = task and task.interruption
@@ -44,7 +39,7 @@ end
 -- Whether an error in this task is no failure of what it calls: it has been interrupted by it.
 local function is_interruption(err)
   if err == tasks.STOP or common.is_ctrl_c(err) or handlers.is_lost_error(err) then return true end
-  local interruption = interruption_of(running_task())
+  local interruption = interruption_of(loop.current())
   return interruption ~= nil and interruption.err == err
 end
 
@@ -52,7 +47,7 @@ end
 --- by interrupting it or by Ctrl-C, also where it has caught that and fails by another error. A term or a check whose
 --- time is over is something else.
 function handlers.is_told_to_end(err, task)
-  return err == tasks.STOP or common.is_ctrl_c(err) or interruption_of(task or running_task()) ~= nil
+  return err == tasks.STOP or common.is_ctrl_c(err) or interruption_of(task or loop.current()) ~= nil
 end
 
 --- Calls a handler: true and what it returned, or false and { err =, text =, is_failure = } of its error: not one that
@@ -79,7 +74,7 @@ end
 
 -- In nginx the task of a handler that was abandoned ends like others.
 local function is_abandoned()
-  local task = running_task()
+  local task = loop.current()
   return task ~= nil and task.has_ended
 end
 

@@ -13,8 +13,7 @@ tasks.STOP = setmetatable({ is_ending = true }, { __tostring = function() return
 --- The candidate whose handler runs here, or nil. A task keeps its candidate in a field: a table by tasks would keep
 --- both for ever on LuaJIT, where a weak key is kept by its own value.
 function tasks.current()
-  local world = loop.world()
-  local task = world.current and world.current()
+  local task = loop.current()
   return task and task.candidate
 end
 

@@ -71,8 +71,7 @@ end
 
 -- Waits until no runner is left, from wherever os.exit was called. False: that cannot be waited for here.
 local function await_all()
-  local world = loop.world()
-  local task = world.current and world.current()
+  local world, task = loop.world(), loop.current()
   if not share_the_world(world) or task and not retire(task) then return false end
   if world.drive then return (world.drive(has_ended)) end
   if world.wait_mode() ~= "park" then return false end
@@ -223,7 +222,7 @@ function ending.in_order(fn, ...)
   local results = pack(pcall(fn, ...))
   if results[1] then return unpack(results, 2, results.n) end
   local world = loop.world()
-  if not has_ended() and not (world.current and world.current()) and world.drive then
+  if not has_ended() and not loop.current() and world.drive then
     stop_all "stopping"
     world.drive(has_ended)
   end

@@ -70,6 +70,13 @@ function loop.enter()
   return world.enter()
 end
 loop.world = here
+
+-- The task that runs here, or nil.
+function loop.current()
+  local world = here()
+  return world.current and world.current()
+end
+
 loop.luv = luv
 
 local function nothing() end
@@ -100,7 +107,7 @@ function loop.run(fn, ...) return here().run(fn, ...) end
 
 -- The task that runs here has ended what it was interrupted in: nothing insists on it any more.
 function loop.calm()
-  local task = here().current and here().current()
+  local task = loop.current()
   if task then common.calm(task) end
 end
 
