@@ -233,13 +233,8 @@ local function is_held(candidate)
   return candidate.fitness.is_paused or candidate.line_pause ~= nil
 end
 
-local function is_session_over(candidate)
-  local state = candidate.session:state()
-  return state == "lost" or state == "closed"
-end
-
 local function must_go(candidate)
-  return candidate.stopping or is_session_over(candidate)
+  return candidate.stopping or candidate:_is_session_over()
 end
 
 -- Until the driver is interrupted, or the state of its session changes.

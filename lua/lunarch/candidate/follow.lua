@@ -45,15 +45,10 @@ end
 
 -- ---- on_leader --------------------------------------------------------------------------------------------------
 
--- By the clock: the driver, which has the leader observed anew then, comes to know of it later.
-local function is_session_lost(candidate)
-  local state = candidate.session and candidate.session:state()
-  return state == "lost" or state == "closed"
-end
-
 local function is_due(candidate, leader)
   local term = candidate.term
-  if not leader.is_me then return term == nil and not is_session_lost(candidate) end
+  -- By the clock: the driver, which has the leader observed anew then, comes to know of it later.
+  if not leader.is_me then return term == nil and not candidate:_is_session_over() end
   return term ~= nil and candidate.is_entered and leader.token == term.token
 end
 

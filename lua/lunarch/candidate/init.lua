@@ -111,6 +111,12 @@ function methods:_activity()
   return self.state
 end
 
+--- Whether the session it has is lost or closed, by the clock.
+function methods:_is_session_over()
+  local state = self.session and self.session:state()
+  return state == "lost" or state == "closed"
+end
+
 --- The leader, or that there is none, while it does not lead itself; nil: not known, for etcd is silent.
 function methods:_known_leader()
   return follow.known(self)
