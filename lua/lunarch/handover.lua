@@ -373,14 +373,12 @@ function handover.ask(client, name, options)
   local fields = {
     state = "asked", to = options.to, by = options.by, at = options.at, within = within, token = options.token,
   }
-  local also, request, message, code
+  local also, message, code
   if not options.at then
     also, message, code = choose_now(client, name, fields, options.places)
     if not also then return nil, message, code end
   end
-  request, message, code = put(client, name, handover.switchover_key(name), fields, within + delay + SLACK_S, nil, also)
-  if not request then return nil, message, code end
-  return request
+  return put(client, name, handover.switchover_key(name), fields, within + delay + SLACK_S, nil, also)
 end
 
 -- Deletes a request, and leaves its lease alone, which may be another's: the fields it had; false: there was none; or
