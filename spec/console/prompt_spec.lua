@@ -127,23 +127,23 @@ describe("the prompt", function()
     assert.truthy(waiter:text():find("\ntrue\n", 1, true), waiter:text())
   end)
 
-  it("comes back by Ctrl-C from what computes and never waits", function()
+  -- Of a line that computes and never waits; the prompt is back.
+  local function interrupted(line)
     local t = start()
-    t:type "print 'begun' while true do end\r"
+    t:type("print 'begun' " .. line .. "\r")
     t:wait "^begun$"
     t:type "\3"
     t:wait "^> ?$"
     assert.truthy(t:text():find("\ninterrupted\n", 1, true), t:text())
-    t:enter "'alive'"
+    return t
+  end
+
+  it("comes back by Ctrl-C from what computes and never waits", function()
+    interrupted("while true do end"):enter "'alive'"
   end)
 
   it("comes back by Ctrl-C from a generator that computes", function()
-    local t = start()
-    t:type "print 'begun' for x in coroutine.wrap(function() while true do end end) do end\r"
-    t:wait "^begun$"
-    t:type "\3"
-    t:wait "^> ?$"
-    assert.truthy(t:text():find("\ninterrupted\n", 1, true), t:text())
+    local t = interrupted "for x in coroutine.wrap(function() while true do end end) do end"
     t:enter "coroutine.wrap(function(...) return ... end)('alive', nil)"
     t:wait_text '"alive"'
   end)

@@ -110,6 +110,13 @@ static void refuse(struct world *world, int method, int status, const char *mess
     fake_run(world->fake);
 }
 
+/* With a token, and a renewal that was answered: the read that confirms the member is under way. */
+static void begin_renewed(struct world *world, struct renewal *renewal, int64_t ttl_s) {
+    begin(world, renewal, ttl_s);
+    give_token(world, "one");
+    say_renewed(world);
+}
+
 static const char invalid[] = "etcdserver: invalid auth token";
 
 static void a_renewal_that_is_due_before_there_is_a_token_waits_for_it(void) {
@@ -128,9 +135,7 @@ static void a_renewal_that_is_due_before_there_is_a_token_waits_for_it(void) {
 static void a_read_that_confirms_is_made_again_once_when_its_token_has_ended(void) {
     struct world world;
     struct renewal renewal;
-    begin(&world, &renewal, 10);
-    give_token(&world, "one");
-    say_renewed(&world);
+    begin_renewed(&world, &renewal, 10);
     static const char *const tokens[] = {"one", "two"};
     for (int i = 0; i < 2; i++) {
         REQUIRE(fake_call(world.fake, RPC_RANGE));
@@ -148,9 +153,7 @@ static void a_read_that_confirms_is_made_again_once_when_its_token_has_ended(voi
 static void so_is_the_status_that_follows_one_that_was_not_permitted(void) {
     struct world world;
     struct renewal renewal;
-    begin(&world, &renewal, 10);
-    give_token(&world, "one");
-    say_renewed(&world);
+    begin_renewed(&world, &renewal, 10);
     refuse(&world, RPC_RANGE, RPC_PERMISSION_DENIED, "etcdserver: permission denied");
     CHECK_TEXT(fake_call(world.fake, RPC_MEMBER_STATUS)->token, "one");
     refuse(&world, RPC_MEMBER_STATUS, RPC_UNAUTHENTICATED, invalid);
@@ -177,9 +180,7 @@ static void let_pass(struct world *world, int64_t ns) {
 static void a_read_waits_for_its_token_no_longer_than_one_may_take(void) {
     struct world world;
     struct renewal renewal;
-    begin(&world, &renewal, 9);
-    give_token(&world, "one");
-    say_renewed(&world);
+    begin_renewed(&world, &renewal, 9);
     refuse(&world, RPC_RANGE, RPC_UNAUTHENTICATED, invalid);
     let_pass(&world, 2900 * NS_PER_MS);
     CHECK(world.etcd->tally.n_unconfirmed == 0);
@@ -192,9 +193,7 @@ static void a_read_waits_for_its_token_no_longer_than_one_may_take(void) {
 static void a_read_made_again_may_take_as_long_as_the_first(void) {
     struct world world;
     struct renewal renewal;
-    begin(&world, &renewal, 9);
-    give_token(&world, "one");
-    say_renewed(&world);
+    begin_renewed(&world, &renewal, 9);
     let_pass(&world, 2 * NS_PER_S);
     refuse(&world, RPC_RANGE, RPC_UNAUTHENTICATED, invalid);
     give_token(&world, "two");
