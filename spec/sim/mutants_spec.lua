@@ -63,7 +63,9 @@ describe("the simulator", function()
   local function broken_by(name)
     local prefix = installed()
     local patch = tree.root .. "/spec/sim/mutants/" .. name .. ".patch"
-    local output, is_refused = process.run { "patch", "-s", "-p2", "-d", prefix .. "/share/lua/5.4", "-i", patch }
+    local output, is_refused = process.run {
+      "patch", "-s", "-F0", "-p2", "-d", prefix .. "/share/lua/5.4", "-i", patch,
+    }
     assert.equal(0, is_refused, output)
     return prefix
   end
